@@ -1,0 +1,43 @@
+"""The seam between the pipeline and a destination. A sink is one file in `exporter/sinks/`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple, Protocol
+
+from mapping.event import Event
+
+
+class Batch(NamedTuple):
+    """Rows that succeed or fail together. The same batch id always names the same rows, also after a restart."""
+
+    batch_id: int  # unsigned 64 bit, derived from spool positions: also the deduplication token
+    events: Sequence[Event]  # of one UTC day when the sink asks for `day_partitions`
+
+
+class Sink(Protocol):
+    """A destination. One pipeline task calls it; calls never overlap."""
+
+    name: str
+    day_partitions: bool  # True: the pipeline splits batches by UTC day of the event time
+
+    async def open(self) -> None:
+        """Connect and create what is missing. Raises SinkError; the pipeline tries again later."""
+        ...
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        """Return when the destination has the whole batch, durably.
+
+        in_doubt: an earlier process may have written all, some or none of it; the sink finds out before it writes.
+        Raises Retryable, TooLarge, Rejected or Unauthorised.
+        """
+        ...
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        """Transaction ids among `events` that the destination already has from batches other than `not_in`.
+
+        A sink that cannot tell returns an empty set.
+        """
+        ...
+
+    async def close(self) -> None: ...
