@@ -11,8 +11,14 @@ from mapping.event import Event
 class Batch(NamedTuple):
     """Rows that succeed or fail together. The same batch id always names the same rows, also after a restart."""
 
-    batch_id: int  # unsigned 64 bit, derived from spool positions: also the deduplication token
+    batch_id: int  # unsigned 64 bit, derived from spool positions
     events: Sequence[Event]  # of one UTC day when the sink asks for `day_partitions`
+    part: str = ""  # which piece of a batch that had to be split ("0", "01", ...); all pieces keep the batch id
+
+    @property
+    def token(self) -> str:
+        """The deduplication token: the same for every attempt at the same rows while a process lives."""
+        return f"{self.batch_id:016x}{self.part and '.' + self.part}"
 
 
 class Sink(Protocol):
@@ -29,6 +35,7 @@ class Sink(Protocol):
         """Return when the destination has the whole batch, durably.
 
         in_doubt: an earlier process may have written all, some or none of it; the sink finds out before it writes.
+        Only whole batches (part "") are ever in doubt: a destination with some of the rows starts over.
         Raises Retryable, TooLarge, Rejected or Unauthorised.
         """
         ...

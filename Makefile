@@ -1,0 +1,53 @@
+# One command each. A second run starts in seconds: the environment is rebuilt only when the pins change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# The engine's metadata asks for pandas and pyarrow, which nothing here imports; --no-deps saves 350 MB.
+ENGINE := chdb-core
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench faults clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "weighbridge needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12"; exit 2; }
+	@echo "Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing weighbridge and its store engine (about 250 MB to download, once)"
+	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --constraint constraints.txt --no-deps $(ENGINE)
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime
+	@echo "Installing the test and check tools"
+	@$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.runtime  ## create .venv with everything `make run` needs
+
+run: $(VENV)/.runtime  ## the bridge on 127.0.0.1:4318 with the embedded store
+	@exec $(BIN)/weighbridge serve
+
+test: $(VENV)/.development  ## the whole test suite
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.development  ## formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.development  ## CPU per span, beside rotel in the same run
+	@$(PIP) install --constraint constraints.txt --pre rotel
+	@$(BIN)/python -m bench.end_to_end
+
+faults: $(VENV)/.development  ## kill, starve and corrupt a running bridge; compare what it acknowledged with what it stored
+	@$(BIN)/python -m faults
+
+clean:  ## remove the environment and caches, keep data/
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -1,0 +1,221 @@
+"""What a sink was about to be given, on disk before it is given: a restart repeats the same batch, not a similar one.
+
+One append-only text file per sink. A line is a CRC-32, a space and a JSON object:
+
+    {"journal": id, "cursor": p, "next": n, "waiting": [[p, i], ...]}   a checkpoint, first line of every file
+    {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...]}
+                                                                        fsynced before the sink is called
+    {"done": n}                                                         when the sink has it all
+
+Positions are the spool's. `[p, i]` names event i of the record at position p. The rows of a plan are the events of the
+records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs that still wait for their span),
+plus `add` (waited long enough). `gone` are waiting calls whose span came. Mapping is a pure function, so positions are
+enough to make the rows again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+
+log = logging.getLogger(__name__)
+
+Ref = tuple[int, int]  # (spool position, index of the event in that record)
+
+# A checkpoint replaces the history when the file has grown to this many bytes.
+COMPACT_AT_BYTES = 4 << 20
+
+
+class JournalError(Exception):
+    """The journal cannot be read or written; the text names the file."""
+
+
+class Plan(NamedTuple):
+    sequence: int
+    begin: int
+    end: int
+    drop: frozenset[Ref] = frozenset()
+    defer: tuple[Ref, ...] = ()
+    add: tuple[Ref, ...] = ()
+    gone: frozenset[Ref] = frozenset()
+
+
+class Journal:
+    """The delivery state of one sink. Not thread safe; methods that write block for one fdatasync."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.journal_id = ""
+        self.cursor = 0  # every event before this position is delivered, dropped or waiting
+        self.next_sequence = 0
+        self.waiting: dict[Ref, None] = {}  # in order of arrival
+        self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
+        self._fd = -1
+        self._size = 0
+
+    def open(self, start: int) -> None:
+        """Read what a previous process left; a new journal begins at spool position `start`.
+
+        Raises JournalError when the file exists and holds no checkpoint: then nobody knows what was delivered.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._load()
+        else:
+            self.journal_id = secrets.token_hex(8)
+            self.cursor = start
+        self._checkpoint()
+
+    def plan(self, plan: Plan) -> None:
+        """Durable when this returns: from here on these rows are this batch."""
+        self._append(
+            {
+                "plan": plan.sequence,
+                "begin": plan.begin,
+                "end": plan.end,
+                "drop": sorted(plan.drop),
+                "defer": plan.defer,
+                "add": plan.add,
+                "gone": sorted(plan.gone),
+            },
+            sync=True,
+        )
+        self._apply_plan(plan)
+
+    def done(self, sequence: int) -> None:
+        """The sink has the whole of the oldest open plan.
+
+        Not synced: losing this line in a power cut makes the next process ask the sink, which finds the batch there.
+        """
+        self._append({"done": sequence}, sync=False)
+        self._apply_done(sequence)
+        if self._size > COMPACT_AT_BYTES and not self.open_plans:
+            self._checkpoint()
+
+    def low_water(self) -> int:
+        """The spool may forget everything before this position."""
+        oldest_waiting = min((position for position, _ in self.waiting), default=self.cursor)
+        oldest_plan = self.open_plans[0] if self.open_plans else None
+        added = min((position for plan in self.open_plans for position, _ in plan.add), default=self.cursor)
+        return min(oldest_waiting, added, oldest_plan.begin if oldest_plan else self.cursor)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # -- state ---------------------------------------------------------------------------------------------
+
+    def _apply_plan(self, plan: Plan) -> None:
+        self.open_plans.append(plan)
+        self.next_sequence = plan.sequence + 1
+        for ref in (*plan.add, *plan.gone):
+            self.waiting.pop(ref, None)
+        self.waiting.update(dict.fromkeys(plan.defer))
+
+    def _apply_done(self, sequence: int) -> None:
+        for index, plan in enumerate(self.open_plans):
+            if plan.sequence == sequence:
+                self.cursor = max(self.cursor, plan.end)
+                del self.open_plans[index]
+                return
+
+    # -- file ----------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        seen_checkpoint = False
+        for number, line in enumerate(self.path.read_bytes().split(b"\n"), 1):
+            entry = _parse(line)
+            if entry is None:
+                if line:  # the torn last line of a killed process, or damage: later lines are still true
+                    log.warning("journal line unreadable, ignored", extra={"file": str(self.path), "line": number})
+            elif "journal" in entry:
+                seen_checkpoint = True
+                self.journal_id = entry["journal"]
+                self.cursor = entry["cursor"]
+                self.next_sequence = entry["next"]
+                self.waiting = dict.fromkeys(_refs(entry["waiting"]))
+                self.open_plans = []
+            elif "plan" in entry:
+                self._apply_plan(
+                    Plan(
+                        entry["plan"],
+                        entry["begin"],
+                        entry["end"],
+                        frozenset(_refs(entry["drop"])),
+                        _refs(entry["defer"]),
+                        _refs(entry["add"]),
+                        frozenset(_refs(entry["gone"])),
+                    )
+                )
+            elif "done" in entry:
+                self._apply_done(entry["done"])
+        if not seen_checkpoint:
+            raise JournalError(
+                f"{self.path} holds no readable checkpoint, so what this sink already has is unknown. "
+                "Move the file away to send the whole spool again (events that the store has are recognised)."
+            )
+
+    def _checkpoint(self) -> None:
+        """Replace the file by one checkpoint and the open plans, atomically."""
+        self.close()
+        fresh = self.path.with_suffix(".new")
+        self._fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        self._size = 0
+        # `waiting` already includes the open plans' effect on it; replaying a plan changes nothing more.
+        self._append(
+            {
+                "journal": self.journal_id,
+                "cursor": self.cursor,
+                "next": self.next_sequence,
+                "waiting": list(self.waiting),
+            },
+            sync=False,
+        )
+        plans, self.open_plans = self.open_plans, []
+        for plan in plans:
+            self.plan(plan)
+        os.fdatasync(self._fd)
+        os.rename(fresh, self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _append(self, entry: dict[str, Any], *, sync: bool) -> None:
+        text = orjson.dumps(entry)
+        line = b"%08x %b\n" % (zlib.crc32(text), text)
+        view = memoryview(line)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+            if sync:
+                os.fdatasync(self._fd)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._size)  # a half line must not spoil the next one
+            raise JournalError(f"{self.path} cannot be written: {error.strerror}") from error
+        self._size += len(line)
+
+
+def _refs(pairs: list[list[int]]) -> tuple[Ref, ...]:
+    return tuple((position, index) for position, index in pairs)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    crc, _, text = line.partition(b" ")
+    try:
+        if int(crc, 16) != zlib.crc32(text):
+            return None
+        entry = orjson.loads(text)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None

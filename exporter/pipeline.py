@@ -1,0 +1,399 @@
+"""One sink's way from mapped requests to delivered batches.
+
+    source -> draft (duplicates out, log-derived calls wait for their span) -> plan, fsynced -> sink.write -> done
+
+Guarantees: every event of the source ends as delivered, deduplicated, dead-lettered or still pending; a batch that was
+planned is repeated with the same rows and the same id until the sink has it, also by the next process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from exporter.deadletter import DeadLetters
+from exporter.duplicates import RecentIds
+from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
+from exporter.journal import Journal, Plan, Ref
+from exporter.retry import wait_s
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.sink import Batch, Sink
+from exporter.span_wait import SpanWait, waits
+from mapping.event import Event
+
+log = logging.getLogger(__name__)
+
+# Repeats of one failure are logged at most this often per sink; the counters have the rest.
+LOG_INTERVAL_S = 10.0
+
+
+class Unit(NamedTuple):
+    """One spool record, mapped."""
+
+    position: int
+    next_position: int
+    received_unix_ns: int
+    events: Sequence[Event]
+    size: int  # bytes received, inflated
+
+
+class Source(Protocol):
+    """Mapped requests in spool order, from memory when they are there, else from the spool."""
+
+    async def next(self, position: int, timeout_s: float) -> Unit | None:
+        """The first record at or after `position`; None when there is none within the time."""
+        ...
+
+    def caught_up(self, position: int) -> bool:
+        """True when no record at or after `position` is committed yet."""
+        ...
+
+    def release(self, sink: str, position: int) -> None:
+        """This sink needs nothing before `position` any more."""
+        ...
+
+
+@dataclass
+class PipelineCounts:
+    """Events, since the process started. received = delivered + deduplicated + dead_lettered + pending."""
+
+    received: int = 0
+    delivered: int = 0
+    deduplicated: int = 0
+    dead_lettered: int = 0
+    batches: int = 0
+    retries: int = 0
+    last_error: str = ""
+    unauthorised: bool = False
+
+    @property
+    def pending(self) -> int:
+        return self.received - self.delivered - self.deduplicated - self.dead_lettered
+
+
+@dataclass
+class _Draft:
+    """A batch being filled. `end` is the position after the last record taken."""
+
+    begin: int
+    end: int
+    rows: list[tuple[Ref, Event]] = field(default_factory=list)
+    drop: list[Ref] = field(default_factory=list)
+    defer: dict[Ref, None] = field(default_factory=dict)
+    add: dict[Ref, None] = field(default_factory=dict)
+    gone: list[Ref] = field(default_factory=list)
+    size: int = 0
+    opened: float = 0.0  # monotonic seconds when the first record came; 0 = still empty
+
+    @property
+    def empty(self) -> bool:
+        return self.begin == self.end and not self.add and not self.gone
+
+    def not_needed(self, ref: Ref) -> None:
+        """A waiting call is a duplicate: gone if an earlier batch deferred it, dropped if this one did."""
+        if ref in self.defer:
+            del self.defer[ref]
+            self.drop.append(ref)
+        else:
+            self.gone.append(ref)
+
+
+class Pipeline:
+    """Delivers everything of a source to one sink, in order, one batch at a time, the next one filled meanwhile.
+
+    day_of: the sink's day of an event (days since the epoch), for sinks with `day_partitions`.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        source: Source,
+        journal: Journal,
+        dead_letters: DeadLetters,
+        batch: BatchSettings,
+        retry: RetrySettings,
+        day_of: Callable[[Event], int] | None = None,
+        now_unix_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.sink = sink
+        self.counts = PipelineCounts()
+        self._source = source
+        self._journal = journal
+        self._dead_letters = dead_letters
+        self._batch = batch
+        self._retry = retry
+        self._day_of = day_of
+        self._now_unix_ns = now_unix_ns
+        self._recent = RecentIds(batch.remember_events, now_unix_ns())
+        self._waiting = SpanWait(batch.span_wait_s)
+        self._last_read: Unit | None = None
+        self._watermark_unix_ns = 0  # received time of the newest record taken
+        self._stopping = asyncio.Event()
+        self._logged: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Deliver until `stop`, then what is committed, and return. Cancel it to leave the rest for the next process."""
+        await self._open()
+        cursor = await self._recover()
+        delivery: asyncio.Task[None] | None = None
+        try:
+            while True:
+                draft = await self._collect(cursor, delivery)
+                cursor = draft.end
+                if delivery:
+                    await delivery
+                    delivery = None
+                if not draft.empty:
+                    await self._drop_known(draft)
+                    plan = await self._plan(draft)
+                    delivery = asyncio.create_task(self._deliver(plan, [event for _, event in draft.rows]))  # noqa: RUF006
+                if self._stopping.is_set() and self._source.caught_up(cursor):
+                    if delivery:
+                        await delivery
+                    return
+        finally:
+            if delivery and not delivery.done():
+                delivery.cancel()
+                await asyncio.gather(delivery, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Ask `run` to close the batch it is filling, deliver what is committed, and return."""
+        self._stopping.set()
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        await self._until_done("open", self.sink.open)
+
+    async def _recover(self) -> int:
+        """Finish what an earlier process had planned; returns where to go on."""
+        journal = self._journal
+        for plan in list(journal.open_plans):
+            events = await self._events_of(plan)
+            self.counts.received += len(events)
+            await self._deliver(plan, events, in_doubt=True)
+        for ref in journal.waiting:
+            event = await self._event_at(ref)
+            if event is not None:
+                self.counts.received += 1
+                self._waiting.hold(ref, event)
+        self._release()
+        return journal.cursor
+
+    async def _events_of(self, plan: Plan) -> list[Event]:
+        skip = plan.drop.union(plan.defer)
+        events = [event for ref in sorted(plan.add) if (event := await self._event_at(ref)) is not None]
+        position = plan.begin
+        while position < plan.end:
+            unit = await self._source.next(position, 0)
+            if unit is None or unit.position >= plan.end:
+                break
+            events += [event for index, event in enumerate(unit.events) if (unit.position, index) not in skip]
+            position = unit.next_position
+        return events
+
+    async def _event_at(self, ref: Ref) -> Event | None:
+        position, index = ref
+        unit = self._last_read
+        if unit is None or unit.position != position:  # neighbours in one record are mapped once
+            unit = self._last_read = await self._source.next(position, 0)
+        if unit is None or unit.position != position or index >= len(unit.events):
+            log.error(
+                "a waiting event is no longer in the spool",
+                extra={"sink": self.sink.name, "position": position},
+            )
+            return None
+        return unit.events[index]
+
+    # -- filling a batch -----------------------------------------------------------------------------------
+
+    async def _collect(self, cursor: int, delivery: asyncio.Task[None] | None) -> _Draft:
+        """Take records until the batch is full, or old enough and the sink is free."""
+        draft = _Draft(cursor, cursor)
+        limits = self._batch
+        while len(draft.rows) < limits.max_events and draft.size < limits.max_bytes:
+            unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
+            if unit is not None:
+                self._take(draft, unit)
+                continue
+            self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
+            await self._let_go(draft)
+            if self._stopping.is_set():
+                break
+            aged = draft.opened and time.monotonic() - draft.opened >= limits.max_age_s
+            if (aged or draft.add or draft.gone) and (delivery is None or delivery.done()):
+                break
+        await self._let_go(draft)
+        return draft
+
+    def _patience_s(self, draft: _Draft, delivery: asyncio.Task[None] | None) -> float:
+        """How long to wait for the next record before looking at the clock again."""
+        if self._stopping.is_set():
+            return 0.0
+        longest = 0.25 if delivery or self._waiting else self._batch.max_age_s
+        if not draft.opened:
+            return min(longest, 0.25)
+        return min(longest, max(0.0, draft.opened + self._batch.max_age_s - time.monotonic()) or 0.02)
+
+    def _take(self, draft: _Draft, unit: Unit) -> None:
+        """Sort one record's events into the draft. The loop over events is on the hot path."""
+        seen = self._recent.seen
+        waiting = self._waiting
+        position = unit.position
+        rows = draft.rows
+        for index, event in enumerate(unit.events):
+            transaction_id = event.transaction_id
+            if event.source == "log" and waits(event):
+                if transaction_id in self._recent or transaction_id in waiting:
+                    draft.drop.append((position, index))
+                else:
+                    draft.defer[position, index] = None
+                    waiting.hold((position, index), event)
+            elif seen(transaction_id):
+                draft.drop.append((position, index))
+            else:
+                rows.append(((position, index), event))
+                if transaction_id in waiting:  # the span of a call that a log had told us about
+                    draft.not_needed(waiting.pop(transaction_id).ref)
+        self.counts.received += len(unit.events)
+        draft.end = unit.next_position
+        draft.size += unit.size
+        draft.opened = draft.opened or time.monotonic()
+        self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
+
+    async def _let_go(self, draft: _Draft) -> None:
+        """Calls whose span did not come in time count for themselves."""
+        room = self._batch.max_events - len(draft.rows)
+        for transaction_id, (ref, held, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
+            event = held or await self._event_at(ref)
+            if event is None or self._recent.seen(transaction_id):
+                draft.not_needed(ref)
+                continue
+            if ref in draft.defer:  # replayed long after it was received: no need to defer it at all
+                del draft.defer[ref]
+            else:
+                draft.add[ref] = None
+            draft.rows.append((ref, event))
+
+    async def _drop_known(self, draft: _Draft) -> None:
+        """Ask the destination about events that are older than our memory of ids."""
+        horizon = self._recent.horizon_unix_ns
+        old = [event for _, event in draft.rows if event.end_unix_ns < horizon]
+        self._recent.turn(self._now_unix_ns())
+        if not old:
+            return
+        known: set[str] = set()
+
+        async def ask() -> None:
+            known.update(await self.sink.existing(old, ()))
+
+        await self._until_done("existing", ask)
+        if not known:
+            return
+        kept = []
+        for ref, event in draft.rows:
+            if event.transaction_id not in known:
+                kept.append((ref, event))
+            elif ref in draft.add:
+                del draft.add[ref]
+                draft.gone.append(ref)
+            else:
+                draft.drop.append(ref)
+        draft.rows = kept
+
+    # -- delivery ------------------------------------------------------------------------------------------
+
+    async def _plan(self, draft: _Draft) -> Plan:
+        # Spool order, which is the order in which a restart makes them again; nearly always sorted already.
+        draft.rows.sort(key=itemgetter(0))
+        plan = Plan(
+            self._journal.next_sequence,
+            draft.begin,
+            draft.end,
+            frozenset(draft.drop),
+            tuple(draft.defer),
+            tuple(draft.add),
+            frozenset(draft.gone),
+        )
+        await asyncio.to_thread(self._journal.plan, plan)
+        self.counts.deduplicated += len(draft.drop) + len(draft.gone)
+        return plan
+
+    async def _deliver(self, plan: Plan, events: list[Event], *, in_doubt: bool = False) -> None:
+        for batch in self._batches(plan, events):
+            await self._write(batch, in_doubt=in_doubt)
+        self._journal.done(plan.sequence)
+        self._release()
+
+    def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
+        if not events:
+            return []
+        if not (self.sink.day_partitions and self._day_of):
+            return [Batch(self._batch_id(plan, 0), events)]
+        days: dict[int, list[Event]] = {}
+        for event in events:
+            days.setdefault(self._day_of(event), []).append(event)
+        return [Batch(self._batch_id(plan, day), rows) for day, rows in sorted(days.items())]
+
+    def _batch_id(self, plan: Plan, day: int) -> int:
+        text = f"{self._journal.journal_id}/{plan.sequence}/{day}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+
+    async def _write(self, batch: Batch, *, in_doubt: bool) -> None:
+        """Deliver a batch, whatever it takes; a row that can never be delivered goes to the dead letters, alone."""
+        try:
+            await self._until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
+        except (TooLarge, Rejected) as error:
+            if len(batch.events) == 1:
+                await asyncio.to_thread(self._dead_letters.add, self.sink.name, str(error), batch.events)
+                self.counts.dead_lettered += 1
+                return
+            half = len(batch.events) // 2
+            await self._write(Batch(batch.batch_id, batch.events[:half], batch.part + "0"), in_doubt=False)
+            await self._write(Batch(batch.batch_id, batch.events[half:], batch.part + "1"), in_doubt=False)
+        else:
+            self.counts.delivered += len(batch.events)
+            self.counts.batches += 1
+
+    async def _until_done(self, what: str, attempt: Callable[[], object]) -> None:
+        """Run `attempt` until it neither fails nor is refused for good."""
+        failures = 0
+        while True:
+            try:
+                await attempt()  # type: ignore[misc]
+            except (TooLarge, Rejected):
+                raise
+            except SinkError as error:
+                failures += 1
+                self.counts.retries += 1
+                self.counts.last_error = str(error)
+                self.counts.unauthorised = isinstance(error, Unauthorised)
+                wait = wait_s(self._retry, failures, error)
+                self._warn(what, error, wait)
+                await asyncio.sleep(wait)
+            else:
+                self.counts.last_error = ""
+                self.counts.unauthorised = False
+                return
+
+    def _warn(self, what: str, error: SinkError, wait: float) -> None:
+        now = time.monotonic()
+        if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._logged[what] = now
+            log.warning(
+                "sink %s: %s failed, again in %.1f s: %s",
+                self.sink.name,
+                what,
+                wait,
+                error,
+                extra={"sink": self.sink.name, "action": what},
+            )
+
+    def _release(self) -> None:
+        self._source.release(self.sink.name, self._journal.low_water())

@@ -1,0 +1,40 @@
+"""How sinks are fed: shared by all of them, and overridable per sink."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class BatchSettings(BaseModel):
+    """When a batch is closed: whichever bound is met first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_events: int = Field(10_000, ge=1, le=1_000_000, description="Events in a batch.")
+    max_bytes: int = Field(16 << 20, ge=1 << 16, description="Received bytes (inflated) behind a batch.")
+    max_age_s: float = Field(1.0, gt=0, description="Oldest event's wait before its batch is closed, in seconds.")
+    span_wait_s: float = Field(
+        30.0,
+        ge=0,
+        description="How long a call read from a log record waits for the span of the same call, in seconds.",
+    )
+    remember_events: int = Field(
+        250_000,
+        ge=1,
+        description="Event ids kept in memory to recognise duplicates (up to twice as many, about 70 bytes each); "
+        "for events older than this memory the destination is asked.",
+    )
+
+
+class RetrySettings(BaseModel):
+    """Exponential backoff. There is no attempt or age limit: events wait in the spool until the destination is back."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    initial_interval_s: float = Field(0.5, gt=0, description="Wait before the first retry, in seconds.")
+    max_interval_s: float = Field(30.0, gt=0, description="Longest wait between retries, in seconds.")
+    multiplier: float = Field(1.5, ge=1, description="Growth of the wait from one retry to the next.")
+    jitter: float = Field(0.2, ge=0, lt=1, description="Each wait is varied by up to this share, both ways.")
+    unauthorised_interval_s: float = Field(
+        30.0, gt=0, description="Wait after the destination refused our credentials, in seconds."
+    )
