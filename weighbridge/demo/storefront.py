@@ -63,7 +63,7 @@ class Storefront:
 
     @property
     def authenticate(self) -> Any:
-        """Middleware: 401 without a valid token, 429 past the plan's quota, else caller on span and baggage."""
+        """Middleware: 401 without a valid token, 429 past the quota, else caller on span and baggage."""
 
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,0 +1,188 @@
+"""The command line. Arguments are parsed here; each command's work lives in a file of its own, imported when it runs.
+
+So `weighbridge --help` starts without loading the service. Every command ends with 0, or with one line on standard error
+and the exit code of `cli_errors`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weighbridge.cli_errors import CommandError
+
+if TYPE_CHECKING:
+    from weighbridge.settings import Settings
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Settings file. Default: $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml where there is one, else built-in defaults.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="weighbridge")
+def main() -> None:
+    """OpenTelemetry in, API analytics out: whose call it was, what came back, what was logged."""
+
+
+@main.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Run the bridge until SIGTERM or Ctrl-C, then drain."""
+    settings = _settings(config)
+    from weighbridge.serve_command import serve as run_serve
+
+    run_serve(settings)
+
+
+@main.command()
+@config_option
+def check(config: Path | None) -> None:
+    """Validate the settings and print the effective ones, secrets hidden."""
+    settings = _settings(config)
+    from weighbridge.settings_text import effective_yaml
+
+    click.echo(effective_yaml(settings), nl=False)
+
+
+@main.command("map")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--signal", type=click.Choice(["traces", "logs"]), help="Guessed from the file when not given.")
+@click.option("--content-type", metavar="T", help="As the HTTP header; guessed when not given.")
+@click.option("--content-encoding", metavar="E", help="As the HTTP header; guessed when not given.")
+@click.option("--sample", is_flag=True, help="Apply sampling: records that would be dropped are left out.")
+@config_option
+def map_file(
+    file: Path,
+    signal: str | None,
+    content_type: str | None,
+    content_encoding: str | None,
+    sample: bool,
+    config: Path | None,
+) -> None:
+    """Show what becomes of one OTLP request body in FILE: a JSON line per span or log record, in wire order.
+
+    Opens no socket. Spans that are only plumbing of a framework are shown too, as "skip" with their reason.
+    """
+    settings = _settings(config)
+    from weighbridge.map_command import map_request
+
+    map_request(settings, file, signal, content_type, content_encoding, sample=sample)
+
+
+@main.command()
+@click.argument("sql")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@config_option
+def query(sql: str, form: str, config: Path | None) -> None:
+    """Ask the store in SQL; the events are the table api_events."""
+    settings = _settings(config)
+    from weighbridge.query_command import run_query
+
+    run_query(settings, sql, form)
+
+
+@main.command()
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Only events with this value; several must all hold. Fields: user company status route type service trace.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on printing as events arrive.")
+@click.option("--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Events to begin with.")
+@config_option
+def tail(where: tuple[str, ...], follow: bool, limit: int, config: Path | None) -> None:
+    """The event log, one line an event, newest last."""
+    settings = _settings(config)
+    from weighbridge.tail_command import run_tail
+
+    run_tail(settings, where, follow=follow, limit=limit)
+
+
+@main.command()
+@click.argument("trace_id", metavar="ID")
+@config_option
+def trace(trace_id: str, config: Path | None) -> None:
+    """One trace as a tree: API calls, actions, and the logs written during each."""
+    settings = _settings(config)
+    from weighbridge.trace_command import run_trace
+
+    run_trace(settings, trace_id)
+
+
+@main.command()
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@config_option
+def ledger(form: str, config: Path | None) -> None:
+    """Where every received record ended, per tenant and sink."""
+    settings = _settings(config)
+    from weighbridge.ledger_command import run_ledger
+
+    run_ledger(settings, form)
+
+
+@main.group()
+def deadletter() -> None:
+    """Records that a destination refused for good: look at them, send them again."""
+
+
+@deadletter.command("list")
+@click.option("--reason", metavar="R", help="Only those with this reason.")
+@click.option("--since", metavar="T", help="Only those since then: 2026-11-20, 2026-11-20T18:00, or 90m, 12h, 3d ago.")
+@config_option
+def deadletter_list(reason: str | None, since: str | None, config: Path | None) -> None:
+    """One line each, oldest first."""
+    settings = _settings(config)
+    from weighbridge.deadletter_command import list_dead
+
+    list_dead(settings, reason, since)
+
+
+@deadletter.command("show")
+@click.argument("dead_id", metavar="ID")
+@config_option
+def deadletter_show(dead_id: str, config: Path | None) -> None:
+    """Everything that was kept of one record."""
+    settings = _settings(config)
+    from weighbridge.deadletter_command import show_dead
+
+    show_dead(settings, dead_id)
+
+
+@deadletter.command("replay")
+@click.option("--reason", metavar="R", help="Only those with this reason.")
+@click.option("--since", metavar="T", help="Only those since then.")
+@config_option
+def deadletter_replay(reason: str | None, since: str | None, config: Path | None) -> None:
+    """Hand them to their destination again, through the running bridge."""
+    settings = _settings(config)
+    from weighbridge.deadletter_command import replay_dead
+
+    replay_dead(settings, reason, since)
+
+
+@main.command()
+@click.option("--requests", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Calls by customers.")
+@click.option("--endpoint", metavar="URL", help="Base URL of the bridge. Default: from the settings.")
+@config_option
+def demo(requests: int, endpoint: str | None, config: Path | None) -> None:
+    """Open a small shop: two instrumented services, customers, errors and logs, sent to the running bridge."""
+    settings = _settings(config)
+    from weighbridge.demo_command import run_demo
+
+    run_demo(settings, requests, endpoint)
+
+
+def _settings(config: Path | None) -> Settings:
+    from weighbridge.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(config)
+    except SettingsError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,17 @@
+"""How a command ends badly: one line on standard error and an exit code, never a traceback for what a user can mend.
+
+    CommandError   exit 2   settings, arguments or surroundings are not as they must be: nothing was done
+    QueryFailed    exit 1   the store was asked and refused
+"""
+
+from __future__ import annotations
+
+import click
+
+
+class CommandError(click.ClickException):
+    exit_code = 2
+
+
+class QueryFailed(click.ClickException):
+    exit_code = 1
