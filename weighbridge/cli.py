@@ -7,7 +7,7 @@ and the exit code of `cli_errors`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
     metavar="F",
     help="Settings file. Default: $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml where there is one, else built-in defaults.",
 )
@@ -32,7 +31,7 @@ def main() -> None:
 
 @main.command()
 @config_option
-def serve(config: Path | None) -> None:
+def serve(config: str | None) -> None:
     """Run the bridge until SIGTERM or Ctrl-C, then drain."""
     settings = _settings(config)
     from weighbridge.serve_command import serve as run_serve
@@ -42,10 +41,10 @@ def serve(config: Path | None) -> None:
 
 @main.command()
 @config_option
-def check(config: Path | None) -> None:
+def check(config: str | None) -> None:
     """Validate the settings and print the effective ones, secrets hidden."""
     settings = _settings(config)
-    from weighbridge.settings_text import effective_yaml
+    from weighbridge.check_command import effective_yaml
 
     click.echo(effective_yaml(settings), nl=False)
 
@@ -63,7 +62,7 @@ def map_file(
     content_type: str | None,
     content_encoding: str | None,
     sample: bool,
-    config: Path | None,
+    config: str | None,
 ) -> None:
     """Show what becomes of one OTLP request body in FILE: a JSON line per span or log record, in wire order.
 
@@ -79,7 +78,7 @@ def map_file(
 @click.argument("sql")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @config_option
-def query(sql: str, form: str, config: Path | None) -> None:
+def query(sql: str, form: str, config: str | None) -> None:
     """Ask the store in SQL; the events are the table api_events."""
     settings = _settings(config)
     from weighbridge.query_command import run_query
@@ -95,9 +94,11 @@ def query(sql: str, form: str, config: Path | None) -> None:
     help="Only events with this value; several must all hold. Fields: user company status route type service trace.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on printing as events arrive.")
-@click.option("--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Events to begin with.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Events to begin with."
+)
 @config_option
-def tail(where: tuple[str, ...], follow: bool, limit: int, config: Path | None) -> None:
+def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -> None:
     """The event log, one line an event, newest last."""
     settings = _settings(config)
     from weighbridge.tail_command import run_tail
@@ -108,7 +109,7 @@ def tail(where: tuple[str, ...], follow: bool, limit: int, config: Path | None) 
 @main.command()
 @click.argument("trace_id", metavar="ID")
 @config_option
-def trace(trace_id: str, config: Path | None) -> None:
+def trace(trace_id: str, config: str | None) -> None:
     """One trace as a tree: API calls, actions, and the logs written during each."""
     settings = _settings(config)
     from weighbridge.trace_command import run_trace
@@ -119,7 +120,7 @@ def trace(trace_id: str, config: Path | None) -> None:
 @main.command()
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @config_option
-def ledger(form: str, config: Path | None) -> None:
+def ledger(form: str, config: str | None) -> None:
     """Where every received record ended, per tenant and sink."""
     settings = _settings(config)
     from weighbridge.ledger_command import run_ledger
@@ -136,7 +137,7 @@ def deadletter() -> None:
 @click.option("--reason", metavar="R", help="Only those with this reason.")
 @click.option("--since", metavar="T", help="Only those since then: 2026-11-20, 2026-11-20T18:00, or 90m, 12h, 3d ago.")
 @config_option
-def deadletter_list(reason: str | None, since: str | None, config: Path | None) -> None:
+def deadletter_list(reason: str | None, since: str | None, config: str | None) -> None:
     """One line each, oldest first."""
     settings = _settings(config)
     from weighbridge.deadletter_command import list_dead
@@ -147,7 +148,7 @@ def deadletter_list(reason: str | None, since: str | None, config: Path | None) 
 @deadletter.command("show")
 @click.argument("dead_id", metavar="ID")
 @config_option
-def deadletter_show(dead_id: str, config: Path | None) -> None:
+def deadletter_show(dead_id: str, config: str | None) -> None:
     """Everything that was kept of one record."""
     settings = _settings(config)
     from weighbridge.deadletter_command import show_dead
@@ -159,7 +160,7 @@ def deadletter_show(dead_id: str, config: Path | None) -> None:
 @click.option("--reason", metavar="R", help="Only those with this reason.")
 @click.option("--since", metavar="T", help="Only those since then.")
 @config_option
-def deadletter_replay(reason: str | None, since: str | None, config: Path | None) -> None:
+def deadletter_replay(reason: str | None, since: str | None, config: str | None) -> None:
     """Hand them to their destination again, through the running bridge."""
     settings = _settings(config)
     from weighbridge.deadletter_command import replay_dead
@@ -171,7 +172,7 @@ def deadletter_replay(reason: str | None, since: str | None, config: Path | None
 @click.option("--requests", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Calls by customers.")
 @click.option("--endpoint", metavar="URL", help="Base URL of the bridge. Default: from the settings.")
 @config_option
-def demo(requests: int, endpoint: str | None, config: Path | None) -> None:
+def demo(requests: int, endpoint: str | None, config: str | None) -> None:
     """Open a small shop: two instrumented services, customers, errors and logs, sent to the running bridge."""
     settings = _settings(config)
     from weighbridge.demo_command import run_demo
@@ -179,7 +180,7 @@ def demo(requests: int, endpoint: str | None, config: Path | None) -> None:
     run_demo(settings, requests, endpoint)
 
 
-def _settings(config: Path | None) -> Settings:
+def _settings(config: str | None) -> Settings:
     from weighbridge.settings import SettingsError, load_settings
 
     try:

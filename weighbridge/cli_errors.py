@@ -2,6 +2,8 @@
 
     CommandError   exit 2   settings, arguments or surroundings are not as they must be: nothing was done
     QueryFailed    exit 1   the store was asked and refused
+
+Raised by the command files, printed by click.
 """
 
 from __future__ import annotations
