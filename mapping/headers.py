@@ -1,0 +1,126 @@
+"""Captured HTTP headers out of attributes (mapping.md §3.5): lower-case names, one text per name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import orjson
+
+Side = Literal["request", "response"]
+
+_PREFIXES: tuple[tuple[str, Side], ...] = (
+    ("http.request.header.", "request"),
+    ("http.response.header.", "response"),
+)
+REQUEST_MAPS = ("http.request.headers",)
+RESPONSE_MAPS = ("http.response.headers",)
+USER_AGENT_ATTRIBUTES = ("user_agent.original", "http.user_agent")
+_MAX_JSON_CHARS = 1024 * 1024  # larger "header maps" are left alone
+
+
+def header_name(attribute_key: str) -> tuple[Side, str] | None:
+    """("request" or "response", header name) of an attribute that holds one header; None for any other
+    attribute.
+
+    Python writes `x_user_id` where Node and the conventions write `x-user-id`.
+    """
+    for prefix, side in _PREFIXES:
+        if attribute_key.startswith(prefix):
+            name = _canonical(attribute_key[len(prefix) :])
+            return (side, name) if name else None
+    return None
+
+
+def joined(value: object) -> str:
+    """One text for the value or values of a header, several joined with a comma and a blank."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return value[0] if len(value) == 1 and isinstance(value[0], str) else ", ".join(map(_scalar, value))
+    return _scalar(value)
+
+
+def from_map(value: object) -> dict[str, str]:
+    """Headers out of a map, a JSON object text, or a list of [name, value] pairs; {} for anything else.
+
+    Where two names become one, their values are joined.
+    """
+    if isinstance(value, str):
+        value = _parsed(value)
+    if isinstance(value, list):
+        value = _pairs(value)
+    if not isinstance(value, Mapping):
+        return {}
+    found: dict[str, str] = {}
+    for key, item in value.items():
+        text = joined(item)
+        name = _canonical(str(key).strip())
+        if name and text:
+            found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
+
+
+def collect(attributes: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
+    """(request headers, response headers) of a record, the user agent attribute included when no header has
+    it.
+
+    A header attribute wins over the same name in a map.
+    """
+    request: dict[str, str] = {}
+    response: dict[str, str] = {}
+    for side, keys in ((request, REQUEST_MAPS), (response, RESPONSE_MAPS)):
+        for key in keys:
+            value = attributes.get(key)
+            if value is not None:
+                side.update(from_map(value))
+    for key, value in attributes.items():
+        if key[:5] == "http." and (named := header_name(key)) is not None:
+            text = joined(value)
+            if text:
+                (request if named[0] == "request" else response)[named[1]] = text
+    if "user-agent" not in request:
+        for key in USER_AGENT_ATTRIBUTES:
+            agent = attributes.get(key)
+            if isinstance(agent, str) and agent:
+                request["user-agent"] = agent
+                break
+    return request, response
+
+
+def _canonical(name: str) -> str:
+    name = name.lower()
+    return name if "-" in name else name.replace("_", "-")
+
+
+def _parsed(text: str) -> object:
+    if text.lstrip()[:1] not in ("{", "[") or len(text) > _MAX_JSON_CHARS:
+        return None
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, RecursionError):
+        return None
+
+
+def _pairs(value: list[object]) -> dict[str, object] | None:
+    """A [[name, value], ...] list as a map, None when it is some other list."""
+    found: dict[str, object] = {}
+    for pair in value:
+        if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
+            return None
+        found[pair[0]] = pair[1]
+    return found
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, (int, float)):
+        return str(value)
+    return orjson.dumps(value, default=str).decode()
