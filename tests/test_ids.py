@@ -1,0 +1,70 @@
+"""Transaction ids, mapping.md §9."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapping import ids
+
+TRACE = "b0b43cdd9ba110c594bfa2dca9938bd5"
+SPAN = "a3285b84f1247451"
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "key"),
+    [
+        ("GET", 200, f"api|{TRACE}|{SPAN}|GET|200"),
+        ("QUERY", 0, f"api|{TRACE}|{SPAN}|QUERY|-"),
+        ("PURGE", 404, f"api|{TRACE}|{SPAN}|_OTHER|404"),
+        ("get", 404, f"api|{TRACE}|{SPAN}|_OTHER|404"),
+    ],
+)
+def test_api_calls_are_known_by_trace_span_verb_and_status(verb: str, status: int, key: str) -> None:
+    assert ids.api_key(TRACE, SPAN, verb, status) == key
+    assert ids.transaction_id_api(TRACE, SPAN, verb, status) == str(uuid.uuid5(ids.NAMESPACE, key))
+
+
+def test_actions_are_known_by_trace_and_span() -> None:
+    assert ids.action_key(TRACE, SPAN) == f"action|{TRACE}|{SPAN}"
+    assert ids.transaction_id_action(TRACE, SPAN) == str(uuid.uuid5(ids.NAMESPACE, f"action|{TRACE}|{SPAN}"))
+
+
+def test_log_records_differ_when_ids_times_or_content_differ() -> None:
+    first = ids.transaction_id_log(TRACE, SPAN, 1, 2, b"{}")
+    assert first == ids.transaction_id_log(TRACE, SPAN, 1, 2, b"{}")
+    others = {
+        ids.transaction_id_log("", SPAN, 1, 2, b"{}"),
+        ids.transaction_id_log(TRACE, "", 1, 2, b"{}"),
+        ids.transaction_id_log(TRACE, SPAN, 0, 2, b"{}"),
+        ids.transaction_id_log(TRACE, SPAN, 1, 0, b"{}"),
+        ids.transaction_id_log(TRACE, SPAN, 1, 2, b"[]"),
+    }
+    assert len(others | {first}) == 6
+
+
+def test_ids_stay_what_they_were() -> None:
+    """A stored event is found again only if the namespace and the key never change."""
+    assert ids.transaction_id_api(TRACE, SPAN, "GET", 200) == "8cc198d4-8a9b-5743-9f6a-d8ed5bcb2c39"
+
+
+@given(st.text())
+def test_every_key_gives_the_uuid_of_the_standard_library(key: str) -> None:
+    assert ids.transaction_id(key) == str(uuid.uuid5(ids.NAMESPACE, key))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("6F1D3C52-8A0E-4B7C-9D24-5A3E7C1B9F60", "6f1d3c52-8a0e-4b7c-9d24-5a3e7c1b9f60"),
+        ("6f1d3c528a0e4b7c9d245a3e7c1b9f60", ""),
+        ("order-17", ""),
+        ("", ""),
+        ("6" * 100, ""),
+    ],
+)
+def test_only_a_uuid_is_taken_from_the_transaction_id_header(text: str, found: str) -> None:
+    assert ids.given(text) == found
