@@ -138,7 +138,7 @@ class Pipeline:
         self._logged: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Deliver until `stop`, then what is committed, and return. Cancel it to leave the rest for the next process."""
+        """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
         await self._open()
         cursor = await self._recover()
         delivery: asyncio.Task[None] | None = None
@@ -152,10 +152,9 @@ class Pipeline:
                 if not draft.empty:
                     await self._drop_known(draft)
                     plan = await self._plan(draft)
-                    delivery = asyncio.create_task(self._deliver(plan, [event for _, event in draft.rows]))  # noqa: RUF006
-                if self._stopping.is_set() and self._source.caught_up(cursor):
-                    if delivery:
-                        await delivery
+                    events = [event for _, event in draft.rows]
+                    delivery = asyncio.create_task(self._deliver(plan, events))
+                elif self._stopping.is_set() and self._source.caught_up(cursor):
                     return
         finally:
             if delivery and not delivery.done():

@@ -1,0 +1,50 @@
+"""A sink that keeps what it is given, for tests: same contract as the others, with failures on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from exporter.sink import Batch
+from mapping.event import Event
+
+
+class MemorySink:
+    """Delivery: exact. `fail` is called before each write and may raise what a real destination would."""
+
+    def __init__(self, name: str = "memory", fail: Callable[[Batch, bool], None] | None = None) -> None:
+        self.name = name
+        self.day_partitions = False
+        self.batches: dict[str, tuple[int, list[Event]]] = {}  # token -> (batch id, rows)
+        self.writes: list[tuple[str, int, bool]] = []  # (token, rows, in_doubt) of every successful write
+        self.asked: list[list[str]] = []  # transaction ids that `existing` was asked about
+        self.fail = fail
+        self.closed = False
+
+    @property
+    def events(self) -> list[Event]:
+        return [event for _, rows in self.batches.values() for event in rows]
+
+    async def open(self) -> None:
+        self.closed = False
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        if self.fail:
+            self.fail(batch, in_doubt)
+        if in_doubt:  # an earlier process may have left pieces of it
+            self.batches = {token: kept for token, kept in self.batches.items() if kept[0] != batch.batch_id}
+        self.batches[batch.token] = (batch.batch_id, list(batch.events))
+        self.writes.append((batch.token, len(batch.events), in_doubt))
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        wanted = {event.transaction_id for event in events}
+        self.asked.append(sorted(wanted))
+        return {
+            event.transaction_id
+            for batch_id, rows in self.batches.values()
+            if batch_id not in not_in
+            for event in rows
+            if event.transaction_id in wanted
+        }
+
+    async def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,117 @@
+"""What a sink's journal remembers over restarts, kills in mid-write and damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter import journal as journal_module
+from exporter.journal import Journal, JournalError, Plan
+
+
+def reopened(path: Path) -> Journal:
+    journal = Journal(path)
+    journal.open(0)
+    return journal
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.journal"
+
+
+def test_a_new_journal_begins_at_the_oldest_record_of_the_spool(path: Path) -> None:
+    journal = Journal(path)
+    journal.open(700)
+    assert (journal.cursor, journal.next_sequence, journal.open_plans) == (700, 0, [])
+    journal.close()
+    assert reopened(path).cursor == 700
+
+
+def test_a_plan_without_done_is_open_again_after_a_restart_with_the_same_id_and_rows(path: Path) -> None:
+    journal = reopened(path)
+    plan = Plan(0, 0, 90, frozenset({(10, 3)}), ((20, 1),), (), frozenset())
+    journal.plan(plan)
+    first_id = journal.journal_id
+    journal.close()
+    again = reopened(path)
+    assert (again.open_plans, again.journal_id, again.cursor) == ([plan], first_id, 0)
+
+
+def test_done_moves_the_cursor_and_is_remembered(path: Path) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90))
+    journal.done(0)
+    journal.close()
+    again = reopened(path)
+    assert (again.open_plans, again.cursor, again.next_sequence) == ([], 90, 1)
+
+
+def test_the_spool_keeps_records_of_open_plans_and_of_waiting_calls(path: Path) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90, defer=((40, 0),)))
+    assert journal.low_water() == 0
+    journal.done(0)
+    assert journal.low_water() == 40
+    journal.plan(Plan(1, 90, 120, add=((40, 0),)))
+    assert journal.low_water() == 40
+    journal.done(1)
+    assert journal.low_water() == 120
+
+
+def test_a_call_whose_span_came_waits_no_more_after_a_restart(path: Path) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90, defer=((40, 0), (41, 2))))
+    journal.done(0)
+    journal.plan(Plan(1, 90, 95, gone=frozenset({(40, 0)})))
+    journal.done(1)
+    journal.close()
+    assert list(reopened(path).waiting) == [(41, 2)]
+
+
+@pytest.mark.parametrize("cut", range(2, 40))
+def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path, cut: int) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90))
+    journal.done(0)
+    before = path.stat().st_size
+    journal.plan(Plan(1, 90, 120))
+    journal.close()
+    torn = path.read_bytes()[:-cut]
+    assert len(torn) > before
+    path.write_bytes(torn)
+    again = reopened(path)
+    assert (again.cursor, again.open_plans) == (90, [])
+
+
+def test_a_damaged_line_in_the_middle_costs_only_itself(path: Path) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90))
+    journal.done(0)
+    journal.plan(Plan(1, 90, 120))
+    journal.close()
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2].replace(b"done", b"dune")
+    path.write_bytes(b"\n".join(lines))
+    # The batch that was done is open again: the sink will be asked and will say that it has it.
+    assert [plan.sequence for plan in reopened(path).open_plans] == [0, 1]
+
+
+def test_a_file_without_a_checkpoint_is_refused_with_what_to_do(path: Path) -> None:
+    path.write_bytes(b"garbage\n")
+    with pytest.raises(JournalError, match=r"store\.journal holds no readable checkpoint.*Move the file away"):
+        Journal(path).open(0)
+    assert path.read_bytes() == b"garbage\n"
+
+
+def test_the_file_does_not_grow_with_history(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "COMPACT_AT_BYTES", 2000)
+    journal = reopened(path)
+    for number in range(500):
+        journal.plan(Plan(number, number * 10, number * 10 + 10, defer=((number * 10, 0),) if number == 7 else ()))
+        journal.done(number)
+    assert path.stat().st_size < 3000
+    journal.close()
+    again = reopened(path)
+    assert (again.cursor, again.next_sequence, list(again.waiting)) == (5000, 500, [(70, 0)])

@@ -1,0 +1,307 @@
+"""From mapped requests to delivered batches: nothing lost, nothing twice, whatever the sink or a restart does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from events import NOW_NS, SECOND_NS, event
+from exporter.deadletter import DeadLetters
+from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
+from exporter.journal import Journal
+from exporter.pipeline import Pipeline, Unit
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.sink import Batch
+from exporter.sinks.memory import MemorySink
+from mapping.event import Event
+
+QUICK_RETRY = RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001)
+QUICK_BATCH = BatchSettings(max_age_s=0.02)
+
+
+class ListSource:
+    """A spool of ten bytes per record that holds what it is given."""
+
+    def __init__(self, *records: list[Event], received_unix_ns: int = NOW_NS) -> None:
+        self.records = list(records)
+        self.received_unix_ns = received_unix_ns
+        self.released = 0
+        self.reads: list[int] = []
+
+    async def next(self, position: int, timeout_s: float) -> Unit | None:
+        self.reads.append(position)
+        index = -(-position // 10)
+        if index >= len(self.records):
+            await asyncio.sleep(min(timeout_s, 0.005))
+            return None
+        assert index * 10 >= self.released, "the pipeline read what it had released"
+        events = self.records[index]
+        received = max((e.received_unix_ns for e in events), default=self.received_unix_ns)
+        return Unit(index * 10, index * 10 + 10, received, events, 1000 * len(events))
+
+    def caught_up(self, position: int) -> bool:
+        return position >= len(self.records) * 10
+
+    def release(self, sink: str, position: int) -> None:
+        self.released = position
+
+
+class Bench:
+    """One pipeline over a source and a sink; `restart` builds the next process over the same files."""
+
+    def __init__(self, directory: Path, source: ListSource, sink: MemorySink, **batch: Any) -> None:
+        self.directory = directory
+        self.source = source
+        self.sink = sink
+        self.now = NOW_NS
+        self.batch = QUICK_BATCH.model_copy(update=batch)
+        self.dead = DeadLetters(directory / "dead.jsonl", lambda e: {"uri": e.uri})
+        self.pipeline = self.build()
+
+    def build(self) -> Pipeline:
+        journal = Journal(self.directory / "sink.journal")
+        journal.open(0)
+        return Pipeline(
+            self.sink,
+            self.source,
+            journal,
+            self.dead,
+            self.batch,
+            QUICK_RETRY,
+            day_of=lambda e: e.start_unix_ns // (86_400 * SECOND_NS),
+            now_unix_ns=lambda: self.now,
+        )
+
+    def drain(self) -> None:
+        async def go() -> None:
+            task = asyncio.create_task(self.pipeline.run())
+            self.pipeline.stop()
+            await asyncio.wait_for(task, 10)
+
+        asyncio.run(go())
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Run like a living process and then kill it: whatever is in flight is cancelled."""
+
+        async def go() -> None:
+            task = asyncio.create_task(self.pipeline.run())
+            async with asyncio.timeout(10):
+                while not done():
+                    await asyncio.sleep(0.002)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        asyncio.run(go())
+
+    def restart(self) -> None:
+        self.pipeline = self.build()
+
+
+def ids(events: list[Event]) -> list[str]:
+    return sorted(e.transaction_id for e in events)
+
+
+def test_everything_is_delivered_once_and_released(tmp_path: Path) -> None:
+    records = [[event() for _ in range(5)] for _ in range(7)]
+    bench = Bench(tmp_path, ListSource(*records), MemorySink())
+    bench.drain()
+    assert ids(bench.sink.events) == ids(sum(records, []))
+    assert bench.source.released == 70
+    assert (bench.pipeline.counts.delivered, bench.pipeline.counts.pending) == (35, 0)
+
+
+def test_batches_are_closed_by_count(tmp_path: Path) -> None:
+    records = [[event() for _ in range(4)] for _ in range(6)]
+    bench = Bench(tmp_path, ListSource(*records), MemorySink(), max_events=8)
+    bench.drain()
+    assert [rows for _, rows, _ in bench.sink.writes] == [8, 8, 8]
+
+
+def test_batches_are_closed_by_bytes(tmp_path: Path) -> None:
+    records = [[event() for _ in range(70)] for _ in range(2)]
+    bench = Bench(tmp_path, ListSource(*records), MemorySink(), max_bytes=1 << 16)
+    bench.drain()
+    assert [rows for _, rows, _ in bench.sink.writes] == [70, 70]
+
+
+def test_a_sink_with_day_partitions_gets_one_day_per_batch(tmp_path: Path) -> None:
+    days = [event(start_unix_ns=NOW_NS - day * 86_400 * SECOND_NS) for day in (0, 1, 0, 2)]
+    sink = MemorySink()
+    sink.day_partitions = True
+    bench = Bench(tmp_path, ListSource(days), sink)
+    bench.drain()
+    assert sorted(rows for _, rows, _ in sink.writes) == [1, 1, 2]
+    assert len({batch_id for batch_id, _ in sink.batches.values()}) == 3
+
+
+def test_the_same_event_in_two_requests_counts_once(tmp_path: Path) -> None:
+    twice = event()
+    bench = Bench(tmp_path, ListSource([twice], [event(), twice]), MemorySink(), max_events=1)
+    bench.drain()
+    assert len(bench.sink.events) == 2
+    assert bench.pipeline.counts.deduplicated == 1
+
+
+def test_an_event_that_an_earlier_process_delivered_is_recognised_through_the_sink(tmp_path: Path) -> None:
+    twice = event()
+    source = ListSource([twice])
+    bench = Bench(tmp_path, source, MemorySink())
+    bench.drain()
+    source.records.append([twice, event()])
+    bench.now = NOW_NS + 60 * SECOND_NS
+    bench.restart()
+    bench.drain()
+    assert len(bench.sink.events) == 2
+    assert bench.pipeline.counts.deduplicated == 1
+
+
+def test_the_sink_is_not_asked_about_events_that_could_not_have_come_before(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ListSource([event(end_unix_ns=NOW_NS + 2 * SECOND_NS)]), MemorySink())
+    bench.drain()
+    assert bench.sink.asked == []
+
+
+def test_a_failing_sink_is_tried_again_with_the_same_token_until_it_has_the_batch(tmp_path: Path) -> None:
+    tokens: list[str] = []
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        tokens.append(batch.token)
+        if len(tokens) < 4:
+            raise Unauthorised("401") if len(tokens) == 2 else Retryable("503 from the store", retry_after_s=0.001)
+
+    bench = Bench(tmp_path, ListSource([event()]), MemorySink(fail=fail))
+    bench.drain()
+    assert len(tokens) == 4
+    assert len(set(tokens)) == 1
+    assert (len(bench.sink.events), bench.pipeline.counts.retries) == (1, 3)
+
+
+def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path) -> None:
+    poison = event(uri="http://shop.example/poison")
+    rows = [event() for _ in range(99)]
+    rows.insert(41, poison)
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if poison in batch.events:
+            raise Rejected("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.drain()
+    assert ids(bench.sink.events) == ids([e for e in rows if e is not poison])
+    [letter] = bench.dead.read()
+    assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
+    counts = bench.pipeline.counts
+    assert (counts.received, counts.delivered, counts.dead_lettered, counts.pending) == (100, 99, 1, 0)
+    assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
+
+
+def test_a_process_killed_inside_a_write_repeats_the_same_batch_in_doubt(tmp_path: Path) -> None:
+    records = [[event() for _ in range(3)] for _ in range(4)]
+    sink = MemorySink()
+    source = ListSource(*records)
+
+    def commit_then_die(batch: Batch, in_doubt: bool) -> None:
+        sink.batches[batch.token] = (batch.batch_id, list(batch.events))
+        raise Retryable("the answer was lost")
+
+    sink.fail = commit_then_die
+    bench = Bench(tmp_path, source, sink)
+    bench.run_until(lambda: bench.pipeline.counts.retries > 2)
+    tokens = set(sink.batches)
+    sink.fail = None
+    bench.restart()
+    bench.drain()
+    assert ids(sink.events) == ids(sum(records, []))
+    assert [(token in tokens, in_doubt) for token, _, in_doubt in sink.writes] == [(True, True)]
+
+
+def access_log(span: Event, **changes: Any) -> Event:
+    return span._replace(source="log", **changes)
+
+
+def test_an_access_log_line_collapses_onto_its_span_whichever_comes_first(tmp_path: Path) -> None:
+    first, second = event(span_id="a" * 16), event(span_id="b" * 16)
+    source = ListSource([access_log(first)], [first], [second], [access_log(second)])
+    bench = Bench(tmp_path, source, MemorySink())
+    bench.drain()
+    assert [(e.source, e.span_id[0]) for e in bench.sink.events] == [("span", "a"), ("span", "b")]
+    assert (bench.pipeline.counts.deduplicated, bench.pipeline.counts.pending) == (2, 0)
+
+
+def test_a_call_known_from_logs_alone_counts_after_the_wait(tmp_path: Path) -> None:
+    line = access_log(event())
+    bench = Bench(tmp_path, ListSource([line], [event()]), MemorySink())
+    bench.run_until(lambda: bench.pipeline.counts.delivered == 1)
+    assert [e.source for e in bench.sink.events] == ["span"]
+    assert bench.source.released == 0, "the line's record is kept while it waits"
+    bench.now = NOW_NS + 31 * SECOND_NS
+    bench.restart()
+    bench.drain()
+    assert sorted(e.source for e in bench.sink.events) == ["log", "span"]
+    bench.restart()
+    bench.drain()
+    assert len(bench.sink.events) == 2
+    assert bench.source.released == 20
+
+
+def test_a_span_that_comes_after_a_restart_still_replaces_the_waiting_line(tmp_path: Path) -> None:
+    span = event()
+    source = ListSource([access_log(span), event(span_id="c" * 16)])
+    bench = Bench(tmp_path, source, MemorySink())
+    bench.run_until(lambda: bench.pipeline.counts.delivered == 1)
+    source.records.append([span])
+    bench.restart()
+    bench.drain()
+    bench.now = NOW_NS + 60 * SECOND_NS
+    bench.restart()
+    bench.drain()
+    assert [e.source for e in bench.sink.events] == ["span", "span"]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path, seed: int) -> None:
+    """Spans, their log lines, resent records and a sink that fails at random, over many short-lived processes."""
+    dice = random.Random(seed)
+    spans = [event(span_id=f"{number:016x}") for number in range(120)]
+    lines = [access_log(span) for span in spans if dice.random() < 0.5]
+    lonely = [access_log(event(span_id=f"{number:016x}")) for number in range(500, 520)]
+    traffic = spans + lines + lonely + dice.sample(spans, 20)
+    dice.shuffle(traffic)
+    source = ListSource(*[traffic[at : at + 7] for at in range(0, len(traffic), 7)])
+    sink = MemorySink()
+
+    def chance(batch: Batch, in_doubt: bool) -> None:
+        if dice.random() < 0.3:
+            sink.batches[batch.token] = (batch.batch_id, list(batch.events))  # committed, answer lost
+            raise Retryable("connection reset")
+        if dice.random() < 0.2:
+            raise Retryable("refused")
+
+    sink.fail = chance
+    bench = Bench(tmp_path, source, sink, max_events=13)
+    for _ in range(6):
+        target = dice.randrange(1, 5)
+        bench.run_until(lambda: progress(bench) >= target or finished(bench))  # noqa: B023
+        bench.now += dice.randrange(0, 20) * SECOND_NS
+        bench.restart()
+    bench.now = NOW_NS + 120 * SECOND_NS
+    bench.restart()
+    bench.drain()
+    bench.restart()
+    bench.drain()
+    expected = {e.transaction_id for e in traffic}
+    assert sorted(e.transaction_id for e in sink.events) == sorted(expected)
+    assert bench.source.released == len(source.records) * 10
+
+
+def progress(bench: Bench) -> int:
+    return bench.pipeline.counts.batches + bench.pipeline.counts.retries
+
+
+def finished(bench: Bench) -> bool:
+    return bench.source.caught_up(bench.pipeline._journal.cursor)

@@ -1,0 +1,213 @@
+"""The settings file: YAML with `${env:NAME}`, checked strictly, every error naming the setting.
+
+This module is the only one that reads the environment. Each component owns its settings class; here they are put
+together (`Settings`), read (`load_settings`) and shown with secrets hidden (`shown`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+from mapping.settings import MappingSettings
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from receiver.admin import AdminSettings
+from receiver.settings import ReceiverSettings
+from receiver.spool.settings import SpoolSettings
+
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.sinks import SinkSettings, parse_sink
+from mapping.sampling.settings import SamplingSettings
+
+ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
+DEFAULT_FILE = "weighbridge.yaml"
+_REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class SettingsError(Exception):
+    """One line for the operator: which setting, what is wrong, what would be right. Never holds a secret's value."""
+
+
+class TelemetrySettings(BaseModel):
+    """The bridge's own logs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error, to standard error."
+    )
+
+
+class ExporterSettings(BaseModel):
+    """Where events go. Every sink has its own batches, retries and place in the spool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sinks: tuple[SinkSettings, ...] = Field(
+        default_factory=lambda: (parse_sink({"name": "store", "type": "clickhouse", "dsn": "chdb://data/store"}),),
+        description="One entry per destination: name, type and that type's own settings.",
+    )
+    batch: BatchSettings = Field(default_factory=BatchSettings, description="When a batch is closed.")
+    retry: RetrySettings = Field(default_factory=RetrySettings, description="When a refused batch is sent again.")
+    memory_bytes: int = Field(
+        64 << 20,
+        ge=1 << 20,
+        description="Requests kept in memory for sinks that keep up, in bytes; a sink that lags reads the spool.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sinks_by_type(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("sinks"), list):
+            return {**values, "sinks": tuple(_parse_sink(index, sink) for index, sink in enumerate(values["sinks"]))}
+        return values
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> ExporterSettings:
+        names = [sink.name for sink in self.sinks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two sinks have the same name; names given: {', '.join(names)}")
+        if not names:
+            raise ValueError("at least one sink is needed; leave `sinks` out for the embedded store")
+        return self
+
+
+class Settings(BaseModel):
+    """Everything an operator can set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    receiver: ReceiverSettings = Field(default_factory=ReceiverSettings)
+    mapping: MappingSettings = Field(default_factory=MappingSettings)
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    spool: SpoolSettings = Field(default_factory=SpoolSettings)
+    exporter: ExporterSettings = Field(default_factory=ExporterSettings)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+
+
+def _parse_sink(index: int, values: Any) -> SinkSettings:
+    try:
+        return parse_sink(values)
+    except ValidationError as error:
+        raise ValueError(f".sinks.{index}.{_explain(error)}") from error
+    except ValueError as error:
+        raise ValueError(f".sinks.{index}: {error}") from error
+
+
+def find_file(path: str | None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file that `load_settings` would read: the one named, else $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml."""
+    environment = os.environ if environment is None else environment
+    named = path or environment.get(ENVIRONMENT_VARIABLE)
+    if named:
+        return Path(named)
+    default = Path(DEFAULT_FILE)
+    return default if default.exists() else None
+
+
+def load_settings(path: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """The effective settings. Raises SettingsError, whose text is one line."""
+    environment = os.environ if environment is None else environment
+    file = find_file(path, environment)
+    if file is None:
+        return Settings()
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
+        raise SettingsError(
+            f"{file}: not YAML{place}: {getattr(error, 'problem', None) or 'unreadable text'}"
+        ) from error
+    if document is None:
+        return Settings()
+    if not isinstance(document, dict):
+        raise SettingsError(f"{file}: expected sections such as `receiver:` at the top level")
+    try:
+        return Settings.model_validate(_expand(document, environment, ""))
+    except ValidationError as error:
+        raise SettingsError(f"{file}: {_explain(error)}") from error
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from error
+
+
+def shown(settings: BaseModel) -> dict[str, Any]:
+    """The settings as plain data for printing: secrets and passwords inside addresses are hidden."""
+    return _hidden(settings)  # type: ignore[no-any-return]
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {name: _hidden(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, SecretStr):
+        return "**********" if value.get_secret_value() else ""
+    if isinstance(value, Mapping):
+        return {str(key): _hidden(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_hidden(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str) and "://" in value and (password := _password(value)):
+        return value.replace(f":{password}@", ":**********@", 1)
+    return value
+
+
+def _password(address: str) -> str | None:
+    try:
+        return urlsplit(address).password
+    except ValueError:
+        return None
+
+
+def _expand(value: Any, environment: Mapping[str, str], path: str) -> Any:
+    """`${env:NAME}` and `${env:NAME:-default}` in every text, after YAML has been read: a value can not add settings."""
+    if isinstance(value, dict):
+        return {key: _expand(item, environment, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environment, f"{path}.{index}") for index, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def one(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        found = environment.get(name, default)
+        if found is None:
+            raise SettingsError(
+                f"{path}: the environment variable {name} is not set (give a default: ${{env:{name}:-…}})"
+            )
+        return found
+
+    return _REFERENCE.sub(one, value)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem as `dotted.path: what is wrong`, with the closest known key for one that nobody knows."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    more = error.error_count() - 1
+    path = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        text = f"{path}: no such setting" + _suggestion(problem["loc"])
+    else:
+        message = problem["msg"].removeprefix("Value error, ")
+        text = path + message if message.startswith(".") else f"{path}: {message}" if path else message
+    return text + (f" (and {more} more)" if more else "")
+
+
+def _suggestion(location: tuple[int | str, ...]) -> str:
+    model: Any = Settings
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        model = field.annotation if field else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ""
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean `{close[0]}`?" if close else f"; known here: {', '.join(known)}"
