@@ -1,7 +1,7 @@
 """The command line. Arguments are parsed here; each command's work lives in a file of its own, imported when it runs.
 
-So `weighbridge --help` starts without loading the service. Every command ends with 0, or with one line on standard error
-and the exit code of `cli_errors`.
+So `weighbridge --help` starts without loading the service. Every command ends with 0, or with one line on standard
+error and the exit code of `cli_errors`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 config_option = click.option(
     "--config",
     metavar="F",
-    help="Settings file. Default: $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml where there is one, else built-in defaults.",
+    help="Settings file. Default: $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml if there, else built-in defaults.",
 )
 
 

@@ -1,7 +1,7 @@
 """What a file with a request body is: signal, content type and content encoding, for `weighbridge map`.
 
-The bytes decide where they can; a `NAME.headers.json` beside `NAME.bin` (path and headers, as capture tools store them) is
-asked only about what the bytes leave open.
+The bytes decide where they can; a `NAME.headers.json` beside `NAME.bin` (path and headers, as capture tools store them)
+is asked only about what the bytes leave open.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def guess_signal(body: bytes, content_type: str, accepted: Callable[[str], int],
     body: inflated. accepted: how many records a signal's decoder takes from this file, -1 when it refuses the whole.
     The messages are alike on the wire but for the records: log records have no span id where spans have one.
     """
-    if content_type == JSON:
+    if content_type.partition(";")[0].strip().lower() == JSON:
         for signal, key in (("traces", b'"resourceSpans"'), ("logs", b'"resourceLogs"')):
             if key in body:
                 return signal

@@ -1,0 +1,150 @@
+"""One stored event as one line of text, coloured for a terminal: what `tail` and `trace` print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+LONGEST_BODY = 400  # characters of a log body on a line; `query` shows the whole
+LONGEST_URI = 160
+
+
+class Seen(NamedTuple):
+    """The part of a stored event that people look at, and what places it in its trace. Named as the store's columns."""
+
+    event_type: str
+    event_time: datetime  # UTC
+    service: str
+    method: str
+    endpoint: str
+    uri: str
+    name: str
+    action: str
+    family: str
+    direction: str
+    status_code: int  # 0: no response was seen
+    error_type: str
+    duration_ms: float | None  # None: unknown
+    user_id: str
+    company_id: str
+    weight: int
+    severity: str
+    body: str
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+
+
+def what_happened(event: Seen) -> Text:
+    """The event in words: the call and its status, the action, or the log line."""
+    if event.event_type == "log":
+        return Text.assemble((f"{event.severity or 'LOG'}", severity_style(event.severity)), " ", body_text(event.body))
+    text = Text()
+    if event.event_type == "api_call":
+        if event.direction == "outgoing":
+            text.append("→ ", "dim")
+        text.append(f"{event.method} ", "bold")
+        text.append(_place(event))
+        text.append("  ")
+        text.append(str(event.status_code) if event.status_code else "no response", status_style(event))
+    else:
+        text.append(f"{event.family or 'action'} ", "dim")
+        text.append(event.action or event.name)
+    if event.error_type:
+        text.append(f" {event.error_type}", "red" if event.status_code >= 500 or not event.status_code else "yellow")
+    if event.duration_ms is not None:
+        text.append(f"  {duration_text(event.duration_ms)}", "cyan")
+    return text
+
+
+def _place(event: Seen) -> str:
+    """The route of a call to us; the whole address of a call to others, whose routes nobody knows."""
+    if event.endpoint and event.direction != "outgoing":
+        return event.endpoint
+    return _short(event.uri, LONGEST_URI)
+
+
+def who(event: Seen) -> Text:
+    """User, company and weight, as far as they are known and say something."""
+    text = Text()
+    for label, value in (("user", event.user_id), ("company", event.company_id)):
+        if value:
+            text.append(f"  {label} ", "dim")
+            text.append(value)
+    return text
+
+
+def weight_text(event: Seen) -> Text:
+    return Text(f"  ×{event.weight}", "bold magenta" if event.weight != 1 else "dim")
+
+
+def clock(event: Seen) -> str:
+    """Time of day in UTC with milliseconds."""
+    return event.event_time.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def duration_text(milliseconds: float) -> str:
+    if milliseconds < 1:
+        return f"{milliseconds * 1000:.0f} µs"
+    if milliseconds < 1000:
+        return f"{milliseconds:.1f} ms" if milliseconds < 100 else f"{milliseconds:.0f} ms"
+    return f"{milliseconds / 1000:.2f} s"
+
+
+def status_style(event: Seen) -> str:
+    if not event.status_code:
+        return "bold magenta"
+    if event.status_code >= 500:
+        return "bold red"
+    if event.status_code >= 400:
+        return "bold yellow"
+    return "green"
+
+
+def severity_style(severity: str) -> str:
+    word = severity.upper()
+    if word.startswith(("ERROR", "FATAL", "CRIT", "EMERG", "ALERT")):
+        return "bold red"
+    if word.startswith("WARN"):
+        return "bold yellow"
+    return "blue" if word.startswith("INFO") else "dim"
+
+
+def body_text(body: str) -> str:
+    """A log body for reading: the message of a JSON object first, its other fields after it."""
+    fields = _object(body)
+    if fields is None:
+        return _short(" ".join(body.split()), LONGEST_BODY)
+    message = next((fields.pop(key) for key in ("message", "msg", "event") if isinstance(fields.get(key), str)), "")
+    for told_already in ("level", "severity", "trace_id", "span_id"):
+        fields.pop(told_already, None)
+    rest = " ".join(f"{key}={_value(value)}" for key, value in fields.items())
+    return _short(f"{message}  {rest}".strip(), LONGEST_BODY)
+
+
+def _object(body: str) -> dict[str, Any] | None:
+    if not body.startswith("{"):
+        return None
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return value if value and not any(letter.isspace() for letter in value) else json.dumps(value)
+    return (
+        json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if isinstance(value, Mapping | list)
+        else str(value)
+    )
+
+
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"

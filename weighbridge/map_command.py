@@ -1,0 +1,77 @@
+"""`weighbridge map FILE`: one OTLP request body through the receiver's decoding and the mapper; opens no socket."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+import orjson
+
+from mapping.event_json import event_json
+from mapping.mapper import Mapper
+from mapping.otlp import Decoded, Decoder
+from mapping.sampling.sampler import Sampler
+from receiver import compression
+from receiver.decode import decode_request
+from receiver.errors import BadRequest
+from weighbridge.cli_errors import CommandError, CommandFailed
+from weighbridge.map_guess import Hints, guess_encoding, guess_signal, guess_type, read_hints
+from weighbridge.settings import Settings
+
+
+def map_request(
+    settings: Settings,
+    file: Path,
+    signal: str | None,
+    content_type: str | None,
+    content_encoding: str | None,
+    *,
+    sample: bool,
+) -> None:
+    """Prints one JSON line per record in wire order; what was refused is said on standard error."""
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror}") from error
+    hints = read_hints(file)
+    try:
+        decoded = _decode(settings, raw, hints, signal, content_type, content_encoding)
+    except BadRequest as error:
+        raise CommandFailed(f"{file}: the receiver would answer {error.status}: {error.message}") from error
+    mapper = Mapper(settings.mapping, Sampler(settings.sampling))
+    received_unix_ns = hints.received_unix_ns or time.time_ns()
+    mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
+    output = click.get_binary_stream("stdout")
+    for event in mapped.events:
+        output.write(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE))
+    if decoded.rejected:
+        click.echo(f"{decoded.rejected} records refused: {decoded.message}", err=True)
+    if mapped.sampled_out:
+        click.echo(f"{mapped.sampled_out} records sampled out", err=True)
+
+
+def _decode(
+    settings: Settings,
+    raw: bytes,
+    hints: Hints,
+    signal: str | None,
+    content_type: str | None,
+    content_encoding: str | None,
+) -> Decoded:
+    """The request as the receiver would decode it. Raises BadRequest."""
+    limits = settings.receiver.decode_limits()
+    encoding = guess_encoding(raw, hints.content_encoding) if content_encoding is None else content_encoding
+    plain = compression.inflate(raw, compression.parse_codings(encoding), limits.max_body_bytes)
+    media = guess_type(plain[:1024], hints.content_type) if content_type is None else content_type
+
+    def decode(as_signal: str) -> Decoded:
+        return decode_request(Decoder(), as_signal, media, encoding, raw, limits)
+
+    def accepted(as_signal: str) -> int:
+        try:
+            return decode(as_signal).accepted
+        except BadRequest:
+            return -1
+
+    return decode(signal or guess_signal(plain, media, accepted, hints.signal))

@@ -1,0 +1,46 @@
+"""`weighbridge serve`: the bridge in the foreground, with its log on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+
+import click
+
+from weighbridge.cli_errors import CommandFailed
+from weighbridge.log_lines import log_to_stderr
+from weighbridge.service import run
+from weighbridge.settings import Settings
+
+
+def serve(settings: Settings) -> None:
+    """Returns when the bridge has drained after SIGTERM or Ctrl-C."""
+    log_to_stderr(settings.telemetry.log_level)
+    click.echo(welcome(settings), err=True)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(run(settings))
+    except OSError as error:
+        raise CommandFailed(f"cannot start: {error}") from error
+
+
+def welcome(settings: Settings) -> str:
+    """What a person who has just started the bridge wants to know."""
+    base = f"http://{settings.receiver.endpoint}"
+    return f"""\
+weighbridge takes OTLP/HTTP on {base}. Point an SDK at it:
+  export OTEL_EXPORTER_OTLP_ENDPOINT={base} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+or, in another terminal:
+  .venv/bin/weighbridge demo             a small shop with customers, errors and logs
+  .venv/bin/weighbridge tail --follow    events as they arrive
+Ctrl-C drains and stops.
+"""
+
+
+def _loop_factory():  # type: ignore[no-untyped-def]
+    """uvloop where it is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
