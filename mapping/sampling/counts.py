@@ -1,0 +1,77 @@
+"""What sampling did, counted without slowing the hot path: each shared decision carries its own counter.
+
+`Tally.take()` once per request (or per second) collects the counters that moved; the ledger and the metrics
+read what it returns. Nothing is counted twice and nothing is lost when it is called rarely.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mapping.event import Decision
+
+
+class Slot:
+    """One shared Decision and how often it was given since the last take. adjusted_in.
+
+    Records it stands for on arrival.
+    """
+
+    __slots__ = ("adjusted_in", "count", "decision")
+
+    def __init__(self, decision: Decision, adjusted_in: float) -> None:
+        self.decision = decision
+        self.adjusted_in = adjusted_in
+        self.count = 0
+
+
+class CountKey(NamedTuple):
+    rule: str
+    reason: str  # kept | sampled_out | rule_zero | inconsistent | below_minimum
+    upstream: str  # none | th | malformed | inconsistent | implausible | untrusted | legacy | configured
+    r_source: str
+
+
+class Sums(NamedTuple):
+    records: int
+    adjusted_in: float  # sum of upstream adjusted counts of all these records, kept or not
+    adjusted_out: float  # sum of adjusted counts of the kept
+
+
+class Tally:
+    """Counters of one sampler. `totals` only grow; take() returns what came since the last take."""
+
+    def __init__(self) -> None:
+        self.totals: dict[CountKey, Sums] = {}
+        self._touched: list[Slot] = []
+        self._folded: dict[CountKey, Sums] = {}
+
+    def touch(self, slot: Slot) -> None:
+        """Count one.
+
+        The sampler calls it for a slot whose counter is 0 and otherwise increments the slot itself.
+        """
+        slot.count += 1
+        self._touched.append(slot)
+        if len(self._touched) >= 10_000:  # nobody takes: stay bounded
+            self._fold()
+
+    def take(self) -> dict[CountKey, Sums]:
+        self._fold()
+        taken, self._folded = self._folded, {}
+        for key, sums in taken.items():
+            self.totals[key] = add(self.totals.get(key), sums)
+        return taken
+
+    def _fold(self) -> None:
+        for slot in self._touched:
+            n, slot.count = slot.count, 0
+            d = slot.decision
+            key = CountKey(d.rule, d.reason, d.upstream, d.r_source)
+            sums = Sums(n, n * slot.adjusted_in, n * d.adjusted_count)
+            self._folded[key] = add(self._folded.get(key), sums)
+        self._touched.clear()
+
+
+def add(a: Sums | None, b: Sums) -> Sums:
+    return b if a is None else Sums(a[0] + b[0], a[1] + b[1], a[2] + b[2])

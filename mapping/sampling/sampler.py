@@ -1,0 +1,219 @@
+"""The mapper's question and its answer: keep this record? and how many does it stand for?
+
+Built once from the settings. span() and log() are pure functions of the record and of what is in force; what
+is in force (rules, budget table, hashed randomness) changes only in tick(), which the owner calls between
+requests and never while one is being mapped. Not thread safe: event loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+
+from mapping.event import Decision
+from mapping.sampling.counts import Slot, Tally
+from mapping.sampling.decide import NO_TRACE, Policy, Upstream, of_log, of_span
+from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
+from mapping.sampling.learned import LearnedRandomness
+from mapping.sampling.plan import Plan, Ruled, local_plan
+from mapping.sampling.randomness import draw, inside
+from mapping.sampling.rules import Facts, as_text
+from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.thresholds import parse_rate, threshold
+from mapping.sampling.tracestate import parse
+
+
+class Sampler:
+    """Sampler(settings): decides every record of every request of one process.
+
+    early: every decision needs only trace id and trace state, so the mapper may decide before it reads
+    attributes. It can change in tick(); read it once per request. In early mode `facts` need only know
+    "service".
+    tally: what was decided, see counts.py. watch: the randomness of trace ids, see detection.py.
+    """
+
+    def __init__(self, settings: SamplingSettings, *, hashed: bool = False) -> None:
+        """hashed: randomness.
+
+        Auto had turned to hash before a restart (property `hashed` of the earlier sampler).
+        """
+        self.settings = settings
+        self.tally = Tally()
+        self.watch = TraceIdWatch()
+        self.learned = LearnedRandomness()
+        self._parse = lru_cache(maxsize=4096)(parse)
+        self._head = {
+            service: threshold(parse_rate(rate), settings.precision) for service, rate in settings.head_rate.items()
+        }
+        self._policy = Policy(
+            on_inconsistent=settings.on_inconsistent,
+            max_upstream_adjusted_count=settings.max_upstream_adjusted_count,
+            trust_upstream=settings.trust_upstream,
+            legacy_pr=settings.legacy_pr,
+            hashed=settings.randomness == "hash" or (hashed and settings.randomness == "auto"),
+        )
+        self._distrust = replace(self._policy, trust_upstream=False)
+        self._next_plan: Plan | None = None
+        self._turn_to_hash = False
+        self._put_in_force(local_plan(settings))
+
+    @property
+    def hashed(self) -> bool:
+        """Randomness of records without th and rv is a hash of the trace id. Latches.
+
+        Keep it across restarts.
+        """
+        return self._policy.hashed
+
+    @property
+    def config(self) -> str:
+        return self._plan.config
+
+    def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
+        """The decision for a span. trace_id: 16 raw bytes. facts(path).
+
+        The value at a rule path, None when absent.
+        """
+        if self._in_full:
+            return self._span_in_full(self._plan.choose(facts), trace_id, trace_state, facts)
+        ruled = self._only
+        if ruled is None:
+            ruled = self._choose(facts)
+        band = ruled.by_text.get(trace_state)
+        if band is None:
+            return self._span_in_full(ruled, trace_id, trace_state, facts)
+        low = trace_id[9:]
+        if low >= band.limit_bytes:
+            slot = band.light
+        elif low >= band.t_out_bytes:
+            slot = band.heavy
+        elif low >= band.t_in_bytes:
+            slot = band.dropped
+        else:
+            return self._span_in_full(ruled, trace_id, trace_state, facts)
+        if trace_id[WATCHED_BYTE] < self._watch_below and not trace_state:
+            self._observe(trace_id, facts)
+        if slot.count:
+            slot.count += 1
+        else:
+            self._touch(slot)
+        return slot.decision
+
+    def log(
+        self,
+        trace_id: bytes,
+        threshold: str | None,
+        randomness: str | None,
+        record: Callable[[], bytes],
+        facts: Facts,
+    ) -> Decision:
+        """The decision for a log record.
+
+        trace_id: 16 raw bytes or b"". threshold, randomness: attributes sampling.threshold and
+        sampling.randomness.
+        record(): randomness.record_bytes of it, called only when nothing else identifies the record.
+        """
+        if threshold is None and randomness is None and not self._in_full and not self.learned:
+            ruled = self._choose(facts)
+            band = ruled.by_text.get("")
+            if band is not None and len(trace_id) == 16 and trace_id != NO_TRACE:
+                low = trace_id[9:]
+                if low >= band.t_out_bytes:
+                    slot = band.light if low >= band.limit_bytes else band.heavy
+                else:
+                    slot = band.dropped
+                self._count(slot)
+                return slot.decision
+        return self._log_in_full(trace_id, threshold, randomness, record, facts)
+
+    def tick(self, now_s: float) -> None:
+        """Put in force what is due: a new configuration, hashed randomness. now_s: any monotonic clock, seconds.
+
+        Call it between requests, once a second or once per request.
+        """
+        self.learned.tick(now_s)
+        if self._turn_to_hash and not self._policy.hashed:
+            self._policy = replace(self._policy, hashed=True)
+            self._distrust = replace(self._policy, trust_upstream=False)
+            self._put_in_force(self._next_plan or self._plan)
+        elif self._next_plan is not None:
+            self._put_in_force(self._next_plan)
+        self._next_plan = None
+
+    def use(self, plan: Plan) -> None:
+        """Put a plan in force at the next tick()."""
+        self._next_plan = plan
+
+    def _put_in_force(self, plan: Plan) -> None:
+        settings = self.settings
+        self._plan = plan
+        self._only = plan.only
+        self._choose = plan.choose
+        self._touch = self.tally.touch
+        by_content = bool(self._head or settings.untrusted_tenants or settings.sample_unit != "trace")
+        self._in_full = by_content or not settings.trust_upstream or self._policy.hashed
+        self._watch_below = WATCHED_BELOW if settings.randomness == "auto" and not self._policy.hashed else 0
+        self.early = plan.only is not None and not by_content
+
+    def _span_in_full(self, ruled: Ruled, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
+        state = self._parse(trace_state)
+        policy = self._policy_for(facts)
+        if state.rv >= 0 and policy.trust_upstream:
+            self.learned.learn(trace_id, state.rv)
+        head_t = self._head.get(as_text(facts("service")) or "", 0) if self._head else 0
+        up = of_span(trace_id, state, policy, head_t)
+        if not self._in_full and up.r_source == "trace_id" and up.status in ("none", "th", "malformed"):
+            ruled.remember(trace_state, ruled.band(up))
+        if (
+            self._watch_below
+            and state.th < 0
+            and state.rv < 0
+            and len(trace_id) == 16
+            and trace_id[WATCHED_BYTE] < self._watch_below
+        ):
+            self._observe(trace_id, facts)
+        return self._decide(ruled, up, facts)
+
+    def _log_in_full(
+        self, trace_id: bytes, threshold: str | None, randomness: str | None, record: Callable[[], bytes], facts: Facts
+    ) -> Decision:
+        learned = self.learned.get(trace_id) if trace_id else -1
+        up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
+        return self._decide(self._plan.choose(facts), up, facts)
+
+    def _decide(self, ruled: Ruled, up: Upstream, facts: Facts) -> Decision:
+        if self.settings.sample_unit != "trace":
+            up = self._of_unit(up, facts)
+        band = ruled.band(up)
+        slot = band.slot(up.r)
+        self._count(slot)
+        decision = slot.decision
+        if decision.keep and band.rv_out:
+            return decision._replace(rv=f"{up.r:014x}")
+        return decision
+
+    def _of_unit(self, up: Upstream, facts: Facts) -> Upstream:
+        """All records of a user (or company, session) share one R.
+
+        Drawn inside T_in, so upstream stays accounted for.
+        """
+        unit = as_text(facts(self.settings.sample_unit))
+        if not unit or up.refuse:
+            return up
+        h = draw("unit", unit.encode("utf-8", "replace"))
+        return up._replace(r=inside(up.t_in, h), r_source="unit")
+
+    def _policy_for(self, facts: Facts) -> Policy:
+        distrusted = self.settings.untrusted_tenants
+        return self._distrust if distrusted and as_text(facts("tenant")) in distrusted else self._policy
+
+    def _count(self, slot: Slot) -> None:
+        if slot.count:
+            slot.count += 1
+        else:
+            self._touch(slot)
+
+    def _observe(self, trace_id: bytes, facts: Facts) -> None:
+        if self.watch.observe(trace_id, as_text(facts("service")) or ""):
+            self._turn_to_hash = True

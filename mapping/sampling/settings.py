@@ -1,0 +1,166 @@
+"""The `sampling:` section of the settings.
+
+Each mistake is refused at start with the path of the key and the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mapping.sampling.rules import RuleError, compile_condition, compile_conditions
+from mapping.sampling.thresholds import parse_rate
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
+
+
+def _rate_text(value: object) -> str:
+    parse_rate(value)
+    return str(value)
+
+
+def _seconds(value: object) -> float:
+    return _quantity(value, _SECONDS, "s", "a time such as 10s, 500ms or 5m")
+
+
+def _bytes(value: object) -> int:
+    return int(_quantity(value, _BYTES, "B", "a size such as 512MiB"))
+
+
+def _quantity(value: object, units: dict[str, float] | dict[str, int], default: str, wanted: str) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or (match[2] or default) not in units:
+        raise ValueError(f"{value!r} is not {wanted}")
+    return float(match[1]) * units[match[2] or default]
+
+
+RateText = Annotated[str, BeforeValidator(_rate_text)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+ByteSize = Annotated[int, BeforeValidator(_bytes)]
+Mode = Literal["equalizing", "proportional"]
+Precedence = Literal["regex-user-company", "user-company", "min", "regexmin-company-user"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ConditionSettings(_Section):
+    path: str = Field(
+        description="What to look at: route, status, company, attr.http.route, resource.service.name, ..."
+    )
+    op: Literal["eq", "in", "prefix", "regex", "gte", "lte", "exists"] = Field(description="How to compare")
+    value: object = Field(default=True, description="What to compare with; for exists, true or false")
+
+    @model_validator(mode="after")
+    def _usable(self) -> ConditionSettings:
+        compile_condition(self.path, self.op, self.value)
+        return self
+
+
+class RuleSettings(_Section):
+    name: str = Field(min_length=1, max_length=100, description="Shown on every event that the rule decided")
+    when: tuple[ConditionSettings, ...] = Field(default=(), description="All must hold; none: the rule always applies")
+    rate: RateText = Field(description="Percent to keep (10, '12.5') or a ratio ('1/3'); 0 drops without an estimate")
+    mode: Mode | None = Field(default=None, description="Overrides sampling.mode for this rule")
+
+
+class BudgetSettings(_Section):
+    events_per_second: float = Field(gt=0, description="Events per second to keep in all, on average over an epoch")
+    key: Literal["company", "service", "user", "tenant"] = Field(
+        default="company", description="Who gets a fair share each; records without it are keyed by service"
+    )
+    epoch: Seconds = Field(default=10.0, ge=1, description="Seconds between new rates")
+    floor: RateText = Field(default="0.0001", description="No key's rate falls below this (percent or ratio)")
+    cold_start_share: float = Field(default=0.1, gt=0, le=1, description="Share of the budget for keys not seen before")
+    shares: dict[str, float] = Field(default_factory=dict, description="Weight of a key in the fair share, default 1")
+    max_keys: int = Field(default=10_000, ge=1, description="Keys remembered; the rest share the cold start pool")
+    remember: Seconds = Field(default=900.0, ge=60, description="How long old rates stay usable for late records")
+
+
+class TailSettings(_Section):
+    decision_wait: Seconds = Field(
+        default=10.0, gt=0, description="Seconds from a trace's first record to its decision"
+    )
+    max_bytes: ByteSize = Field(
+        default=512 << 20, gt=0, description="Bytes buffered; beyond, the oldest are decided early"
+    )
+    max_trace_bytes: ByteSize = Field(default=4 << 20, gt=0, description="A larger trace is decided early and streamed")
+    cache: int = Field(default=1_000_000, ge=1, description="Decided traces remembered for late records")
+    remember: Seconds = Field(default=900.0, gt=0, description="How long a decided trace is remembered")
+
+
+class MoesifRemoteSettings(_Section):
+    enabled: bool = Field(default=True, description="Fetch sampling rates from Moesif (GET /v1/config)")
+    precedence: Precedence = Field(default="regex-user-company", description="Which Moesif SDK's order to follow")
+    place: Literal["before-rules", "after-rules"] = Field(default="before-rules", description="Where its rules go")
+    base_uri: str = Field(default="https://api.moesif.net", description="Collector API, without /v1/config")
+    application_id: str = Field(default="", repr=False, description="Collector Application Id; empty: that of the sink")
+    poll: Seconds = Field(default=300.0, ge=60, description="Seconds between fetches when nothing suggests a change")
+    timeout: Seconds = Field(default=10.0, gt=0, description="Seconds for one fetch")
+
+
+class SamplingSettings(_Section):
+    """Sampling. Default: everything is kept and upstream's thresholds are honoured."""
+
+    rate: RateText = Field(default="100", description="Percent kept of records that no rule matches")
+    precision: int = Field(default=4, ge=1, le=14, description="Significant hex digits of a threshold")
+    mode: Mode = Field(default="equalizing", description="Rates are of the original population, or of what arrives")
+    rules: tuple[RuleSettings, ...] = Field(default=(), description="First match wins")
+    randomness: Literal["auto", "trace_id", "hash"] = Field(
+        default="auto", description="auto turns to hash when trace ids turn out not to be random in their last 7 bytes"
+    )
+    sample_unit: Literal["trace", "user", "company", "session"] = Field(
+        default="trace", description="What is kept or dropped as a whole; others need that id on every record"
+    )
+    on_inconsistent: Literal["erase", "trust", "drop"] = Field(
+        default="erase", description="What to do with a threshold that contradicts its randomness"
+    )
+    max_upstream_adjusted_count: int = Field(
+        default=1_000_000, ge=1, le=1 << 30, description="A span claiming to stand for more counts as one"
+    )
+    trust_upstream: bool = Field(default=True, description="false: thresholds and rv of senders are ignored")
+    untrusted_tenants: frozenset[str] = Field(default=frozenset(), description="Tenants whose thresholds are ignored")
+    legacy_pr: bool = Field(default=False, description="Read the retired p and r values of tracestate")
+    head_rate: dict[str, RateText] = Field(
+        default_factory=dict, description="service.name -> rate of a head sampler there that records no threshold"
+    )
+    budget: BudgetSettings | None = Field(default=None, description="Keep to an average of events per second")
+    tail: TailSettings | None = Field(default=None, description="Decide whole traces after a wait")
+    moesif_remote: MoesifRemoteSettings | None = Field(default=None, description="Follow sampling set in Moesif")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SamplingSettings:
+        names = [rule.name for rule in self.rules]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"rules: two rules are called {min(twice)!r}")
+        for index, rule in enumerate(self.rules[:-1]):
+            if not rule.when:
+                raise ValueError(f"rules.{index}: {rule.name!r} has no condition, so the rules after it never apply")
+        for service, rate in self.head_rate.items():
+            if parse_rate(rate) == 0:
+                raise ValueError(f"head_rate.{service}: a head sampler at rate 0 sends nothing")
+        return self
+
+    def version(self) -> str:
+        """Short name of these rules for Decision.config.
+
+        "" for the defaults, else 8 hex digits of their content.
+        """
+        if self == SamplingSettings():
+            return ""
+        # Sets have no order of their own; the same settings must have the same name in every process.
+        content = self.model_copy(update={"untrusted_tenants": sorted(self.untrusted_tenants)})
+        text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+__all__ = ["RuleError", "SamplingSettings", "compile_conditions"]
