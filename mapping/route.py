@@ -102,8 +102,11 @@ class RouteBook:
         """
         for raw in (http_route, url_template):
             # Express 4 reports "/" for paths that no route matched.
-            if raw and not (raw == "/" and len(path) > 1) and not is_absent(raw):
-                return self.template(service, path) if _is_path(raw, path) else normalise(raw)
+            if raw and not (raw == "/" and len(path) > 1):
+                if _is_path(raw, path):
+                    return self.template(service, path)
+                if normal := normalise(raw):
+                    return normal
         named = from_span_name(span_name) if span_name else ""
         if named and not (named == "/" and len(path) > 1):
             return normalise(named) if has_placeholder(named) else self.template(service, named)
@@ -144,7 +147,7 @@ class RouteBook:
 
 def _is_path(raw: str, path: str) -> bool:
     """True when the sender put the path itself where a route belongs (Lambda HTTP API)."""
-    return not has_placeholder(raw) and (raw == path or raw == unquote(path))
+    return (raw == path or ("%" in path and raw == unquote(path))) and not has_placeholder(raw)
 
 
 def _is_value(part: str) -> bool:
