@@ -1,0 +1,43 @@
+"""A sink that takes everything and keeps nothing: for measuring the bridge without a destination.
+
+Delivery: none. Named as in other collectors, so that nobody mistakes it for a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from exporter.sink import Batch
+from exporter.sinks import SinkSettings
+from mapping.event import Event
+
+
+class Settings(SinkSettings):
+    """A destination that throws events away. For measurements only."""
+
+    type: Literal["blackhole"]
+
+
+class BlackholeSink:
+    """Accepts every batch at once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.day_partitions = False
+
+    async def open(self) -> None:
+        pass
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        pass
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        return set()
+
+    async def close(self) -> None:
+        pass
+
+
+def create(settings: Settings) -> BlackholeSink:
+    return BlackholeSink(settings.name)

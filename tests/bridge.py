@@ -1,0 +1,131 @@
+"""The real program under test: started with its command line, asked through its command line, killed by pid."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+COMMAND = [sys.executable, "-P", "-m", "weighbridge"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(done: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """The first true value of `done`; fails with `what` when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = done()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+class BridgeProcess:
+    """One bridge over one directory; `start` again after `kill` is the next process over the same data."""
+
+    def __init__(self, directory: Path, **sections: Any) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.admin = free_port()
+        self.config = directory / "weighbridge.yaml"
+        self.log = directory / "bridge.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        settings: dict[str, Any] = {
+            "receiver": {"endpoint": f"127.0.0.1:{self.port}"},
+            "admin": {"endpoint": f"127.0.0.1:{self.admin}"},
+            "spool": {"directory": str(directory / "spool")},
+            "exporter": {
+                "sinks": [{"name": "store", "type": "clickhouse", "dsn": f"chdb://{directory}/store"}],
+                "batch": {"max_age_s": 0.2},
+            },
+        }
+        for section, values in sections.items():
+            settings[section] = {**settings.get(section, {}), **values}
+        self.config.write_text(yaml.safe_dump(settings))
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns when requests are accepted."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*COMMAND, "serve", "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+            )
+        eventually(self._accepts, "the bridge accepts requests")
+
+    def _accepts(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the bridge ended: {self.log.read_text()[-3000:]}"
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def kill(self) -> None:
+        """kill -9, and gone when this returns."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM; the exit status."""
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(60)
+
+    def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+        """One request; header names with `_` for `-`. Raises OSError when there is no answer."""
+        sent = {"Content-Type": "application/x-protobuf"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        request = urllib.request.Request(self.endpoint + path, data=body, headers=sent, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """A `weighbridge` command with this bridge's settings."""
+        done = subprocess.run(
+            [*COMMAND, arguments[0], "--config", str(self.config), *arguments[1:]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.directory,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of the store, asked through `weighbridge query`."""
+        rows: list[dict[str, Any]] = json.loads(self.command("query", sql, "--format", "json").stdout)
+        return rows

@@ -1,0 +1,171 @@
+"""The bridge: the one place where the parts are put together, started and stopped.
+
+    receiver (HTTP) -> spool (disk) -> feed (memory) -> mapper -> one pipeline per sink -> sink
+
+Started from the far end, so that nothing arrives before it can go on; stopped from the near end, so that what was
+acknowledged is delivered or stays in the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from mapping.event_json import event_json
+from mapping.mapper import Mapped, Mapper
+from receiver.admin import Admin
+from receiver.spool.spool import Spool, SpoolFailed, SpoolFull
+
+from exporter.deadletter import DeadLetters
+from exporter.journal import Journal
+from exporter.pipeline import Pipeline
+from exporter.sinks import SinkSettings, module_of
+from mapping.otlp import Decoded, Decoder
+from mapping.sampling.sampler import Sampler
+from receiver import app
+from receiver.counts import ReceiverCounts
+from receiver.decode import decode_request
+from receiver.intake import Overloaded, Received
+from receiver.spool.entry import Entry
+from weighbridge.feed import Feed
+from weighbridge.health import Health
+from weighbridge.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# SIGTERM is answered within this many seconds whatever the sinks do; container runtimes kill after 10.
+DRAIN_S = 8.0
+
+
+class Bridge:
+    """Everything between the socket and the sinks, for one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.counts = ReceiverCounts()
+        self.decoder = Decoder()
+        self.sampler = Sampler(settings.sampling)
+        self.mapper = Mapper(settings.mapping, self.sampler)
+        self.directory = Path(settings.spool.directory)
+        self.spool = Spool(settings.spool, self._committed)
+        self.feed = Feed(
+            self.spool.read,
+            self._decode_again,
+            self._map,
+            self.spool.release,
+            [sink.name for sink in settings.exporter.sinks],
+            settings.exporter.memory_bytes,
+        )
+        self.pipelines: dict[str, Pipeline] = {}
+        self.health = Health(self)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._receiver: app.Running | None = None
+        self._admin: Admin | None = None
+
+    async def start(self) -> None:
+        """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
+        await self.spool.open()
+        self.feed.start(self.spool.end_position)
+        for sink_settings in self.settings.exporter.sinks:
+            pipeline = self._pipeline(sink_settings)
+            self.pipelines[sink_settings.name] = pipeline
+            task = asyncio.create_task(pipeline.run(), name=f"sink {sink_settings.name}")
+            task.add_done_callback(self._sink_ended)
+            self._tasks[sink_settings.name] = task
+        self._admin = await Admin.start(self.settings.admin, self.health)
+        self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
+
+    async def stop(self) -> None:
+        """Refuse new requests, answer open ones, deliver what is committed within DRAIN_S; the rest stays in the spool."""
+        if self._receiver:
+            await self._receiver.stop()
+        for pipeline in self.pipelines.values():
+            pipeline.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=DRAIN_S)
+            for task in late:
+                log.warning("%s is not drained: the rest stays in the spool", task.get_name())
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for pipeline in self.pipelines.values():
+            await pipeline.sink.close()
+        await self.spool.close()
+        if self._admin:
+            await self._admin.stop()
+
+    # -- the steps between the parts -----------------------------------------------------------------------
+
+    async def accept(self, received: Received) -> None:
+        """`receiver.intake.Intake`: returns when the request is on disk."""
+        entry = Entry(
+            received.signal,
+            received.tenant,
+            received.content_type,
+            received.content_encoding,
+            received.received_unix_ns,
+            received.body,
+        )
+        try:
+            appended = await self.spool.append(entry, received.decoded)
+        except SpoolFull as error:
+            raise Overloaded(f"the spool is full: {error}") from error
+        except SpoolFailed as error:
+            raise Overloaded(f"the spool cannot be written: {error}") from error
+        if appended.duplicate:
+            self.counts.resent_records += received.decoded.accepted
+
+    def _committed(self, appended: object, entry: Entry, payload: object) -> None:
+        self.feed.committed(appended, entry, payload)  # type: ignore[arg-type]
+
+    def _decode_again(self, entry: Entry) -> Decoded:
+        limits = self.settings.receiver.decode_limits()
+        return decode_request(
+            self.decoder, entry.signal, entry.content_type, entry.content_encoding, entry.body, limits
+        )
+
+    def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
+        return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+
+    def _pipeline(self, sink_settings: SinkSettings) -> Pipeline:
+        sink = module_of(sink_settings.type).create(sink_settings)
+        journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
+        journal.open(self.spool.start_position)
+        return Pipeline(
+            sink,
+            self.feed,
+            journal,
+            DeadLetters(self.directory / "deadletter.jsonl", event_json),
+            self.settings.exporter.batch,
+            self.settings.exporter.retry,
+            day_of=getattr(sink, "event_day", None),
+        )
+
+    def _sink_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("%s stopped: its events stay in the spool", task.get_name(), exc_info=task.exception())
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, then drain."""
+    started = time.monotonic()
+    bridge = Bridge(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        await bridge.start()
+        # The hot path makes few cycles: a collection every 50,000 allocations instead of 700 saves a tenth of the CPU.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        log.info("ready after %.2f s", time.monotonic() - started)
+        await stopping.wait()
+        log.info("stopping")
+    finally:
+        await bridge.stop()
