@@ -2,15 +2,17 @@
 
 One append-only text file per sink. A line is a CRC-32, a space and a JSON object:
 
-    {"journal": id, "cursor": p, "next": n, "waiting": [[p, i], ...]}   a checkpoint, first line of every file
-    {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...]}
-                                                                        fsynced before the sink is called
-    {"done": n}                                                         when the sink has it all
+    {"journal": id, "version": 1, "cursor": p, "next": n, "waiting": [[p, i], ...], "totals": {...}}
+                                              a checkpoint, first line of every file
+    {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...}}
+                                              fsynced before the sink is called
+    {"done": n, "counts": {...}}              when the sink has it all
 
 Positions are the spool's. `[p, i]` names event i of the record at position p. The rows of a plan are the events of the
 records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs that still wait for their span),
 plus `add` (waited long enough). `gone` are waiting calls whose span came. Mapping is a pure function, so positions are
-enough to make the rows again.
+enough to make the rows again. `counts` are the outcomes (exporter.totals) that a plan and its delivery add; both count
+only when the plan is done, so that a plan made again after a restart is not counted twice.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from exporter.totals import Counts, Totals
+
 log = logging.getLogger(__name__)
 
 Ref = tuple[int, int]  # (spool position, index of the event in that record)
 
+VERSION = 1
 # A checkpoint replaces the history when the file has grown to this many bytes.
 COMPACT_AT_BYTES = 4 << 20
 
@@ -45,6 +50,7 @@ class Plan(NamedTuple):
     defer: tuple[Ref, ...] = ()
     add: tuple[Ref, ...] = ()
     gone: frozenset[Ref] = frozenset()
+    counts: Counts = {}  # noqa: RUF012 - never changed; a NamedTuple has no default factory
 
 
 class Journal:
@@ -57,6 +63,7 @@ class Journal:
         self.next_sequence = 0
         self.waiting: dict[Ref, None] = {}  # in order of arrival
         self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
+        self.totals = Totals()  # of everything done, since the journal was new
         self._fd = -1
         self._size = 0
 
@@ -84,18 +91,19 @@ class Journal:
                 "defer": plan.defer,
                 "add": plan.add,
                 "gone": sorted(plan.gone),
+                "counts": plan.counts,
             },
             sync=True,
         )
         self._apply_plan(plan)
 
-    def done(self, sequence: int) -> None:
-        """The sink has the whole of the oldest open plan.
+    def done(self, sequence: int, counts: Counts) -> None:
+        """The sink has the whole of this plan; counts: how its rows ended.
 
         Not synced: losing this line in a power cut makes the next process ask the sink, which finds the batch there.
         """
-        self._append({"done": sequence}, sync=False)
-        self._apply_done(sequence)
+        self._append({"done": sequence, "counts": counts}, sync=False)
+        self._apply_done(sequence, counts)
         if self._size > COMPACT_AT_BYTES and not self.open_plans:
             self._checkpoint()
 
@@ -120,10 +128,12 @@ class Journal:
             self.waiting.pop(ref, None)
         self.waiting.update(dict.fromkeys(plan.defer))
 
-    def _apply_done(self, sequence: int) -> None:
+    def _apply_done(self, sequence: int, counts: Counts) -> None:
         for index, plan in enumerate(self.open_plans):
             if plan.sequence == sequence:
                 self.cursor = max(self.cursor, plan.end)
+                self.totals.merge(plan.counts)
+                self.totals.merge(counts)
                 del self.open_plans[index]
                 return
 
@@ -143,6 +153,9 @@ class Journal:
                 self.next_sequence = entry["next"]
                 self.waiting = dict.fromkeys(_refs(entry["waiting"]))
                 self.open_plans = []
+                self.totals = Totals(entry["totals"])
+                if entry["version"] != VERSION:
+                    raise JournalError(f"{self.path} was written by a newer weighbridge (format {entry['version']})")
             elif "plan" in entry:
                 self._apply_plan(
                     Plan(
@@ -153,10 +166,11 @@ class Journal:
                         _refs(entry["defer"]),
                         _refs(entry["add"]),
                         frozenset(_refs(entry["gone"])),
+                        entry["counts"],
                     )
                 )
             elif "done" in entry:
-                self._apply_done(entry["done"])
+                self._apply_done(entry["done"], entry["counts"])
         if not seen_checkpoint:
             raise JournalError(
                 f"{self.path} holds no readable checkpoint, so what this sink already has is unknown. "
@@ -173,9 +187,11 @@ class Journal:
         self._append(
             {
                 "journal": self.journal_id,
+                "version": VERSION,
                 "cursor": self.cursor,
                 "next": self.next_sequence,
                 "waiting": list(self.waiting),
+                "totals": self.totals.plain(),
             },
             sync=False,
         )

@@ -2,8 +2,8 @@
 
     source -> draft (duplicates out, log-derived calls wait for their span) -> plan, fsynced -> sink.write -> done
 
-Guarantees: every event of the source ends as delivered, deduplicated, dead-lettered or still pending; a batch that was
-planned is repeated with the same rows and the same id until the sink has it, also by the next process.
+Guarantees: every record of the source ends in exactly one outcome of `exporter.totals`, or is still pending; a batch
+that was planned is repeated with the same rows and the same id until the sink has it, also by the next process.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import NamedTuple, Protocol
 
 from exporter.deadletter import DeadLetters
+from exporter.draft import Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
 from exporter.journal import Journal, Plan, Ref
 from exporter.retry import wait_s
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
-from exporter.span_wait import SpanWait, waits
+from exporter.source import Source, Unit
+from exporter.span_wait import SpanWait, Waiting, waits
+from exporter.totals import Totals
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
@@ -33,75 +35,15 @@ log = logging.getLogger(__name__)
 LOG_INTERVAL_S = 10.0
 
 
-class Unit(NamedTuple):
-    """One spool record, mapped."""
-
-    position: int
-    next_position: int
-    received_unix_ns: int
-    events: Sequence[Event]
-    size: int  # bytes received, inflated
-
-
-class Source(Protocol):
-    """Mapped requests in spool order, from memory when they are there, else from the spool."""
-
-    async def next(self, position: int, timeout_s: float) -> Unit | None:
-        """The first record at or after `position`; None when there is none within the time."""
-        ...
-
-    def caught_up(self, position: int) -> bool:
-        """True when no record at or after `position` is committed yet."""
-        ...
-
-    def release(self, sink: str, position: int) -> None:
-        """This sink needs nothing before `position` any more."""
-        ...
-
-
 @dataclass
 class PipelineCounts:
-    """Events, since the process started. received = delivered + deduplicated + dead_lettered + pending."""
+    """Of this process; `Pipeline.totals` has what ended where."""
 
-    received: int = 0
-    delivered: int = 0
-    deduplicated: int = 0
-    dead_lettered: int = 0
     batches: int = 0
     retries: int = 0
     last_error: str = ""
+    last_delivery_unix_ns: int = 0
     unauthorised: bool = False
-
-    @property
-    def pending(self) -> int:
-        return self.received - self.delivered - self.deduplicated - self.dead_lettered
-
-
-@dataclass
-class _Draft:
-    """A batch being filled. `end` is the position after the last record taken."""
-
-    begin: int
-    end: int
-    rows: list[tuple[Ref, Event]] = field(default_factory=list)
-    drop: list[Ref] = field(default_factory=list)
-    defer: dict[Ref, None] = field(default_factory=dict)
-    add: dict[Ref, None] = field(default_factory=dict)
-    gone: list[Ref] = field(default_factory=list)
-    size: int = 0
-    opened: float = 0.0  # monotonic seconds when the first record came; 0 = still empty
-
-    @property
-    def empty(self) -> bool:
-        return self.begin == self.end and not self.add and not self.gone
-
-    def not_needed(self, ref: Ref) -> None:
-        """A waiting call is a duplicate: gone if an earlier batch deferred it, dropped if this one did."""
-        if ref in self.defer:
-            del self.defer[ref]
-            self.drop.append(ref)
-        else:
-            self.gone.append(ref)
 
 
 class Pipeline:
@@ -161,6 +103,27 @@ class Pipeline:
                 delivery.cancel()
                 await asyncio.gather(delivery, return_exceptions=True)
 
+    @property
+    def totals(self) -> Totals:
+        """Where every record ended, since the sink was new: of the batches that are done."""
+        return self._journal.totals
+
+    @property
+    def waiting(self) -> int:
+        """Calls read from logs that wait for their span: received, not ended yet."""
+        return len(self._journal.waiting)
+
+    @property
+    def residue(self) -> int:
+        """Records that the finished batches do not explain: always 0 (P4)."""
+        unfinished = sum(len(plan.defer) - len(plan.add) - len(plan.gone) for plan in self._journal.open_plans)
+        return self.totals.get("received") - self.totals.ended() - (self.waiting - unfinished)
+
+    @property
+    def cursor(self) -> int:
+        """Spool position before which everything is delivered or waits for its span."""
+        return self._journal.cursor
+
     def stop(self) -> None:
         """Ask `run` to close the batch it is filling, deliver what is committed, and return."""
         self._stopping.set()
@@ -175,12 +138,10 @@ class Pipeline:
         journal = self._journal
         for plan in list(journal.open_plans):
             events = await self._events_of(plan)
-            self.counts.received += len(events)
             await self._deliver(plan, events, in_doubt=True)
         for ref in journal.waiting:
             event = await self._event_at(ref)
             if event is not None:
-                self.counts.received += 1
                 self._waiting.hold(ref, event)
         self._release()
         return journal.cursor
@@ -212,9 +173,9 @@ class Pipeline:
 
     # -- filling a batch -----------------------------------------------------------------------------------
 
-    async def _collect(self, cursor: int, delivery: asyncio.Task[None] | None) -> _Draft:
+    async def _collect(self, cursor: int, delivery: asyncio.Task[None] | None) -> Draft:
         """Take records until the batch is full, or old enough and the sink is free."""
-        draft = _Draft(cursor, cursor)
+        draft = Draft(cursor, cursor)
         limits = self._batch
         while len(draft.rows) < limits.max_events and draft.size < limits.max_bytes:
             unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
@@ -231,7 +192,7 @@ class Pipeline:
         await self._let_go(draft)
         return draft
 
-    def _patience_s(self, draft: _Draft, delivery: asyncio.Task[None] | None) -> float:
+    def _patience_s(self, draft: Draft, delivery: asyncio.Task[None] | None) -> float:
         """How long to wait for the next record before looking at the clock again."""
         if self._stopping.is_set():
             return 0.0
@@ -240,12 +201,14 @@ class Pipeline:
             return min(longest, 0.25)
         return min(longest, max(0.0, draft.opened + self._batch.max_age_s - time.monotonic()) or 0.02)
 
-    def _take(self, draft: _Draft, unit: Unit) -> None:
+    def _take(self, draft: Draft, unit: Unit) -> None:
         """Sort one record's events into the draft. The loop over events is on the hot path."""
         seen = self._recent.seen
         waiting = self._waiting
         position = unit.position
         rows = draft.rows
+        dropped = len(draft.drop)
+        replaced: list[Waiting] = []
         for index, event in enumerate(unit.events):
             transaction_id = event.transaction_id
             if event.source == "log" and waits(event):
@@ -259,20 +222,27 @@ class Pipeline:
             else:
                 rows.append(((position, index), event))
                 if transaction_id in waiting:  # the span of a call that a log had told us about
-                    draft.not_needed(waiting.pop(transaction_id).ref)
-        self.counts.received += len(unit.events)
+                    replaced.append(waiting.pop(transaction_id))
+        tenant, totals = unit.tenant, draft.totals
+        totals.add(tenant, "deduplicated", len(draft.drop) - dropped)
+        for held in replaced:
+            draft.not_needed(held.ref, held.tenant)
+        totals.add(tenant, "received", len(unit.events) + unit.skipped + unit.sampled_out + unit.failed)
+        totals.add(tenant, "skipped", unit.skipped)
+        totals.add(tenant, "sampled_out", unit.sampled_out)
+        totals.add(tenant, "failed", unit.failed)
         draft.end = unit.next_position
         draft.size += unit.size
         draft.opened = draft.opened or time.monotonic()
         self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
 
-    async def _let_go(self, draft: _Draft) -> None:
+    async def _let_go(self, draft: Draft) -> None:
         """Calls whose span did not come in time count for themselves."""
         room = self._batch.max_events - len(draft.rows)
-        for transaction_id, (ref, held, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
+        for transaction_id, (ref, held, tenant, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
             event = held or await self._event_at(ref)
             if event is None or self._recent.seen(transaction_id):
-                draft.not_needed(ref)
+                draft.not_needed(ref, tenant)
                 continue
             if ref in draft.defer:  # replayed long after it was received: no need to defer it at all
                 del draft.defer[ref]
@@ -280,7 +250,7 @@ class Pipeline:
                 draft.add[ref] = None
             draft.rows.append((ref, event))
 
-    async def _drop_known(self, draft: _Draft) -> None:
+    async def _drop_known(self, draft: Draft) -> None:
         """Ask the destination about events that are older than our memory of ids."""
         horizon = self._recent.horizon_unix_ns
         old = [event for _, event in draft.rows if event.end_unix_ns < horizon]
@@ -299,7 +269,9 @@ class Pipeline:
         for ref, event in draft.rows:
             if event.transaction_id not in known:
                 kept.append((ref, event))
-            elif ref in draft.add:
+                continue
+            draft.totals.add(event.tenant, "deduplicated", 1)
+            if ref in draft.add:
                 del draft.add[ref]
                 draft.gone.append(ref)
             else:
@@ -308,26 +280,18 @@ class Pipeline:
 
     # -- delivery ------------------------------------------------------------------------------------------
 
-    async def _plan(self, draft: _Draft) -> Plan:
+    async def _plan(self, draft: Draft) -> Plan:
         # Spool order, which is the order in which a restart makes them again; nearly always sorted already.
         draft.rows.sort(key=itemgetter(0))
-        plan = Plan(
-            self._journal.next_sequence,
-            draft.begin,
-            draft.end,
-            frozenset(draft.drop),
-            tuple(draft.defer),
-            tuple(draft.add),
-            frozenset(draft.gone),
-        )
+        plan = draft.plan(self._journal.next_sequence)
         await asyncio.to_thread(self._journal.plan, plan)
-        self.counts.deduplicated += len(draft.drop) + len(draft.gone)
         return plan
 
     async def _deliver(self, plan: Plan, events: list[Event], *, in_doubt: bool = False) -> None:
+        ended = Totals()
         for batch in self._batches(plan, events):
-            await self._write(batch, in_doubt=in_doubt)
-        self._journal.done(plan.sequence)
+            await self._write(batch, ended, in_doubt=in_doubt)
+        self._journal.done(plan.sequence, ended.plain())
         self._release()
 
     def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
@@ -344,21 +308,22 @@ class Pipeline:
         text = f"{self._journal.journal_id}/{plan.sequence}/{day}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
-    async def _write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def _write(self, batch: Batch, ended: Totals, *, in_doubt: bool) -> None:
         """Deliver a batch, whatever it takes; a row that can never be delivered goes to the dead letters, alone."""
         try:
             await self._until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
         except (TooLarge, Rejected) as error:
             if len(batch.events) == 1:
                 await asyncio.to_thread(self._dead_letters.add, self.sink.name, str(error), batch.events)
-                self.counts.dead_lettered += 1
+                ended.add_events("dead_lettered", batch.events)
                 return
             half = len(batch.events) // 2
-            await self._write(Batch(batch.batch_id, batch.events[:half], batch.part + "0"), in_doubt=False)
-            await self._write(Batch(batch.batch_id, batch.events[half:], batch.part + "1"), in_doubt=False)
+            await self._write(Batch(batch.batch_id, batch.events[:half], batch.part + "0"), ended, in_doubt=False)
+            await self._write(Batch(batch.batch_id, batch.events[half:], batch.part + "1"), ended, in_doubt=False)
         else:
-            self.counts.delivered += len(batch.events)
+            ended.add_events("delivered", batch.events)
             self.counts.batches += 1
+            self.counts.last_delivery_unix_ns = self._now_unix_ns()
 
     async def _until_done(self, what: str, attempt: Callable[[], object]) -> None:
         """Run `attempt` until it neither fails nor is refused for good."""

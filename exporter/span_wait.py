@@ -20,6 +20,7 @@ HELD_EVENTS = 10_000
 class Waiting(NamedTuple):
     ref: Ref
     event: Event | None  # None: read it again from the spool
+    tenant: str
     due_unix_ns: int
 
 
@@ -45,7 +46,7 @@ class SpanWait:
     def hold(self, ref: Ref, event: Event) -> None:
         keep = event if self._held < HELD_EVENTS else None
         self._held += keep is not None
-        self._waiting[event.transaction_id] = Waiting(ref, keep, event.received_unix_ns + self._wait_ns)
+        self._waiting[event.transaction_id] = Waiting(ref, keep, event.tenant, event.received_unix_ns + self._wait_ns)
 
     def pop(self, transaction_id: str) -> Waiting:
         waiting = self._waiting.pop(transaction_id)

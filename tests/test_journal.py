@@ -42,7 +42,7 @@ def test_a_plan_without_done_is_open_again_after_a_restart_with_the_same_id_and_
 def test_done_moves_the_cursor_and_is_remembered(path: Path) -> None:
     journal = reopened(path)
     journal.plan(Plan(0, 0, 90))
-    journal.done(0)
+    journal.done(0, {})
     journal.close()
     again = reopened(path)
     assert (again.open_plans, again.cursor, again.next_sequence) == ([], 90, 1)
@@ -52,20 +52,20 @@ def test_the_spool_keeps_records_of_open_plans_and_of_waiting_calls(path: Path) 
     journal = reopened(path)
     journal.plan(Plan(0, 0, 90, defer=((40, 0),)))
     assert journal.low_water() == 0
-    journal.done(0)
+    journal.done(0, {})
     assert journal.low_water() == 40
     journal.plan(Plan(1, 90, 120, add=((40, 0),)))
     assert journal.low_water() == 40
-    journal.done(1)
+    journal.done(1, {})
     assert journal.low_water() == 120
 
 
 def test_a_call_whose_span_came_waits_no_more_after_a_restart(path: Path) -> None:
     journal = reopened(path)
     journal.plan(Plan(0, 0, 90, defer=((40, 0), (41, 2))))
-    journal.done(0)
+    journal.done(0, {})
     journal.plan(Plan(1, 90, 95, gone=frozenset({(40, 0)})))
-    journal.done(1)
+    journal.done(1, {})
     journal.close()
     assert list(reopened(path).waiting) == [(41, 2)]
 
@@ -74,7 +74,7 @@ def test_a_call_whose_span_came_waits_no_more_after_a_restart(path: Path) -> Non
 def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path, cut: int) -> None:
     journal = reopened(path)
     journal.plan(Plan(0, 0, 90))
-    journal.done(0)
+    journal.done(0, {})
     before = path.stat().st_size
     journal.plan(Plan(1, 90, 120))
     journal.close()
@@ -88,7 +88,7 @@ def test_a_torn_last_line_is_as_if_it_had_never_been_written(path: Path, cut: in
 def test_a_damaged_line_in_the_middle_costs_only_itself(path: Path) -> None:
     journal = reopened(path)
     journal.plan(Plan(0, 0, 90))
-    journal.done(0)
+    journal.done(0, {})
     journal.plan(Plan(1, 90, 120))
     journal.close()
     lines = path.read_bytes().split(b"\n")
@@ -110,8 +110,21 @@ def test_the_file_does_not_grow_with_history(path: Path, monkeypatch: pytest.Mon
     journal = reopened(path)
     for number in range(500):
         journal.plan(Plan(number, number * 10, number * 10 + 10, defer=((number * 10, 0),) if number == 7 else ()))
-        journal.done(number)
+        journal.done(number, {"acme": {"delivered": 2}})
     assert path.stat().st_size < 3000
     journal.close()
     again = reopened(path)
     assert (again.cursor, again.next_sequence, list(again.waiting)) == (5000, 500, [(70, 0)])
+    assert again.totals.plain() == {"acme": {"delivered": 1000}}
+
+
+def test_a_plan_that_is_made_again_is_counted_once(path: Path) -> None:
+    journal = reopened(path)
+    journal.plan(Plan(0, 0, 90, counts={"": {"received": 5, "skipped": 2}}))
+    journal.close()
+    journal = reopened(path)
+    assert journal.totals.plain() == {}
+    journal.done(0, {"": {"delivered": 3}})
+    journal.close()
+    totals = reopened(path).totals
+    assert (totals.get("received"), totals.ended()) == (5, 5)

@@ -8,11 +8,10 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 
+from exporter.source import Unit
 from mapping.mapper import Mapped
-from receiver.spool.spool import Appended, Entry, Stored
-
-from exporter.pipeline import Unit
 from mapping.otlp import Decoded
+from receiver.spool.spool import Appended, Entry, Stored
 
 log = logging.getLogger(__name__)
 
@@ -168,4 +167,15 @@ class Feed:
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped
             self.counts.sampled_out += mapped.sampled_out
-        return Unit(position, next_position, received_unix_ns, mapped.events, decoded.size)
+            self.counts.failed += len(mapped.failed)
+        return Unit(
+            position,
+            next_position,
+            received_unix_ns,
+            mapped.events,
+            decoded.size,
+            tenant,
+            mapped.skipped,
+            mapped.sampled_out,
+            len(mapped.failed),
+        )
