@@ -21,39 +21,46 @@ from exporter.engine.lanes import Answer
 _NODES = frozenset(
     {
         "SelectWithUnionQuery", "SelectIntersectExceptQuery", "SelectQuery", "ExpressionList", "Subquery",
-        "WithElement", "TablesInSelectQuery", "TablesInSelectQueryElement", "TableExpression", "TableIdentifier",
-        "TableJoin", "ArrayJoin", "SampleRatio", "Identifier", "Literal", "Function", "QueryParameter", "Asterisk", "QualifiedAsterisk",
-        "ColumnsListMatcher", "ColumnsRegexpMatcher", "QualifiedColumnsListMatcher", "QualifiedColumnsRegexpMatcher",
-        "ColumnsTransformerList", "ColumnsApplyTransformer", "ColumnsExceptTransformer", "ColumnsReplaceTransformer",
+        "WithElement", "TablesInSelectQuery", "TablesInSelectQueryElement", "TableExpression",
+        "TableIdentifier", "TableJoin", "ArrayJoin", "SampleRatio", "Identifier", "Literal", "Function",
+        "QueryParameter", "Asterisk", "QualifiedAsterisk", "ColumnsListMatcher", "ColumnsRegexpMatcher",
+        "QualifiedColumnsListMatcher", "QualifiedColumnsRegexpMatcher", "ColumnsTransformerList",
+        "ColumnsApplyTransformer", "ColumnsExceptTransformer", "ColumnsReplaceTransformer",
         "ColumnsReplaceTransformerReplacement", "OrderByElement", "WindowDefinition", "WindowListElement",
         "InterpolateElement", "ExplainQuery", "StorageOrderByElement",
     }
 )  # fmt: skip
 # Tables are read only through these; each makes its rows out of its arguments.
-_TABLE_FUNCTIONS = frozenset({"numbers", "numbers_mt", "zeros", "generateSeries", "generate_series", "values", "null"})
+_TABLE_FUNCTIONS = frozenset(
+    {
+        "numbers", "numbers_mt", "zeros", "generateSeries", "generate_series", "values", "null",
+    }
+)  # fmt: skip
 # Categories of system.functions whose members compute on their arguments alone.
 _CATEGORIES = frozenset(
     {
         "Aggregate Functions", "Arithmetic", "Arrays", "Bit", "Bitmap", "Comparison", "Conditional",
         "Dates and Times", "Distance", "Encoding", "Encryption", "Financial", "Geo", "Geo Polygon", "Hash",
         "IP Address", "JSON", "Logical", "Map", "Mathematical", "Null", "NumericIndexedVector", "Random Number",
-        "Rounding", "String", "String Replacement", "String Search", "String Splitting", "Time Window", "Tuple", "Type Conversion", "URL", "UUID",
+        "Rounding", "String", "String Replacement", "String Search", "String Splitting", "Time Window", "Tuple",
+        "Type Conversion", "URL", "UUID",
     }
 )  # fmt: skip
 # From the mixed categories "Other" and none, by name.
 _FUNCTIONS = frozenset(
     {
         "bar", "blockNumber", "byteSize", "caseWithExpr", "caseWithExpression", "caseWithoutExpr",
-        "caseWithoutExpression", "countDigits", "currentDatabase", "current_date", "defaultValueOfTypeName", "digits",
-        "errorCodeToName", "exists", "finalizeAggregation", "formatReadableDecimalSize", "formatReadableQuantity",
-        "formatReadableSize", "formatReadableTimeDelta", "getSubcolumn", "grouping", "hostName", "identity", "ignore",
-        "indexHint", "initializeAggregation", "isConstant", "isDecimalOverflow", "lambda", "materialize",
-        "minSampleSizeContinuous", "minSampleSizeConversion", "neighbor", "normalizeQuery", "normalizedQueryHash",
-        "parseReadableSize", "parseTimeDelta", "revision", "rowNumberInAllBlocks", "rowNumberInBlock",
-        "runningAccumulate", "runningDifference", "runningDifferenceStartingWithFirstValue", "throwIf", "timezone",
-        "toColumnTypeName", "toTypeName", "transform", "untuple", "uptime", "variantElement", "variantType", "version",
-        "visibleWidth", "countDistinct", "rank", "dense_rank", "row_number", "percent_rank", "cume_dist", "ntile",
-        "lag", "lead", "lagInFrame", "leadInFrame", "nth_value", "first_value", "last_value", "timeZone",
+        "caseWithoutExpression", "countDigits", "currentDatabase", "current_date", "defaultValueOfTypeName",
+        "digits", "errorCodeToName", "exists", "finalizeAggregation", "formatReadableDecimalSize",
+        "formatReadableQuantity", "formatReadableSize", "formatReadableTimeDelta", "getSubcolumn", "grouping",
+        "hostName", "identity", "ignore", "indexHint", "initializeAggregation", "isConstant",
+        "isDecimalOverflow", "lambda", "materialize", "minSampleSizeContinuous", "minSampleSizeConversion",
+        "neighbor", "normalizeQuery", "normalizedQueryHash", "parseReadableSize", "parseTimeDelta", "revision",
+        "rowNumberInAllBlocks", "rowNumberInBlock", "runningAccumulate", "runningDifference",
+        "runningDifferenceStartingWithFirstValue", "throwIf", "timezone", "toColumnTypeName", "toTypeName",
+        "transform", "untuple", "uptime", "variantElement", "variantType", "version", "visibleWidth",
+        "countDistinct", "rank", "dense_rank", "row_number", "percent_rank", "cume_dist", "ntile", "lag",
+        "lead", "lagInFrame", "leadInFrame", "nth_value", "first_value", "last_value", "timeZone",
     }
 )  # fmt: skip
 _NEVER = frozenset({"readWKTFile"})  # room for a member of a good category that is not good
@@ -62,17 +69,22 @@ _COMBINATORS = re.compile(
 )
 _SYSTEM_TABLES = frozenset(
     {
-        "one", "numbers", "columns", "tables", "databases", "parts", "settings", "functions", "processes", "merges",
-        "mutations", "metrics", "events", "asynchronous_metrics", "formats", "data_type_families", "table_functions",
-        "time_zones", "build_options", "errors", "table_engines", "aggregate_function_combinators",
+        "one", "numbers", "columns", "tables", "databases", "parts", "settings", "functions", "processes",
+        "merges", "mutations", "metrics", "events", "asynchronous_metrics", "formats", "data_type_families",
+        "table_functions", "time_zones", "build_options", "errors", "table_engines",
+        "aggregate_function_combinators",
     }
 )  # fmt: skip
 _FORMATS = re.compile(
     r"(?:Native|Null|Vertical|Markdown|XML|Values|(?:Pretty|CSV|TSV|TabSeparated|JSON|RowBinary|Arrow|Parquet)\w*)"
 )
-_IN = frozenset({"in", "notin", "globalin", "globalnotin", "nullin", "notnullin", "globalnullin", "globalnotnullin",
-                 "inignoreset", "notinignoreset", "globalinignoreset", "globalnotinignoreset", "nullinignoreset",
-                 "notnullinignoreset", "globalnullinignoreset", "globalnotnullinignoreset"})  # fmt: skip
+_IN = frozenset(
+    {
+        "in", "notin", "globalin", "globalnotin", "nullin", "notnullin", "globalnullin", "globalnotnullin",
+        "inignoreset", "notinignoreset", "globalinignoreset", "globalnotinignoreset", "nullinignoreset",
+        "notnullinignoreset", "globalnullinignoreset", "globalnotnullinignoreset",
+    }
+)  # fmt: skip
 _NAME = r"(?:(?!default\.)(\w+)\.)?\w+"
 _METADATA = re.compile(
     rf"(?:SHOW\s+(?:TABLES|DATABASES)|(?:DESC|DESCRIBE)(?:\s+TABLE)?\s+{_NAME}|SHOW\s+CREATE\s+TABLE\s+{_NAME})"

@@ -78,12 +78,26 @@ class Connection:
 
         self._handle: Any = chdb.connect(target)
         self._database = ""
+        self._settings: dict[str, str] = {}
 
     def use(self, database: str) -> None:
         """Make `database` the one that bare table names mean. Raises EngineError (81) when it does not exist."""
         if database and database != self._database:
             self.execute("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
             self._database = database
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Make these the session's settings, all others the engine's own. Raises EngineError (115) for unknown names.
+
+        A SETTINGS clause would not do: at the end of CREATE TABLE it means the table's settings.
+        """
+        for name in self._settings.keys() - settings.keys():
+            self.execute(f"SET {name} = DEFAULT")
+            del self._settings[name]
+        for name, value in settings.items():
+            if self._settings.get(name) != value:
+                self.execute(f"SET {name} = {quoted(value)}")
+                self._settings[name] = value
 
     def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
         """Run one statement; results come in TabSeparated unless the statement has a FORMAT."""
@@ -189,6 +203,11 @@ class Lanes:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+
+
+def quoted(text: str) -> str:
+    """`text` as a string literal of SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _is_locked(data: Path) -> bool:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from exporter.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
 from exporter.engine.guard import Guard, Refused
-from exporter.engine.lanes import Answer, Connection, EngineError, Lanes
+from exporter.engine.lanes import Answer, Connection, EngineError, Lanes, quoted
 from exporter.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
@@ -135,9 +135,8 @@ class Server(ThreadingHTTPServer):
             if head is not None:
                 statement = head[1].decode() + _settings_clause(request.settings)
                 return connection.insert(statement, head[2].decode(), request.text[head.end() :])
+            connection.configure(request.settings)
             sql = request.text.decode().rstrip().rstrip(";")
-            if request.settings:
-                sql += "\n" + _settings_clause(request.settings)
             return connection.execute(sql, request.parameters)
 
 
@@ -152,10 +151,7 @@ def _use(connection: Connection, database: str) -> None:
 
 
 def _settings_clause(settings: Mapping[str, str]) -> str:
-    if not settings:
-        return ""
-    quoted = (f"{name} = '" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for name, value in settings.items())
-    return " SETTINGS " + ", ".join(quoted)
+    return " SETTINGS " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()) if settings else ""
 
 
 class _TooLarge(Exception):
@@ -298,6 +294,8 @@ def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Reques
         elif name not in _TRANSPORT:
             if not _SETTING.fullmatch(name):
                 raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
+            if name == "readonly":  # it would stay with the writing session for good
+                raise EngineError(READONLY, f"Code: {READONLY}. Ask as the user `{READER}` to read only")
             settings[name] = value
     return Request(text, query.get("database", ""), parameters, settings)
 

@@ -63,6 +63,11 @@ class EngineSupervisor:
         return self._endpoint
 
     @property
+    def started(self) -> bool:
+        """Whether `start` succeeded: from then on the engine is kept running."""
+        return self._watching is not None
+
+    @property
     def pid(self) -> int | None:
         """The engine's process id, None while it is down."""
         return self._process.pid if self._process is not None and self._endpoint is not None else None
