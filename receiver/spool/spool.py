@@ -1,0 +1,412 @@
+"""The spool: `append` returns once a request is on disk, `read` gives it back, `release` lets it go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from receiver.spool.counts import SpoolCounts
+from receiver.spool.digests import RequestMemory, digest_of, scope_of
+from receiver.spool.entry import (
+    Appended,
+    Entry,
+    SpoolFailed,
+    SpoolFull,
+    Stored,
+    position_of,
+    split_position,
+)
+from receiver.spool.events import Broken, Committed, Event, Forgotten, Record, Refused, Sealed
+from receiver.spool.files import FileLayer, OsFiles
+from receiver.spool.reader import Reader
+from receiver.spool.record import (
+    HEADER_SIZE,
+    LONGEST_HEADER,
+    MAX_BODY_BYTES,
+    Names,
+    RecordHeader,
+    decode_record_header,
+    encode_names,
+)
+from receiver.spool.recovery import Recovered, recover
+from receiver.spool.segments import Segment, Segments, segment_path
+from receiver.spool.settings import SpoolSettings
+from receiver.spool.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_FREE_SPACE_AGE_S = 0.1  # how long a look at the free space is good for
+_FULL_PAUSE_S = 0.2  # after the disk refused a write, until it is tried again
+_FAILED_PAUSE_S = 1.0  # after a write or sync failed for good, until it is tried again
+_NAMES_CACHED = 1024
+_INT64 = 1 << 63
+
+OnCommit = Callable[[Appended, Entry, object], None]
+
+
+class Spool:
+    """One directory of segments. Event loop only; the disk work is done in two threads of its own.
+
+    `on_commit` is called on the loop, once per new record, in position order, before the appends of that
+    group return.
+    """
+
+    def __init__(self, settings: SpoolSettings, on_commit: OnCommit, *, files: FileLayer | None = None) -> None:
+        self._settings = settings.model_copy(update={"directory": settings.directory.absolute()})
+        self._directory = str(self._settings.directory)
+        self._on_commit = on_commit
+        self._files: FileLayer = files if files is not None else OsFiles()
+        self.counts = SpoolCounts()
+        self.last_sync_unix_ns = 0  # wall clock of the last commit, 0 for none yet
+        self.last_sync_s = 0.0  # how long its fdatasync took
+        self._segments = Segments()
+        self._memory = RequestMemory(settings.remember_s, settings.remember_max_requests, time.monotonic)
+        self._in_flight: dict[bytes, Record] = {}
+        self._queued_bytes = 0
+        self._bytes = 0  # on disk: segments and their indexes
+        self._sidecar_bytes: dict[int, int] = {}
+        self._names: dict[tuple[str, str, str, str], Names] = {}
+        self._scopes: dict[tuple[str, str], bytes] = {}
+        self._kicked = False
+        self._free_bytes = 0
+        self._free_looked_at = float("-inf")
+        self._paused_until = float("-inf")
+        self._pause_reason: SpoolFull | SpoolFailed | None = None
+        self._closed = True
+        self._broken: BaseException | None = None
+        self._released = 0
+        self._end = 0
+        self._first_known = (-1, 0, 0)  # release position; sequence and receive time of the record there
+        self._lock = -1
+
+    async def open(self) -> None:
+        """Lock the directory, recover what is in it, start the writer. Raises SpoolFailed."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            recovered = await self._loop.run_in_executor(None, self._recover)
+        except OSError as error:
+            self._unlock()
+            raise SpoolFailed(f"cannot open the spool {self._directory}: {error}") from error
+        except BaseException:
+            self._unlock()
+            raise
+        last = self._segments.last
+        self._end = position_of(last.number, last.end) if last else position_of(recovered.next_number, 0)
+        self._released = self.start_position
+        self._key = recovered.key
+        self._reader = Reader(self._files, self._settings, self.counts, self._segments, recovered.key)
+        self._writer = Writer(
+            self._files,
+            self._settings,
+            self.counts,
+            self._deliver,
+            key=recovered.key,
+            next_number=recovered.next_number,
+            next_sequence=recovered.next_sequence,
+            previous=(last.number, last.end) if last else (0, 0),
+            orphans=recovered.orphans,
+        )
+        self._writer.start()
+        self._closed = False
+
+    async def append(self, entry: Entry, payload: object = None) -> Appended:
+        """Where the entry is, once it is durable.
+
+        Raises SpoolFull, SpoolFailed, ValueError (a name or the body too long).
+        An entry whose tenant, signal and body were seen within `remember_s` is not stored again; if the first
+        one is still on its way to the disk, this waits for it. A cancelled append may still store its entry.
+        """
+        if self._closed or self._broken:
+            raise self._unusable()
+        scope = self._scopes.get((entry.tenant, entry.signal)) or self._scope(entry)
+        digest = digest_of(scope, entry.body)
+        waiting: asyncio.Future[Appended] = self._loop.create_future()
+        first = self._in_flight.get(digest)
+        if first is not None:
+            first.futures.append(waiting)
+            appended = await waiting
+            self.counts.duplicates += 1
+            return appended._replace(duplicate=True)
+        if digest in self._memory:
+            self.counts.duplicates += 1
+            return Appended(self._end, self._end, True)
+        names = self._names.get(entry[:4]) or self._encode_names(entry)
+        if len(entry.body) > MAX_BODY_BYTES or not -_INT64 <= entry.received_unix_ns < _INT64:
+            raise ValueError(f"{len(entry.body)} bytes received at {entry.received_unix_ns} ns cannot be stored")
+        record = Record(entry, payload, names, digest, [waiting])
+        self._admit(record.size)
+        self._in_flight[digest] = record
+        self._queued_bytes += record.size
+        self._writer.append(record)
+        if not self._kicked:  # once per round of the loop, so that all requests of the round share a group
+            self._kicked = True
+            self._loop.call_soon(self._kick)
+        return await waiting
+
+    async def read(self, position: int) -> Stored | None:
+        """The next intact committed record at or after a position, None at the committed end. Raises SpoolFailed.
+
+        Damaged records are counted, reported and stepped over. A position inside a record reads the one after it.
+        """
+        if self._closed:
+            raise self._unusable()
+        return await self._reader.read(position)
+
+    def release(self, position: int) -> None:
+        """Everything before a position may be deleted. Whole segments are, soon; going back is ignored."""
+        self._released = max(self._released, min(position, self._end))
+        self._delete_released()
+
+    async def close(self) -> None:
+        """Write what is queued, seal, unlock. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._loop.run_in_executor(None, self._writer.stop)
+        await asyncio.sleep(0)  # what the writer delivered last is handled first
+        await self._reader.close()
+        self._unlock()
+
+    @property
+    def start_position(self) -> int:
+        """Where the oldest record is, or the end when there is none."""
+        first = self._segments.first
+        return position_of(first.number, HEADER_SIZE) if first else self._end
+
+    @property
+    def end_position(self) -> int:
+        """After the last committed record."""
+        return self._end
+
+    @property
+    def failed(self) -> str:
+        """Why nothing can be acknowledged now, "" when all is well. For readiness; a full disk is no failure."""
+        if self._broken is not None:
+            return f"the spool writer has stopped: {self._broken!r}"
+        return str(self._pause_reason) if isinstance(self._pause_reason, SpoolFailed) else ""
+
+    @property
+    def full(self) -> bool:
+        """Whether an append of one byte would be refused for lack of room."""
+        return self._why_full(1) is not None
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes on disk: segments and their indexes."""
+        return self._bytes
+
+    @property
+    def record_count(self) -> int:
+        """Records committed and not released. Reads one header when the release position has moved."""
+        last = self._segments.last
+        return last.end_sequence - self._first_kept()[0] if last else 0
+
+    @property
+    def oldest_received_unix_ns(self) -> int:
+        """Receive time of the oldest record not released, 0 when there is none or it is damaged."""
+        return self._first_kept()[1]
+
+    @property
+    def remembered_requests(self) -> int:
+        return len(self._memory)
+
+    def _recover(self) -> Recovered:
+        self._files.make_directory(self._directory)
+        self._lock, holder = self._files.lock(f"{self._directory}/lock", b"%d\n" % os.getpid())
+        if self._lock < 0:
+            pid = holder.split(b"\n")[0].decode("ascii", "replace").strip() or "unknown"
+            raise SpoolFailed(f"the spool {self._directory} is in use by process {pid}")
+        recovered = recover(self._files, self._settings, self.counts, time.time_ns())
+        for segment in recovered.segments:
+            self._segments.add(segment)
+            self._bytes += segment.bytes
+        for remembered in recovered.remembered:
+            self._memory.load(remembered.digests, remembered.age_s)
+        self._sidecar_bytes = recovered.sidecar_bytes
+        self._bytes += sum(recovered.sidecar_bytes.values())
+        return recovered
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            self._files.close(self._lock)
+            self._lock = -1
+
+    def _unusable(self) -> SpoolFailed:
+        if self._broken is not None:
+            return SpoolFailed(f"the spool writer has stopped: {self._broken!r}")
+        return SpoolFailed("the spool is closed")
+
+    def _scope(self, entry: Entry) -> bytes:
+        if len(self._scopes) >= _NAMES_CACHED:
+            self._scopes.clear()
+        scope = self._scopes[entry.tenant, entry.signal] = scope_of(entry.tenant, entry.signal)
+        return scope
+
+    def _encode_names(self, entry: Entry) -> Names:
+        if len(self._names) >= _NAMES_CACHED:
+            self._names.clear()
+        names = self._names[entry[:4]] = encode_names(entry)
+        return names
+
+    def _admit(self, size: int) -> None:
+        now = time.monotonic()
+        if self._pause_reason is not None and now < self._paused_until:
+            self._count_refusal(self._pause_reason)
+            raise type(self._pause_reason)(str(self._pause_reason))
+        why = self._why_full(size)
+        if why is not None:
+            self.counts.refused_full += 1
+            last = self._segments.last
+            if last is not None and not last.sealed and position_of(last.number, last.end) <= self._released:
+                self._writer.seal()  # all of it is released: it can make room
+            raise SpoolFull(why)
+
+    def _why_full(self, size: int) -> str | None:
+        settings = self._settings
+        if self._queued_bytes and self._queued_bytes + size > settings.max_queued_bytes:
+            return "the disk is slower than the intake"
+        wanted = self._queued_bytes + size
+        if self._bytes + wanted > settings.max_bytes:
+            return f"the spool holds {self._bytes} of {settings.max_bytes} bytes"
+        now = time.monotonic()
+        if now - self._free_looked_at > _FREE_SPACE_AGE_S:
+            self._free_looked_at = now
+            self._free_bytes = self._files.free_bytes(self._directory)
+        if self._free_bytes - wanted < settings.min_free_bytes:
+            return f"the disk of {self._directory} has {self._free_bytes} bytes free"
+        return None
+
+    def _count_refusal(self, error: SpoolFull | SpoolFailed) -> None:
+        if isinstance(error, SpoolFull):
+            self.counts.refused_full += 1
+        else:
+            self.counts.refused_failed += 1
+
+    def _kick(self) -> None:
+        self._kicked = False
+        self._writer.wake()
+
+    def _deliver(self, event: Event) -> None:
+        """Called in the writer thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._handle, event)
+        except RuntimeError:  # the loop is closed: nobody waits any longer
+            logger.warning("the event loop ended before the spool was closed")
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Committed():
+                self._committed(event)
+            case Refused(records, error):
+                self._refused(records, error)
+            case Sealed(number, size):
+                segment = self._segments.get(number)
+                if segment is not None:
+                    segment.sealed = True
+                if size:
+                    self._sidecar_bytes[number] = size
+                    self._bytes += size
+                self._delete_released()
+            case Forgotten(numbers):
+                self._bytes -= sum(self._sidecar_bytes.pop(number, 0) for number in numbers)
+            case Broken(error):
+                self._broken = error
+                self._refused(list(self._in_flight.values()), self._unusable())
+
+    def _committed(self, group: Committed) -> None:
+        segment = self._segments.get(group.segment)
+        if segment is None:
+            header = group.new
+            assert header is not None, "the first group of a segment brings its header"
+            segment = Segment(header.number, header.first_sequence, header.first_sequence, bytes=0)
+            segment.previous, segment.previous_end = header.previous, header.previous_end
+            self._segments.add(segment)
+        self._bytes += group.end - segment.bytes
+        segment.bytes = segment.end = segment.proven = group.end
+        segment.end_sequence = group.end_sequence
+        self._end = position_of(group.segment, group.end)
+        self.last_sync_unix_ns = group.synced_unix_ns
+        self.last_sync_s = group.sync_s
+        self._pause_reason = None
+        for record in group.records:
+            del self._in_flight[record.digest]
+            self._queued_bytes -= record.size
+            self._memory.add(record.digest)
+            self.counts.forgotten_early = self._memory.forgotten_early
+            appended = Appended(record.position, record.next_position, False)
+            try:
+                self._on_commit(appended, record.entry, record.payload)
+            except Exception as error:
+                # The record is durable, so the answer is yes; it is mapped when it is read again after a restart.
+                self.counts.commit_errors += 1
+                self._loop.call_exception_handler({"message": "on_commit failed", "exception": error})
+            for waiting in record.futures:
+                if not waiting.done():
+                    waiting.set_result(appended)
+
+    def _refused(self, records: list[Record], error: SpoolFull | SpoolFailed) -> None:
+        pause = _FULL_PAUSE_S if isinstance(error, SpoolFull) else _FAILED_PAUSE_S
+        self._pause_reason = error
+        self._paused_until = time.monotonic() + pause
+        if isinstance(error, SpoolFailed) and self._broken is None:
+            # Not ready means that no appends come: find out without them when the disk is well again.
+            self._loop.call_later(pause, self._probe)
+        for record in records:
+            del self._in_flight[record.digest]
+            self._queued_bytes -= record.size
+            for waiting in record.futures:
+                self._count_refusal(error)
+                if not waiting.done():
+                    waiting.set_exception(type(error)(str(error)))
+
+    def _probe(self) -> None:
+        if not self._closed and self.failed:
+            self._writer.probe()
+
+    def _delete_released(self) -> None:
+        if self._closed:
+            return
+        while (segment := self._segments.first) is not None:
+            if not segment.sealed or position_of(segment.number, segment.end) > self._released:
+                return
+            self._segments.remove(segment.number)
+            self._bytes -= segment.bytes
+            self._reader.forget(segment.number)
+            if segment.foreign:
+                self._writer.set_aside(segment.number)
+            else:
+                self._writer.delete(segment.number)
+
+    def _first_kept(self) -> tuple[int, int]:
+        """Sequence and receive time of the first record not released; time 0: there is none, or it is damaged."""
+        known = self._first_known
+        if known[0] == self._released and known[2]:
+            return known[1], known[2]
+        number, offset = split_position(self._released)
+        segment = self._segments.at_or_after(number)
+        if segment is not None and segment.number == number and offset >= segment.end:
+            segment, offset = self._segments.at_or_after(number + 1), 0
+        elif segment is not None and segment.number > number:
+            offset = 0
+        if segment is None:
+            last = self._segments.last
+            return (last.end_sequence if last else 0), 0
+        header = self._header(segment, max(offset, HEADER_SIZE))
+        if header is None:
+            return segment.first_sequence, 0
+        self._first_known = (self._released, header.sequence, header.received_unix_ns)
+        return header.sequence, header.received_unix_ns
+
+    def _header(self, segment: Segment, offset: int) -> RecordHeader | None:
+        try:
+            fd = self._files.open(segment_path(self._directory, segment.number), writable=False)
+            try:
+                data = self._files.read(fd, LONGEST_HEADER, offset)
+            finally:
+                self._files.close(fd)
+        except OSError:
+            return None
+        return decode_record_header(data, 0, segment.number, self._key)
