@@ -58,14 +58,18 @@ def has_placeholder(raw: str) -> bool:
 
 
 def template_path(path: str) -> str:
-    """The path with `{id}` for every segment that looks like a value: numbers, UUIDs, dates, keys,
-    addresses.
+    """The path with `{id}` for every segment that looks like a value: numbers, UUIDs, dates, keys, addresses.
+
+    Percent-encoding is undone, because some instrumentations report decoded paths: both spellings get one template.
     """
     if path[:1] != "/":
         path = "/" + path
     if _SUSPICIOUS(path) is None:
         return path
-    return "/".join([part if not part or not _is_value(part) else "{id}" for part in path.split("/")])
+    parts = path.split("/")
+    if "%" in path:
+        parts = [_decoded(part) if "%" in part else part for part in parts]
+    return "/".join([part if not part or not _is_value(part) else "{id}" for part in parts])
 
 
 def from_span_name(name: str) -> str:
@@ -150,9 +154,13 @@ def _is_path(raw: str, path: str) -> bool:
     return (raw == path or ("%" in path and raw == unquote(path))) and not has_placeholder(raw)
 
 
+def _decoded(part: str) -> str:
+    """The segment without percent-encoding, unless that would change its shape or is not text."""
+    plain = unquote(part)
+    return plain if plain.isprintable() and "/" not in plain and "\ufffd" not in plain else part
+
+
 def _is_value(part: str) -> bool:
-    if "%" in part:
-        part = unquote(part)
     if _VALUE(part):
         return True
     return bool(_LONG_TOKEN(part) and _THREE_DIGITS(part) and _LETTER(part))

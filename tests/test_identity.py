@@ -89,9 +89,9 @@ def test_order_of_the_places_where_a_user_is_named() -> None:
     response = {"x-user-id": "response"}
     query = "a=b&user=query"
     found = []
-    for drop in (None, "x-user-id", "user.id", "x-consumer-id", "authorization", "response", "query"):
+    for drop in ("", "x-user-id", "user.id", "x-consumer-id", "authorization", "response", "query"):
         request.pop(drop, None)
-        attributes.pop(drop or "", None)
+        attributes.pop(drop, None)
         response = {} if drop == "response" else response
         query = "" if drop == "query" else query
         found.append(rules.resolve(attributes, request, response, query).user_source)

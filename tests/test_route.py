@@ -73,7 +73,8 @@ def test_every_spelling_of_a_route_becomes_one(raw: str, normal: str) -> None:
         ("", "/"),
         ("a/1", "/a/{id}"),
         ("/a//1/", "/a//{id}/"),
-        ("/caf%C3%A9/1", "/caf%C3%A9/{id}"),
+        ("/caf%C3%A9/1", "/caf\u00e9/{id}"),
+        ("/a%20b/%2F%00/%ff", "/a b/%2F%00/%ff"),
     ],
 )
 def test_only_segments_that_look_like_values_are_replaced(path: str, template: str) -> None:
@@ -122,7 +123,7 @@ def test_null_word_is_no_route() -> None:
 
 def test_route_that_is_only_the_raw_path_is_templated() -> None:
     assert choose("/orders/56", http_route="/orders/56") == "/orders/{id}"
-    assert choose("/a%20b/56", http_route="/a b/56") == "/a%20b/{id}"
+    assert choose("/a%20b/56", http_route="/a b/56") == "/a b/{id}"
     assert choose("/orders/56", http_route="/orders/57") == "/orders/57"
 
 
@@ -172,7 +173,7 @@ def test_paths_that_differ_in_numbers_share_a_template(numbers: list[int]) -> No
     assert paths == {"/a/{id}/b"}
 
 
-@given(st.text(alphabet="/abc019-_@%{}", max_size=60))
+@given(st.text(alphabet="/abc019-_@{}", max_size=60))
 def test_templating_a_template_changes_nothing(path: str) -> None:
     once = route.template_path(path)
     assert route.template_path(once) == once
