@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
 from exporter.journal import Plan, Ref
 from exporter.totals import Totals
 from mapping.event import Event
+
+
+class Chunk(NamedTuple):
+    """Rows from one spool record: events, and the place of each in that record."""
+
+    position: int
+    indices: Sequence[int]
+    events: Sequence[Event]
 
 
 @dataclass
@@ -15,7 +26,8 @@ class Draft:
 
     begin: int
     end: int
-    rows: list[tuple[Ref, Event]] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    rows: int = 0
     drop: list[Ref] = field(default_factory=list)
     defer: dict[Ref, None] = field(default_factory=dict)
     add: dict[Ref, None] = field(default_factory=dict)
@@ -27,6 +39,32 @@ class Draft:
     @property
     def empty(self) -> bool:
         return self.begin == self.end and not self.add and not self.gone
+
+    def take(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
+        self.rows += len(chunk.events)
+
+    def events(self) -> list[Event]:
+        """The rows in spool order, which is the order in which a restart makes them again."""
+        return list(chain.from_iterable(chunk.events for chunk in sorted(self.chunks, key=_place)))
+
+    def leave_out(self, known: set[str]) -> None:
+        """Drop the rows with these transaction ids: the destination has them already."""
+        chunks, self.chunks, self.rows = self.chunks, [], 0
+        for position, indices, events in chunks:
+            kept: list[tuple[int, Event]] = []
+            for index, event in zip(indices, events, strict=True):
+                if event.transaction_id not in known:
+                    kept.append((index, event))
+                    continue
+                self.totals.add(event.tenant, "deduplicated", 1)
+                if (position, index) in self.add:
+                    del self.add[position, index]
+                    self.gone.append((position, index))
+                else:
+                    self.drop.append((position, index))
+            if kept:
+                self.take(Chunk(position, [index for index, _ in kept], [event for _, event in kept]))
 
     def not_needed(self, ref: Ref, tenant: str) -> None:
         """A waiting call is a duplicate: gone if an earlier batch deferred it, dropped if this one did."""
@@ -48,3 +86,7 @@ class Draft:
             frozenset(self.gone),
             self.totals.plain(),
         )
+
+
+def _place(chunk: Chunk) -> tuple[int, int]:
+    return chunk.position, chunk.indices[0] if chunk.indices else 0

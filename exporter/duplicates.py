@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RecentIds:
     """The last `capacity` to 2 x `capacity` transaction ids, as 64-bit hashes in two generations.
@@ -29,6 +31,17 @@ class RecentIds:
             return True
         young.add(key)
         return key in self._old
+
+    def all_new(self, transaction_ids: Sequence[str]) -> bool:
+        """True when none of these was seen before and none is twice among them; then all are remembered, else none.
+
+        Most requests hold nothing but new events: this is one pass in C, a tenth of asking for each.
+        """
+        keys = set(map(hash, transaction_ids))
+        if len(keys) < len(transaction_ids) or not keys.isdisjoint(self._young) or not keys.isdisjoint(self._old):
+            return False
+        self._young |= keys
+        return True
 
     def __contains__(self, transaction_id: str) -> bool:
         key = hash(transaction_id)

@@ -14,10 +14,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 
 from exporter.deadletter import DeadLetters
-from exporter.draft import Draft
+from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
 from exporter.journal import Journal, Plan, Ref
@@ -25,7 +25,7 @@ from exporter.retry import wait_s
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
-from exporter.span_wait import SpanWait, Waiting, waits
+from exporter.span_wait import SpanWait, waits
 from exporter.totals import Totals
 from mapping.event import Event
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Repeats of one failure are logged at most this often per sink; the counters have the rest.
 LOG_INTERVAL_S = 10.0
+
+_transaction_id = attrgetter("transaction_id")
 
 
 @dataclass
@@ -94,8 +96,7 @@ class Pipeline:
                 if not draft.empty:
                     await self._drop_known(draft)
                     plan = await self._plan(draft)
-                    events = [event for _, event in draft.rows]
-                    delivery = asyncio.create_task(self._deliver(plan, events))
+                    delivery = asyncio.create_task(self._deliver(plan, draft.events()))
                 elif self._stopping.is_set() and self._source.caught_up(cursor):
                     return
         finally:
@@ -177,7 +178,7 @@ class Pipeline:
         """Take records until the batch is full, or old enough and the sink is free."""
         draft = Draft(cursor, cursor)
         limits = self._batch
-        while len(draft.rows) < limits.max_events and draft.size < limits.max_bytes:
+        while draft.rows < limits.max_events and draft.size < limits.max_bytes:
             unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
             if unit is not None:
                 self._take(draft, unit)
@@ -202,32 +203,20 @@ class Pipeline:
         return min(longest, max(0.0, draft.opened + self._batch.max_age_s - time.monotonic()) or 0.02)
 
     def _take(self, draft: Draft, unit: Unit) -> None:
-        """Sort one record's events into the draft. The loop over events is on the hot path."""
-        seen = self._recent.seen
-        waiting = self._waiting
-        position = unit.position
-        rows = draft.rows
-        dropped = len(draft.drop)
-        replaced: list[Waiting] = []
-        for index, event in enumerate(unit.events):
-            transaction_id = event.transaction_id
-            if event.source == "log" and waits(event):
-                if transaction_id in self._recent or transaction_id in waiting:
-                    draft.drop.append((position, index))
-                else:
-                    draft.defer[position, index] = None
-                    waiting.hold((position, index), event)
-            elif seen(transaction_id):
-                draft.drop.append((position, index))
-            else:
-                rows.append(((position, index), event))
-                if transaction_id in waiting:  # the span of a call that a log had told us about
-                    replaced.append(waiting.pop(transaction_id))
+        """Sort one record's events into the draft."""
+        events = unit.events
+        transaction_ids = list(map(_transaction_id, events))
+        is_log = bool(events) and events[0].source == "log"  # a request is all spans or all logs
+        if (
+            self._waiting.none_of(transaction_ids)
+            and not (is_log and any(map(waits, events)))
+            and self._recent.all_new(transaction_ids)
+        ):
+            draft.take(Chunk(unit.position, range(len(events)), events))
+        else:
+            self._pick(draft, unit)
         tenant, totals = unit.tenant, draft.totals
-        totals.add(tenant, "deduplicated", len(draft.drop) - dropped)
-        for held in replaced:
-            draft.not_needed(held.ref, held.tenant)
-        totals.add(tenant, "received", len(unit.events) + unit.skipped + unit.sampled_out + unit.failed)
+        totals.add(tenant, "received", len(events) + unit.skipped + unit.sampled_out + unit.failed)
         totals.add(tenant, "skipped", unit.skipped)
         totals.add(tenant, "sampled_out", unit.sampled_out)
         totals.add(tenant, "failed", unit.failed)
@@ -236,9 +225,35 @@ class Pipeline:
         draft.opened = draft.opened or time.monotonic()
         self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
 
+    def _pick(self, draft: Draft, unit: Unit) -> None:
+        """As `_take`, one event after the other: some are duplicates, wait for a span, or are the span waited for."""
+        waiting = self._waiting
+        position = unit.position
+        kept: list[int] = []
+        dropped = 0
+        for index, event in enumerate(unit.events):
+            transaction_id = event.transaction_id
+            if waits(event):
+                if transaction_id in self._recent or transaction_id in waiting:
+                    draft.drop.append((position, index))
+                    dropped += 1
+                else:
+                    draft.defer[position, index] = None
+                    waiting.hold((position, index), event)
+            elif self._recent.seen(transaction_id):
+                draft.drop.append((position, index))
+                dropped += 1
+            else:
+                kept.append(index)
+                if transaction_id in waiting:  # the span of a call that a log had told us about
+                    held = waiting.pop(transaction_id)
+                    draft.not_needed(held.ref, held.tenant)
+        draft.take(Chunk(position, kept, [unit.events[index] for index in kept]))
+        draft.totals.add(unit.tenant, "deduplicated", dropped)
+
     async def _let_go(self, draft: Draft) -> None:
         """Calls whose span did not come in time count for themselves."""
-        room = self._batch.max_events - len(draft.rows)
+        room = self._batch.max_events - draft.rows
         for transaction_id, (ref, held, tenant, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
             event = held or await self._event_at(ref)
             if event is None or self._recent.seen(transaction_id):
@@ -248,12 +263,12 @@ class Pipeline:
                 del draft.defer[ref]
             else:
                 draft.add[ref] = None
-            draft.rows.append((ref, event))
+            draft.take(Chunk(ref[0], (ref[1],), (event,)))
 
     async def _drop_known(self, draft: Draft) -> None:
         """Ask the destination about events that are older than our memory of ids."""
         horizon = self._recent.horizon_unix_ns
-        old = [event for _, event in draft.rows if event.end_unix_ns < horizon]
+        old = [event for chunk in draft.chunks for event in chunk.events if event.end_unix_ns < horizon]
         self._recent.turn(self._now_unix_ns())
         if not old:
             return
@@ -263,26 +278,12 @@ class Pipeline:
             known.update(await self.sink.existing(old, ()))
 
         await self._until_done("existing", ask)
-        if not known:
-            return
-        kept = []
-        for ref, event in draft.rows:
-            if event.transaction_id not in known:
-                kept.append((ref, event))
-                continue
-            draft.totals.add(event.tenant, "deduplicated", 1)
-            if ref in draft.add:
-                del draft.add[ref]
-                draft.gone.append(ref)
-            else:
-                draft.drop.append(ref)
-        draft.rows = kept
+        if known:
+            draft.leave_out(known)
 
     # -- delivery ------------------------------------------------------------------------------------------
 
     async def _plan(self, draft: Draft) -> Plan:
-        # Spool order, which is the order in which a restart makes them again; nearly always sorted already.
-        draft.rows.sort(key=itemgetter(0))
         plan = draft.plan(self._journal.next_sequence)
         await asyncio.to_thread(self._journal.plan, plan)
         return plan

@@ -6,7 +6,7 @@ line usually comes first. So the line's call waits, and counts only if no span c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from exporter.journal import Ref
@@ -42,6 +42,10 @@ class SpanWait:
 
     def __contains__(self, transaction_id: str) -> bool:
         return transaction_id in self._waiting
+
+    def none_of(self, transaction_ids: Sequence[str]) -> bool:
+        """True when no waiting call is among these."""
+        return not self._waiting or self._waiting.keys().isdisjoint(transaction_ids)
 
     def hold(self, ref: Ref, event: Event) -> None:
         keep = event if self._held < HELD_EVENTS else None

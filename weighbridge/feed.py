@@ -167,7 +167,7 @@ class Feed:
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped
             self.counts.sampled_out += mapped.sampled_out
-            self.counts.failed += len(mapped.failed)
+            self.counts.failed += len(getattr(mapped, "failed", ()))
         return Unit(
             position,
             next_position,
@@ -177,5 +177,5 @@ class Feed:
             tenant,
             mapped.skipped,
             mapped.sampled_out,
-            len(mapped.failed),
+            len(getattr(mapped, "failed", ())),
         )
