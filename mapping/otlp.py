@@ -88,6 +88,7 @@ class ResourceFacts(NamedTuple):
 
 
 class ScopeFacts(NamedTuple):
+    raw: bytes
     name: str
     version: str
     attributes: dict[str, Any]
@@ -164,9 +165,7 @@ class Decoder:
                     continue
                 records = self._spans(spans, refused)
                 accepted += len(records)
-                groups.append(
-                    SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records)
-                )
+                groups.append(SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records))
         return Decoded("traces", groups, accepted, refused, len(data))
 
     def logs(self, data: bytes) -> Decoded:
@@ -258,9 +257,7 @@ class Decoder:
 
     def _event(self, raw: bytes) -> SpanEvent:
         message = parse(Event, raw, "a span event")
-        return SpanEvent(
-            read_text(message.name), message.time_unix_nano, self._attributes(message.attributes)
-        )
+        return SpanEvent(read_text(message.name), message.time_unix_nano, self._attributes(message.attributes))
 
     def _link(self, raw: bytes) -> SpanLink:
         message = parse(Link, raw, "a span link")
@@ -278,7 +275,7 @@ class Decoder:
         if found is None:
             message = parse(Scope, raw, "a scope")
             found = ScopeFacts(
-                read_text(message.name), read_text(message.version), self._attributes(message.attributes)
+                raw, read_text(message.name), read_text(message.version), self._attributes(message.attributes)
             )
             _remember(self._scopes, raw, found, 1024)
         return found

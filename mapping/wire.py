@@ -20,22 +20,22 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
-MAX_DEPTH: Final = (
-    32  # levels of arrays and maps in one value; protobuf itself stops at 100 messages, about 33 maps
-)
+MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself stops at 100 messages, about 33 maps
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
 # changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
 # every record that has it.
 Entry = tuple[str, Any, str | None]
-EMPTY_MARK: Final = (
-    "\0"  # key + mark: the value is ""; absent in every precedence list (mapping.md, "first(a,b,...)")
-)
-NULL_MARK: Final = "\0null"  # an AnyValue without a value: dropped everywhere (mapping.md §3.9)
-TREE_MARK: Final = (
-    "\0tree"  # key + mark: the value is a map, or an array that holds one; flattened where it is used
-)
+# Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue without
+# a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is used.
+# LOOK: text that may hold JSON or a query, so masks look inside.
+EMPTY_MARK: Final = "\0"
+NULL_MARK: Final = "\0null"
+TREE_MARK: Final = "\0tree"
+LOOK_MARK: Final = "\0look"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
+
+_JSON_START: Final = ("{", "[")
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _BYTES, _INT32, _UINT32 = _FIELD.TYPE_BYTES, _FIELD.TYPE_INT32, _FIELD.TYPE_UINT32
@@ -136,10 +136,7 @@ def _classes() -> dict[str, Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     names = (*_MESSAGES, "AnyValue")
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in names
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
 
 
 def _add(message: Any, number: int, name: str, kind: int | str, label: int, package: str) -> Any:
@@ -220,7 +217,9 @@ def read_key_value(data: bytes) -> Entry:
         ):
             key = sys.intern(str(data[2:end], "utf-8", "replace"))
             text = str(data[end + 4 :], "utf-8", "replace")
-            return key, text, f'"{key}":"{text}"' if _plain(key) and _plain(text) else fragment(key, text)
+            if _plain(key) and _plain(text):
+                return sys.intern(key + LOOK_MARK) if _telling(text) else key, text, f'"{key}":"{text}"'
+            return entry(key, text)
     message = parse(_KeyValue, data, "an attribute")
     return entry(read_text(message.key), _value(message.value, 0))
 
@@ -230,15 +229,21 @@ def _plain(text: str) -> bool:
     return text.isprintable() and '"' not in text and "\\" not in text
 
 
+def _telling(text: str) -> bool:
+    """Whether a text may hold named values (JSON, a query string) that masks have to look into."""
+    return "=" in text or text.startswith(_JSON_START) or (text[:1].isspace() and text.lstrip().startswith(_JSON_START))
+
+
 def entry(key: str, value: Any) -> Entry:
     """The cached form of one attribute."""
     if value is None:
         return NOTHING
-    if value == "":
-        return sys.intern(key + EMPTY_MARK), value, fragment(key, value)
-    if isinstance(value, dict) or (
-        isinstance(value, list) and any(isinstance(item, dict | list) for item in value)
-    ):
+    if "\0" in key:
+        key = key.replace("\0", "\ufffd")  # NUL separates key and mark
+    if isinstance(value, str):
+        mark = EMPTY_MARK if not value else LOOK_MARK if _telling(value) else ""
+        return sys.intern(key + mark), value, fragment(key, value)
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return sys.intern(key + TREE_MARK), value, None
     return sys.intern(key), value, fragment(key, value)
 
@@ -285,9 +290,7 @@ class AttributeCache(dict[bytes, Entry]):
             found = read_key_value(data)
         size = len(data)
         if size <= 1024:  # a long value seldom repeats, and would push out many that do
-            self._cost += (
-                4 * size + 320
-            )  # bytes, tuple, value and fragment objects, measured with sys.getsizeof
+            self._cost += 4 * size + 320  # bytes, tuple, value and fragment objects, measured with sys.getsizeof
             if self._cost > self._limit:
                 self._old = dict(self)
                 self.clear()

@@ -1,0 +1,182 @@
+"""Spans that are no API calls -> Event: actions of a family, and skipped plumbing (mapping.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from mapping import ids
+from mapping.api_call import ACTION_NAMES, UriPlan
+from mapping.captured import HeaderSlots
+from mapping.context import Context, Job, Work, text_of, timing
+from mapping.event import EMPTY_HEADERS, Decision, Event
+from mapping.shape import MetadataPlan, Shape
+from mapping.spans import direction
+from mapping.who import WhoPlan
+
+Values = tuple[Any, ...]
+Namer = Callable[[Values, str], str]  # (values, span name) -> action name
+
+_new: Final = tuple.__new__
+
+
+def _rpc(shape: Shape) -> Namer:
+    method, service = shape.first(("rpc.method",)), shape.first(("rpc.service",))
+
+    def name(values: Values, title: str) -> str:
+        called = text_of(values[method])
+        if "/" in called:
+            return called.lstrip("/")
+        where = text_of(values[service])
+        return f"{where}/{called}" if where and called else title.lstrip("/")
+
+    return name
+
+
+def _two(first: tuple[str, ...], second: tuple[str, ...], both: bool = False) -> Callable[[Shape], Namer]:
+    """`{first} {second}`; with `both` only when both exist, else either alone, else the span's name."""
+
+    def plan(shape: Shape) -> Namer:
+        one, other = shape.first(first), shape.first(second)
+
+        def name(values: Values, title: str) -> str:
+            parts = [part for part in (text_of(values[one]), text_of(values[other])) if part]
+            return " ".join(parts) if len(parts) == 2 or (parts and not both) else title
+
+        return name
+
+    return plan
+
+
+def _db(shape: Shape) -> Namer:
+    summary = shape.first(("db.query.summary",))
+    composed = _two(("db.operation.name", "db.operation"), ("db.collection.name", "db.sql.table"), both=True)(shape)
+    return lambda values, title: text_of(values[summary]) or composed(values, title)
+
+
+_TOOLS: Final = ("execute_tool", "invoke_agent", "create_agent")
+
+
+def _genai(shape: Shape) -> Namer:
+    operation = shape.first(("gen_ai.operation.name",))
+    model = shape.first(("gen_ai.request.model",))
+    thing = shape.first(("gen_ai.tool.name", "gen_ai.agent.name"))
+
+    def name(values: Values, title: str) -> str:
+        what = text_of(values[operation])
+        which = text_of(values[thing if what in _TOOLS else model])
+        return f"{what} {which}" if what and which else title
+
+    return name
+
+
+def _span_name(shape: Shape) -> Namer:
+    return lambda values, title: title
+
+
+_NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
+    "rpc": _rpc,
+    "graphql": _two(("graphql.operation.type",), ("graphql.operation.name",)),
+    "db": _db,
+    "genai": _genai,
+    "mcp": _two(("mcp.method.name",), ("gen_ai.tool.name", "mcp.tool.name", "gen_ai.prompt.name")),
+}
+
+
+class ActionPlan:
+    """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
+
+    def __init__(self, kind: int, event_type: str, family: str, reason: str, shape: Shape, context: Context) -> None:
+        consumed: set[str] = {*ACTION_NAMES}
+        self.event_type = event_type
+        self._context = context
+        self._family = family
+        self._reason = reason
+        self._direction = direction(kind)
+        self._named = shape.first(ACTION_NAMES)
+        self._name = _NAMERS.get(family, _span_name)(shape)
+        self._error_type = shape.first(("error.type",))
+        self.slots = HeaderSlots(shape, set())
+        self.uri = UriPlan(kind, shape, context, self.slots, set())
+        self.who = WhoPlan(shape, context.resolver, context.identity, self.slots, self.uri.query, consumed)
+        self._metadata = MetadataPlan(shape, consumed, context.masks)
+
+    def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
+        record, name, _, values, fragments, who, request, _, group = work
+        context = self._context
+        title = name.text
+        extra: dict[str, Any] = {}
+        called = text_of(values[self._named]) or self._name(values, title)
+        if self.uri.present:
+            uri = self.uri.resolve(values, request, group, "")[0]
+        else:
+            uri = context.action_uris[group.service, self._family, called]
+        raw = values[self._error_type]
+        failed = record.status.code == 2 or raw is not None
+        error_type = context.failure(record, text_of(raw), self._direction == "Outgoing") if failed else ""
+        if failed or record.events:
+            context.describe_error(record, extra)
+        span = record.span
+        if span.flags & 0x200:
+            extra["remote_parent"] = True
+        start, end, duration, flags = timing(span.start_time_unix_nano, span.end_time_unix_nano, job.received_unix_ns)
+        trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
+        transaction = ids.transaction_id_action(trace_id, span_id)
+        return _new(
+            Event,
+            (
+                self.event_type,
+                transaction,
+                "span",
+                job.tenant,
+                trace_id,
+                span_id,
+                record.parent_id.hex(),
+                start,
+                end,
+                duration,
+                job.received_unix_ns,
+                user_id,
+                company_id,
+                who.session_token,
+                who.subscription_id,
+                who.application_id,
+                who.client_id,
+                who.plan_id,
+                group.service,
+                group.environment,
+                group.region,
+                group.text,
+                self._direction,
+                "",
+                uri,
+                "",
+                0,
+                "",
+                "",
+                "",
+                "",
+                EMPTY_HEADERS,
+                EMPTY_HEADERS,
+                "",
+                "",
+                "",
+                "",
+                transaction,
+                title,
+                record.status.code,
+                context.links(record.links) if record.links else "",
+                error_type,
+                called,
+                self._family,
+                0,
+                "",
+                "",
+                "",
+                "",
+                self._metadata.text(values, fragments, extra),
+                flags,
+                decision,
+                self._reason,
+            ),
+        )

@@ -1,0 +1,91 @@
+"""Captured request and response headers of a shape, read by index (mapping.md §3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mapping import headers
+from mapping.event import EMPTY_HEADERS
+from mapping.otlp import SpanEvent
+from mapping.shape import ABSENT, Shape
+
+# Attributes that hold a body (mapping.md §3.6), by precedence.
+REQUEST_BODY: Final = (
+    "http.request.body.content",
+    "http.request.body",
+    "http.request.body.text",
+    "http.request.payload",
+    "http.request_body",
+    "otel.request.body",
+)
+RESPONSE_BODY: Final = tuple(name.replace("request", "response") for name in REQUEST_BODY)
+_EVENTS: Final = {"http.request": "request", "http.response": "response"}
+
+
+class HeaderSlots:
+    """Where the headers of a shape are; names and sides are worked out once."""
+
+    __slots__ = ("_agent", "_maps", "_request", "_response", "present", "request_names", "response_names")
+
+    def __init__(self, shape: Shape, consumed: set[str]) -> None:
+        self._request: list[tuple[str, int]] = []
+        self._response: list[tuple[str, int]] = []
+        self._maps: list[tuple[str, int]] = []
+        for key, index in shape.at.items():
+            if key in headers.REQUEST_MAPS or key in headers.RESPONSE_MAPS:
+                self._maps.append(("request" if key in headers.REQUEST_MAPS else "response", index))
+                consumed.add(key)
+            elif key[:5] == "http." and (named := headers.header_name(key)) is not None:
+                (self._request if named[0] == "request" else self._response).append((named[1], index))
+                consumed.add(key)
+        self._agent = shape.first(headers.USER_AGENT_ATTRIBUTES)
+        self.present = bool(self._request or self._response or self._maps)
+        # None: any header may be there, the names are in a value.
+        self.request_names = None if self._maps else {name for name, _ in self._request}
+        self.response_names = None if self._maps else {name for name, _ in self._response}
+
+    def read(
+        self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(request, response) headers as sent, without the user agent attribute. They may hold secrets."""
+        if not self.present and not events:
+            return EMPTY_HEADERS, EMPTY_HEADERS
+        request: dict[str, str] = {}
+        response: dict[str, str] = {}
+        for event in events:
+            if event.name in _EVENTS:
+                more_request, more_response = headers.collect(event.attributes)
+                request |= more_request
+                response |= more_response
+        for side, index in self._maps:
+            (request if side == "request" else response).update(headers.from_map(values[index]))
+        for slots, into in ((self._request, request), (self._response, response)):
+            for name, index in slots:
+                value = values[index]
+                text = (
+                    value[0]
+                    if type(value) is list and len(value) == 1 and type(value[0]) is str
+                    else headers.joined(value)
+                )
+                if text:
+                    into[name] = text
+        return request, response
+
+    def agent(self, values: tuple[Any, ...]) -> str:
+        value = values[self._agent]
+        return value if isinstance(value, str) else ""
+
+
+def event_body(events: tuple[SpanEvent, ...], side: str, names: tuple[str, ...]) -> Any:
+    """A body that travels on an event named http.request or http.response, None without one."""
+    for event in events:
+        if _EVENTS.get(event.name) == side:
+            for name in (*names, "body"):
+                value = event.attributes.get(name)
+                if value is not None and value != "":
+                    return value
+    return None
+
+
+__all__ = ["ABSENT", "REQUEST_BODY", "RESPONSE_BODY", "HeaderSlots", "event_body"]

@@ -1,0 +1,255 @@
+"""What all plans of one mapper share: settings made ready, and bounded memories of what repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote
+
+from mapping import address, route, taxonomy, uri
+from mapping.event import EMPTY_HEADERS
+from mapping.identity import Identity, Resolver
+from mapping.metadata import json_text
+from mapping.otlp import SpanEvent, SpanLink, SpanRecord
+from mapping.route import RouteBook
+from mapping.settings import MappingSettings
+from mapping.shape import Masks
+from mapping.spans import is_plumbing_name
+from mapping.wire import read_text
+
+Value = TypeVar("Value")
+
+LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (mapping.md §1.4)
+_LONGEST_KEY: Final = 4096
+_SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (mapping.md §9)
+
+
+class Name(NamedTuple):
+    """A span's name and what is asked of it."""
+
+    text: str
+    plumbing: bool
+
+
+class Group(NamedTuple):
+    """What all records of one resource and scope have in common."""
+
+    service: str
+    environment: str
+    region: str
+    text: str  # Event.resource
+    company_id: str  # of the resource itself, the last resort (mapping.md §5.1)
+    resource: bytes  # the resource as sent: equal bytes are the same resource
+    attributes: dict[str, Any]  # of the resource
+    early_facts: Callable[[str], object]  # for samplers that decide before attributes are read
+
+
+class Timing(NamedTuple):
+    start_unix_ns: int
+    end_unix_ns: int
+    duration_ms: float
+    flags: tuple[str, ...]
+
+
+class Job(NamedTuple):
+    """The circumstances of the request being mapped."""
+
+    received_unix_ns: int
+    tenant: str
+    keep_skips: bool
+    sample: bool
+
+
+class Work(NamedTuple):
+    """One span on its way to an event, with all that its plan asked of it so far."""
+
+    record: SpanRecord
+    name: Name
+    plan: Any  # ApiCallPlan | ActionPlan
+    values: tuple[Any, ...]
+    fragments: tuple[str | None, ...]
+    who: Identity  # own evidence only
+    request_headers: Mapping[str, str]  # as sent: they may hold secrets
+    response_headers: Mapping[str, str]
+    group: Group
+
+
+class Memory(dict[Any, Value]):
+    """A dict that fills itself with `make(key)` and starts over when it has `limit` entries.
+
+    Hits cost no Python frame. Long keys are not remembered.
+    """
+
+    __slots__ = ("_limit", "_make")
+
+    def __init__(self, make: Callable[[Any], Value], limit: int = 8192) -> None:
+        super().__init__()
+        self._make = make
+        self._limit = limit
+
+    def __missing__(self, key: Any) -> Value:
+        value = self._make(key)
+        if _size(key) <= _LONGEST_KEY:
+            if len(self) >= self._limit:
+                self.clear()
+            self[key] = value
+        return value
+
+
+def _size(key: Any) -> int:
+    """Characters in a key: a text, bytes, or a tuple of texts and small values."""
+    return sum(map(_size, key)) if isinstance(key, tuple) else len(key) if isinstance(key, str | bytes) else 8
+
+
+def read_name(raw: bytes) -> Name:
+    text = read_text(raw)
+    return Name(text, is_plumbing_name(text))
+
+
+def text_of(value: Any) -> str:
+    """A scalar attribute as text, "" for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return str(value)
+
+
+def timing(start: int, end: int, received: int) -> Timing:
+    """A span's times, made whole where the sender left some out or its clock went backwards."""
+    if received - LATE_NS <= start <= end and start <= received + _SKEW_NS:
+        return Timing(start, end, (end - start) / 1e6, ())
+    flags: tuple[str, ...] = ()
+    if not start:
+        start = end or received
+        flags = ("no_start_time",)
+    if not end:
+        end = start
+        flags += ("no_end_time",)
+    elif end < start:
+        end = start
+        flags += ("end_before_start",)
+    if start > received + _SKEW_NS:
+        flags += ("clock_skew",)
+    elif start < received - LATE_NS:
+        flags += ("late",)
+    return Timing(start, end, (end - start) / 1e6, flags)
+
+
+def last_exception(events: tuple[SpanEvent, ...]) -> dict[str, Any] | None:
+    """Attributes of the last exception event, None without one."""
+    return next((event.attributes for event in reversed(events) if event.name == "exception"), None)
+
+
+class HeaderMasks:
+    """Provisional."""
+
+    looks_inside_text = False
+    names = frozenset(
+        [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "set-cookie",
+            "x-api-key",
+            "api-key",
+            "apikey",
+            "x-auth-token",
+        ]
+    )
+
+    def attribute(self, key: str) -> str | None:
+        return None
+
+    def value(self, key: str, value: Any) -> Any:
+        return value
+
+    def headers(self, found: Mapping[str, str]) -> Mapping[str, str]:
+        return {name: "[REDACTED]" if name in self.names else text for name, text in found.items()}
+
+    def query(self, query: str) -> str:
+        return query
+
+
+class Context:
+    """Settings made ready for the plans, and the memories they share."""
+
+    def __init__(self, settings: MappingSettings) -> None:
+        self.masks: Masks = HeaderMasks()
+        self.identity = settings.identity
+        self.resolver = Resolver(self.identity)
+        self.trust_forwarded = settings.trust_forwarded
+        self.routes = RouteBook()
+        self.names: Memory[Name] = Memory(read_name)
+        self.normalised: Memory[str] = Memory(route.normalise)
+        self.addresses: Memory[str] = Memory(_address)
+        self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
+        self.origins: Memory[str] = Memory(_origin)
+        self.action_uris: Memory[str] = Memory(action_uri)
+
+    def mask_query(self, query: str) -> str:
+        return self.masks.query(query)
+
+    def _agent_headers(self, agent: str) -> Mapping[str, str]:
+        return self.masks.headers({"user-agent": agent}) if agent else EMPTY_HEADERS
+
+    def body(
+        self, value: Any, events: tuple[SpanEvent, ...], side: str, headers: Mapping[str, str], extra: dict[str, Any]
+    ) -> tuple[str, str]:
+        """(text, encoding) of a masked body."""
+        return "", ""
+
+    def failure(self, record: SpanRecord, raw: str, outgoing: bool) -> str:
+        """error_type of a record that failed without a status."""
+        if not raw:
+            exception = last_exception(record.events)
+            raw = text_of(exception.get("exception.type")) if exception else ""
+        return taxonomy.error_type(0, True, raw, outgoing=outgoing)
+
+    def describe_error(self, record: SpanRecord, extra: dict[str, Any]) -> None:
+        """Adds error.* of mapping.md §3.9 to metadata."""
+        exception = last_exception(record.events)
+        message = record.status.message
+        if exception:
+            kind = text_of(exception.get("exception.type"))
+            message = text_of(exception.get("exception.message")) or message
+            if kind:
+                extra["error.exception_type"] = kind
+            if stack := text_of(exception.get("exception.stacktrace")):
+                extra["error.stacktrace"] = self.masks.value("exception.stacktrace", stack)
+        if message:
+            extra["error.message"] = self.masks.value("error.message", message)
+
+    def links(self, links: tuple[SpanLink, ...]) -> str:
+        """Event.links: JSON of the links, attributes masked."""
+        return json_text(
+            [
+                {"trace_id": link.trace_id, "span_id": link.span_id}
+                | ({"attributes": self.masks.value("", link.attributes)} if link.attributes else {})
+                for link in links
+            ]
+        )
+
+
+def _address(value: Any) -> str:
+    return address.valid_ip(value) if isinstance(value, str) else ""
+
+
+def _origin(key: tuple[Any, Any, Any, bool, uri.Origin]) -> str:
+    """`scheme://authority` of (scheme, host, port, host is a Host header, public origin)."""
+    scheme, host, port, host_is_header, origin = key
+    found = uri.resolve(
+        scheme=text_of(scheme),
+        host=text_of(host),
+        port=port,
+        host_is_header=host_is_header,
+        origin=origin,
+        path="/",
+    )
+    return found.text[:-1]
+
+
+def action_uri(key: tuple[str, str, str]) -> str:
+    """The URI of an action of (service, family, name) that has none of its own (mapping.md §1.2)."""
+    service, family, name = key
+    return f"otel://{quote(service, safe='') or 'unknown'}/{family}/{quote(name, safe='')}"

@@ -1,0 +1,81 @@
+"""Identity inside one request's traces (mapping.md §5.4): spans without a user or company take it from their trace.
+
+A span takes the value of its nearest ancestor that has one. Before that, a SERVER span without one takes the
+single distinct value that attributes of its INTERNAL descendants state: web frameworks put `user.id` on a
+middleware's span. Own evidence always wins. Only spans of one resource lend to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mapping.context import Work
+from mapping.spans import INTERNAL, SERVER
+
+_UNKNOWN = -2
+_ROOT = -1
+
+
+def inherit(works: Sequence[Work]) -> list[tuple[str, str]] | None:
+    """(user_id, company_id) of every span after inheritance, None when nobody has anything to lend or to borrow."""
+    users = [work.who.user_id for work in works]
+    companies = [work.who.company_id for work in works]
+    lend_users, lend_companies = _uneven(users), _uneven(companies)
+    if not (lend_users or lend_companies):
+        return None
+    parents = _parents(works)
+    if lend_users:
+        _spread(users, [work.who.user_source for work in works], parents, works)
+    if lend_companies:
+        _spread(companies, [work.who.company_source for work in works], parents, works)
+    return list(zip(users, companies, strict=True))
+
+
+def _uneven(values: list[str]) -> bool:
+    return "" in values and any(values)
+
+
+def _parents(works: Sequence[Work]) -> list[int]:
+    """For each span the index of its parent in this request and resource, _ROOT without one."""
+    index = {work.record.trace_id + work.record.span_id: at for at, work in enumerate(works)}
+    parents = []
+    for at, work in enumerate(works):
+        record = work.record
+        parent = index.get(record.trace_id + record.parent_id, _ROOT) if record.parent_id else _ROOT
+        if parent == at or (parent != _ROOT and works[parent].group.resource != work.group.resource):
+            parent = _ROOT
+        parents.append(parent)
+    return parents
+
+
+def _spread(values: list[str], sources: list[str], parents: list[int], works: Sequence[Work]) -> None:
+    """Fills the gaps in `values`, in place."""
+    _lend_to_servers(values, sources, parents, works)
+    # Nearest known ancestor of each span, found once: spans of one branch share the walk.
+    nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
+    for at in range(len(values)):
+        walked = []
+        here = at
+        while here != _ROOT and nearest[here] == _UNKNOWN:
+            nearest[here] = _ROOT  # ends a walk that a loop of parents would make endless
+            walked.append(here)
+            here = parents[here]
+        found = nearest[here] if here != _ROOT else _ROOT
+        if found != _ROOT:
+            for step in walked:
+                nearest[step] = found
+                values[step] = values[found]
+
+
+def _lend_to_servers(values: list[str], sources: list[str], parents: list[int], works: Sequence[Work]) -> None:
+    stated: dict[int, set[str]] = {}
+    for at, source in enumerate(sources):
+        if source.startswith("attr:") and works[at].record.span.kind == INTERNAL:
+            here, steps = parents[at], 0
+            while here != _ROOT and steps < len(parents):
+                if not values[here] and works[here].record.span.kind == SERVER:
+                    stated.setdefault(here, set()).add(values[at])
+                here, steps = parents[here], steps + 1
+    for server, found in stated.items():
+        if len(found) == 1:
+            values[server] = found.pop()

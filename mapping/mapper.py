@@ -1,0 +1,203 @@
+"""Decoded OTLP -> events: classification, identity with inheritance, sampling, in one pass over each request.
+
+Mapping is a function of the request, the receive time, the tenant and the settings. What a Mapper remembers
+between requests are bounded caches and the templates of `RouteBook`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Final, NamedTuple, Protocol, cast
+
+from mapping.actions import ActionPlan
+from mapping.api_call import ApiCallPlan
+from mapping.context import Context, Job, Memory, Work
+from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
+from mapping.facts import SpanFacts
+from mapping.groups import GroupFacts
+from mapping.identity import NOBODY
+from mapping.inheritance import inherit
+from mapping.logs import LogMapper
+from mapping.otlp import Decoded, LogGroup, SpanGroup
+from mapping.settings import MappingSettings
+from mapping.shape import Shape
+from mapping.spans import INTERNAL, classify
+from mapping.wire import read_text
+
+STEP: Final = 256  # records between two yields of `steps`
+_SHAPES: Final = 1024  # shapes remembered for a kind of span
+_new: Final = tuple.__new__
+
+Facts = Callable[[str], object]
+Plan = ApiCallPlan | ActionPlan
+
+
+class Sampler(Protocol):
+    """What mapping asks of `mapping.sampling`."""
+
+    early: bool
+
+    def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision: ...
+
+    def log(
+        self,
+        trace_id: bytes,
+        threshold: str | None,
+        randomness: str | None,
+        record: Callable[[], bytes],
+        facts: Facts,
+    ) -> Decision: ...
+
+
+class Mapped(NamedTuple):
+    """len(events) + skipped + sampled_out is the number of records that were decoded."""
+
+    events: list[Event]
+    skipped: int
+    sampled_out: int
+
+
+class Mapper:
+    """Maps requests with one fixed set of rules. Not thread safe: event loop only."""
+
+    def __init__(self, settings: MappingSettings, sampler: Sampler) -> None:
+        self._settings = settings
+        self._sampler = sampler
+        self._context = context = Context(settings)
+        self._groups = GroupFacts(context)
+        self._logs = LogMapper(context)
+        self._plans: dict[int, Memory[Plan]] = {kind: _plans(kind, context) for kind in range(6)}
+        self._plumbing: Memory[Plan] = Memory(partial(_plumbing_plan, context), _SHAPES)
+
+    def map(
+        self,
+        decoded: Decoded,
+        *,
+        received_unix_ns: int,
+        tenant: str = "",
+        keep_skips: bool = False,
+        sample: bool = True,
+    ) -> Mapped:
+        """The events of a request, in wire order.
+
+        tenant: as authenticated by the receiver. keep_skips: plumbing spans are events too, of type `skip`.
+        sample: False keeps every record, with the weight that upstream gave it left aside.
+        """
+        steps = self.steps(
+            decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=keep_skips, sample=sample
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                mapped: Mapped = done.value
+                return mapped
+
+    def steps(
+        self,
+        decoded: Decoded,
+        *,
+        received_unix_ns: int,
+        tenant: str = "",
+        keep_skips: bool = False,
+        sample: bool = True,
+    ) -> Generator[None, None, Mapped]:
+        """As `map`, pausing every STEP records so that an event loop can breathe."""
+        job = Job(received_unix_ns, tenant, keep_skips, sample)
+        if decoded.signal == "traces":
+            return self._traces(cast("list[SpanGroup]", decoded.groups), job)
+        return self._log_records(cast("list[LogGroup]", decoded.groups), job)
+
+    def _traces(self, groups: list[SpanGroup], job: Job) -> Generator[None, None, Mapped]:
+        early = self._sampler.early and job.sample
+        works: list[Work] = []
+        decisions: list[Decision] | None = [] if early else None
+        events: list[Event] = []
+        sampled_out = skipped = 0
+        for group in groups:
+            for start in range(0, len(group.records), STEP):
+                sampled_out += self._look(group, start, works, decisions)
+                yield
+        inherited = inherit(works) if self._settings.inherit else None
+        for start in range(0, len(works), STEP):
+            for at in range(start, min(start + STEP, len(works))):
+                work = works[at]
+                plan, who = work.plan, work.who
+                if plan.event_type == SKIP and not job.keep_skips:
+                    skipped += 1
+                    continue
+                user, company = inherited[at] if inherited else (who.user_id, who.company_id)
+                decision = decisions[at] if decisions else UNSAMPLED
+                event = plan.event(work, job, user, company or work.group.company_id, decision)
+                if not early and job.sample and plan.event_type != SKIP:
+                    decision = self._sampler.span(
+                        work.record.trace_id, read_text(work.record.span.trace_state), SpanFacts(event, work)
+                    )
+                    if not decision.keep:
+                        sampled_out += 1
+                        continue
+                    if decision is not UNSAMPLED:
+                        event = with_decision(event, decision)
+                events.append(event)
+            yield
+        return Mapped(events, skipped, sampled_out)
+
+    def _look(self, group: SpanGroup, start: int, works: list[Work], decisions: list[Decision] | None) -> int:
+        """Adds a step's spans to `works`, each with its plan and its own identity. Returns how many are sampled out."""
+        facts = self._groups.of(group)
+        names, plans, unspecified = self._context.names, self._plans, self._plans[0]
+        sampled_out = 0
+        for record in group.records[start : start + STEP]:
+            span = record[0]
+            if decisions is not None:
+                state = span.trace_state
+                decision = self._sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
+                if not decision.keep:
+                    sampled_out += 1
+                    continue
+                decisions.append(decision)
+            keys, values, fragments = zip(*record[4], strict=True)
+            name = names[span.name]
+            plan = self._plumbing[keys] if name.plumbing else plans.get(span.kind, unspecified)[keys]
+            who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
+            if plan.slots.present or record[6]:
+                request, response = plan.slots.read(values, record[6])
+            if not plan.who.silent:
+                who = plan.who.read(values, request, response)
+            works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts)))
+        return sampled_out
+
+    def _log_records(self, groups: list[LogGroup], job: Job) -> Generator[None, None, Mapped]:
+        events: list[Event] = []
+        sampled_out = 0
+        for group in groups:
+            facts = self._groups.of(group)
+            for start in range(0, len(group.records), STEP):
+                events.extend(
+                    self._logs.event(item, facts, job, UNSAMPLED) for item in group.records[start : start + STEP]
+                )
+                yield
+        return Mapped(events, 0, sampled_out)
+
+
+def _plans(kind: int, context: Context) -> Memory[Plan]:
+    return Memory(partial(_plan, kind, context), _SHAPES)
+
+
+def _plan(kind: int, context: Context, keys: tuple[str, ...]) -> Plan:
+    """The plan for a kind and shape of span."""
+    shape = Shape(keys)
+    what = classify(kind, shape)
+    if what.event_type == API_CALL:
+        return ApiCallPlan(kind, shape, context)
+    return ActionPlan(kind, what.event_type, what.family, what.reason, shape, context)
+
+
+def _plumbing_plan(context: Context, keys: tuple[str, ...]) -> Plan:
+    return ActionPlan(INTERNAL, SKIP, "plumbing", "graphql", Shape(keys), context)
+
+
+def with_decision(event: Event, decision: Decision) -> Event:
+    """The event with another decision; a quarter of the cost of `_replace`."""
+    return _new(Event, (*event[:-2], decision, event[-1]))

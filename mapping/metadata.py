@@ -1,0 +1,115 @@
+"""Metadata as the store takes it: one flat JSON object text, safe for ClickHouse's JSON column (store.md
+§3.3).
+
+In every text that leaves here no key is a path prefix of another (`a` beside `a.b` becomes `a._`), no key
+appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the rest being counted in
+`attributes_dropped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import orjson
+
+from mapping.wire import plain_scalar
+
+MAX_KEYS: Final = 64
+DROPPED_KEY: Final = "attributes_dropped"
+_INT64 = 1 << 63
+
+
+def flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Leaves of a value under dotted keys. Arrays that hold maps become JSON text: the column has no type
+    for them.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from flatten(f"{key}.{name}" if key else name, item)
+    elif isinstance(value, list):
+        yield key, _array(value)
+    elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+        yield key, str(value)
+    elif value is not None:
+        yield key, plain_scalar(value)
+
+
+def _array(value: list[Any]) -> Any:
+    if any(isinstance(item, dict | list) for item in value):
+        return orjson.dumps(_plain(value)).decode()
+    return [plain_scalar(item) for item in value if item is not None]
+
+
+def _plain(value: Any) -> Any:
+    """A value that orjson can write, NaN and bytes as text."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return str(value)
+    return plain_scalar(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON of any decoded value; integers beyond 64 bit and values that JSON has no form for as text."""
+    return orjson.dumps(_plain(value)).decode()
+
+
+def renamed(names: Iterable[str]) -> dict[str, str]:
+    """For names that are a path prefix of another one: what each is called instead."""
+    known = set(names)
+    prefixes: set[str] = set()
+    for name in known:
+        at = name.find(".")
+        while at >= 0:
+            prefixes.add(name[:at])
+            at = name.find(".", at + 1)
+    out = {}
+    for name in known & prefixes:
+        new = f"{name}._"
+        while new in known or new in prefixes:
+            new += "_"
+        out[name] = new
+    if "" in known:
+        out[""] = "_"
+    return out
+
+
+def flat_text(pairs: Iterable[tuple[str, Any]]) -> str:
+    """The metadata object of (key, value) pairs, values already masked. Of equal keys the last counts."""
+    flat: dict[str, Any] = {}
+    for key, value in pairs:
+        for name, leaf in flatten(key, value):
+            flat[name or "_"] = leaf
+    dropped = len(flat) - MAX_KEYS
+    if dropped > 0:
+        flat = dict(list(flat.items())[: MAX_KEYS - 1])
+        flat[DROPPED_KEY] = dropped + 1
+    names = renamed(flat)
+    if names:
+        flat = {names.get(name, name): leaf for name, leaf in flat.items()}
+    return orjson.dumps(flat).decode()
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested objects (mapping.md §6 L7); a scalar beside deeper keys is found under
+    `_value`.
+    """
+    out: dict[str, Any] = {}
+    for key, value in flat.items():
+        *path, last = key.split(".")
+        if path and set(last) == {"_"}:
+            last = "_value"
+        at = out
+        for part in path:
+            inner = at.get(part)
+            if not isinstance(inner, dict):
+                inner = at[part] = {} if part not in at else {"_value": inner}
+            at = inner
+        if isinstance(at.get(last), dict):
+            at[last]["_value"] = value
+        else:
+            at[last] = value
+    return out
