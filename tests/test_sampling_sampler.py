@@ -101,8 +101,8 @@ def test_a_log_follows_the_rv_of_its_trace() -> None:
     s.span(TRACE, "ot=rv:00000000000001", NO_FACTS)
     decision = s.log(TRACE, None, None, never, NO_FACTS)
     assert (decision.keep, decision.r_source) == (False, "trace_rv")
-    s.tick(1000.0)
-    s.tick(2000.0)
+    s.tick(1000 * 10**9)
+    s.tick(2000 * 10**9)
     assert s.log(TRACE, None, None, never, NO_FACTS).r_source == "trace_id"
 
 
@@ -188,7 +188,7 @@ def test_an_old_ratio_sampler_is_detected_and_its_service_named() -> None:
     assert not any(s.span(i, "", facts({"service": "checkout"})).keep for i in ids)
     assert list(s.watch.alarms) == ["checkout"]
     assert not s.hashed  # nothing changes within a request
-    s.tick(1.0)
+    s.tick(10**9)
     assert s.hashed
     kept = [d for d in (s.span(i, "", facts({"service": "checkout"})) for i in ids) if d.keep]
     assert sum(d.weight for d in kept) == pytest.approx(40_000, rel=0.04)
@@ -200,7 +200,7 @@ def test_random_trace_ids_raise_no_alarm() -> None:
     s = sampler(rate=50)
     for _ in range(100_000):
         s.span(rng.randbytes(16), "", facts({"service": "shop"}))
-    s.tick(1.0)
+    s.tick(10**9)
     assert not s.watch.alarms
     assert not s.hashed
 
@@ -217,7 +217,7 @@ def test_pinned_randomness_does_not_change(pinned: str) -> None:
     s = sampler(rate=50, randomness=pinned)
     for i in survivors_of_an_old_ratio_sampler(20_000, 0.001):
         s.span(i, "", facts({"service": "checkout"}))
-    s.tick(1.0)
+    s.tick(10**9)
     assert s.hashed == (pinned == "hash")
 
 

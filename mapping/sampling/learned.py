@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 MAX_TRACES = 50_000  # per generation; two generations are kept
-GENERATION_S = 150.0  # an rv is remembered for at least this long after its last span, at most twice
+GENERATION_NS = 150 * 10**9  # an rv is remembered for at least this long after its last span, at most twice
 
 
 class LearnedRandomness:
@@ -12,7 +12,7 @@ class LearnedRandomness:
     def __init__(self) -> None:
         self._new: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
-        self._turned_s = 0.0
+        self._turned_ns = 0
 
     def __bool__(self) -> bool:
         return bool(self._new or self._old)
@@ -27,10 +27,10 @@ class LearnedRandomness:
         rv = self._new.get(trace_id)
         return self._old.get(trace_id, -1) if rv is None else rv
 
-    def tick(self, now_s: float) -> None:
-        if now_s - self._turned_s >= GENERATION_S:
+    def tick(self, now_ns: int) -> None:
+        if now_ns - self._turned_ns >= GENERATION_NS:
             self._turn()
-            self._turned_s = now_s
+            self._turned_ns = now_ns
 
     def _turn(self) -> None:
         self._old, self._new = self._new, {}

@@ -16,6 +16,7 @@ from mapping.sampling.counts import Slot, Tally
 from mapping.sampling.decide import NO_TRACE, Policy, Upstream, of_log, of_span
 from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
 from mapping.sampling.learned import LearnedRandomness
+from mapping.sampling.moesif import RemoteConfig, remote_plan
 from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
@@ -127,12 +128,12 @@ class Sampler:
                 return slot.decision
         return self._log_in_full(trace_id, threshold, randomness, record, facts)
 
-    def tick(self, now_s: float) -> None:
-        """Put in force what is due: a new configuration, hashed randomness. now_s: any monotonic clock, seconds.
+    def tick(self, now_unix_ns: int) -> None:
+        """Put in force what is due: a new configuration, hashed randomness, the next budget table.
 
-        Call it between requests, once a second or once per request.
+        Call it between requests, once a second or once per request, with the wall clock.
         """
-        self.learned.tick(now_s)
+        self.learned.tick(now_unix_ns)
         if self._turn_to_hash and not self._policy.hashed:
             self._policy = replace(self._policy, hashed=True)
             self._distrust = replace(self._policy, trust_upstream=False)
@@ -141,9 +142,10 @@ class Sampler:
             self._put_in_force(self._next_plan)
         self._next_plan = None
 
-    def use(self, plan: Plan) -> None:
-        """Put a plan in force at the next tick()."""
-        self._next_plan = plan
+    def use_remote(self, remote: RemoteConfig | None, etag: str) -> None:
+        """Follow a remote configuration (None: only the local rules) from the next tick() on."""
+        settings = self.settings
+        self._next_plan = local_plan(settings) if remote is None else remote_plan(settings, remote, etag)
 
     def _put_in_force(self, plan: Plan) -> None:
         settings = self.settings

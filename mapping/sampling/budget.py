@@ -1,0 +1,95 @@
+"""Keeping to a budget without bias: the arithmetic (sampling.md §9).
+
+Rates are fed forward: those of the next epoch are a function of past arrivals alone, never of what was kept.
+Then, whatever the controller does, each record is kept with the probability that is written on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+from mapping.sampling.thresholds import M
+
+
+class Shares(NamedTuple):
+    level: float  # what a key with weight 1 may have at most; inf when all demand is met
+    share: dict[str, float]
+
+
+def water_fill(
+    demand: Mapping[str, float],
+    budget: float,
+    weights: Mapping[str, float] | None = None,
+    floor: float = 0.0,
+) -> Shares:
+    """Max-min fair shares: min(demand, weight * level), with the level that spends the budget exactly.
+
+    Who asks for little gets all of it; the rest share what is left. Each key gets at least min(demand,
+    floor), even where the floors together exceed the budget.
+    """
+    weight = {key: (weights or {}).get(key, 1.0) for key in demand}
+    least = {key: min(d, floor) for key, d in demand.items()}
+    if sum(demand.values()) <= budget:
+        return Shares(float("inf"), dict(demand))
+    # The total is piecewise linear in the level: a key joins at least/weight and stops at demand/weight.
+    steps = [(least[key] / weight[key], weight[key]) for key in demand]
+    steps += [(demand[key] / weight[key], -weight[key]) for key in demand]
+    level, total, slope = 0.0, sum(least.values()), 0.0
+    for at, change in sorted(steps):
+        if total + slope * (at - level) > budget:
+            break
+        total += slope * (at - level)
+        level, slope = at, slope + change
+    if slope > 0 and total < budget:
+        level += (budget - total) / slope
+    return Shares(level, {key: max(least[key], min(d, weight[key] * level)) for key, d in demand.items()})
+
+
+Arrivals = Iterable[tuple[int | float | Fraction, int | float | Fraction]]  # (how many, adjusted count of each)
+
+
+def expected_kept(arrivals: Arrivals, p: Fraction) -> Fraction:
+    """How many of these a rate of p (of the original population) keeps.
+
+    Those thinned below p upstream all stay.
+    """
+    return sum((Fraction(n) * min(Fraction(1), p * Fraction(a)) for n, a in arrivals), Fraction(0))
+
+
+def budget_probability(arrivals: Arrivals, target: int | float | Fraction) -> Fraction:
+    """p with expected_kept(arrivals, p) = target, exactly; 1 when all may stay.
+
+    Records that upstream thinned to 1/a lose nothing to a rate above 1/a, so dividing target by arrivals
+    would keep too few.
+    """
+    wanted = Fraction(target)
+    cells = sorted(((Fraction(a), Fraction(n)) for n, a in arrivals if n), reverse=True)
+    thinned = sum((n * a for a, n in cells), Fraction(0))  # of cells not yet kept whole: n * a * p
+    whole = Fraction(0)
+    for a, n in cells:
+        # Between the last corner and p = 1/a every remaining cell is thinned.
+        if whole + thinned / a >= wanted:
+            break
+        whole += n
+        thinned -= n * a
+    return min(Fraction(1), (wanted - whole) / thinned) if thinned else Fraction(1)
+
+
+def bottom_k(traces: Iterable[tuple[int, int]], budget: int, size_cap: int | None = None) -> int:
+    """T for a window of whole traces (R, records) that keeps about `budget` records: a hard cap.
+
+    Traces with the largest R stay, until the first that does not fit; T is just above that one's R. The
+    threshold must not depend on a kept trace's own R: with the last included R instead, k kept traces would
+    count for k²/(k-1). A trace counts as at most size_cap (default half the budget), or one larger than the
+    budget could never be kept.
+    Source: bottom-k / priority sampling (Duffield, Lund, Thorup 2007).
+    """
+    cap = max(1, budget // 2 if size_cap is None else size_cap)
+    room = budget
+    for r, size in sorted(traces, reverse=True):
+        room -= min(size, cap)
+        if room < 0:
+            return min(r + 1, M - 1)
+    return 0
