@@ -1,0 +1,120 @@
+"""The operator's port: is it alive, is it ready, what has it counted. Plain HTTP, for loopback or a private network.
+
+The assembly supplies what is known (`HealthSource`) and may add routes, such as queries for the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from receiver.settings import parse_endpoint
+
+
+class AdminSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str = Field(
+        "127.0.0.1:13133", description="host:port of /healthz, /readyz and /metrics. Not for the open network."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        parse_endpoint(value)
+        return value
+
+
+class Metric(NamedTuple):
+    """One name of /metrics with all its values."""
+
+    name: str  # ends in its unit, and in _total for a counter
+    kind: Literal["counter", "gauge"]
+    help: str
+    samples: Iterable[tuple[Mapping[str, str], float]]  # labels -> value
+
+
+class HealthSource(Protocol):
+    """What the assembly knows about itself. All are called on the event loop and return at once."""
+
+    def not_ready(self) -> list[str]:
+        """Why requests cannot be taken in now, one readable line each; empty when they can."""
+        ...
+
+    def metrics(self) -> Iterable[Metric]: ...
+
+
+class Admin:
+    """The admin port, being served on `port`."""
+
+    def __init__(self, port: int, runner: web.AppRunner) -> None:
+        self.port = port
+        self._runner = runner
+
+    @classmethod
+    async def start(
+        cls, settings: AdminSettings, health: HealthSource, routes: Iterable[web.AbstractRouteDef] = ()
+    ) -> Admin:
+        """Raises OSError when the port cannot be used."""
+        runner = web.AppRunner(create_admin_app(health, routes), access_log=None, keepalive_timeout=30.0)
+        await runner.setup()
+        host, port = parse_endpoint(settings.endpoint)
+        site = web.TCPSite(runner, host or None, port)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        return cls(site.port, runner)
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+
+def create_admin_app(health: HealthSource, routes: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
+    """/healthz says that the event loop turns, /readyz that requests are taken in, /metrics what was counted."""
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(request: web.Request) -> web.Response:
+        reasons = health.not_ready()
+        if reasons:
+            return web.json_response({"status": "not ready", "reasons": reasons}, status=503)
+        return web.json_response({"status": "ready"})
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(
+            body=exposition(health.metrics()).encode(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_routes(routes)
+    return app
+
+
+def exposition(metrics: Iterable[Metric]) -> str:
+    """Prometheus' text format, version 0.0.4."""
+    lines: list[str] = []
+    for metric in metrics:
+        lines.append(f"# HELP {metric.name} {_escape(metric.help)}")
+        lines.append(f"# TYPE {metric.name} {metric.kind}")
+        for labels, value in metric.samples:
+            inside = ",".join(f'{name}="{_escape_value(text)}"' for name, text in labels.items())
+            lines.append(f"{metric.name}{{{inside}}} {value:.17g}" if inside else f"{metric.name} {value:.17g}")
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _escape_value(text: str) -> str:
+    return _escape(text).replace('"', '\\"')

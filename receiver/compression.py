@@ -1,0 +1,229 @@
+"""Content-Encoding: what a sender names, and the bytes it stands for.
+
+Enters: the header and the body as sent. Leaves: the plain body, never longer than the limit: every library call here
+is bounded in its output, so a bomb costs at most `limit` bytes and the time to write them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from isal import igzip_lib, isal_zlib
+
+from receiver.errors import BadRequest
+
+if sys.version_info >= (3, 14):
+    from compression import zstd  # pragma: no cover
+else:
+    from backports import zstd
+
+# 32 MiB: the largest window a Go client asks for (klauspost SpeedBestCompression). A frame that claims more is refused
+# before anything is allocated.
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 25}
+# Each member or frame costs a decompressor; pigz and bgzip write one per 64 KiB, so 64 MiB needs about a thousand.
+_MAX_MEMBERS = 4096
+# Input is fed in slices after the first member, because a decompressor copies what it did not use.
+_SLICE = 256 * 1024
+_MAX_CODINGS = 3
+
+# What the libraries say of bytes that are not theirs; lz4 raises RuntimeError and EOFError.
+_CORRUPT: tuple[type[Exception], ...] = (
+    cast("type[Exception]", igzip_lib.IsalError),  # an instance, in isal's own annotations
+    zlib.error,
+    zstd.ZstdError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+)
+
+_IDENTITY = frozenset({"", "identity", "none"})
+_NAMES = {"x-gzip": "gzip", "zlib": "deflate", "x-snappy-framed": "snappy"}
+
+
+def parse_codings(header: str) -> tuple[str, ...]:
+    """The codings of a Content-Encoding header in the order they must be undone; () for none.
+
+    Raises BadRequest: 415 for a coding we do not know (RFC 9110 §8.4), 400 for more than three stacked ones.
+    """
+    codings = []
+    for name in header.lower().split(","):
+        name = name.strip()
+        if name in _IDENTITY:
+            continue
+        name = _NAMES.get(name, name)
+        if name not in _DECODERS:
+            raise BadRequest(
+                415,
+                f"unknown Content-Encoding {name[:40]!r}; send one of {ACCEPTED}",
+                {"Accept-Encoding": ACCEPTED},
+            )
+        codings.append(name)
+    if len(codings) > _MAX_CODINGS:
+        raise BadRequest(400, f"more than {_MAX_CODINGS} stacked content codings")
+    return tuple(reversed(codings))
+
+
+def inflate(raw: bytes, codings: tuple[str, ...], limit: int) -> bytes:
+    """The plain body, at most `limit` bytes. No body at all is no body under any coding.
+
+    Raises BadRequest: 413 when the plain body is longer, 400 when it is corrupt, cut or followed by something else.
+    """
+    for name in codings:
+        if not raw:
+            return raw
+        raw = _DECODERS[name](raw, limit)
+    return raw
+
+
+def _gzip(raw: bytes, limit: int) -> bytes:
+    return _members(raw, limit, "gzip", lambda: _Zlib(31))
+
+
+def _deflate(raw: bytes, limit: int) -> bytes:
+    """RFC 9110 says zlib format; some senders mean raw deflate, told apart by the zlib header's check bits."""
+    wrapped = len(raw) >= 2 and raw[0] & 0x0F == 8 and (raw[0] << 8 | raw[1]) % 31 == 0
+    return _members(raw, limit, "deflate", lambda: _Zlib(15 if wrapped else -15), single=True)
+
+
+def _zstd(raw: bytes, limit: int) -> bytes:
+    return _members(raw, limit, "zstd", lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS))
+
+
+def _lz4(raw: bytes, limit: int) -> bytes:
+    frame: Any = importlib.import_module("lz4.frame")
+    return _members(raw, limit, "lz4", frame.LZ4FrameDecompressor)
+
+
+class _Decompressor(Protocol):
+    """What the bounded decompressors of the standard library, zstd and lz4 have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes | None: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Zlib:
+    """isal's zlib object with the interface above: it hands back input that it could not use within max_length."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, wbits: int) -> None:
+        self._inner = isal_zlib.decompressobj(wbits)
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return bytes(self._inner.decompress(data, max_length))
+
+
+def _members(raw: bytes, limit: int, name: str, start: Callable[[], _Decompressor], single: bool = False) -> bytes:
+    """The concatenation of all members (RFC 1952 §2.2) or frames (RFC 8878 §3.1) in raw."""
+    decompressor = start()
+    out = _step(decompressor, raw, limit + 1, name)  # the usual body is one member and ends here
+    if len(out) > limit:
+        raise _too_large(limit)
+    if not decompressor.eof:
+        raise BadRequest(400, f"{name} body is cut short")
+    rest = decompressor.unused_data
+    if not rest:
+        return out
+    if single:
+        raise BadRequest(400, f"{name} body is followed by {len(rest)} bytes that do not belong to it")
+    return _more_members(memoryview(raw)[len(raw) - len(rest) :], out, limit, name, start)
+
+
+def _more_members(rest: memoryview, first: bytes, limit: int, name: str, start: Callable[[], _Decompressor]) -> bytes:
+    parts, length, position = [first], len(first), 0
+    for _ in range(_MAX_MEMBERS):
+        decompressor = start()
+        while not decompressor.eof:
+            data = bytes(rest[position : position + _SLICE])
+            if not data:
+                raise BadRequest(400, f"{name} body is cut short")
+            out = _step(decompressor, data, limit + 1 - length, name)
+            parts.append(out)
+            length += len(out)
+            if length > limit:
+                raise _too_large(limit)
+            position += len(data) - len(decompressor.unused_data or b"")
+        if position == len(rest):
+            return b"".join(parts)
+    raise BadRequest(400, f"{name} body has more than {_MAX_MEMBERS} members")
+
+
+def _step(decompressor: _Decompressor, data: bytes, max_length: int, name: str) -> bytes:
+    try:
+        return decompressor.decompress(data, max_length)
+    except _CORRUPT as error:
+        raise BadRequest(400, f"{name} body is corrupt: {str(error)[:120]}") from error
+
+
+def _snappy(raw: bytes, limit: int) -> bytes:
+    """Snappy as one block, or a framed stream when it starts with the stream identifier (framing_format.txt §4.1)."""
+    cramjam: Any = importlib.import_module("cramjam")
+    snappy = cramjam.snappy
+    try:
+        if raw.startswith(b"\xff\x06\x00\x00sNaPpY"):
+            return _snappy_frames(raw, limit, snappy)
+        claimed = int(snappy.decompress_raw_len(raw))
+        if claimed > limit:
+            raise _too_large(limit)
+        # A copy of 64 bytes takes 3 bytes of input: a block that claims more than that ratio lies.
+        if claimed > 24 * len(raw):
+            raise BadRequest(400, "snappy body claims to be longer than it can be")
+        return bytes(snappy.decompress_raw(raw))
+    except (cramjam.DecompressionError, OSError) as error:
+        raise BadRequest(400, f"snappy body is corrupt: {str(error)[:120]}") from error
+
+
+def _snappy_frames(raw: bytes, limit: int, snappy: Any) -> bytes:
+    """One chunk at a time, so that what comes out is bounded by 64 KiB a chunk."""
+    decompressor = snappy.Decompressor()
+    header, parts, length, position = b"", [], 0, 0
+    while position < len(raw):
+        size = int.from_bytes(raw[position + 1 : position + 4], "little")
+        chunk = raw[position : position + 4 + size]
+        if len(chunk) != 4 + size:
+            raise BadRequest(400, "snappy body is cut short")
+        position += len(chunk)
+        if chunk[0] == 0xFF:
+            header = chunk
+            continue
+        decompressor.decompress(header + chunk)
+        parts.append(bytes(decompressor.flush()))
+        length += len(parts[-1])
+        if length > limit:
+            raise _too_large(limit)
+    return b"".join(parts)
+
+
+def _too_large(limit: int) -> BadRequest:
+    return BadRequest(413, f"body is longer than {limit} bytes after decompression")
+
+
+def _installed() -> dict[str, Callable[[bytes, int], bytes]]:
+    """The decoders whose libraries are there: gzip, deflate and zstd always, snappy and lz4 when installed."""
+    decoders: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "zstd": _zstd, "deflate": _deflate}
+    for name, module, decoder in (("snappy", "cramjam", _snappy), ("lz4", "lz4.frame", _lz4)):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            continue
+        decoders[name] = decoder
+    return decoders
+
+
+_DECODERS = _installed()
+ACCEPTED = ", ".join([*_DECODERS, "identity"])

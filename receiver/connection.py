@@ -1,0 +1,125 @@
+"""One HTTP connection: what aiohttp leaves open below its handlers.
+
+aiohttp answers bytes that are not HTTP in plain text and logs each; has one timeout for idle connections and for
+headers that never end; and takes any number of connections. Here such bytes get a Status and are counted, headers must
+be complete within header_timeout_s, and connections beyond the limit are told so and closed.
+
+Written against aiohttp 3.14: `_waiter`, `_messages` and `_request_in_progress` of RequestHandler are its own affair.
+`tests/conformance/test_http.py` and `test_slow_senders.py` fail when an upgrade changes what they mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from receiver.counts import ReceiverCounts
+from receiver.settings import ReceiverSettings
+from receiver.status import Media, error
+
+
+class Connection(web.RequestHandler):
+    """A connection to one client. `open_connections` is the set all of them share."""
+
+    __slots__ = ("_counts", "_limit", "_partial_since", "_peers")
+
+    def __init__(
+        self,
+        server: web.Server,
+        peers: set[Connection],
+        settings: ReceiverSettings,
+        counts: ReceiverCounts,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=settings.keepalive_timeout_s,
+            lingering_time=_LINGER_S,
+            access_log=None,  # type: ignore[arg-type]  # None is how aiohttp is told to write none
+            auto_decompress=False,
+        )
+        self._peers = peers
+        self._limit = settings.max_connections
+        self._counts = counts
+        self._partial_since = 0.0  # loop time at which an incomplete request head began, 0.0 for none
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._peers.add(self)
+        self._counts.connections = len(self._peers)
+        self._partial_since = self._loop.time()  # a client that connects is about to send
+        if len(self._peers) > self._limit:
+            self._counts.refused("", "", "connections")
+            self._last_words(503, "too many connections", "Retry-After: 1\r\n")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._peers.discard(self)
+        self._counts.connections = len(self._peers)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._messages or self._request_in_progress:
+            self._partial_since = 0.0
+        elif not self._partial_since and self._waiter is not None and not self._waiter.done():
+            self._partial_since = self._loop.time()
+
+    def close_if_late(self, now: float, header_timeout_s: float) -> None:
+        """Close when the head of a request has been incomplete for too long."""
+        if not self._partial_since or now - self._partial_since < header_timeout_s:
+            return
+        if self._waiter is not None and not self._waiter.done():
+            self._counts.refused("", "", "too_slow")
+            self._last_words(408, "the request's headers did not arrive in time")
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to bytes that are no HTTP request. The handler itself lets nothing else through."""
+        if status == 400:
+            self._counts.refused("", "", "malformed_http")
+            return _closing(400, f"not an HTTP/1.1 request: {_first_line(message)}")
+        self._counts.refused("", "", "internal")
+        return _closing(503, "internal error")
+
+    def _last_words(self, code: int, message: str, headers: str = "") -> None:
+        transport = self.transport
+        if transport is not None:
+            body = error(Media.JSON, code, message)
+            head = f"HTTP/1.1 {code} {_PHRASES[code]}\r\nContent-Type: {Media.JSON.value}\r\n{headers}"
+            head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            transport.write(head.encode() + body)
+        self.force_close()
+
+
+# A client that is refused early may still be sending; it is read to the end for so long that it can read the answer
+# instead of seeing a reset, which most clients answer by sending everything again (otlp-http.md §6).
+_LINGER_S = 10.0
+_PHRASES = {408: "Request Timeout", 503: "Service Unavailable"}
+
+
+def _closing(code: int, message: str) -> web.Response:
+    response = web.Response(
+        status=code, body=error(Media.JSON, code, message), headers={"Content-Type": Media.JSON.value}
+    )
+    if code == 503:
+        response.headers["Retry-After"] = "1"
+    response.force_close()
+    return response
+
+
+def _first_line(message: str | None) -> str:
+    """aiohttp's reason without the excerpt of the bytes that follows it."""
+    return (message or "malformed").strip().splitlines()[0][:120].rstrip(":")
+
+
+def sweep(connections: set[Connection], now: float, header_timeout_s: float) -> None:
+    """Close every connection whose request head is late. To be called about once a second."""
+    for connection in list(connections):
+        connection.close_if_late(now, header_timeout_s)

@@ -1,0 +1,66 @@
+"""TLS of the receiving port: certificates that are read again when their files change, and mutual TLS."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from receiver.settings import TlsSettings
+
+_log = logging.getLogger(__name__)
+
+
+class Tls:
+    """A server context whose certificate can be renewed while it is in use; connections made before keep theirs."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises OSError (ssl.SSLError is one) when a file is missing or no certificate with its key."""
+        self._settings = settings
+        self._versions = self._file_versions()
+        self.context = self._build()
+
+    def reload(self) -> bool:
+        """Use the files again if they changed; whether they did. Files that do not fit together leave all as it was.
+
+        An authority that is removed from client_ca_file stays trusted until a restart: a context can only be added to.
+        """
+        try:
+            versions = self._file_versions()
+            if versions == self._versions:
+                return False
+            self._build()  # a trial: the context in use must not end with a certificate of another key
+            self._load(self.context)
+        except OSError as error:
+            _log.warning("certificates not reloaded, the old ones stay in use: %s", error)
+            return False
+        self._versions = versions
+        _log.info("certificates reloaded")
+        return True
+
+    def _build(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        if self._settings.client_ca_file is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        self._load(context)
+        return context
+
+    def _load(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self._settings.certificate_file, self._settings.private_key_file)
+        if self._settings.client_ca_file is not None:
+            context.load_verify_locations(self._settings.client_ca_file)
+
+    def _file_versions(self) -> list[tuple[int, int, int]]:
+        files = (
+            self._settings.certificate_file,
+            self._settings.private_key_file,
+            self._settings.client_ca_file,
+        )
+        return [_version(path) for path in files if path is not None]
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
