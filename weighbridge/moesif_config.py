@@ -1,0 +1,161 @@
+"""Follows the sampling configuration of a Moesif application (sampling.md §8).
+
+Fetches at start, when an event response names an unknown ETag, and every few minutes. A failure changes
+nothing: the last good configuration stays in force, also across a restart, because it is kept on disk. With
+none yet, the local rules decide alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+
+from mapping.sampling.moesif import MAX_BODY_BYTES, ConfigError, RemoteConfig, parse_config
+from mapping.sampling.refresh import Refresh
+from mapping.sampling.settings import MoesifRemoteSettings
+
+ETAG_HEADER = "X-Moesif-Config-ETag"
+LONGEST_NAP_S = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+class MoesifConfiguration:
+    """One per process. use(configuration, etag) is called for each new one, between two awaits of run().
+
+    state_file: where the last good body is kept (no secret in it). fetched and failed count requests since
+    start.
+    """
+
+    def __init__(
+        self,
+        settings: MoesifRemoteSettings,
+        application_id: str,
+        state_file: Path,
+        use: Callable[[RemoteConfig, str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: float | None = None,
+    ) -> None:
+        self.fetched = 0
+        self.failed = 0
+        self.warnings: tuple[str, ...] = ()
+        self._settings = settings
+        self._application_id = application_id
+        self._state_file = state_file
+        self._use = use
+        self._clock = clock
+        self._refresh = Refresh(settings.poll, random.random() if jitter is None else jitter)
+        self._news = asyncio.Event()
+
+    @property
+    def etag(self) -> str:
+        """Of the configuration in force, "" for none."""
+        return self._refresh.current
+
+    def resume(self) -> None:
+        """Use the configuration kept on disk, if there is a usable one.
+
+        Call before the first request is mapped.
+        """
+        try:
+            kept = json.loads(self._state_file.read_bytes())
+            body, etag = kept["body"], kept["etag"]
+            remote = parse_config(body.encode())
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("kept Moesif configuration is unusable, ignored", extra={"error": str(error)})
+            return
+        self._refresh.resume(str(etag))
+        self._apply(remote, str(etag))
+
+    def seen(self, etag: str) -> None:
+        """An event response carried this ETag; the Moesif sink calls it."""
+        due_s = self._refresh.due_s()
+        self._refresh.seen(etag)
+        if self._refresh.due_s() < due_s:  # wake run() for news only, not for every response
+            self._news.set()
+
+    async def run(self) -> None:
+        """Fetch whenever due, until cancelled."""
+        timeout = aiohttp.ClientTimeout(total=self._settings.timeout)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                await self.fetch_if_due(session)
+                self._news.clear()
+                nap_s = min(max(self._refresh.due_s() - self._clock(), 0.0), LONGEST_NAP_S)
+                try:
+                    await asyncio.wait_for(self._news.wait(), nap_s)
+                except TimeoutError:
+                    continue
+                await asyncio.sleep(0)
+
+    async def fetch_if_due(self, session: aiohttp.ClientSession) -> bool:
+        """One fetch if it is time for one. True when it brought a usable configuration."""
+        if self._clock() < self._refresh.due_s():
+            return False
+        self._refresh.started(self._clock())
+        self.fetched += 1
+        try:
+            body, etag = await self._fetch(session)
+            remote = parse_config(body)
+        except (aiohttp.ClientError, TimeoutError, ConfigError) as error:
+            self.failed += 1
+            self._refresh.failed()
+            log.warning(
+                "Moesif configuration not fetched, keeping the last one",
+                extra={"error": str(error) or type(error).__name__},
+            )
+            return False
+        changed = etag != self._refresh.current
+        self._refresh.succeeded(etag)
+        if changed:
+            self._apply(remote, etag)
+            await asyncio.to_thread(self._keep, body, etag)
+        return True
+
+    async def _fetch(self, session: aiohttp.ClientSession) -> tuple[bytes, str]:
+        url = self._settings.base_uri.rstrip("/") + "/v1/config"
+        headers = {"X-Moesif-Application-Id": self._application_id, "Accept": "application/json"}
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            if response.status != 200:
+                raise ConfigError(f"{url} answered {response.status}")
+            body = b""
+            while len(body) <= MAX_BODY_BYTES and (chunk := await response.content.read(65536)):
+                body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise ConfigError(f"configuration longer than {MAX_BODY_BYTES} bytes")
+            # Without a header the content names itself: events must still say what they were decided under.
+            etag = response.headers.get(ETAG_HEADER) or f"sha256:{hashlib.sha256(body).hexdigest()[:16]}"
+            return body, etag
+
+    def _apply(self, remote: RemoteConfig, etag: str) -> None:
+        self.warnings = remote.warnings
+        for warning in remote.warnings[:20]:
+            log.warning("part of the Moesif configuration is ignored", extra={"part": warning})
+        self._use(remote, etag)
+        log.info("Moesif sampling configuration in force", extra={"etag": etag})
+
+    def _keep(self, body: bytes, etag: str) -> None:
+        """Replace the kept file in one step; a failure costs only the memory across a restart."""
+        text = json.dumps({"etag": etag, "body": body.decode("utf-8", "replace")})
+        temporary = self._state_file.with_name(self._state_file.name + ".new")
+        try:
+            self._state_file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._state_file)
+        except OSError as error:
+            log.warning("Moesif configuration not kept on disk", extra={"error": str(error)})
