@@ -28,6 +28,9 @@ _UNCLEAN = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!#-;=?-\[\]_a-z{|}~]").search
 _UNCLEAN_RUNS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!#-;=?-\[\]_a-z{|}~]+")
 
 
+Mask = Callable[[str], str] | None  # hides secret values in a query string
+
+
 class Uri(NamedTuple):
     """A resolved URI. `query` is encoded but not masked: identity is read from it, it is never stored."""
 
@@ -62,7 +65,7 @@ def resolve(
     origin: Origin = NO_ORIGIN,
     service: str = "",
     route: str = "",
-    mask: Callable[[str], str] | None = None,
+    mask: Mask = None,
 ) -> Uri:
     """The URI of a call from what its record carries; every argument may be missing.
 
@@ -164,7 +167,7 @@ def _assemble(
     named: str,
     path: str,
     query: str,
-    mask: Callable[[str], str] | None,
+    mask: Mask,
     guessed: bool,
     from_route: bool,
 ) -> Uri:

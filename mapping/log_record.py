@@ -1,0 +1,360 @@
+"""What a log record says (mapping.md §6, L1 to L4, L6): body, trace, time, severity, event name, exception.
+
+Enters: the record's fields and its decoded body and attributes. Leaves: a LogRecord. `log_http` then decides whether
+the record describes an HTTP exchange (L5).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from mapping.log_http import HttpExchange, exchange_in
+
+MAX_JSON_BODY_CHARS = 1024 * 1024  # L1: longer strings stay text
+_MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
+_MAX_FLAT_KEYS = 5000
+
+_TRACE_KEYS = (
+    "trace_id",
+    "traceId",
+    "traceID",
+    "TraceId",
+    "trace.id",
+    "otelTraceID",
+    "otel.trace_id",
+    "dd.trace_id",
+    "logging.googleapis.com/trace",
+    "traceparent",
+)
+_SPAN_KEYS = (
+    "span_id",
+    "spanId",
+    "spanID",
+    "SpanId",
+    "span.id",
+    "otelSpanID",
+    "otel.span_id",
+    "dd.span_id",
+    "logging.googleapis.com/spanId",
+    "traceparent",
+)
+_ID_KEYS = frozenset((*_TRACE_KEYS, *_SPAN_KEYS))
+_TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
+_LEVEL_KEYS = ("level", "severity", "levelname", "log.level")
+_EVENT_NAME_KEYS = ("event.name", "otel.event.name")
+
+_HEX32 = re.compile(r"[0-9a-f]{32}").fullmatch
+_HEX16 = re.compile(r"[0-9a-f]{16}").fullmatch
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?").fullmatch
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
+).fullmatch
+_NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
+_NUMBERED_LEVEL = re.compile(r"(trace|debug|info|warn|error|fatal)([234])").fullmatch
+
+_LEVELS = {
+    "trace": 1,
+    "verbose": 1,
+    "finest": 1,
+    "debug": 5,
+    "fine": 5,
+    "info": 9,
+    "information": 9,
+    "informational": 9,
+    "notice": 10,
+    "warn": 13,
+    "warning": 13,
+    "error": 17,
+    "err": 17,
+    "severe": 17,
+    "fatal": 21,
+    "critical": 21,  # as Python and .NET map it
+    "crit": 21,
+    "alert": 22,
+    "emerg": 24,
+    "emergency": 24,
+    "panic": 24,
+}
+_PINO_LEVELS = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
+_NOTHING: Mapping[str, object] = {}
+
+
+class Body(NamedTuple):
+    """A log body. `flat` is the view that rules read: nested keys joined with dots, {} for text."""
+
+    encoding: str  # json | text | base64 | "" for no body
+    text: str  # JSON object text as sent when a string held one, plain text or base64; "" when only `map` has it
+    map: Mapping[str, object] | None
+    flat: Mapping[str, object]
+
+
+class ExceptionInfo(NamedTuple):
+    type: str
+    message: str
+    stacktrace: str
+
+
+class LogRecord(NamedTuple):
+    """A log record understood. Ids are lower-case hex or ""; times are nanoseconds since the epoch."""
+
+    body: Body
+    trace_id: str
+    span_id: str
+    trace_source: str  # record | attributes | body | ""
+    time_unix_ns: int
+    severity_number: int  # 1 to 24, 0 unknown
+    severity_text: str
+    event_name: str  # of the record or its attributes
+    body_event: str  # the body's own `event`: L4 names it last, the corpus leaves it out of event_name
+    exception: ExceptionInfo | None
+    http: HttpExchange | None
+
+
+NO_BODY = Body("", "", None, _NOTHING)
+
+
+def read(
+    body: object,
+    attributes: Mapping[str, object],
+    *,
+    trace_id: str = "",
+    span_id: str = "",
+    time_unix_nano: int = 0,
+    observed_unix_nano: int = 0,
+    received_unix_ns: int = 0,
+    severity_number: int = 0,
+    severity_text: str = "",
+    event_name: str = "",
+    http_from_attributes: bool = False,
+    trust_forwarded: bool = True,
+) -> LogRecord:
+    """The record understood. Ids are hex, "" or zeros for none; times and severity as sent, 0 for none.
+
+    http_from_attributes: attributes may describe an HTTP exchange too (winston and pino bridges put it there).
+    """
+    found = read_body(body)
+    flat = found.flat
+    trace_source = "record" if trace_id and trace_id.strip("0") else ""
+    trace_id = trace_id if trace_source else ""
+    span_id = span_id if span_id and span_id.strip("0") else ""
+    if not (trace_id and span_id):
+        for source, values in (("attributes", attributes), ("body", flat)):
+            if values and not _ID_KEYS.isdisjoint(values):
+                if not trace_id and (trace_id := _trace_id(values)):
+                    trace_source = source
+                span_id = span_id or _span_id(values)
+    if not severity_number:
+        severity_number, severity_text = _severity(severity_text, flat)
+    described = exchange_in(flat, trust_forwarded) if flat else None
+    if described is None and http_from_attributes:
+        described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
+    return LogRecord(
+        found,
+        trace_id,
+        span_id,
+        trace_source,
+        time_unix_nano or _body_time(flat) or observed_unix_nano or received_unix_ns,
+        severity_number,
+        severity_text,
+        event_name or _text(attributes, _EVENT_NAME_KEYS),
+        _text(flat, ("event",)),
+        exception_in(attributes),
+        described,
+    )
+
+
+def read_body(body: object) -> Body:
+    """L1: a map, a JSON object in a string, text, or bytes as base64."""
+    if body is None:
+        return NO_BODY
+    if isinstance(body, str):
+        if body[:1] == "{" or body.lstrip()[:1] == "{":
+            parsed = _json_object(body)
+            if parsed is not None:
+                return Body("json", body, parsed, flatten(parsed))
+        return Body("text", body, None, _NOTHING) if body else NO_BODY
+    if isinstance(body, Mapping):
+        return Body("json", "", body, flatten(body))
+    if isinstance(body, (bytes, bytearray)):
+        return Body("base64", b64encode(body).decode("ascii"), None, _NOTHING)
+    if isinstance(body, bool):
+        return Body("text", "true" if body else "false", None, _NOTHING)
+    if isinstance(body, (int, float)):
+        return Body("text", str(body), None, _NOTHING)
+    return Body("text", orjson.dumps(body, default=_json_default).decode(), None, _NOTHING)
+
+
+def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
+    """The map with nested keys joined by dots; a literal dotted key wins. A map without nesting comes back as is."""
+    for value in nested.values():
+        if isinstance(value, Mapping):
+            break
+    else:
+        return nested
+    flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, Mapping)}
+    for key, value in _leaves(nested, "", 0):
+        if len(flat) >= _MAX_FLAT_KEYS:
+            break
+        flat.setdefault(key, value)
+    return flat
+
+
+def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
+    """L6: the exception in a record's attributes, None when there is none."""
+    kind, message, stack = (attributes.get(f"exception.{part}") for part in ("type", "message", "stacktrace"))
+    if not (kind or message or stack):
+        return None
+    return ExceptionInfo(*(part if isinstance(part, str) else "" for part in (kind, message, stack)))
+
+
+def unix_ns(value: object) -> int:
+    """Nanoseconds since the epoch of a number (unit by magnitude) or an ISO 8601 text with a zone; else 0."""
+    if isinstance(value, str):
+        if _NUMBER(value):
+            value = float(value) if "." in value else int(value)
+        else:
+            return _iso_ns(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**63:
+        return 0
+    # 10^11 s is the year 5138: up to there seconds, then milli-, micro- and nanoseconds.
+    for limit, factor in ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000)):
+        if value < limit:
+            return _scaled(value, factor)
+    return int(value)
+
+
+def _scaled(value: int | float, factor: int) -> int:
+    if isinstance(value, int):
+        return value * factor
+    whole = int(value)
+    return whole * factor + round((value - whole) * 1_000_000) * factor // 1_000_000
+
+
+def _iso_ns(text: str) -> int:
+    found = _ISO(text.strip()) if len(text) < 64 else None
+    if found is None:
+        return 0
+    date, clock, fraction, zone = found.groups()
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    except ValueError:
+        return 0
+    return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
+
+
+def _body_time(flat: Mapping[str, object]) -> int:
+    for key in _TIME_KEYS:
+        value = flat.get(key)
+        if value is not None and (found := unix_ns(value)):
+            return found
+    return 0
+
+
+def _severity(text: str, flat: Mapping[str, object]) -> tuple[int, str]:
+    number = _level(text)
+    if number:
+        return number, text
+    for key in _LEVEL_KEYS:
+        value = flat.get(key)
+        if value is not None and (number := _level(value)):
+            return number, text or (value if isinstance(value, str) else "")
+    return 0, text
+
+
+def _level(value: object) -> int:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if found := _LEVELS.get(word, 0):
+            return found
+        if numbered := _NUMBERED_LEVEL(word):
+            return _LEVELS[numbered[1]] + int(numbered[2]) - 1
+        value = int(word) if word.isascii() and word.isdigit() and len(word) < 4 else 0
+    return _PINO_LEVELS.get(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
+    for key in keys:
+        value = values.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _trace_id(values: Mapping[str, object]) -> str:
+    for key in _TRACE_KEYS:
+        value = values.get(key)
+        if value is None:
+            continue
+        if key == "dd.trace_id" and (decimal := _decimal_id(value)):
+            return decimal.rjust(32, "0")
+        if not isinstance(value, str) or len(value) > 256:
+            continue
+        text = value.strip().lower()
+        if key == "traceparent":
+            parent = _TRACEPARENT(text)
+            text = parent[1] if parent else ""
+        elif "/" in text:
+            text = text.rpartition("traces/")[2]
+        text = text.replace("-", "")
+        if _HEX16(text):
+            text = text.rjust(32, "0")
+        if _HEX32(text) and text.strip("0"):
+            return text
+    return ""
+
+
+def _span_id(values: Mapping[str, object]) -> str:
+    for key in _SPAN_KEYS:
+        value = values.get(key)
+        if value is None:
+            continue
+        if key == "dd.span_id" and (decimal := _decimal_id(value)):
+            return decimal
+        if not isinstance(value, str) or len(value) > 256:
+            continue
+        text = value.strip().lower()
+        if key == "traceparent":
+            parent = _TRACEPARENT(text)
+            text = parent[2] if parent else ""
+        if _HEX16(text) and text.strip("0"):
+            return text
+    return ""
+
+
+def _decimal_id(value: object) -> str:
+    """16 hex digits of Datadog's decimal 64-bit ids, "" when the value is none."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**64:
+        return f"{value:016x}"
+    return ""
+
+
+def _leaves(nested: Mapping[str, object], prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            if depth < _MAX_DEPTH:
+                yield from _leaves(value, f"{prefix}{key}.", depth + 1)
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _json_object(text: str) -> dict[str, object] | None:
+    if len(text) > MAX_JSON_BODY_CHARS:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _json_default(value: object) -> str:
+    return b64encode(value).decode("ascii") if isinstance(value, (bytes, bytearray)) else str(value)
