@@ -9,6 +9,7 @@ from urllib.parse import quote
 from mapping import address, route, taxonomy, uri
 from mapping.event import EMPTY_HEADERS
 from mapping.identity import Identity, Resolver
+from mapping.log_record import LogRecord
 from mapping.metadata import json_text
 from mapping.otlp import SpanEvent, SpanLink, SpanRecord
 from mapping.route import RouteBook
@@ -21,7 +22,7 @@ Value = TypeVar("Value")
 
 LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (mapping.md §1.4)
 _LONGEST_KEY: Final = 4096
-_SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (mapping.md §9)
+SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (mapping.md §9)
 
 
 class Name(NamedTuple):
@@ -117,7 +118,7 @@ def text_of(value: Any) -> str:
 
 def timing(start: int, end: int, received: int) -> Timing:
     """A span's times, made whole where the sender left some out or its clock went backwards."""
-    if received - LATE_NS <= start <= end and start <= received + _SKEW_NS:
+    if received - LATE_NS <= start <= end and start <= received + SKEW_NS:
         return Timing(start, end, (end - start) / 1e6, ())
     flags: tuple[str, ...] = ()
     if not start:
@@ -129,7 +130,7 @@ def timing(start: int, end: int, received: int) -> Timing:
     elif end < start:
         end = start
         flags += ("end_before_start",)
-    if start > received + _SKEW_NS:
+    if start > received + SKEW_NS:
         flags += ("clock_skew",)
     elif start < received - LATE_NS:
         flags += ("late",)
@@ -198,6 +199,24 @@ class Context:
     ) -> tuple[str, str]:
         """(text, encoding) of a masked body."""
         return "", ""
+
+    def log_body(self, record: LogRecord) -> tuple[str, str]:
+        """(text, encoding) of a masked log body."""
+        body = record.body
+        if body.map is not None:
+            return json_text(self.masks.value("", body.map)), "json"
+        return self.masks.value("", body.text) if body.text else "", body.encoding
+
+    def masked(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes as they may be stored."""
+        out: dict[str, Any] = {}
+        for key, value in attributes.items():
+            instead = self.masks.attribute(key)
+            if instead is None:
+                out[key] = self.masks.value(key, value)
+            elif instead:
+                out[key] = instead
+        return out
 
     def failure(self, record: SpanRecord, raw: str, outgoing: bool) -> str:
         """error_type of a record that failed without a status."""

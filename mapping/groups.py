@@ -35,30 +35,18 @@ class GroupFacts:
         scope: dict[str, Any] = {"name": group.scope.name, "version": group.scope.version}
         scope["schema_url"] = group.schema_url
         scope = {name: value for name, value in scope.items() if value}
-        scope |= {f"attributes.{key}": value for key, value in masked(context, group.scope.attributes).items()}
+        scope |= {f"attributes.{key}": value for key, value in context.masked(group.scope.attributes).items()}
         service = text_of(attributes.get("service.name"))
         return Group(
             service=service,
             environment=_first(attributes, _ENVIRONMENT),
             region=_first(attributes, _REGION),
-            text=f'{{"resource":{flat_text(masked(context, attributes).items())},"scope":{flat_text(scope.items())}}}',
+            text=f'{{"resource":{flat_text(context.masked(attributes).items())},"scope":{flat_text(scope.items())}}}',
             company_id=resource_company(attributes)[0],
             resource=group.resource.raw,
             attributes=attributes,
             early_facts=_service_only(service),
         )
-
-
-def masked(context: Context, attributes: dict[str, Any]) -> dict[str, Any]:
-    """The attributes as they may be stored."""
-    out: dict[str, Any] = {}
-    for key, value in attributes.items():
-        instead = context.masks.attribute(key)
-        if instead is None:
-            out[key] = context.masks.value(key, value)
-        elif instead:
-            out[key] = instead
-    return out
 
 
 def _service_only(service: str) -> Callable[[str], object]:

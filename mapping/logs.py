@@ -1,54 +1,125 @@
-"""Log records -> events (mapping.md §6)."""
+"""Log records -> events (mapping.md §6): a log event, or an API call when the body describes a whole HTTP exchange.
+
+`mapping.log_record` understands a record; here it becomes an event: identity, masks, metadata, transaction id. The call
+that a log describes gets the transaction id of its span, so that both count once (L8).
+"""
 
 from __future__ import annotations
 
-from mapping import ids
-from mapping.context import Context, Group, Job
-from mapping.event import EMPTY_HEADERS, LOG, Decision, Event
-from mapping.metadata import flat_text, json_text
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from mapping import ids, taxonomy
+from mapping.api_call import path_version
+from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
+from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
+from mapping.identity import NOBODY, Identity
+from mapping.log_http import HttpExchange
+from mapping.log_record import LogRecord, read
+from mapping.metadata import flat_text
 from mapping.otlp import LogItem
+from mapping.shape import MetadataPlan, Shape
 from mapping.wire import read_text
+
+_CONSUMED: Final = frozenset(
+    (
+        "exception.type",
+        "exception.message",
+        "exception.stacktrace",
+        "sampling.threshold",
+        "sampling.randomness",
+    )
+)
+_VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
+_REQUEST_IDS: Final = ("request_id", "requestId", "request.id")
+
+
+class LogPlan(NamedTuple):
+    """What is known of all log records of one shape."""
+
+    metadata: MetadataPlan
+    silent: bool  # the attributes name nobody
+
+
+class LogWork(NamedTuple):
+    """One log record understood, on its way to an event."""
+
+    item: LogItem
+    attributes: Mapping[str, Any]
+    read: LogRecord
+    who: Identity
+    occurrence: int  # identical records earlier in the same request
+    digest: str  # of body, attributes and resource
 
 
 class LogMapper:
-    """Builds the events of log records."""
+    """Reads log records and builds their events."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, http_from_attributes: bool) -> None:
         self._context = context
+        self._http_from_attributes = http_from_attributes
+        self._plans: Memory[LogPlan] = Memory(self._plan, 1024)
 
-    def event(self, item: LogItem, group: Group, job: Job, decision: Decision) -> Event:
+    def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
+        """seen: how often each record came in this request."""
         record = item.record
-        trace_id, span_id = item.trace_id.hex(), item.span_id.hex()
-        time = record.time_unix_nano or record.observed_time_unix_nano or job.received_unix_ns
         attributes = {key.partition("\0")[0]: value for key, value, _ in item.entries if value is not None}
-        body = item.body if isinstance(item.body, str) else json_text(item.body) if item.body is not None else ""
-        metadata = flat_text(attributes.items())
-        transaction = ids.transaction_id_log(
-            trace_id,
-            span_id,
-            record.time_unix_nano,
-            record.observed_time_unix_nano,
-            f"{body}{metadata}{group.text}".encode(),
+        understood = read(
+            item.body,
+            attributes,
+            trace_id=item.trace_id.hex(),
+            span_id=item.span_id.hex(),
+            time_unix_nano=record.time_unix_nano,
+            observed_unix_nano=record.observed_time_unix_nano,
+            received_unix_ns=job.received_unix_ns,
+            severity_number=record.severity_number,
+            severity_text=read_text(record.severity_text),
+            event_name=read_text(record.event_name),
+            http_from_attributes=self._http_from_attributes,
+            trust_forwarded=self._context.trust_forwarded,
         )
+        digest = sha256(b"\0".join((record.body, *sorted(record.attributes), group.resource))).hexdigest()
+        key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
+        occurrence = seen.get(key, 0)
+        seen[key] = occurrence + 1
+        return LogWork(item, attributes, understood, self._who(item, attributes, understood), occurrence, digest)
+
+    def _who(self, item: LogItem, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
+        flat, http = understood.body.flat, understood.http
+        if not flat and self._plans[tuple(entry[0] for entry in item.entries)].silent:
+            return NOBODY
+        if http is None:
+            return self._context.resolver.resolve(attributes, body=flat)
+        query = http.query or http.url.partition("?")[2]
+        return self._context.resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
+
+    def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
+        if work.read.http is not None:
+            return self._call(work, work.read.http, group, job, decision)
+        context, understood, item, who = self._context, work.read, work.item, work.who
+        keys, values, fragments = zip(*item.entries, strict=True)
+        body, encoding = context.log_body(understood)
+        transaction = self._transaction(work)
         return Event(
             event_type=LOG,
             transaction_id=transaction,
             source="log",
             tenant=job.tenant,
-            trace_id=trace_id,
-            span_id=span_id,
+            trace_id=understood.trace_id,
+            span_id=understood.span_id,
             parent_id="",
-            start_unix_ns=time,
-            end_unix_ns=time,
+            start_unix_ns=understood.time_unix_ns,
+            end_unix_ns=understood.time_unix_ns,
             duration_ms=-1.0,
             received_unix_ns=job.received_unix_ns,
-            user_id="",
-            company_id=group.company_id,
-            session_token="",
-            subscription_id="",
-            application_id="",
-            client_id="",
-            plan_id="",
+            user_id=who.user_id,
+            company_id=who.company_id or group.company_id,
+            session_token=who.session_token,
+            subscription_id=who.subscription_id,
+            application_id=who.application_id,
+            client_id=who.client_id,
+            plan_id=who.plan_id,
             service=group.service,
             environment=group.environment,
             region=group.region,
@@ -68,20 +139,148 @@ class LogMapper:
             request_body_encoding="",
             response_body="",
             response_body_encoding="",
-            request_id=transaction,
+            request_id=_request_id(work) or transaction,
             name="",
             span_status=0,
             links="",
             error_type="",
             action_name="",
             family="",
-            severity_number=record.severity_number,
-            severity_text=read_text(record.severity_text),
-            event_name=read_text(record.event_name),
+            severity_number=understood.severity_number,
+            severity_text=understood.severity_text,
+            event_name=understood.event_name,
             body=body,
-            body_encoding="text" if isinstance(item.body, str) else "json" if body else "",
-            metadata=metadata,
-            flags=(),
+            body_encoding=encoding,
+            metadata=self._plans[keys].metadata.text(values, fragments, self._error(understood)),
+            flags=_flags(understood.time_unix_ns, job.received_unix_ns),
             decision=decision,
             reason="",
         )
+
+    def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
+        context, understood, who = self._context, work.read, work.who
+        found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.mask_query)
+        path = "" if found.from_route else found.path
+        end = understood.time_unix_ns
+        start = end - round(max(http.duration_ms, 0.0) * 1e6)
+        transaction = (
+            ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status)
+            if understood.trace_id and understood.span_id
+            else self._transaction(work)
+        )
+        return Event(
+            event_type=API_CALL,
+            transaction_id=transaction,
+            source="log",
+            tenant=job.tenant,
+            trace_id=understood.trace_id,
+            span_id=understood.span_id,
+            parent_id="",
+            start_unix_ns=max(start, 0),
+            end_unix_ns=end,
+            duration_ms=http.duration_ms,
+            received_unix_ns=job.received_unix_ns,
+            user_id=who.user_id,
+            company_id=who.company_id or group.company_id,
+            session_token=who.session_token,
+            subscription_id=who.subscription_id,
+            application_id=who.application_id,
+            client_id=who.client_id,
+            plan_id=who.plan_id,
+            service=group.service,
+            environment=group.environment,
+            region=group.region,
+            resource=group.text,
+            direction="Outgoing" if http.outgoing else "Incoming",
+            verb=http.verb,
+            uri=found.text,
+            route=context.routes.route(group.service, http_route=http.route, path=path),
+            status=http.status,
+            api_version=_version(http, work.attributes, path),
+            user_agent=http.user_agent,
+            ip_address="" if http.outgoing else http.ip_address,
+            response_ip_address="",
+            request_headers=context.masks.headers(http.request_headers),
+            response_headers=context.masks.headers(http.response_headers),
+            request_body="",
+            request_body_encoding="",
+            response_body="",
+            response_body_encoding="",
+            request_id=_request_id(work) or transaction,
+            name="",
+            span_status=0,
+            links="",
+            error_type=taxonomy.error_type(http.status),
+            action_name="",
+            family="http",
+            severity_number=understood.severity_number,
+            severity_text=understood.severity_text,
+            event_name=understood.event_name,
+            body="",
+            body_encoding="",
+            metadata=self._call_metadata(work),
+            flags=_flags(end, job.received_unix_ns),
+            decision=decision,
+            reason="",
+        )
+
+    def _call_metadata(self, work: LogWork) -> str:
+        """Body and attributes in one object, attributes winning (L7)."""
+        pairs = {**work.read.body.flat, **{k: v for k, v in work.attributes.items() if k not in _CONSUMED}}
+        pairs = self._context.masked(pairs) | (self._error(work.read) or {}) | {"source": "log"}
+        return flat_text(pairs.items())
+
+    def _error(self, understood: LogRecord) -> dict[str, Any] | None:
+        found = understood.exception
+        if found is None:
+            return None
+        masks = self._context.masks
+        error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
+        return {key: masks.value(key, text) for key, text in error.items() if text}
+
+    def _transaction(self, work: LogWork) -> str:
+        record, understood = work.item.record, work.read
+        key = (
+            f"log|{understood.trace_id}|{understood.span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}"
+            f"|{work.digest}"
+        )
+        # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
+        return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key)
+
+    def _plan(self, keys: tuple[str, ...]) -> LogPlan:
+        shape = Shape(keys)
+        cut = self._context.resolver.for_keys(shape.at)
+        return LogPlan(MetadataPlan(shape, _CONSUMED, self._context.masks), cut.silent)
+
+
+def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
+    if time_unix_ns > received_unix_ns + SKEW_NS:
+        return ("clock_skew",)
+    return ("late",) if time_unix_ns < received_unix_ns - LATE_NS else ()
+
+
+def _version(http: HttpExchange, attributes: Mapping[str, Any], path: str) -> str:
+    for values, names in (
+        (http.request_headers, _VERSION_HEADERS),
+        (attributes, ("api.version", "api_version")),
+        (http.response_headers, _VERSION_HEADERS[:2]),
+    ):
+        for name in names:
+            value = values.get(name)
+            if isinstance(value, str) and value:
+                return value
+    return path_version(path)
+
+
+def _request_id(work: LogWork) -> str:
+    http = work.read.http
+    if http is not None:
+        for name in ("x-request-id", "x-correlation-id", "request-id"):
+            if name in http.request_headers:
+                return http.request_headers[name]
+    for values in (work.attributes, work.read.body.flat):
+        for name in _REQUEST_IDS:
+            value = values.get(name)
+            if isinstance(value, str) and value:
+                return value
+    return ""

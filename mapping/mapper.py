@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from mapping.actions import ActionPlan
 from mapping.api_call import ApiCallPlan
-from mapping.context import Context, Job, Memory, Work
+from mapping.context import Context, Group, Job, Memory, Work
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
-from mapping.facts import SpanFacts
+from mapping.facts import LogFacts, SpanFacts, log_record_bytes
 from mapping.groups import GroupFacts
 from mapping.identity import NOBODY
 from mapping.inheritance import inherit
-from mapping.logs import LogMapper
+from mapping.logs import LogMapper, LogWork
 from mapping.otlp import Decoded, LogGroup, SpanGroup
 from mapping.settings import MappingSettings
 from mapping.shape import Shape
@@ -66,7 +66,7 @@ class Mapper:
         self._sampler = sampler
         self._context = context = Context(settings)
         self._groups = GroupFacts(context)
-        self._logs = LogMapper(context)
+        self._logs = LogMapper(context, http_from_attributes=settings.logs.http_from_attributes)
         self._plans: dict[int, Memory[Plan]] = {kind: _plans(kind, context) for kind in range(6)}
         self._plumbing: Memory[Plan] = Memory(partial(_plumbing_plan, context), _SHAPES)
 
@@ -170,15 +170,35 @@ class Mapper:
 
     def _log_records(self, groups: list[LogGroup], job: Job) -> Generator[None, None, Mapped]:
         events: list[Event] = []
+        seen: dict[Any, int] = {}
         sampled_out = 0
         for group in groups:
             facts = self._groups.of(group)
             for start in range(0, len(group.records), STEP):
-                events.extend(
-                    self._logs.event(item, facts, job, UNSAMPLED) for item in group.records[start : start + STEP]
-                )
+                for item in group.records[start : start + STEP]:
+                    work = self._logs.look(item, facts, job, seen)
+                    event = self._logs.event(work, facts, job, UNSAMPLED)
+                    if job.sample:
+                        decision = self._sample_log(work, event, facts, group)
+                        if not decision.keep:
+                            sampled_out += 1
+                            continue
+                        if decision is not UNSAMPLED:
+                            event = with_decision(event, decision)
+                    events.append(event)
                 yield
         return Mapped(events, 0, sampled_out)
+
+    def _sample_log(self, work: LogWork, event: Event, facts: Group, group: LogGroup) -> Decision:
+        attributes = work.attributes
+        threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
+        return self._sampler.log(
+            bytes.fromhex(event.trace_id),
+            threshold if isinstance(threshold, str) else None,
+            randomness if isinstance(randomness, str) else None,
+            lambda: log_record_bytes(work, facts, group),
+            LogFacts(event, work, facts),
+        )
 
 
 def _plans(kind: int, context: Context) -> Memory[Plan]:

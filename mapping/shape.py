@@ -80,7 +80,7 @@ class Masks(Protocol):
 class Shape:
     """Indices of the attributes in a tuple of shape keys."""
 
-    __slots__ = ("at", "empty", "keys", "look", "trees")
+    __slots__ = ("at", "empty", "graphql", "keys", "look", "trees")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.keys = keys
@@ -88,6 +88,7 @@ class Shape:
         self.empty: dict[str, int] = {}
         self.trees: set[int] = set()  # maps, and arrays that hold maps
         self.look: set[int] = set()  # texts that may hold JSON or a query
+        self.graphql: set[str] = set()  # keys whose value is "graphql"
         for index, marked in enumerate(keys):
             key, separator, mark = marked.partition("\0")
             if not separator:
@@ -98,7 +99,10 @@ class Shape:
                 self.empty[key] = index
             else:
                 self.at[key] = index
-                (self.trees if mark == "tree" else self.look).add(index)
+                if mark == "graphql":
+                    self.graphql.add(key)
+                else:
+                    (self.trees if mark == "tree" else self.look).add(index)
 
     def first(self, names: Iterable[str]) -> int:
         """Index of the first of `names` that exists and is not empty, else ABSENT."""

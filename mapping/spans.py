@@ -81,11 +81,8 @@ def is_plumbing_name(name: str) -> bool:
     return name.startswith(_PLUMBING_NAMES)
 
 
-def classify(kind: int, shape: Shape, component_is_graphql: bool = False) -> Kind:
-    """What spans of this kind and shape become, their name aside.
-
-    component_is_graphql: the attribute `component` says so, which makes an attribute `query` a GraphQL document.
-    """
+def classify(kind: int, shape: Shape) -> Kind:
+    """What spans of this kind and shape become, their name aside."""
     has = shape.has
     if kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
@@ -93,7 +90,7 @@ def classify(kind: int, shape: Shape, component_is_graphql: bool = False) -> Kin
     method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
     if kind == SERVER and (method or located):
         return Kind(API_CALL, "http")
-    family = _family(kind, shape, component_is_graphql)
+    family = _family(kind, shape)
     if kind == CLIENT and family == "other" and (method or located):
         return Kind(API_CALL, "http")
     if family == "internal" and method and has(*STATUSES, *LOCATIONS):
@@ -101,13 +98,13 @@ def classify(kind: int, shape: Shape, component_is_graphql: bool = False) -> Kin
     return Kind(ACTION, family)
 
 
-def _family(kind: int, shape: Shape, component_is_graphql: bool) -> str:
+def _family(kind: int, shape: Shape) -> str:
     keys = shape.at
     for family, names in _FAMILIES:
         for name in names:
             if name in keys or (name[-1] == "." and any(key.startswith(name) for key in keys)):
                 return family
-        if family == "graphql" and component_is_graphql and "query" in keys:
+        if family == "graphql" and "component" in shape.graphql and "query" in keys:
             return family
         if family == "messaging" and kind in (PRODUCER, CONSUMER):
             return family

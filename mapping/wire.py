@@ -26,13 +26,15 @@ MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself
 # changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
 # every record that has it.
 Entry = tuple[str, Any, str | None]
-# Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue without
-# a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is used.
-# LOOK: text that may hold JSON or a query, so masks look inside.
+# Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
+# without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
+# used. LOOK: text that may hold JSON or a query, so masks look inside. GRAPHQL: the text "graphql", which as a
+# `component` makes a span a GraphQL operation (mapping.md §2).
 EMPTY_MARK: Final = "\0"
 NULL_MARK: Final = "\0null"
 TREE_MARK: Final = "\0tree"
 LOOK_MARK: Final = "\0look"
+GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
 _JSON_START: Final = ("{", "[")
@@ -218,7 +220,8 @@ def read_key_value(data: bytes) -> Entry:
             key = sys.intern(str(data[2:end], "utf-8", "replace"))
             text = str(data[end + 4 :], "utf-8", "replace")
             if _plain(key) and _plain(text):
-                return sys.intern(key + LOOK_MARK) if _telling(text) else key, text, f'"{key}":"{text}"'
+                mark = _mark(text)
+                return sys.intern(key + mark) if mark else key, text, f'"{key}":"{text}"'
             return entry(key, text)
     message = parse(_KeyValue, data, "an attribute")
     return entry(read_text(message.key), _value(message.value, 0))
@@ -229,9 +232,15 @@ def _plain(text: str) -> bool:
     return text.isprintable() and '"' not in text and "\\" not in text
 
 
-def _telling(text: str) -> bool:
-    """Whether a text may hold named values (JSON, a query string) that masks have to look into."""
-    return "=" in text or text.startswith(_JSON_START) or (text[:1].isspace() and text.lstrip().startswith(_JSON_START))
+def _mark(text: str) -> str:
+    """What a text's content says about its use."""
+    if "=" in text or text.startswith(_JSON_START):
+        return LOOK_MARK
+    if text == "graphql":
+        return GRAPHQL_MARK
+    if not text:
+        return EMPTY_MARK
+    return LOOK_MARK if text[0].isspace() and text.lstrip().startswith(_JSON_START) else ""
 
 
 def entry(key: str, value: Any) -> Entry:
@@ -241,8 +250,7 @@ def entry(key: str, value: Any) -> Entry:
     if "\0" in key:
         key = key.replace("\0", "\ufffd")  # NUL separates key and mark
     if isinstance(value, str):
-        mark = EMPTY_MARK if not value else LOOK_MARK if _telling(value) else ""
-        return sys.intern(key + mark), value, fragment(key, value)
+        return sys.intern(key + _mark(value)), value, fragment(key, value)
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return sys.intern(key + TREE_MARK), value, None
     return sys.intern(key), value, fragment(key, value)
