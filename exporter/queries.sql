@@ -1,0 +1,179 @@
+-- The store's named queries. Parameters are {name:Type}; $name is a column chosen from a list in queries.py.
+-- Times are UTC, from {since} (included) to {until} (excluded). Calls are weighted unless a column says "seen".
+-- All read the table api_events of the connection's database and run unchanged on a server and on a cluster.
+
+-- name: trace
+-- Everything stored of one trace, in order of time. `around` +- 1 day limits the search; without it all days are asked.
+SELECT $event
+FROM api_events
+WHERE trace_id = {trace_id:String} AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+ORDER BY event_time, start_unix_ns, span_id LIMIT {limit:UInt32}
+
+-- name: tail
+-- Events that arrived after {after}, oldest first.
+SELECT $event
+FROM api_events
+WHERE received_at > {after:DateTime64(3)} AND event_time > {after:DateTime64(3)} - INTERVAL 1 DAY $where
+ORDER BY received_at, event_time, event_id LIMIT {limit:UInt32}
+
+-- name: latest
+-- The last events that arrived, newest first.
+SELECT $event
+FROM api_events
+WHERE event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+ORDER BY received_at DESC, event_time DESC, event_id LIMIT {limit:UInt32}
+
+-- name: user_calls
+-- A user's last calls and actions, newest first.
+SELECT $event
+FROM api_events
+WHERE user_id = {user_id:String} AND event_type != 'log'
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+ORDER BY event_time DESC LIMIT {limit:UInt32}
+
+-- name: failing_customers
+-- Customers whose incoming calls got the given status (0: any from 400, or none at all), most calls first.
+SELECT company_id, sum(adjusted_count) AS failed, uniqExact(user_id) AS users_seen, min(event_time) AS first_seen,
+       max(event_time) AS last_seen, topKWeighted(3)(concat(method, ' ', endpoint), weight) AS endpoints,
+       argMax(trace_id, event_time) AS last_trace
+FROM api_events
+WHERE event_type = 'api_call' AND direction = 'incoming'
+  AND ({status:UInt16} = 0 AND (status_code >= 400 OR (status_code = 0 AND error_type != ''))
+       OR {status:UInt16} != 0 AND status_code = {status:UInt16})
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY company_id ORDER BY failed DESC, company_id LIMIT {limit:UInt32}
+
+-- name: top_erroring_customers
+-- Customers by the share of their calls that failed, with the errors' kinds; only those with {least:Float64} calls or more.
+SELECT company_id, sum(adjusted_count) AS calls, sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors,
+       errors / calls AS error_rate,
+       mapFilter((kind, n) -> kind != '', sumMap(map(error_type, adjusted_count))) AS by_type
+FROM api_events
+WHERE event_type = 'api_call' AND direction = 'incoming'
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY company_id HAVING calls >= {least:Float64} AND errors > 0
+ORDER BY errors DESC, company_id LIMIT {limit:UInt32}
+
+-- name: traffic_by_plan
+-- Incoming calls and their error rate, by plan and day.
+SELECT toDate(event_time) AS day, plan, sum(adjusted_count) AS calls,
+       sumIf(adjusted_count, status_code >= 400 OR error_type != '') / calls AS error_rate, count() AS rows_seen
+FROM api_events
+WHERE event_type = 'api_call' AND direction = 'incoming'
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY day, plan ORDER BY day, plan
+
+-- name: endpoint_percentiles
+-- Durations of incoming calls in ms by endpoint and hour. `endpoint` '' means all.
+SELECT toStartOfHour(event_time) AS hour, method, endpoint, sum(adjusted_count) AS calls,
+       quantilesTDigestWeighted(0.5, 0.95, 0.99)(duration_ms, weight) AS q,
+       round(q[1], 3) AS p50, round(q[2], 3) AS p95, round(q[3], 3) AS p99, count() AS rows_seen
+FROM api_events
+WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+  AND ({endpoint:String} = '' OR endpoint = {endpoint:String})
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY hour, method, endpoint ORDER BY hour, calls DESC, method, endpoint LIMIT {limit:UInt32}
+
+-- name: logs_of_failing_calls
+-- Log lines in the traces of failed incoming calls, newest call first. `company_id` '' means all.
+SELECT call_time, call_company AS company_id, call_user AS user_id, call_method AS method, call_endpoint AS endpoint,
+       call_status AS status_code, l.event_time AS event_time, l.service AS service, l.severity AS severity,
+       l.body AS body, c.trace_id AS trace_id, l.span_id AS span_id
+FROM (SELECT trace_id, min(event_time) AS call_time, any(company_id) AS call_company, any(user_id) AS call_user,
+             any(method) AS call_method, any(endpoint) AS call_endpoint, max(status_code) AS call_status
+      FROM api_events
+      WHERE event_type = 'api_call' AND direction = 'incoming' AND trace_id != ''
+        AND (status_code >= 400 OR error_type != '')
+        AND ({company_id:String} = '' OR company_id = {company_id:String})
+        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+      GROUP BY trace_id ORDER BY call_time DESC LIMIT {limit:UInt32}) AS c
+GLOBAL INNER JOIN (SELECT trace_id, event_time, service, severity, body, span_id FROM api_events
+      WHERE event_type = 'log' AND trace_id != ''
+        AND event_time >= {since:DateTime64(6)} - INTERVAL 1 HOUR
+        AND event_time < {until:DateTime64(6)} + INTERVAL 1 HOUR) AS l ON l.trace_id = c.trace_id
+ORDER BY call_time DESC, trace_id, event_time LIMIT 10000
+
+-- name: retention_cohorts
+-- Of the users first seen in a week, how many were seen again `age` weeks later. Seen: sampling hides users, and
+-- weights cannot bring them back (sample by user to count users).
+SELECT weeks[1] AS cohort, dateDiff('week', cohort, week) AS age, count() AS users_seen
+FROM (SELECT user_id, arraySort(groupUniqArray(toStartOfWeek(event_time, 1))) AS weeks
+      FROM api_events
+      WHERE event_type = 'api_call' AND direction = 'incoming' AND user_id != ''
+        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+      GROUP BY user_id)
+ARRAY JOIN weeks AS week
+GROUP BY cohort, age ORDER BY cohort, age
+
+-- name: onboarding_funnel
+-- How many customers got to each step in order, within {window_s} of their first; a step is 'METHOD endpoint' or an action.
+SELECT step, steps[step] AS what, countIf(level >= step) AS companies_seen
+FROM (SELECT company_id, windowFunnel({window_s:UInt64})(toDateTime(event_time), $steps) AS level
+      FROM api_events
+      WHERE company_id != '' AND event_type IN ('api_call', 'action') AND (status_code < 400 OR event_type = 'action')
+        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+      GROUP BY company_id) AS levels
+ARRAY JOIN range(1, length({steps:Array(String)}) + 1) AS step
+CROSS JOIN (SELECT {steps:Array(String)} AS steps) AS named
+GROUP BY step, what ORDER BY step
+
+-- name: endpoint_coverage
+-- How many of the API's endpoints each customer uses. Seen: rare calls of sampled traffic may be missing.
+WITH (SELECT uniqExact(method, endpoint) FROM api_events
+      WHERE event_type = 'api_call' AND direction = 'incoming' AND endpoint != ''
+        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}) AS all_endpoints
+SELECT company_id, uniqExact(method, endpoint) AS endpoints_seen, all_endpoints,
+       endpoints_seen / all_endpoints AS coverage, sum(adjusted_count) AS calls
+FROM api_events
+WHERE event_type = 'api_call' AND direction = 'incoming' AND endpoint != '' AND company_id != ''
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
+
+-- name: totals
+-- Calls, errors and error rate by $by, each with a 95 % interval that knows that the rows of one trace were kept or
+-- dropped together (sampling.md §11): with s the weighted sum of a trace at one probability p, sorted by p descending,
+-- V = sum_k (1-p_k) s_k (s_k + 2 sum_{l>k} s_l); the error rate by linearisation, V(e - R n) / N^2. Rows at p = 1 add
+-- nothing to V, so that only sampled rows are grouped by trace.
+WITH sqrt(greatest(vnn, 0)) AS calls_se, sqrt(greatest(vee, 0)) AS errors_se,
+     calls_se > 0 AND (sampled_traces < 30 OR calls_se / calls > 0.3) AS calls_low_confidence,
+     errors_se > 0 AND (sampled_traces < 30 OR errors_se / errors > 0.3) AS errors_low_confidence,
+     sqrt(greatest(vee - 2 * error_rate * ven + error_rate * error_rate * vnn, 0)) / calls AS rate_se
+SELECT s.by AS by, calls,
+       greatest(if(calls_low_confidence, calls * exp(-1.96 * calls_se / calls), calls - 1.96 * calls_se),
+                toFloat64(rows_seen)) AS calls_low,
+       if(calls_low_confidence, calls * exp(1.96 * calls_se / calls), calls + 1.96 * calls_se) AS calls_high,
+       errors,
+       greatest(if(errors_low_confidence, errors * exp(-1.96 * errors_se / errors), errors - 1.96 * errors_se),
+                toFloat64(errors_seen)) AS errors_low,
+       if(errors_low_confidence, errors * exp(1.96 * errors_se / errors), errors + 1.96 * errors_se) AS errors_high,
+       error_rate, greatest(0, error_rate - 1.96 * rate_se) AS error_rate_low,
+       least(1, error_rate + 1.96 * rate_se) AS error_rate_high,
+       rows_seen, sampled_traces, n_eff, (calls_low_confidence OR errors_low_confidence) AS low_confidence
+FROM (
+    SELECT $by AS by, sum(adjusted_count) AS calls,
+           sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors, errors / calls AS error_rate,
+           count() AS rows_seen, countIf(status_code >= 400 OR error_type != '') AS errors_seen,
+           calls * calls / sum(adjusted_count * adjusted_count) AS n_eff
+    FROM api_events
+    WHERE event_type = 'api_call' AND direction = 'incoming'
+      AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+    GROUP BY by) AS s
+LEFT JOIN (
+    SELECT by, count() AS sampled_traces,
+           sum(arraySum((p, a, ca) -> (1 - p) * a * (a + 2 * (n - ca)), ps, ns, arrayCumSum(ns))) AS vnn,
+           sum(arraySum((p, b, cb) -> (1 - p) * b * (b + 2 * (e - cb)), ps, es, arrayCumSum(es))) AS vee,
+           sum(arraySum((p, a, b, ca, cb) -> (1 - p) * (a * b + a * (e - cb) + b * (n - ca)),
+                        ps, ns, es, arrayCumSum(ns), arrayCumSum(es))) AS ven
+    FROM (
+        SELECT by, arraySort(x -> -x.1, groupArray((p, n_p, e_p))) AS parts, parts.1 AS ps, parts.2 AS ns,
+               parts.3 AS es, arraySum(ns) AS n, arraySum(es) AS e
+        FROM (
+            SELECT $by AS by, cityHash64(if(trace_id = '', event_id, trace_id)) AS cluster, sampling_p AS p,
+                   sum(adjusted_count) AS n_p, sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e_p
+            FROM api_events
+            WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+            GROUP BY by, cluster, p)
+        GROUP BY by, cluster)
+    GROUP BY by) AS v ON s.by = v.by
+ORDER BY calls DESC, by LIMIT {limit:UInt32}
