@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from exporter.source import Unit
 from mapping.mapper import Mapped
 from mapping.otlp import Decoded
-from receiver.spool.spool import Appended, Entry, Stored
+from receiver.spool import Appended, Entry, Stored
 
 log = logging.getLogger(__name__)
 

@@ -13,25 +13,27 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
-from mapping.event_json import event_json
-from mapping.mapper import Mapped, Mapper
-from receiver.admin import Admin
-from receiver.spool.spool import Spool, SpoolFailed, SpoolFull
 
 from exporter.deadletter import DeadLetters
+from exporter.engine.endpoint import Endpoint
+from exporter.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.sinks import SinkSettings, module_of
+from mapping.event_json import event_json
+from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from receiver import app
+from receiver.admin import Admin
 from receiver.counts import ReceiverCounts
-from receiver.decode import decode_request
+from receiver.decode import DecodeLimits, decode_request
 from receiver.intake import Overloaded, Received
-from receiver.spool.entry import Entry
+from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
 from weighbridge.feed import Feed
 from weighbridge.health import Health
 from weighbridge.settings import Settings
@@ -47,6 +49,8 @@ class Bridge:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        receiver = settings.receiver
+        self._limits = DecodeLimits(receiver.max_body_bytes, receiver.max_records, receiver.max_elements)
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
         self.sampler = Sampler(settings.sampling)
@@ -62,8 +66,12 @@ class Bridge:
             settings.exporter.memory_bytes,
         )
         self.pipelines: dict[str, Pipeline] = {}
+        self.engines: dict[Path, EngineSupervisor] = {}
         self.health = Health(self)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.accepting = False
+        self.resent_records = 0
+        self._deliveries: dict[str, asyncio.Task[None]] = {}
+        self._starting: list[asyncio.Task[None]] = []
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
 
@@ -74,26 +82,33 @@ class Bridge:
         for sink_settings in self.settings.exporter.sinks:
             pipeline = self._pipeline(sink_settings)
             self.pipelines[sink_settings.name] = pipeline
-            task = asyncio.create_task(pipeline.run(), name=f"sink {sink_settings.name}")
-            task.add_done_callback(self._sink_ended)
-            self._tasks[sink_settings.name] = task
-        self._admin = await Admin.start(self.settings.admin, self.health)
+            task = asyncio.create_task(self._deliver(pipeline), name=f"sink {sink_settings.name}")
+            task.add_done_callback(self._delivery_ended)
+            self._deliveries[sink_settings.name] = task
+        self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
         self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
+        self.accepting = True
 
     async def stop(self) -> None:
-        """Refuse new requests, answer open ones, deliver what is committed within DRAIN_S; the rest stays in the spool."""
+        """Refuse new requests, answer open ones, deliver what is committed within DRAIN_S; the spool keeps the rest."""
+        self.accepting = False
         if self._receiver:
             await self._receiver.stop()
         for pipeline in self.pipelines.values():
             pipeline.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=DRAIN_S)
+        if self._deliveries:
+            _, late = await asyncio.wait(self._deliveries.values(), timeout=DRAIN_S)
             for task in late:
                 log.warning("%s is not drained: the rest stays in the spool", task.get_name())
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+            await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
         for pipeline in self.pipelines.values():
             await pipeline.sink.close()
+        for engine in self.engines.values():
+            await engine.stop()
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
@@ -117,22 +132,27 @@ class Bridge:
         except SpoolFailed as error:
             raise Overloaded(f"the spool cannot be written: {error}") from error
         if appended.duplicate:
-            self.counts.resent_records += received.decoded.accepted
+            self.resent_records += received.decoded.accepted
 
-    def _committed(self, appended: object, entry: Entry, payload: object) -> None:
-        self.feed.committed(appended, entry, payload)  # type: ignore[arg-type]
+    def _committed(self, appended: Appended, entry: Entry, payload: object) -> None:
+        self.feed.committed(appended, entry, payload)
 
     def _decode_again(self, entry: Entry) -> Decoded:
-        limits = self.settings.receiver.decode_limits()
         return decode_request(
-            self.decoder, entry.signal, entry.content_type, entry.content_encoding, entry.body, limits
+            self.decoder, entry.signal, entry.content_type, entry.content_encoding, entry.body, self._limits
         )
 
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
 
     def _pipeline(self, sink_settings: SinkSettings) -> Pipeline:
-        sink = module_of(sink_settings.type).create(sink_settings)
+        module = module_of(sink_settings.type)
+        engine_path: Path | None = getattr(sink_settings, "engine_path", None)
+        sink = (
+            module.create(sink_settings, self._engine(engine_path, sink_settings))
+            if engine_path
+            else (module.create(sink_settings))
+        )
         journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
         journal.open(self.spool.start_position)
         return Pipeline(
@@ -142,12 +162,37 @@ class Bridge:
             DeadLetters(self.directory / "deadletter.jsonl", event_json),
             self.settings.exporter.batch,
             self.settings.exporter.retry,
-            day_of=getattr(sink, "event_day", None),
+            day_of=getattr(sink, "day_of", None),
         )
 
-    def _sink_ended(self, task: asyncio.Task[None]) -> None:
+    def _engine(self, path: Path, sink_settings: Any) -> Callable[[], Endpoint | None]:
+        """Where the embedded engine of this path answers; it is started when the first sink asks for it."""
+        path = path.absolute()
+        if path not in self.engines:
+            engine = self.engines[path] = EngineSupervisor(path, sink_settings.engine, sink_settings.database)
+            self._starting.append(asyncio.create_task(_start(engine), name=f"engine {path}"))
+        return lambda: self.engines[path].endpoint
+
+    async def _deliver(self, pipeline: Pipeline) -> None:
+        if self._starting:  # an engine of our own: no use in asking it before it is up
+            await asyncio.wait(self._starting)
+        await pipeline.run()
+
+    def _delivery_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.error("%s stopped: its events stay in the spool", task.get_name(), exc_info=task.exception())
+
+
+async def _start(engine: EngineSupervisor) -> None:
+    """Intake does not wait for the store: what comes in meanwhile is in the spool."""
+    while True:
+        try:
+            await engine.start()
+        except (EngineFailed, OSError) as error:
+            log.error("%s; trying again", error)
+            await asyncio.sleep(5.0)
+        else:
+            return
 
 
 async def run(settings: Settings) -> None:

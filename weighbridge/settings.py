@@ -15,15 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from mapping.settings import MappingSettings
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from receiver.admin import AdminSettings
-from receiver.settings import ReceiverSettings
-from receiver.spool.settings import SpoolSettings
 
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sinks import SinkSettings, parse_sink
 from mapping.sampling.settings import SamplingSettings
+from mapping.settings import MappingSettings
+from receiver.admin import AdminSettings
+from receiver.settings import ReceiverSettings
+from receiver.spool.settings import SpoolSettings
 
 ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
 DEFAULT_FILE = "weighbridge.yaml"
@@ -168,7 +168,7 @@ def _password(address: str) -> str | None:
 
 
 def _expand(value: Any, environment: Mapping[str, str], path: str) -> Any:
-    """`${env:NAME}` and `${env:NAME:-default}` in every text, after YAML has been read: a value can not add settings."""
+    """`${env:NAME}` and `${env:NAME:-default}` in every text, after YAML is read: a value cannot add settings."""
     if isinstance(value, dict):
         return {key: _expand(item, environment, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
     if isinstance(value, list):
@@ -204,7 +204,7 @@ def _explain(error: ValidationError) -> str:
 def _suggestion(location: tuple[int | str, ...]) -> str:
     model: Any = Settings
     for part in location[:-1]:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
         model = field.annotation if field else None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return ""

@@ -16,7 +16,7 @@ class SpoolSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     directory: Path = Field(
-        default=Path("/var/lib/weighbridge/spool"),
+        default=Path("data/spool"),
         description="Directory of the segments, created with mode 0700. One process at a time.",
     )
     max_bytes: int = Field(

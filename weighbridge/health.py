@@ -1,0 +1,172 @@
+"""What the running bridge says about itself: why it is not ready, its metrics, its ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from exporter.totals import ENDED
+from receiver.admin import Metric
+from receiver.counts import Key
+
+if TYPE_CHECKING:
+    from weighbridge.service import Bridge
+
+Samples = Iterable[tuple[Mapping[str, str], float]]
+
+
+class Health:
+    """Reads the parts of one bridge; changes nothing."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def not_ready(self) -> list[str]:
+        """Why a request would be refused now. A sink that is away is no reason: the spool takes its place."""
+        spool = self._bridge.spool
+        if not self._bridge.accepting:
+            return ["the bridge is starting or stopping"]
+        if spool.failed:
+            return [f"the spool cannot be written: {spool.failed}"]
+        return ["the spool is full"] if spool.full else []
+
+    def routes(self) -> list[web.RouteDef]:
+        """For the command line: the ledger, and where an embedded store lives."""
+
+        async def ledger(request: web.Request) -> web.Response:
+            return web.json_response(self.ledger())
+
+        async def stores(request: web.Request) -> web.Response:
+            return web.json_response([str(path) for path in self._bridge.engines])
+
+        return [web.get("/ledger", ledger), web.get("/stores", stores)]
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """One row per sink and tenant: every record taken in, and where it ended (P4)."""
+        rows = []
+        for name, pipeline in self._bridge.pipelines.items():
+            totals = pipeline.totals
+            for tenant in totals.tenants():
+                row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": totals.get("received", tenant)}
+                row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
+                row["pending"] = row["received"] - totals.ended(tenant)
+                rows.append(row)
+        return rows
+
+    def metrics(self) -> Iterator[Metric]:
+        """Names of the OpenTelemetry Collector where it has one for the same thing."""
+        yield from self._receiver_metrics()
+        yield from self._spool_metrics()
+        yield from self._sink_metrics()
+
+    def _receiver_metrics(self) -> Iterator[Metric]:
+        counts = self._bridge.counts
+        for signal, noun in (("traces", "spans"), ("logs", "log_records")):
+            yield Metric(
+                f"otelcol_receiver_accepted_{noun}_total",
+                "counter",
+                f"Records of {signal} acknowledged: on disk.",
+                _by_key(counts.accepted_records, signal),
+            )
+            yield Metric(
+                f"otelcol_receiver_refused_{noun}_total",
+                "counter",
+                f"Records of {signal} refused, by reason.",
+                _by_key(counts.refused_records, signal),
+            )
+        yield Metric(
+            "weighbridge_receiver_requests_total", "counter", "Requests answered 200.", _by_key(counts.requests)
+        )
+        yield Metric(
+            "weighbridge_receiver_refused_requests_total",
+            "counter",
+            "Requests refused, by reason.",
+            _by_key(counts.refused_requests),
+        )
+        yield Metric(
+            "weighbridge_receiver_resent_records_total",
+            "counter",
+            "Records of requests that had been received before and were not stored again.",
+            [({}, self._bridge.resent_records)],
+        )
+        yield _gauge("weighbridge_receiver_connections", "Open connections.", counts.connections)
+        yield _gauge("weighbridge_receiver_in_flight_bytes", "Bytes of requests under way.", counts.in_flight_bytes)
+
+    def _spool_metrics(self) -> Iterator[Metric]:
+        spool = self._bridge.spool
+        now = time.time_ns()
+        oldest = spool.oldest_received_unix_ns
+        yield _gauge("weighbridge_spool_bytes", "Bytes on disk.", spool.bytes_used)
+        yield _gauge("weighbridge_spool_records", "Requests that some sink still needs.", spool.record_count)
+        yield _gauge(
+            "weighbridge_spool_oldest_age_seconds",
+            "Age of the oldest request kept.",
+            (now - oldest) / 1e9 if oldest else 0,
+        )
+        yield _gauge("weighbridge_spool_sync_seconds", "Duration of the last fdatasync.", spool.last_sync_s)
+        for name, help_ in (
+            ("groups", "Group commits."),
+            ("refused_full", "Appends refused because the spool was full."),
+            ("refused_failed", "Appends refused because the disk failed."),
+            ("quarantined_records", "Acknowledged requests that cannot be read any more."),
+            ("sync_errors", "Failed fdatasync calls."),
+        ):
+            yield Metric(f"weighbridge_spool_{name}_total", "counter", help_, [({}, getattr(spool.counts, name))])
+
+    def _sink_metrics(self) -> Iterator[Metric]:
+        pipelines = self._bridge.pipelines
+        yield Metric(
+            "weighbridge_sink_records_total",
+            "counter",
+            "Where records ended, by sink, tenant and outcome; since the sink was new.",
+            [
+                ({"sink": name, "tenant": tenant, "outcome": outcome}, pipeline.totals.get(outcome, tenant))
+                for name, pipeline in pipelines.items()
+                for tenant in pipeline.totals.tenants()
+                for outcome in ("received", *ENDED)
+            ],
+        )
+        yield Metric(
+            "weighbridge_sink_residue_records",
+            "gauge",
+            "Records that no outcome explains. Anything but 0 is a fault of the bridge.",
+            [({"sink": name}, pipeline.residue) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_waiting_calls",
+            "gauge",
+            "Calls read from logs that wait for their span.",
+            [({"sink": name}, pipeline.waiting) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_batches_total",
+            "counter",
+            "Batches delivered since the start.",
+            [({"sink": name}, pipeline.counts.batches) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_retries_total",
+            "counter",
+            "Attempts that failed since the start.",
+            [({"sink": name}, pipeline.counts.retries) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_unauthorised",
+            "gauge",
+            "1 while the destination refuses our credentials.",
+            [({"sink": name}, float(pipeline.counts.unauthorised)) for name, pipeline in pipelines.items()],
+        )
+
+
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return Metric(name, "gauge", help_, [({}, value)])
+
+
+def _by_key(counter: Mapping[Key, int], signal: str | None = None) -> Samples:
+    for key, value in sorted(counter.items()):
+        if signal is None or key.signal == signal:
+            labels = {"tenant": key.tenant} | ({"reason": key.reason} if key.reason else {})
+            yield labels if signal else {**labels, "signal": key.signal}, value
