@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from mapping import address, uri
@@ -93,6 +94,7 @@ _MILLISECONDS = (
 _SECONDS = ("request_time", "duration_s")
 _NANOSECONDS = ("event.duration",)
 _WITH_UNIT = ("duration", "latency", "response.duration")
+_DIRECTION = ("direction", "kind")
 _OUTGOING = frozenset(("outgoing", "outbound", "egress", "client"))
 
 _METHOD_KEYS = frozenset(_METHOD)
@@ -148,46 +150,112 @@ def exchange_in(flat: Mapping[str, object], trust_forwarded: bool = True) -> Htt
     """The exchange in a flattened log body; None without a known method, a status, and a URL, path or route."""
     if _METHOD_KEYS.isdisjoint(flat):
         return None
-    verb = _verb(flat)
-    status = _status(flat) if verb else 0
+    keys = _present(flat)
+    verb = _verb(flat, keys.method)
+    status = _status(flat, keys.status) if verb else 0
     if not status:
         return None
-    url, path, route = _text(flat, _URL), _text(flat, _PATH), _text(flat, _ROUTE)
+    url, path, route = _text(flat, keys.url), _text(flat, keys.path), _text(flat, keys.route)
     if not (url or path or route):
         return None
-    request, response = _headers(flat)
-    host_key = next((key for key in _HOST if _text(flat, (key,))), "")
+    request, response = _headers(flat, keys.headers) if keys.headers else ({}, {})
+    host_key = next((key for key in keys.host if _text(flat, (key,))), "")
     return HttpExchange(
         verb,
         status,
         url,
         path,
-        _text(flat, _QUERY),
+        _text(flat, keys.query),
         route,
-        _text(flat, _SCHEME),
-        _text(flat, (host_key,)),
+        _text(flat, keys.scheme),
+        _text(flat, (host_key,)) if host_key else "",
         host_key in _HOST_HEADERS,
-        uri.port_number(next((flat[key] for key in _PORT if flat.get(key)), None)),
-        _ip(flat, request, trust_forwarded),
-        request.get("user-agent", "") or _text(flat, _USER_AGENT),
-        _duration_ms(flat),
-        any(isinstance(kind := flat.get(key), str) and kind.lower() in _OUTGOING for key in ("direction", "kind")),
+        uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)),
+        _ip(flat, keys, request, trust_forwarded),
+        request.get("user-agent", "") or _text(flat, keys.user_agent),
+        _duration_ms(flat, keys),
+        any(isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction),
         request,
         response,
     )
 
 
-def _verb(flat: Mapping[str, object]) -> str:
-    for key in _METHOD:
-        value = flat.get(key)
+class _Keys(NamedTuple):
+    """The synonyms that a set of body keys holds, each list in the order of precedence."""
+
+    method: tuple[str, ...]
+    status: tuple[str, ...]
+    url: tuple[str, ...]
+    path: tuple[str, ...]
+    query: tuple[str, ...]
+    route: tuple[str, ...]
+    host: tuple[str, ...]
+    port: tuple[str, ...]
+    scheme: tuple[str, ...]
+    forwarded_for: tuple[str, ...]
+    ip: tuple[str, ...]
+    user_agent: tuple[str, ...]
+    milliseconds: tuple[str, ...]
+    seconds: tuple[str, ...]
+    nanoseconds: tuple[str, ...]
+    with_unit: tuple[str, ...]
+    direction: tuple[str, ...]
+    headers: tuple[tuple[str, str, bool], ...]  # body key, header name, of the request?
+
+
+def _present(flat: Mapping[str, object]) -> _Keys:
+    # One application writes its access log with the same keys again and again: looking for synonyms once per key set
+    # halves the cost of a line.
+    names = tuple(flat)
+    return _keys_of(names) if len(names) <= 64 and sum(map(len, names)) <= 2048 else _keys_of.__wrapped__(names)
+
+
+@lru_cache(maxsize=1024)
+def _keys_of(names: tuple[str, ...]) -> _Keys:
+    present = set(names)
+    headers = []
+    for key in names:
+        for prefix, of_request in _HEADER_PREFIXES:
+            if key.startswith(prefix) and len(key) > len(prefix):
+                name = key[len(prefix) :].lower()
+                headers.append((key, name if "-" in name else name.replace("_", "-"), of_request))
+
+    def here(synonyms: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(key for key in synonyms if key in present)
+
+    return _Keys(
+        method=here(_METHOD),
+        status=here(_STATUS),
+        url=here(_URL),
+        path=here(_PATH),
+        query=here(_QUERY),
+        route=here(_ROUTE),
+        host=here(_HOST),
+        port=here(_PORT),
+        scheme=here(_SCHEME),
+        forwarded_for=here(_FORWARDED_FOR),
+        ip=here(_IP),
+        user_agent=here(_USER_AGENT),
+        milliseconds=here(_MILLISECONDS),
+        seconds=here(_SECONDS),
+        nanoseconds=here(_NANOSECONDS),
+        with_unit=here(_WITH_UNIT),
+        direction=here(_DIRECTION),
+        headers=tuple(headers),
+    )
+
+
+def _verb(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
+    for key in keys:
+        value = flat[key]
         if isinstance(value, str) and (verb := value.strip().upper()) in VERBS:
             return verb
     return ""
 
 
-def _status(flat: Mapping[str, object]) -> int:
-    for key in _STATUS:
-        value = flat.get(key)
+def _status(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
+    for key in keys:
+        value = flat[key]
         if isinstance(value, str):
             value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
         if isinstance(value, (int, float)) and 100 <= value < 600 and value == int(value):
@@ -197,43 +265,40 @@ def _status(flat: Mapping[str, object]) -> int:
 
 def _text(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
     for key in keys:
-        value = flat.get(key)
+        value = flat[key]
         if isinstance(value, str) and not is_absent(value):
             return value
     return ""
 
 
-def _headers(flat: Mapping[str, object]) -> tuple[dict[str, str], dict[str, str]]:
+def _headers(
+    flat: Mapping[str, object], keys: tuple[tuple[str, str, bool], ...]
+) -> tuple[dict[str, str], dict[str, str]]:
     request: dict[str, str] = {}
     response: dict[str, str] = {}
-    for key, value in flat.items():
-        if key[:3] in ("req", "res"):
-            for prefix, of_request in _HEADER_PREFIXES:
-                if key.startswith(prefix):
-                    name = key[len(prefix) :].lower()
-                    name = name if "-" in name else name.replace("_", "-")
-                    if name and (text := joined(value)):
-                        (request if of_request else response)[name] = text
+    for key, name, of_request in keys:
+        if text := joined(flat[key]):
+            (request if of_request else response)[name] = text
     return request, response
 
 
-def _ip(flat: Mapping[str, object], request: Mapping[str, str], trust_forwarded: bool) -> str:
+def _ip(flat: Mapping[str, object], keys: _Keys, request: Mapping[str, str], trust_forwarded: bool) -> str:
     if trust_forwarded:
-        for key in _FORWARDED_FOR:
-            value = flat.get(key)
+        for key in keys.forwarded_for:
+            value = flat[key]
             if isinstance(value, str) and (found := address.client_ip({"x-forwarded-for": value}, ())):
                 return found
-    return address.client_ip(request, [flat.get(key) for key in _IP], trust_forwarded=trust_forwarded)
+    return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)
 
 
-def _duration_ms(flat: Mapping[str, object]) -> float:
-    for keys, factor in ((_MILLISECONDS, 1.0), (_SECONDS, 1e3), (_NANOSECONDS, 1e-6)):
-        for key in keys:
-            value = flat.get(key)
+def _duration_ms(flat: Mapping[str, object], keys: _Keys) -> float:
+    for names, factor in ((keys.milliseconds, 1.0), (keys.seconds, 1e3), (keys.nanoseconds, 1e-6)):
+        for key in names:
+            value = flat[key]
             if value is not None and (number := _number(value)) >= 0:
                 return number * factor
-    for key in _WITH_UNIT:
-        value = flat.get(key)
+    for key in keys.with_unit:
+        value = flat[key]
         # Without a unit the number could be anything.
         if isinstance(value, str) and len(value) < 64 and _DURATIONS(value):
             return sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(value))

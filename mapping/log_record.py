@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -198,10 +198,9 @@ def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
     else:
         return nested
     flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, Mapping)}
-    for key, value in _leaves(nested, "", 0):
-        if len(flat) >= _MAX_FLAT_KEYS:
-            break
-        flat.setdefault(key, value)
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            _add_leaves(flat, value, key + ".", 1)
     return flat
 
 
@@ -337,13 +336,13 @@ def _decimal_id(value: object) -> str:
     return ""
 
 
-def _leaves(nested: Mapping[str, object], prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: str, depth: int) -> None:
     for key, value in nested.items():
         if isinstance(value, Mapping):
             if depth < _MAX_DEPTH:
-                yield from _leaves(value, f"{prefix}{key}.", depth + 1)
-        else:
-            yield f"{prefix}{key}", value
+                _add_leaves(flat, value, f"{prefix}{key}.", depth + 1)
+        elif len(flat) < _MAX_FLAT_KEYS:
+            flat.setdefault(prefix + key, value)
 
 
 def _json_object(text: str) -> dict[str, object] | None:
