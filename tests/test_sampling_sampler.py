@@ -45,7 +45,7 @@ RULES = [
 
 def test_default_settings_keep_everything_and_decide_early() -> None:
     s = sampler()
-    assert s.span(TRACE, "", NO_FACTS) == UNSAMPLED
+    assert s.span(TRACE, "", NO_FACTS) is UNSAMPLED
     assert s.log(TRACE, None, None, never, NO_FACTS) == UNSAMPLED
     assert s.early
 

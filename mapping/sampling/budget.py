@@ -6,31 +6,35 @@ Then, whatever the controller does, each record is kept with the probability tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from mapping.sampling.thresholds import M
 
+K = TypeVar("K", bound=Hashable)
 
-class Shares(NamedTuple):
+
+class Shares(NamedTuple, Generic[K]):
     level: float  # what a key with weight 1 may have at most; inf when all demand is met
-    share: dict[str, float]
+    share: dict[K, float]
 
 
 def water_fill(
-    demand: Mapping[str, float],
+    demand: Mapping[K, float],
     budget: float,
-    weights: Mapping[str, float] | None = None,
+    weights: Mapping[K, float] | None = None,
     floor: float = 0.0,
-) -> Shares:
+) -> Shares[K]:
     """Max-min fair shares: min(demand, weight * level), with the level that spends the budget exactly.
 
     Who asks for little gets all of it; the rest share what is left. Each key gets at least min(demand,
-    floor), even where the floors together exceed the budget.
+    floor), unless the floors together exceed the budget: then there are none.
     """
     weight = {key: (weights or {}).get(key, 1.0) for key in demand}
     least = {key: min(d, floor) for key, d in demand.items()}
+    if sum(least.values()) > budget:
+        least = dict.fromkeys(demand, 0.0)
     if sum(demand.values()) <= budget:
         return Shares(float("inf"), dict(demand))
     # The total is piecewise linear in the level: a key joins at least/weight and stops at demand/weight.

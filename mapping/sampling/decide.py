@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from mapping.event import Decision
+from mapping.event import UNSAMPLED, Decision
 from mapping.sampling.counts import Slot
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.thresholds import (
@@ -211,7 +211,7 @@ class Band:
         def slot(keep: bool, weight: int, reason: str) -> Slot:
             count = adjusted_count(t_out) if keep else 0.0
             shared = Decision(keep, weight, count, th, rate.rule, p, r_source, status, th_in, rate.config, "", reason)
-            return Slot(shared, a_in)
+            return Slot(UNSAMPLED if shared == UNSAMPLED else shared, a_in)
 
         if refuse:
             reason = "inconsistent"

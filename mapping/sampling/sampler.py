@@ -15,13 +15,14 @@ from mapping.event import Decision
 from mapping.sampling.counts import Slot, Tally
 from mapping.sampling.decide import NO_TRACE, Policy, Upstream, of_log, of_span
 from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
+from mapping.sampling.epochs import Budget
 from mapping.sampling.learned import LearnedRandomness
 from mapping.sampling.moesif import RemoteConfig, remote_plan
 from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
 from mapping.sampling.settings import SamplingSettings
-from mapping.sampling.thresholds import parse_rate, threshold
+from mapping.sampling.thresholds import M, parse_rate, threshold
 from mapping.sampling.tracestate import parse
 
 
@@ -44,6 +45,7 @@ class Sampler:
         self.watch = TraceIdWatch()
         self.learned = LearnedRandomness()
         self._parse = lru_cache(maxsize=4096)(parse)
+        self.budget = Budget(settings.budget) if settings.budget else None
         self._head = {
             service: threshold(parse_rate(rate), settings.precision) for service, rate in settings.head_rate.items()
         }
@@ -134,6 +136,8 @@ class Sampler:
         Call it between requests, once a second or once per request, with the wall clock.
         """
         self.learned.tick(now_unix_ns)
+        if self.budget:
+            self.budget.tick(now_unix_ns)
         if self._turn_to_hash and not self._policy.hashed:
             self._policy = replace(self._policy, hashed=True)
             self._distrust = replace(self._policy, trust_upstream=False)
@@ -153,7 +157,9 @@ class Sampler:
         self._only = plan.only
         self._choose = plan.choose
         self._touch = self.tally.touch
-        by_content = bool(self._head or settings.untrusted_tenants or settings.sample_unit != "trace")
+        by_content = bool(
+            self._head or settings.untrusted_tenants or settings.sample_unit != "trace" or settings.budget
+        )
         self._in_full = by_content or not settings.trust_upstream or self._policy.hashed
         self._watch_below = WATCHED_BELOW if settings.randomness == "auto" and not self._policy.hashed else 0
         self.early = plan.only is not None and not by_content
@@ -187,6 +193,10 @@ class Sampler:
     def _decide(self, ruled: Ruled, up: Upstream, facts: Facts) -> Decision:
         if self.settings.sample_unit != "trace":
             up = self._of_unit(up, facts)
+        if self.budget and ruled.rate.probability:
+            base = ruled.rate
+            key, ruled = self.budget.ruled(ruled, facts)
+            self.budget.arrived(key, base, M / (M - up.t_in))
         band = ruled.band(up)
         slot = band.slot(up.r)
         self._count(slot)

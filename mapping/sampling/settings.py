@@ -79,10 +79,16 @@ class BudgetSettings(_Section):
         default="company", description="Who gets a fair share each; records without it are keyed by service"
     )
     epoch: Seconds = Field(default=10.0, ge=1, description="Seconds between new rates")
-    floor: RateText = Field(default="0.0001", description="No key's rate falls below this (percent or ratio)")
+    floor: float = Field(
+        default=1.0,
+        ge=0,
+        description="Events per second every key may keep, ahead of weights; ignored beyond the budget",
+    )
     cold_start_share: float = Field(default=0.1, gt=0, le=1, description="Share of the budget for keys not seen before")
-    shares: dict[str, float] = Field(default_factory=dict, description="Weight of a key in the fair share, default 1")
-    max_keys: int = Field(default=10_000, ge=1, description="Keys remembered; the rest share the cold start pool")
+    shares: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="Weight of a company (or other key) in the fair share; 1 where not named"
+    )
+    max_keys: int = Field(default=2000, ge=1, description="Keys remembered; the rest share the cold start pool")
     remember: Seconds = Field(default=900.0, ge=60, description="How long old rates stay usable for late records")
 
 
@@ -145,6 +151,8 @@ class SamplingSettings(_Section):
         for index, rule in enumerate(self.rules[:-1]):
             if not rule.when:
                 raise ValueError(f"rules.{index}: {rule.name!r} has no condition, so the rules after it never apply")
+        if self.tail and (self.budget or self.sample_unit != "trace"):
+            raise ValueError("tail decides whole traces by the rules alone: leave out budget and sample_unit")
         for service, rate in self.head_rate.items():
             if parse_rate(rate) == 0:
                 raise ValueError(f"head_rate.{service}: a head sampler at rate 0 sends nothing")
