@@ -98,11 +98,17 @@ class _Recovery:
             segments,
             self._key,
             last + 1 if last else floor,
-            max([1, *(s.end_sequence for s in segments), *(s.end_sequence for s in self._sidecars.values())]),
+            self._next_sequence(found, segments),
             remembered,
             orphans,
             self._sidecar_bytes,
         )
+
+    def _next_sequence(self, found: list[_Found], segments: list[Segment]) -> int:
+        known = [segment.end_sequence for segment in segments]
+        known += [sidecar.end_sequence for sidecar in self._sidecars.values()]
+        known += [this.header.first_sequence for this in found if this.header is not None]
+        return max(known, default=1)
 
     def _look(self, number: int) -> _Found:
         fd = self._files.open(segment_path(self._directory, number), writable=False)
@@ -171,7 +177,7 @@ class _Recovery:
     def _segment(self, this: _Found, following: _Found | None, before: Segment | None) -> Segment | None:
         """The segment as the spool shall see it, or None when nothing in it was ever acknowledged."""
         if following is None and this.sidecar is None:
-            return self._tail(this)
+            return self._tail(this, before)
         header, sidecar = this.header, this.sidecar
         if header is not None and header.version > VERSION:
             return self._foreign(this, following, before)
@@ -235,16 +241,18 @@ class _Recovery:
         logger.error("spool segment of a later format version is kept unread", extra={"segment": this.number})
         return Segment(this.number, start or end, end, this.size, this.size, this.size, sealed=True, foreign=True)
 
-    def _tail(self, this: _Found) -> Segment | None:
+    def _tail(self, this: _Found, before: Segment | None) -> Segment | None:
         """Read the last segment, make what is intact in it durable, cut the rest off and seal it."""
         path = segment_path(self._directory, this.number)
         fd = self._files.open(path, writable=True)
         try:
-            first = this.header.first_sequence if this.header is not None else None
+            first = before.end_sequence if before is not None else None
+            if this.header is not None:  # else its first group was never acknowledged, or it is damaged
+                first = this.header.first_sequence
             found = self._scan(fd, this.number, this.size, first)
             self._report_tail(this, found)
-            if not found.offsets:
-                self._delete(path)
+            if not found.offsets:  # it stays until there is a later one: its number must not be given out again
+                self._files.truncate(fd, min(this.size, HEADER_SIZE))
                 return None
             self._make_durable(fd, found.proven, found.end)
             if this.size > found.end:

@@ -79,6 +79,7 @@ class Writer:
         self._previous = previous
         self._active: _Active | None = None
         self._unsaved: list[Sidecar] = []  # sidecars that found the disk full
+        self._stub: int | None = None  # an emptied segment that stays only because it is the newest
         self._orphans = deque((number, time.monotonic() - age_s) for number, age_s in orphans)
         self._queue: deque[Record] = deque()
         self._chores: deque[tuple[str, int]] = deque()
@@ -163,6 +164,9 @@ class Writer:
             return
         self._counts.groups += bool(group)
         self._deliver(committed)
+        if self._stub is not None:
+            self._try(self._files.unlink, segment_path(self._directory, self._stub))
+            self._stub = None
         if committed.end >= self._settings.segment_bytes:
             self._seal()
 
@@ -358,12 +362,30 @@ class Writer:
 
     def _remove(self, number: int, *, keep: bool) -> bool:
         path = segment_path(self._directory, number)
+        if self._keeps_numbering(number):
+            self._stub = number
+            return self._try(self._empty, path)
         if not keep:
             return self._try(self._files.unlink, path)
         folder = f"{self._directory}/quarantine"
         return self._try(self._files.make_directory, folder) and self._try(
             self._files.rename, path, segment_path(folder, number)
         )
+
+    def _keeps_numbering(self, number: int) -> bool:
+        """Whether this file alone tells, after a crash, which positions have been given out."""
+        if self._previous[0] != number or (self._active is not None and self._active.end):
+            return False
+        self._save_sidecars()
+        return any(sidecar.number == number for sidecar in self._unsaved)
+
+    def _empty(self, path: str) -> None:
+        """Give back the space of a segment but for its header: needs no room, unlike a new file."""
+        fd = self._files.open(path, writable=True)
+        try:
+            self._files.truncate(fd, HEADER_SIZE)
+        finally:
+            self._files.close(fd)
 
     def _forget_orphans(self) -> None:
         """Delete sidecars of forgotten requests, but never the last one: it keeps the numbering."""
