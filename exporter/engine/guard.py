@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from exporter.engine.endpoint import DEFAULT_DATABASE
-from exporter.engine.lanes import Answer
+from exporter.engine.lanes import Answer, EngineError
 
 _NODES = frozenset(
     {
@@ -91,6 +91,9 @@ _METADATA = re.compile(
     r"(?:\s+FORMAT\s+(?P<format>\w+))?",
     re.IGNORECASE,
 )
+_PARSE = "SELECT parseQueryToJSON({statement:String}) FORMAT JSONEachRow"
+_BAD_ARGUMENTS = 36
+_ONLY = "a reader has SELECT, EXPLAIN, DESCRIBE name, SHOW TABLES, SHOW DATABASES and SHOW CREATE TABLE name"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 Node = dict[str, Any]
@@ -111,6 +114,7 @@ class Guard:
         self._exact: frozenset[str] = frozenset()
         self._folded: frozenset[str] = frozenset()
         self._aggregates: frozenset[str] = frozenset()
+        self._closed: frozenset[str] = frozenset()
 
     def check(self, connection: Reader, sql: str, database: str) -> str:
         """The statement as it may be run in `database`. Raises Refused, or EngineError when it does not parse."""
@@ -125,12 +129,18 @@ class Guard:
             return text
         if not self._exact:
             self._learn(connection)
-        answer = connection.execute(
-            "SELECT parseQueryToJSON({statement:String}) FORMAT JSONEachRow", {"statement": _escaped(text)}
-        )
-        tree = json.loads(next(iter(json.loads(answer.body).values())))
+        try:
+            answer = connection.execute(_PARSE, {"statement": _escaped(text)})
+        except EngineError as error:
+            if error.code == _BAD_ARGUMENTS:  # kinds of statement that have no tree, GRANT or SHOW PROCESSLIST
+                raise Refused(_ONLY) from None
+            raise
+        try:
+            tree = json.loads(next(iter(json.loads(answer.body).values())))
+        except RecursionError:
+            raise Refused("too many levels") from None
         if tree.get("type") not in ("SelectWithUnionQuery", "SelectIntersectExceptQuery", "ExplainQuery"):
-            raise Refused(f"{_shown(tree.get('type'))}: only SELECT, EXPLAIN, DESCRIBE and SHOW TABLES")
+            raise Refused(f"{_shown(tree.get('type'))}; {_ONLY}")
         form = tree.pop("format_ast", None)
         if form is not None:
             self._format(str(form.get("name")))
@@ -145,8 +155,10 @@ class Guard:
             " FORMAT JSONCompactEachRow"
         )
         exact, folded, aggregates = set(_FUNCTIONS), set(), set()
+        names: set[str] = set()
         for line in rows.body.splitlines():
             name, folds, is_aggregate, category, origin = json.loads(line)
+            names.update((name, name.lower()) if folds else (name,))
             if name in _NEVER or origin in _NEVER:
                 continue
             if is_aggregate:
@@ -156,6 +168,7 @@ class Guard:
             if folds and name in exact:
                 folded.add(name.lower())
         self._exact, self._folded, self._aggregates = frozenset(exact), frozenset(folded), frozenset(aggregates)
+        self._closed = frozenset(names - exact - folded)
 
     def _node(self, node: Node) -> None:
         kind = node["type"]
@@ -168,6 +181,8 @@ class Guard:
             self._in(node)
         elif kind == "ColumnsApplyTransformer" and "func_name" in node:
             self._function(str(node["func_name"]))
+        elif kind == "Identifier":
+            self._identifier(str(node.get("name")))
         elif kind == "TableExpression":
             self._table(node)
         elif kind == "QueryParameter" and "identifier" in str(node.get("param_type", "")).lower():
@@ -185,6 +200,11 @@ class Guard:
             if shorter == base:
                 raise Refused(f"the function {_shown(name)}")
             base = shorter
+
+    def _identifier(self, name: str) -> None:
+        """`arrayMap(f, x)` calls the function f, although f is written like a column."""
+        if name in self._closed or name.lower() in self._closed:
+            raise Refused(f"{_shown(name)}, the name of a function that is not for readers")
 
     def _in(self, node: Node) -> None:
         """`x IN t` reads the table t, although t is written like a column."""

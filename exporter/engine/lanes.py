@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,17 +71,43 @@ def wait_for_lock(data: Path, wait_s: float) -> None:
 
 
 class Connection:
-    """One session with the engine. Not thread safe: its lane lends it to one thread at a time."""
+    """One session with the engine. Not thread safe: its lane lends it to one thread at a time.
 
-    def __init__(self, target: str) -> None:
+    A statement that fails half way through its answer leaves that half behind, and the handle would put it in front of
+    the next answer (seen with chdb-core 26.9.0). So a handle is never used again after an error.
+    """
+
+    def __init__(self, target: str, prologue: Sequence[str] = ()) -> None:
+        self._target = target
+        self._prologue = prologue
+        self._handle: Any = None
+        self._failed = False
+        self._open()
+
+    def _open(self) -> None:
         import chdb
 
-        self._handle: Any = chdb.connect(target)
+        old = self._handle
+        self._handle = chdb.connect(self._target)  # before the old one goes: the last one to close ends the engine
         self._database = ""
         self._settings: dict[str, str] = {}
+        self._failed = False
+        if old is not None:
+            old.close()
+        for statement in self._prologue:
+            self._handle.query(statement, "TabSeparated")
+
+    def _sound(self) -> Any:
+        if self._failed:
+            try:
+                self._open()
+            except Exception as error:
+                raise _engine_error(error) from None
+        return self._handle
 
     def use(self, database: str) -> None:
         """Make `database` the one that bare table names mean. Raises EngineError (81) when it does not exist."""
+        self._sound()
         if database and database != self._database:
             self.execute("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
             self._database = database
@@ -91,6 +117,7 @@ class Connection:
 
         A SETTINGS clause would not do: at the end of CREATE TABLE it means the table's settings.
         """
+        self._sound()
         for name in self._settings.keys() - settings.keys():
             self.execute(f"SET {name} = DEFAULT")
             del self._settings[name]
@@ -101,22 +128,26 @@ class Connection:
 
     def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
         """Run one statement; results come in TabSeparated unless the statement has a FORMAT."""
+        handle = self._sound()
         try:
-            result = self._handle.query(sql, "TabSeparated", params=dict(parameters or {}))
+            result = handle.query(sql, "TabSeparated", params=dict(parameters or {}))
         except Exception as error:
+            self._failed = True
             raise _engine_error(error) from None
         return Answer(bytes(result.bytes()), int(result.rows_read()), 0, float(result.elapsed()))
 
     def insert(self, statement: str, form: str, data: bytes) -> Answer:
         """Insert `data`, which is in the format `form`. It is all there, on disk, when this returns."""
+        handle = self._sound()
         try:
-            inserter = self._handle.send_insert(statement, form)
+            inserter = handle.send_insert(statement, form)
             try:
                 inserter.append(data)
                 result = inserter.finish()
             finally:
                 inserter.close()
         except Exception as error:
+            self._failed = True
             raise _engine_error(error) from None
         return Answer(b"", 0, int(result.rows_written), float(result.elapsed))
 
@@ -160,9 +191,8 @@ class Lanes:
             self._readers.put(self._reader(str(self._data)))
 
     def _reader(self, target: str) -> Connection:
-        connection = Connection(target)
         settings = self._settings
-        for name, value in {
+        limits = {
             "max_threads": 1,
             "max_execution_time": settings.reader_max_execution_s,
             "max_memory_usage": settings.reader_max_memory_bytes,
@@ -171,9 +201,8 @@ class Lanes:
             "allow_introspection_functions": 0,
             "allow_ddl": 0,
             "readonly": 1,  # last: nothing can be changed after it
-        }.items():
-            connection.execute(f"SET {name} = {value}")
-        return connection
+        }
+        return Connection(target, [f"SET {name} = {value}" for name, value in limits.items()])
 
     @contextmanager
     def writer(self) -> Iterator[Connection]:

@@ -15,6 +15,7 @@ import hmac
 import json
 import logging
 import re
+import sys
 import threading
 import zlib
 from collections.abc import Mapping
@@ -111,6 +112,11 @@ class Server(ThreadingHTTPServer):
         with self._idle:
             self._stopping = True
             return self._idle.wait_for(lambda: self._running == 0, timeout_s)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no event; anything else is a fault of ours and is told."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            logger.exception("a request failed")
 
     def user(self, name: str, password: str) -> str | None:
         """WRITER or READER when the password is right, else None."""
@@ -320,8 +326,6 @@ def _inflate(raw: bytes, encoding: str, limit: int) -> bytes:
 
 
 def _unzstd(raw: bytes, limit: int) -> bytes:
-    import sys
-
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
