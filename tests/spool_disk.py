@@ -1,7 +1,7 @@
 """A disk for the spool that can lose power, refuse a sync, fill up or kill the process: a file layer in memory.
 
-What was not synced may be lost, in part and in any order: content tears at 512 bytes, directory entries come and go one by one.
-After a sync that failed, the pages count as clean: they are still read, but no later sync writes them.
+What was not synced may be lost, in part and in any order: content tears at 512 bytes, directory entries come and go
+one by one. After a sync that failed, the pages count as clean: they are still read, but no later sync writes them.
 """
 
 from __future__ import annotations

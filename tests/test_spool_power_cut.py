@@ -8,8 +8,9 @@ import random
 from pathlib import Path
 
 import pytest
+
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull, SpoolSettings
-from tests.spool_disk import PowerCut, PowerCutDisk
+from spool_disk import PowerCut, PowerCutDisk
 
 SEEDS = 500
 LIVES = 3
