@@ -42,7 +42,7 @@ def serve(config: str | None) -> None:
 @main.command()
 @config_option
 def check(config: str | None) -> None:
-    """Validate the settings and print the effective ones, secrets hidden."""
+    """Validate the settings and print them, secrets hidden."""
     settings = _settings(config)
     from weighbridge.check_command import effective_yaml
 
@@ -64,7 +64,9 @@ def map_file(
     sample: bool,
     config: str | None,
 ) -> None:
-    """Show what becomes of one OTLP request body in FILE: a JSON line per span or log record, in wire order.
+    """Show what becomes of one OTLP request body.
+
+    Prints a JSON line per span or log record in FILE, in wire order.
 
     Opens no socket. Spans that are only plumbing of a framework are shown too, as "skip" with their reason.
     """
@@ -110,7 +112,7 @@ def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -
 @click.argument("trace_id", metavar="ID")
 @config_option
 def trace(trace_id: str, config: str | None) -> None:
-    """One trace as a tree: API calls, actions, and the logs written during each."""
+    """One trace as a tree, with the logs of each span."""
     settings = _settings(config)
     from weighbridge.trace_command import run_trace
 
@@ -130,7 +132,7 @@ def ledger(form: str, config: str | None) -> None:
 
 @main.group()
 def deadletter() -> None:
-    """Records that a destination refused for good: look at them, send them again."""
+    """Records refused for good: look at them, send again."""
 
 
 @deadletter.command("list")
@@ -173,11 +175,14 @@ def deadletter_replay(reason: str | None, since: str | None, config: str | None)
 @click.option("--endpoint", metavar="URL", help="Base URL of the bridge. Default: from the settings.")
 @config_option
 def demo(requests: int, endpoint: str | None, config: str | None) -> None:
-    """Open a small shop: two instrumented services, customers, errors and logs, sent to the running bridge."""
+    """Send the traffic of a small shop to the bridge.
+
+    Two instrumented services call each other, customers run into errors, logs belong to spans.
+    """
     settings = _settings(config)
     from weighbridge.demo_command import run_demo
 
-    run_demo(settings, requests, endpoint)
+    run_demo(settings, requests, endpoint, config)
 
 
 def _settings(config: str | None) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from rich.text import Text
 
 LONGEST_BODY = 400  # characters of a log body on a line; `query` shows the whole
 LONGEST_URI = 160
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # C0, C1, and what turns the direction
 
 
 class Seen(NamedTuple):
@@ -37,6 +39,22 @@ class Seen(NamedTuple):
     trace_id: str
     span_id: str
     parent_span_id: str
+
+
+def seen(row: Mapping[str, Any]) -> Seen:
+    """A row of the store, whose columns are named as the fields; times without a zone are UTC."""
+    values: dict[str, Any] = {name: row[name] for name in Seen._fields}
+    for name, value in values.items():
+        if isinstance(value, str) and name != "body":  # a body is read first, and made visible when it is worded
+            values[name] = visible(value)
+    if values["event_time"].tzinfo is None:
+        values["event_time"] = values["event_time"].replace(tzinfo=UTC)
+    return Seen(**values)
+
+
+def visible(text: str) -> str:
+    """The text on one line, without characters that a terminal obeys: what customers send must not steer it."""
+    return text if text.isprintable() else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def what_happened(event: Seen) -> Text:
@@ -118,12 +136,16 @@ def body_text(body: str) -> str:
     """A log body for reading: the message of a JSON object first, its other fields after it."""
     fields = _object(body)
     if fields is None:
-        return _short(" ".join(body.split()), LONGEST_BODY)
+        return _short(_one_line(body), LONGEST_BODY)
     message = next((fields.pop(key) for key in ("message", "msg", "event") if isinstance(fields.get(key), str)), "")
     for told_already in ("level", "severity", "trace_id", "span_id"):
         fields.pop(told_already, None)
     rest = " ".join(f"{key}={_value(value)}" for key, value in fields.items())
-    return _short(f"{message}  {rest}".strip(), LONGEST_BODY)
+    return _short(f"{_one_line(message)}  {visible(rest)}".strip(), LONGEST_BODY)
+
+
+def _one_line(text: str) -> str:
+    return visible(" ".join(text.split()))
 
 
 def _object(body: str) -> dict[str, Any] | None:

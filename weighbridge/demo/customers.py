@@ -19,9 +19,7 @@ class Customer(NamedTuple):
     token: str
 
 
-def _customer(
-    user: str, company: str, plan: str, agent: str, address: str, *, valid_s: int = 86400
-) -> Customer:
+def _customer(user: str, company: str, plan: str, agent: str, address: str, *, valid_s: int = 86400) -> Customer:
     claims = {"sub": user, "company_id": company, "plan": plan, "exp": int(time.time()) + valid_s}
     return Customer(user, company, plan, agent, address, jwt.encode(claims, SIGNING_KEY, algorithm="HS256"))
 

@@ -141,9 +141,7 @@ def _request_attributes(request: web.Request, route: str) -> dict[str, str | int
     return attributes
 
 
-async def _respond(
-    telemetry: Telemetry, request: web.Request, handler: Handler, span: Span
-) -> web.StreamResponse:
+async def _respond(telemetry: Telemetry, request: web.Request, handler: Handler, span: Span) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as refusal:

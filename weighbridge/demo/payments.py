@@ -25,15 +25,11 @@ def create_app(telemetry: Telemetry) -> web.Application:
         wanted = await request.json()
         card, amount = str(wanted.get("card_number")), wanted.get("amount")
         last4 = card[-4:]
-        with telemetry.tracer.start_as_current_span(
-            "authorise at bank", attributes={"bank.name": "demo-bank"}
-        ):
+        with telemetry.tracer.start_as_current_span("authorise at bank", attributes={"bank.name": "demo-bank"}):
             telemetry.log.info("asking the bank", extra={"fields": {"amount": amount, "card_last4": last4}})
             await asyncio.sleep(SLOW_BANK_S if card == SLOW_CARD else BANK_S)
         if card == DECLINED_CARD:
-            telemetry.log.warning(
-                "declined", extra={"fields": {"reason": "insufficient_funds", "card_last4": last4}}
-            )
+            telemetry.log.warning("declined", extra={"fields": {"reason": "insufficient_funds", "card_last4": last4}})
             return web.json_response({"status": "declined", "reason": "insufficient_funds"}, status=402)
         if card == BROKEN_CARD:
             raise ConnectionResetError("the bank closed the connection")

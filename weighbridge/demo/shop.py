@@ -31,9 +31,7 @@ async def run_shop(endpoint: str, requests: int, on_call: Callable[[Outcome], No
     runners: list[web.AppRunner] = []
     try:
         pay_url = await _serve(runners, payments.create_app(pay))
-        front_url = await _serve(
-            runners, storefront.create_app(front, pay_url, free_calls=max(2, requests // 20))
-        )
+        front_url = await _serve(runners, storefront.create_app(front, pay_url, free_calls=max(2, requests // 20)))
         outcomes = await _drive(front_url, list(script(sample_customers(), requests)), on_call)
         await asyncio.sleep(payments.SLOW_BANK_S)  # charges that the storefront no longer waits for still end
         lost = sum(await asyncio.gather(*(asyncio.to_thread(service.flush) for service in services)))

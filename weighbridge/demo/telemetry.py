@@ -49,9 +49,7 @@ class Telemetry:
         self._span_exporter = SpanExporter(endpoint=f"{base}/v1/traces", compression=Compression.Gzip)
         self._spans = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._spans.add_span_processor(
-            BatchSpanProcessor(
-                self._span_exporter, max_queue_size=QUEUE_RECORDS, schedule_delay_millis=EXPORT_EVERY_MS
-            )
+            BatchSpanProcessor(self._span_exporter, max_queue_size=QUEUE_RECORDS, schedule_delay_millis=EXPORT_EVERY_MS)
         )
         self._log_exporter = LogExporter(endpoint=f"{base}/v1/logs", compression=Compression.Gzip)
         self._logs = LoggerProvider(resource=resource, shutdown_on_exit=False)
@@ -118,9 +116,7 @@ class JsonLogHandler(logging.Handler):
                 timestamp=int(record.created * 1e9),
                 severity_number=SeverityNumber[_SEVERITY[record.levelname]],
                 severity_text=_SEVERITY[record.levelname],
-                body=json.dumps(
-                    {"message": record.getMessage(), "level": record.levelname.lower(), **fields}
-                ),
+                body=json.dumps({"message": record.getMessage(), "level": record.levelname.lower(), **fields}),
                 exception=record.exc_info[1] if record.exc_info else None,
             )
         )

@@ -62,9 +62,7 @@ async def perform(session: ClientSession, storefront_url: str, step: Step) -> Ou
             "User-Agent": step.customer.agent,
             "X-Forwarded-For": step.customer.address,
         }
-    async with session.request(
-        step.method, storefront_url + step.path, json=step.body, headers=headers
-    ) as response:
+    async with session.request(step.method, storefront_url + step.path, json=step.body, headers=headers) as response:
         await response.read()
         return Outcome(step, response.status, response.headers.get("X-Trace-Id", ""))
 

@@ -1,0 +1,81 @@
+"""`weighbridge deadletter`: events that a destination refused for good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from exporter.deadletter import DeadLetters
+from mapping.event_json import event_json
+from weighbridge.admin_client import ask
+from weighbridge.cli_errors import CommandError
+from weighbridge.event_text import visible
+from weighbridge.settings import Settings
+
+_AGO = re.compile(r"(\d+)\s*([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def list_dead(settings: Settings, reason: str | None, since: str | None) -> None:
+    """One line each, oldest first: when, sink, id, kind of event, reason."""
+    for entry in _matching(settings, reason, since):
+        when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        event = str(entry["event"].get("event_type", "?"))
+        click.echo("  ".join((when, entry["sink"], entry["transaction_id"], event, visible(entry["reason"]))))
+
+
+def show_dead(settings: Settings, dead_id: str) -> None:
+    """The entry as JSON; an id may be cut short as long as it is the only one that starts so."""
+    entries = [entry for entry in _entries(settings) if str(entry["transaction_id"]).startswith(dead_id.lower())]
+    ids = {entry["transaction_id"] for entry in entries}
+    if len(ids) != 1:
+        what = f"{len(ids)} dead letters start with {dead_id}" if ids else f"there is no dead letter {dead_id}"
+        raise CommandError(f"{what}; see `weighbridge deadletter list`")
+    for entry in entries:
+        click.echo(orjson.dumps(entry, option=orjson.OPT_INDENT_2))
+
+
+def replay_dead(settings: Settings, reason: str | None, since: str | None) -> None:
+    """Asks the running bridge to send those that match again; prints how many it took."""
+    parameters = {"reason": reason} if reason else {}
+    if since is not None:
+        parameters["since_unix_ns"] = str(parse_since(since, datetime.now(UTC)))
+    answer = ask(settings, "/deadletter/replay", post=True, **parameters)
+    click.echo(f"{answer['replayed']} events are on their way again")
+
+
+def parse_since(text: str, now: datetime) -> int:
+    """Nanoseconds since the epoch of a date, a time (UTC where it names no zone) or an age such as 90m, 12h, 3d."""
+    ago = _AGO.fullmatch(text.strip().lower())
+    if ago:
+        return int((now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()) * 10**9
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise CommandError(
+            f"--since {text}: write 2026-11-20, 2026-11-20T18:00, or an age such as 90m, 12h, 3d"
+        ) from error
+    return int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()) * 10**9
+
+
+def _matching(settings: Settings, reason: str | None, since: str | None) -> Iterator[dict[str, Any]]:
+    after = parse_since(since, datetime.now(UTC)) if since is not None else 0
+    for entry in _entries(settings):
+        if entry["dead_lettered_unix_ns"] >= after and (reason is None or reason.lower() in entry["reason"].lower()):
+            yield entry
+
+
+def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Each event once per sink: one that was added again after a restart keeps its first place."""
+    seen = set()
+    for entry in DeadLetters(Path(settings.spool.directory) / "deadletter.jsonl", event_json).read():
+        key = (entry["sink"], entry["transaction_id"])
+        if key not in seen:
+            seen.add(key)
+            yield entry

@@ -1,0 +1,118 @@
+"""`weighbridge query`: one SQL question, answered as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exporter.queries_reader import Result
+from weighbridge.event_text import visible
+from weighbridge.settings import Settings
+from weighbridge.store import open_store
+
+
+def run_query(settings: Settings, sql: str, form: str) -> None:
+    """Prints the answer to `sql`; form: table, json or csv."""
+    with open_store(settings) as store:
+        result = store.query(sql)
+    show(result, form)
+
+
+def show(result: Result, form: str) -> None:
+    """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header."""
+    if form == "json":
+        click.echo(json_text(result))
+    elif form == "csv":
+        click.echo(csv_text(result), nl=False)
+    elif sys.stdout.isatty():
+        Console().print(_rich_table(result))
+    else:
+        for line in aligned(result):
+            click.echo(line)
+
+
+def json_text(result: Result) -> str:
+    rows = (json.dumps({name: plain(v) for name, v in row.items()}, ensure_ascii=False) for row in result.dicts())
+    return "[" + ",\n ".join(rows) + "]"
+
+
+def csv_text(result: Result) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows([_cell(value, "") for value in row] for row in result.rows)
+    return output.getvalue()
+
+
+def aligned(result: Result) -> Iterator[str]:
+    """The header and the rows in columns of equal width, numbers to the right."""
+    table = [list(result.columns), *([visible(_cell(value, "-")) for value in row] for row in result.rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    numeric = _numeric_columns(result)
+    for row in table:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: times as ISO 8601 in UTC, what is not a number as null, anything else as text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime():
+            moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            return moment.isoformat().replace("+00:00", "Z")
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case bytes():
+            return value.decode(errors="replace")
+        case Iterable():
+            return [plain(item) for item in value]
+        case _:
+            return str(value)
+
+
+def _cell(value: Any, nothing: str) -> str:
+    simple = plain(value)
+    if simple is None:
+        return nothing
+    if isinstance(simple, Mapping | list):
+        return json.dumps(simple, ensure_ascii=False)
+    if isinstance(simple, float):
+        return f"{simple:.6g}" if abs(simple) < 1e6 else f"{simple:.1f}"
+    return str(simple)
+
+
+def _numeric_columns(result: Result) -> Sequence[bool]:
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    return [
+        bool(result.rows) and all(is_number(row[place]) or row[place] is None for row in result.rows)
+        for place in range(len(result.columns))
+    ]
+
+
+def _rich_table(result: Result) -> Table:
+    table = Table(header_style="bold", row_styles=["", "dim"] if len(result.columns) > 6 else None)
+    for name, right in zip(result.columns, _numeric_columns(result), strict=True):
+        table.add_column(Text(visible(name)), justify="right" if right else "left", overflow="fold")
+    for row in result.rows:
+        table.add_row(*(Text(visible(_cell(value, "-"))) for value in row))
+    return table
