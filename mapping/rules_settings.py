@@ -232,7 +232,7 @@ class MaskRule(BaseModel):
 
     keys: Names = Field(
         min_length=1,
-    hash_key: SecretStr = Field(default=SecretStr(""), description="Key of HMAC-SHA-256, needed when anything is hashed.")
+        description="Header names, query parameters, or keys of bodies and attributes. A bare key matches at any depth, "
         "a path like `card.owner` or `orders[*].card` from the top. Case, `-` and `_` do not matter.",
     )
     places: tuple[Place, ...] = Field(default=(), description="Where the rule holds; empty for everywhere.")
