@@ -8,7 +8,7 @@ from typing import Any, Final
 from mapping import ids
 from mapping.api_call import ACTION_NAMES, UriPlan
 from mapping.captured import HeaderSlots
-from mapping.context import Context, Job, Work, text_of, timing
+from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Decision, Event
 from mapping.shape import MetadataPlan, Shape
 from mapping.spans import direction
@@ -119,7 +119,11 @@ class ActionPlan:
         span = record.span
         if span.flags & 0x200:
             extra["remote_parent"] = True
-        start, end, duration, flags = timing(span.start_time_unix_nano, span.end_time_unix_nano, job.received_unix_ns)
+        start, end = span.start_time_unix_nano, span.end_time_unix_nano
+        received = job.received_unix_ns
+        flags: tuple[str, ...] = ()
+        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+            start, end, flags = made_whole(start, end, received)
         trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
         transaction = ids.transaction_id_action(trace_id, span_id)
         return _new(
@@ -134,8 +138,8 @@ class ActionPlan:
                 record.parent_id.hex(),
                 start,
                 end,
-                duration,
-                job.received_unix_ns,
+                (end - start) / 1e6,
+                received,
                 user_id,
                 company_id,
                 who.session_token,

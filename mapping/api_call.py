@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from mapping import address, headers, ids, taxonomy, uri
-from mapping.captured import REQUEST_BODY, RESPONSE_BODY, HeaderSlots
-from mapping.context import Context, Group, Job, Work, text_of, timing
+from mapping import address, bodies, headers, ids, taxonomy, uri
+from mapping.absent import is_absent
+from mapping.captured import HeaderSlots
+from mapping.context import (
+    LATE_NS,
+    SKEW_NS,
+    Context,
+    Group,
+    Job,
+    Work,
+    last_exception,
+    made_whole,
+    text_of,
+)
 from mapping.event import API_CALL, EMPTY_HEADERS, Decision, Event
 from mapping.shape import ABSENT, MetadataPlan, Shape
 from mapping.spans import CLIENT, METHODS, SERVER, STATUSES, direction
@@ -39,7 +50,7 @@ _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
 # What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
 _CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
 _CLEAN_URL: Final = re.compile(
-    r"(https?://[A-Za-z0-9.\-]+(?::(?!(?:80|443)/)[0-9]+)?)(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*)"
+    r"(https?://[A-Za-z0-9.\-]+(?::(?!(?:80|443)/)[0-9]+)?(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*))(\?[^#]*)?"
 ).fullmatch
 _PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
 
@@ -74,6 +85,26 @@ def path_version(path: str) -> str:
     return found[1] if found is not None else ""
 
 
+class Rest(NamedTuple):
+    """What only spans with captured headers, bodies or unusual attributes have."""
+
+    ip: str = ""
+    request_headers: Mapping[str, str] = EMPTY_HEADERS
+    response_headers: Mapping[str, str] = EMPTY_HEADERS
+    version: str = ""
+    request_id: str = ""
+    direction: str = ""
+    request_body: str = ""
+    request_encoding: str = ""
+    response_body: str = ""
+    response_encoding: str = ""
+    action_name: str = ""
+    extra: dict[str, Any] | None = None
+
+
+USUAL: Final = Rest()
+
+
 class UriPlan:
     """Composes the URI of spans of one shape (mapping.md §3.2)."""
 
@@ -95,27 +126,29 @@ class UriPlan:
         self._port = take(*ports)
         # Only servers are reached under a public origin; a client's own headers name the server it calls.
         self._has_origin = kind != CLIENT and context.trust_forwarded and slots.present
-        self._plain = (
-            self._path != ABSENT and self._host != ABSENT and self._query == self._full == self._target == ABSENT
-        )
+        self._composed = self._path != ABSENT and self._host != ABSENT and self._full == self._target == ABSENT
+        self._whole = self._full != ABSENT and not self._has_origin
         self.present = not (self._full == self._target == self._path == ABSENT)
 
     def resolve(
         self, values: tuple[Any, ...], request: Mapping[str, str], group: Group, route: str
     ) -> tuple[str, str, uri.Uri | None]:
         """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
-        origin = uri.public_origin(request) if self._has_origin else uri.NO_ORIGIN
-        if self._plain:
+        context = self._context
+        if self._composed:
             path = values[self._path]
+            origin = uri.public_origin(request) if self._has_origin and request else uri.NO_ORIGIN
             if type(path) is str and _CLEAN_PATH(path):
-                prefix = self._context.origins[
-                    values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin
-                ]
-                return prefix + path, path, None
-        elif self._full != ABSENT and origin is uri.NO_ORIGIN:
+                query = values[self._query]
+                if query is None or type(query) is str:
+                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
+                    text = context.origins[key] + path
+                    return (text + context.queries[query] if query else text), path, None
+        elif self._whole:
             full = values[self._full]
             if type(full) is str and (clean := _CLEAN_URL(full)) is not None:
-                return full, clean[2], None
+                query = clean[3]
+                return (clean[1] + context.queries[query[1:]] if query else full), clean[2], None
         found = uri.resolve(
             full=text_of(values[self._full]),
             target=text_of(values[self._target]),
@@ -125,10 +158,10 @@ class UriPlan:
             host_is_header=self._host_is_header,
             path=text_of(values[self._path]),
             query=text_of(values[self._query]),
-            origin=origin,
+            origin=uri.public_origin(request) if self._has_origin else uri.NO_ORIGIN,
             service=group.service,
-            route=route,
-            mask=self._context.mask_query,
+            route=context.normalised[route] if route else "",
+            mask=context.mask_query,
         )
         return found.text, found.path, found
 
@@ -148,7 +181,8 @@ class ApiCallPlan:
     def __init__(self, kind: int, shape: Shape, context: Context) -> None:
         first, at = shape.first, shape.at
         consumed: set[str] = {*METHODS, *STATUSES, *headers.USER_AGENT_ATTRIBUTES, *ACTION_NAMES}
-        consumed |= {"http.request.method_original", "request.id", "moesif.direction", *REQUEST_BODY, *RESPONSE_BODY}
+        consumed |= {"http.request.method_original", "request.id", "moesif.direction"}
+        consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
         self._context = context
         self._direction = direction(kind)
         self._incoming = self._direction != "Outgoing"
@@ -162,22 +196,33 @@ class ApiCallPlan:
         self._template = first(("url.template",))
         self._agent = first(headers.USER_AGENT_ATTRIBUTES)
         names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES
-        self._addresses = [at[name] for name in names if name in at]
+        self._addresses = tuple(at[name] for name in names if name in at and at[name] not in shape.many)
         self._versions = first(_VERSION_ATTRIBUTES)
-        self._bodies = first(REQUEST_BODY) != ABSENT or first(RESPONSE_BODY) != ABSENT
-        self._request_body, self._response_body = first(REQUEST_BODY), first(RESPONSE_BODY)
+        self._request_body = first(bodies.REQUEST_ATTRIBUTES, scalar=False)
+        self._response_body = first(bodies.RESPONSE_ATTRIBUTES, scalar=False)
         self._action_name = first(ACTION_NAMES)
         self._request_id = first(("request.id",))
         self._moesif_direction = first(("moesif.direction",))
         self._error_type = first(("error.type",))
+        # Rare things are asked for only where the shape can have them.
+        self._unusual = not (
+            self._versions
+            == self._request_body
+            == self._response_body
+            == self._action_name
+            == self._request_id
+            == self._moesif_direction
+            == ABSENT
+        )
         self.who = WhoPlan(shape, context.resolver, context.identity, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
+        """The event of one span. user_id, company_id: after inheritance."""
         record, name, _, values, fragments, who, request, response, group = work
+        span, trace_id, span_id, parent_id, _, state, events, links = record
         context = self._context
         title = name.text
-        extra: dict[str, Any] = {}
 
         method = values[self._method]
         verb = _VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
@@ -186,67 +231,42 @@ class ApiCallPlan:
             status = status_of(status)
 
         raw_route = values[self._route]
-        text, path, found = self.uri.resolve(values, request, group, raw_route or "")
-        if found is not None:
-            _note(found, extra)
-        route = self._route_of(raw_route, values, group, title, "" if found and found.from_route else path)
+        text, path, found = self.uri.resolve(values, request, group, raw_route if type(raw_route) is str else "")
+        if type(raw_route) is str and raw_route != path and len(raw_route) > 1 and not is_absent(raw_route):
+            route = context.normalised[raw_route]
+        else:
+            route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 
+        trace_hex, span_hex = trace_id.hex(), span_id.hex()
+        transaction = ids.transaction_id_api(trace_hex, span_hex, verb, status)
         agent = values[self._agent]
-        ip = version = ""
-        if request or response:
-            agent = request.get("user-agent") or text_of(agent)
-            if agent and "user-agent" not in request:
-                request = {**request, "user-agent": agent}
-            shown_request = context.masks.headers(request)
-            shown_response = context.masks.headers(response) if response else EMPTY_HEADERS
-            version = self._version(values, path, request, response)
-            if self._incoming:
-                ip = address.client_ip(
-                    request, [values[i] for i in self._addresses], trust_forwarded=context.trust_forwarded
-                )
+        ip = ""
+        for index in self._addresses:
+            if ip := context.addresses[values[index]]:
+                break
+        rest = USUAL
+        if self._unusual or request or response or events or found:
+            agent, transaction, rest = self._rest(work, transaction, path, found)
+            ip = rest.ip or ip
+            shown_request, shown_response = rest.request_headers, rest.response_headers
+            version, request_id = rest.version, rest.request_id
         else:
-            shown_request = context.agents[agent] if type(agent) is str else EMPTY_HEADERS
-            shown_response = EMPTY_HEADERS
             agent = agent if type(agent) is str else ""
-            if self._versions != ABSENT or "/v" in path:
-                version = text_of(values[self._versions]) or path_version(path)
-        if not ip:
-            for index in self._addresses:
-                if ip := context.addresses[values[index]]:
-                    break
+            shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
+            version = path_version(path) if "/v" in path else ""
+            request_id = transaction
 
-        transaction = ids.given(request["x-moesif-transaction-id"]) if "x-moesif-transaction-id" in request else ""
-        trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
-        if not transaction:
-            transaction = ids.transaction_id_api(trace_id, span_id, verb, status)
-        request_id = transaction
-        if request or self._request_id != ABSENT:
-            request_id = _request_id(request) or text_of(values[self._request_id]) or transaction
+        failed = state.code == 2
+        error_type = taxonomy.BY_STATUS[status]
+        extra = rest.extra
+        if failed or events or not status or span.flags & 0x200:
+            error_type, extra = self._failure(work, values[self._error_type], error_type, extra)
 
-        request_body = request_encoding = response_body = response_encoding = ""
-        if self._bodies or record.events:
-            request_body, request_encoding = context.body(
-                values[self._request_body], record.events, "request", request, extra
-            )
-            response_body, response_encoding = context.body(
-                values[self._response_body], record.events, "response", response, extra
-            )
-
-        if status:
-            error_type = taxonomy.BY_STATUS[status]
-            failed = record.status.code == 2
-        else:
-            raw = values[self._error_type]
-            failed = record.status.code == 2 or raw is not None or bool(record.events)
-            error_type = context.failure(record, text_of(raw), self._direction == "Outgoing") if failed else ""
-        if failed or record.events:
-            context.describe_error(record, extra)
-
-        span = record.span
-        if span.flags & 0x200:
-            extra["remote_parent"] = True
-        start, end, duration, flags = timing(span.start_time_unix_nano, span.end_time_unix_nano, job.received_unix_ns)
-        way = values[self._moesif_direction]
+        start, end = span.start_time_unix_nano, span.end_time_unix_nano
+        received = job.received_unix_ns
+        flags: tuple[str, ...] = ()
+        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+            start, end, flags = made_whole(start, end, received)
         return _new(
             Event,
             (
@@ -254,13 +274,13 @@ class ApiCallPlan:
                 transaction,
                 "span",
                 job.tenant,
-                trace_id,
-                span_id,
-                record.parent_id.hex(),
+                trace_hex,
+                span_hex,
+                parent_id.hex(),
                 start,
                 end,
-                duration,
-                job.received_unix_ns,
+                (end - start) / 1e6,
+                received,
                 user_id,
                 company_id,
                 who.session_token,
@@ -272,7 +292,7 @@ class ApiCallPlan:
                 group.environment,
                 group.region,
                 group.text,
-                self._direction if way is None else _DIRECTIONS.get(text_of(way).lower(), self._direction),
+                rest.direction or self._direction,
                 verb,
                 text,
                 route,
@@ -283,16 +303,16 @@ class ApiCallPlan:
                 "" if self._incoming or not status else ip,
                 shown_request,
                 shown_response,
-                request_body,
-                request_encoding,
-                response_body,
-                response_encoding,
+                rest.request_body,
+                rest.request_encoding,
+                rest.response_body,
+                rest.response_encoding,
                 request_id,
                 title,
-                record.status.code,
-                context.links(record.links) if record.links else "",
+                state.code,
+                context.links(links) if links else "",
                 error_type,
-                text_of(values[self._action_name]),
+                rest.action_name,
                 "http",
                 0,
                 "",
@@ -306,18 +326,67 @@ class ApiCallPlan:
             ),
         )
 
-    def _route_of(self, raw: Any, values: tuple[Any, ...], group: Group, name: str, path: str) -> str:
-        """mapping.md §3.3, the usual case remembered: a route that is neither `/` nor the path itself."""
-        if type(raw) is str and raw != path and len(raw) > 1:
-            route = self._context.normalised[raw]
-            if route:
-                return route
+    def _other_route(self, raw: Any, values: tuple[Any, ...], group: Group, name: str, path: str) -> str:
+        """mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
         return self._context.routes.route(
             group.service,
             http_route=text_of(raw),
             url_template=text_of(values[self._template]),
             span_name=name if self._server else "",
             path=path,
+        )
+
+    def _failure(
+        self, work: Work, raw: Any, error_type: str, extra: dict[str, Any] | None
+    ) -> tuple[str, dict[str, Any] | None]:
+        """(error_type, additions to metadata) of a span that failed, has events or a remote parent."""
+        record, context = work.record, self._context
+        extra = dict(extra) if extra else {}
+        if record.span.flags & 0x200:
+            extra["remote_parent"] = True
+        failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
+        if failed:
+            context.describe_error(record, extra)
+            if not error_type and not status_of(work.values[self._status]):
+                error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
+        return error_type, extra
+
+    def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> tuple[str, str, Rest]:
+        """(user agent, transaction id, everything else) of spans with more than the usual attributes."""
+        context, values, request, response = self._context, work.values, work.request_headers, work.response_headers
+        extra: dict[str, Any] = {}
+        if found is not None:
+            _note(found, extra)
+        agent = request.get("user-agent") or text_of(values[self._agent])
+        if agent and "user-agent" not in request:
+            request = {**request, "user-agent": agent}
+        ip = ""
+        if self._incoming and request:
+            ip = address.client_ip(request, (), trust_forwarded=context.trust_forwarded)
+        if "x-moesif-transaction-id" in request:
+            transaction = ids.given(request["x-moesif-transaction-id"]) or transaction
+        events = work.record.events
+        request_body, request_encoding = context.body(values[self._request_body], events, "request", request, extra)
+        response_body, response_encoding = context.body(
+            values[self._response_body], events, "response", response, extra
+        )
+        return (
+            agent,
+            transaction,
+            Rest(
+                ip=ip,
+                request_headers=context.masks.headers(request) if request else EMPTY_HEADERS,
+                response_headers=context.masks.headers(response) if response else EMPTY_HEADERS,
+                version=self._version(values, path, request, response),
+                request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
+                direction=_DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+                request_body=request_body,
+                request_encoding=request_encoding,
+                response_body=response_body,
+                response_encoding=response_encoding,
+                action_name=text_of(values[self._action_name]),
+                extra=extra,
+            ),
         )
 
     def _version(

@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mapping import headers
+from mapping import bodies, headers
 from mapping.event import EMPTY_HEADERS
 from mapping.otlp import SpanEvent
-from mapping.shape import ABSENT, Shape
+from mapping.shape import Shape
 
-# Attributes that hold a body (mapping.md §3.6), by precedence.
-REQUEST_BODY: Final = (
-    "http.request.body.content",
-    "http.request.body",
-    "http.request.body.text",
-    "http.request.payload",
-    "http.request_body",
-    "otel.request.body",
-)
-RESPONSE_BODY: Final = tuple(name.replace("request", "response") for name in REQUEST_BODY)
 _EVENTS: Final = {"http.request": "request", "http.response": "response"}
 
 
@@ -77,8 +67,9 @@ class HeaderSlots:
         return value if isinstance(value, str) else ""
 
 
-def event_body(events: tuple[SpanEvent, ...], side: str, names: tuple[str, ...]) -> Any:
+def event_body(events: tuple[SpanEvent, ...], side: str) -> Any:
     """A body that travels on an event named http.request or http.response, None without one."""
+    names = bodies.REQUEST_ATTRIBUTES if side == "request" else bodies.RESPONSE_ATTRIBUTES
     for event in events:
         if _EVENTS.get(event.name) == side:
             for name in (*names, "body"):
@@ -86,6 +77,3 @@ def event_body(events: tuple[SpanEvent, ...], side: str, names: tuple[str, ...])
                 if value is not None and value != "":
                     return value
     return None
-
-
-__all__ = ["ABSENT", "REQUEST_BODY", "RESPONSE_BODY", "HeaderSlots", "event_body"]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from mapping import address, route, taxonomy, uri
+from mapping import address, bodies, route, taxonomy, uri
+from mapping.captured import event_body
 from mapping.event import EMPTY_HEADERS
 from mapping.identity import Identity, Resolver
 from mapping.log_record import LogRecord
@@ -43,13 +44,6 @@ class Group(NamedTuple):
     resource: bytes  # the resource as sent: equal bytes are the same resource
     attributes: dict[str, Any]  # of the resource
     early_facts: Callable[[str], object]  # for samplers that decide before attributes are read
-
-
-class Timing(NamedTuple):
-    start_unix_ns: int
-    end_unix_ns: int
-    duration_ms: float
-    flags: tuple[str, ...]
 
 
 class Job(NamedTuple):
@@ -116,10 +110,8 @@ def text_of(value: Any) -> str:
     return str(value)
 
 
-def timing(start: int, end: int, received: int) -> Timing:
-    """A span's times, made whole where the sender left some out or its clock went backwards."""
-    if received - LATE_NS <= start <= end and start <= received + SKEW_NS:
-        return Timing(start, end, (end - start) / 1e6, ())
+def made_whole(start: int, end: int, received: int) -> tuple[int, int, tuple[str, ...]]:
+    """(start, end, flags) of a span whose times are missing, out of order, or far from the time of receipt."""
     flags: tuple[str, ...] = ()
     if not start:
         start = end or received
@@ -134,7 +126,7 @@ def timing(start: int, end: int, received: int) -> Timing:
         flags += ("clock_skew",)
     elif start < received - LATE_NS:
         flags += ("late",)
-    return Timing(start, end, (end - start) / 1e6, flags)
+    return start, end, flags
 
 
 def last_exception(events: tuple[SpanEvent, ...]) -> dict[str, Any] | None:
@@ -171,6 +163,9 @@ class HeaderMasks:
     def query(self, query: str) -> str:
         return query
 
+    def body(self, body: bodies.Body) -> bodies.Body:
+        return body
+
 
 class Context:
     """Settings made ready for the plans, and the memories they share."""
@@ -180,16 +175,22 @@ class Context:
         self.identity = settings.identity
         self.resolver = Resolver(self.identity)
         self.trust_forwarded = settings.trust_forwarded
+        self.keep_bodies = settings.log_body
         self.routes = RouteBook()
         self.names: Memory[Name] = Memory(read_name)
         self.normalised: Memory[str] = Memory(route.normalise)
         self.addresses: Memory[str] = Memory(_address)
         self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
         self.origins: Memory[str] = Memory(_origin)
+        self.queries: Memory[str] = Memory(self._query_part)
         self.action_uris: Memory[str] = Memory(action_uri)
 
     def mask_query(self, query: str) -> str:
         return self.masks.query(query)
+
+    def _query_part(self, query: str) -> str:
+        """`?` and the query as it may be stored, "" when nothing is left of it."""
+        return uri.resolve(scheme="http", host="h", path="/", query=query, mask=self.masks.query).text[9:]
 
     def _agent_headers(self, agent: str) -> Mapping[str, str]:
         return self.masks.headers({"user-agent": agent}) if agent else EMPTY_HEADERS
@@ -197,8 +198,17 @@ class Context:
     def body(
         self, value: Any, events: tuple[SpanEvent, ...], side: str, headers: Mapping[str, str], extra: dict[str, Any]
     ) -> tuple[str, str]:
-        """(text, encoding) of a masked body."""
-        return "", ""
+        """(text, encoding) of a masked request or response body. Notes in `extra` that it was cut."""
+        if value is None and events:
+            value = event_body(events, side)
+        if value is None or not self.keep_bodies:
+            return "", ""
+        text, encoding, cut = bodies.encode(
+            value, headers.get("content-type", ""), headers.get("content-encoding", ""), self.masks.body
+        )
+        if cut:
+            extra["body_truncated"] = True
+        return text, encoding
 
     def log_body(self, record: LogRecord) -> tuple[str, str]:
         """(text, encoding) of a masked log body."""

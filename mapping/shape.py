@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from mapping.bodies import Body
 from mapping.metadata import MAX_KEYS, flat_text, renamed
 from mapping.wire import fragment
 
@@ -76,39 +77,44 @@ class Masks(Protocol):
         """The query string as it may be stored."""
         ...
 
+    def body(self, body: Body) -> Body:
+        """The request or response body as it may be stored."""
+        ...
+
 
 class Shape:
     """Indices of the attributes in a tuple of shape keys."""
 
-    __slots__ = ("at", "empty", "graphql", "keys", "look", "trees")
+    __slots__ = ("at", "empty", "graphql", "look", "many", "trees")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys = keys
         self.at: dict[str, int] = {}  # key -> index of its last occurrence, for values that are not empty
         self.empty: dict[str, int] = {}
         self.trees: set[int] = set()  # maps, and arrays that hold maps
+        self.many: set[int] = set()  # all arrays and maps
         self.look: set[int] = set()  # texts that may hold JSON or a query
         self.graphql: set[str] = set()  # keys whose value is "graphql"
         for index, marked in enumerate(keys):
             key, separator, mark = marked.partition("\0")
-            if not separator:
-                self.at[key] = index
-            elif mark == "null":
+            if separator and mark in ("", "null"):
+                if mark == "":
+                    self.empty[key] = index
                 continue
-            elif mark == "":
-                self.empty[key] = index
-            else:
-                self.at[key] = index
-                if mark == "graphql":
-                    self.graphql.add(key)
-                else:
-                    (self.trees if mark == "tree" else self.look).add(index)
+            self.at[key] = index
+            if mark == "graphql":
+                self.graphql.add(key)
+            elif mark == "look":
+                self.look.add(index)
+            elif mark:
+                self.many.add(index)
+                if mark == "tree":
+                    self.trees.add(index)
 
-    def first(self, names: Iterable[str]) -> int:
-        """Index of the first of `names` that exists and is not empty, else ABSENT."""
+    def first(self, names: Iterable[str], *, scalar: bool = True) -> int:
+        """Index of the first of `names` that exists and is not empty, else ABSENT. scalar: arrays do not count."""
         at = self.at
         for name in names:
-            if name in at:
+            if name in at and not (scalar and at[name] in self.many):
                 return at[name]
         return ABSENT
 

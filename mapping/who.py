@@ -6,19 +6,24 @@ Most shapes cannot name anybody, or only through attributes: those never reach t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from mapping import identity
+from mapping.absent import NULL_WORDS
 from mapping.captured import HeaderSlots
-from mapping.identity import NOBODY, Identity, Resolver, identifier
+from mapping.identity import Identity, Resolver, identifier
 from mapping.rules_settings import IdentitySettings
 from mapping.shape import Shape
+
+Places = tuple[tuple[int, str], ...]  # index of an attribute, and its name as a source
+
+_new: Final = tuple.__new__
 
 
 class WhoPlan:
     """Reads the identity of records of one shape."""
 
-    __slots__ = ("_lists", "_names", "_query", "_resolver", "_simple", "silent")
+    __slots__ = ("_company", "_names", "_others", "_query", "_resolver", "_simple", "_user", "silent")
 
     def __init__(
         self,
@@ -30,27 +35,28 @@ class WhoPlan:
         consumed: set[str],
     ) -> None:
         """query: gives the query string of a record's values."""
-        cut = resolver.for_keys(shape.at)
+        at = shape.at
+        cut = resolver.for_keys(at)
         self._resolver = cut
         self._query = query
         self.silent = cut.silent  # True: nobody is named, whatever the values
-        self._names = [(key, shape.at[key]) for key in cut.attribute_keys]
-        lists = [
-            [key for key in keys if key in shape.at]
-            for keys in (
-                settings.user.attributes,
-                settings.company.attributes,
-                identity.SESSION_ATTRIBUTES,
-                identity.SUBSCRIPTION_ATTRIBUTES,
-                identity.APPLICATION_ATTRIBUTES,
-                identity.CLIENT_ATTRIBUTES,
-                identity.PLAN_ATTRIBUTES,
-            )
-        ]
-        self._lists = tuple(tuple((shape.at[key], f"attr:{key}") for key in keys) for keys in lists)
         self._simple = not (cut.request_headers or cut.response_headers or cut.parameters)
+        self._names = [(key, at[key]) for key in cut.attribute_keys]
+        self._user = _places(shape, settings.user.attributes)
+        self._company = _places(shape, settings.company.attributes)
+        others = (
+            identity.SESSION_ATTRIBUTES,
+            identity.SUBSCRIPTION_ATTRIBUTES,
+            identity.APPLICATION_ATTRIBUTES,
+            identity.CLIENT_ATTRIBUTES,
+            identity.PLAN_ATTRIBUTES,
+        )
+        places = tuple(_places(shape, names) for names in others)
+        self._others = places if any(places) else ()
         # What has a field of its own in the analytics API is not repeated in metadata.
-        consumed.update(keys[0] for keys in lists[:4] if keys)
+        for found in (self._user, self._company, *places[:2]):
+            if found:
+                consumed.add(found[0][1].removeprefix("attr:"))
 
     def read(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> Identity:
         """Own evidence of one record; headers as sent."""
@@ -58,16 +64,28 @@ class WhoPlan:
             attributes = {key: values[index] for key, index in self._names}
             query = self._query(values) if self._resolver.parameters else ""
             return self._resolver.resolve(attributes, request, response, query)
-        found = [_first(values, where) for where in self._lists]
-        return Identity._make([*(text for text, _ in found), found[0][1], found[1][1]])
+        user = user_source = company = company_source = ""
+        for index, source in self._user:
+            value = values[index]
+            user = value.strip() if type(value) is str else identifier(value)
+            if user.lower() not in NULL_WORDS:
+                user_source = source
+                break
+            user = ""
+        for index, source in self._company:
+            value = values[index]
+            company = value.strip() if type(value) is str else identifier(value)
+            if company.lower() not in NULL_WORDS:
+                company_source = source
+                break
+            company = ""
+        if not self._others:
+            return _new(Identity, (user, company, "", "", "", "", "", user_source, company_source))
+        others = [
+            next((text for index, _ in where if (text := identifier(values[index]))), "") for where in self._others
+        ]
+        return _new(Identity, (user, company, *others, user_source, company_source))
 
 
-def _first(values: tuple[Any, ...], where: tuple[tuple[int, str], ...]) -> tuple[str, str]:
-    for index, source in where:
-        text = identifier(values[index])
-        if text:
-            return text, source
-    return "", ""
-
-
-__all__ = ["NOBODY", "Identity", "WhoPlan"]
+def _places(shape: Shape, names: tuple[str, ...]) -> Places:
+    return tuple((shape.at[name], f"attr:{name}") for name in names if name in shape.at)

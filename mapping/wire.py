@@ -28,15 +28,18 @@ MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself
 Entry = tuple[str, Any, str | None]
 # Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
 # without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
-# used. LOOK: text that may hold JSON or a query, so masks look inside. GRAPHQL: the text "graphql", which as a
-# `component` makes a span a GraphQL operation (mapping.md §2).
+# used. LIST: an array of scalars. LOOK: text that may hold JSON or a query, so masks look inside. GRAPHQL: the text
+# "graphql", which as a `component` makes a span a GraphQL operation (mapping.md §2).
 EMPTY_MARK: Final = "\0"
 NULL_MARK: Final = "\0null"
 TREE_MARK: Final = "\0tree"
+LIST_MARK: Final = "\0list"
 LOOK_MARK: Final = "\0look"
 GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
+# Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\={[')
 _JSON_START: Final = ("{", "[")
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
@@ -201,37 +204,6 @@ def _check_depth(depth: int) -> None:
         raise Undecodable(f"a value is nested deeper than {MAX_DEPTH} levels")
 
 
-def read_key_value(data: bytes) -> Entry:
-    """Key and value of one KeyValue message, ready to be used by shape. Raises Undecodable."""
-    # The form nearly all attributes have, read without a message: a key and one string, both shorter than
-    # 128 bytes.
-    size = len(data)
-    if size > 5 and data[0] == 0x0A and data[1]:
-        end = data[1] + 2
-        rest = size - end - 4
-        if (
-            0 < rest < 0x7E
-            and end < 0x82
-            and data[end + 3] == rest
-            and data[end] == 0x12
-            and data[end + 1] == rest + 2
-            and data[end + 2] == 0x0A
-        ):
-            key = sys.intern(str(data[2:end], "utf-8", "replace"))
-            text = str(data[end + 4 :], "utf-8", "replace")
-            if _plain(key) and _plain(text):
-                mark = _mark(text)
-                return sys.intern(key + mark) if mark else key, text, f'"{key}":"{text}"'
-            return entry(key, text)
-    message = parse(_KeyValue, data, "an attribute")
-    return entry(read_text(message.key), _value(message.value, 0))
-
-
-def _plain(text: str) -> bool:
-    """Whether the text is its own JSON form: no control character, quote or backslash."""
-    return text.isprintable() and '"' not in text and "\\" not in text
-
-
 def _mark(text: str) -> str:
     """What a text's content says about its use."""
     if "=" in text or text.startswith(_JSON_START):
@@ -253,6 +225,8 @@ def entry(key: str, value: Any) -> Entry:
         return sys.intern(key + _mark(value)), value, fragment(key, value)
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return sys.intern(key + TREE_MARK), value, None
+    if isinstance(value, list):
+        return sys.intern(key + LIST_MARK), value, fragment(key, value)
     return sys.intern(key), value, fragment(key, value)
 
 
@@ -275,27 +249,26 @@ def plain_scalar(value: Any) -> Any:
 
 
 class AttributeCache(dict[bytes, Entry]):
-    """KeyValue bytes -> Entry, for every KeyValue: what is not there is decoded, so indexing raises only
-    Undecodable.
+    """KeyValue bytes -> Entry, for every KeyValue: what is not there is decoded, so indexing raises only Undecodable.
 
-    Bounded by two generations: when the young one is full it becomes the old one, and entries still in use
-    come back from there one by one. `dict.__getitem__` calls `__missing__` from C, so a hit costs no Python
-    frame.
+    Bounded by two generations: when the young one is full it becomes the old one, and entries still in use come back
+    from there one by one. `dict.__getitem__` calls `__missing__` from C, so a hit costs no Python frame.
     """
 
-    __slots__ = ("_cost", "_limit", "_old")
+    __slots__ = ("_cost", "_keys", "_limit", "_old")
 
     def __init__(self, limit_bytes: int = 12 << 20) -> None:
         """limit_bytes: estimated memory of one generation."""
         super().__init__()
         self._old: dict[bytes, Entry] = {}
+        self._keys: dict[bytes, tuple[str, str]] = {}  # key bytes -> key, its JSON with a colon
         self._cost = 0
         self._limit = limit_bytes
 
     def __missing__(self, data: bytes) -> Entry:
         found = self._old.get(data)
         if found is None:
-            found = read_key_value(data)
+            found = self._read(data)
         size = len(data)
         if size <= 1024:  # a long value seldom repeats, and would push out many that do
             self._cost += 4 * size + 320  # bytes, tuple, value and fragment objects, measured with sys.getsizeof
@@ -304,4 +277,42 @@ class AttributeCache(dict[bytes, Entry]):
                 self.clear()
                 self._cost = 4 * size + 320
             self[data] = found
+        return found
+
+    def _read(self, data: bytes) -> Entry:
+        """The entry of one KeyValue. Raises Undecodable.
+
+        The forms that nearly all new attributes have are read without a message: a key and one plain text or number,
+        all shorter than 128 bytes.
+        """
+        size = len(data)
+        if size > 6 and data[0] == 0x0A:
+            end = data[1] + 2
+            rest = size - end - 2
+            if 2 < rest < 0x80 and end < 0x82 and data[end + 1] == rest and data[end] == 0x12:
+                key, prefix = self._keys.get(data[2:end]) or self._key(data[2:end])
+                kind = data[end + 2]
+                if kind == 0x0A and data[end + 3] == rest - 2:
+                    raw = data[end + 4 :]
+                    if not raw.translate(None, _PLAIN) and raw != b"graphql":
+                        text = str(raw, "ascii")
+                        return key, text, f'{prefix}"{text}"'
+                elif kind == 0x18 and rest < 9 and data[-1] < 0x80:
+                    number = shift = 0
+                    for byte in data[end + 3 :]:
+                        number |= (byte & 0x7F) << shift
+                        shift += 7
+                        if byte < 0x80 and shift < (rest - 1) * 7:
+                            break  # more fields follow
+                    else:
+                        return key, number, f"{prefix}{number}"
+        message = parse(_KeyValue, data, "an attribute")
+        return entry(read_text(message.key), _value(message.value, 0))
+
+    def _key(self, raw: bytes) -> tuple[str, str]:
+        key = sys.intern(read_text(raw).replace("\0", "\ufffd"))  # NUL separates key and mark
+        found = key, f"{orjson.dumps(key or '_').decode()}:"
+        if len(self._keys) >= 4096:
+            self._keys.clear()
+        self._keys[raw] = found
         return found
