@@ -9,6 +9,7 @@ import time
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import SEVERITY_NUMBER_INFO
 
 
 def attribute(key: str, value: str | int) -> KeyValue:
@@ -60,7 +61,7 @@ def logs_request(dice: random.Random, count: int) -> tuple[set[str], bytes]:
         record.trace_id = dice.randbytes(16)
         record.span_id = dice.randbytes(8)
         record.time_unix_nano = time.time_ns()
-        record.severity_number = record.SEVERITY_NUMBER_INFO
+        record.severity_number = SEVERITY_NUMBER_INFO
         record.body.string_value = json.dumps({"message": "stock checked", "sku": f"sku-{dice.randrange(100)}"})
         ids.add(record.span_id.hex())
     return ids, message.SerializeToString()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporter.source import Unit
 from mapping.mapper import Mapped
@@ -59,6 +61,7 @@ class Feed:
         release: Callable[[int], None],
         sinks: list[str],
         max_bytes: int,
+        unmappable: Path,
     ) -> None:
         self.counts = FeedCounts()
         self._read = read
@@ -67,6 +70,7 @@ class Feed:
         self._release = release
         self._passed = dict.fromkeys(sinks, 0)
         self._max_bytes = max_bytes
+        self._unmappable = unmappable
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._bytes = 0
         self._end = 0  # position after the newest committed record
@@ -145,29 +149,35 @@ class Feed:
         if stored is None:
             return None
         self.counts.mapped_again += 1
+        entry = stored.entry
+        try:
+            decoded = self._decode(entry)
+        except Exception as error:  # accepted by an earlier version, refused by this one: keep it, go on
+            await self._set_aside(stored.position, error)
+            return Unit(stored.position, stored.next_position, entry.received_unix_ns, (), 0, entry.tenant, failed=1)
         async with self._mapping:
-            entry = stored.entry
-            return await self._map(
-                stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, self._decode(entry)
-            )
+            return await self._map(stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded)
 
     async def _map(
         self, position: int, next_position: int, received_unix_ns: int, tenant: str, decoded: Decoded
     ) -> Unit:
         steps = self._steps(decoded, received_unix_ns, tenant)
-        while True:
-            try:
+        try:
+            while True:
                 next(steps)
-            except StopIteration as end:
-                mapped: Mapped = end.value
-                break
-            await asyncio.sleep(0)  # let requests be answered between slices
+                await asyncio.sleep(0)  # let requests be answered between slices
+        except StopIteration as end:
+            mapped: Mapped = end.value
+            failed = len(getattr(mapped, "failed", ()))
+        except Exception as error:  # a fault of the mapper must not hold up everybody else's requests
+            await self._set_aside(position, error)
+            mapped, failed = Mapped([], 0, 0), decoded.accepted
         if position >= self._counted:
             self._counted = next_position
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped
             self.counts.sampled_out += mapped.sampled_out
-            self.counts.failed += len(getattr(mapped, "failed", ()))
+            self.counts.failed += failed
         return Unit(
             position,
             next_position,
@@ -177,5 +187,25 @@ class Feed:
             tenant,
             mapped.skipped,
             mapped.sampled_out,
-            len(getattr(mapped, "failed", ())),
+            failed,
         )
+
+    async def _set_aside(self, position: int, error: Exception) -> None:
+        """Keep a request that cannot be mapped as a file that `weighbridge map` reads, and say where."""
+        log.error("a request could not be mapped", exc_info=error)
+        stored = await self._read(position)
+        if stored is not None:
+            path = await asyncio.to_thread(_write_request, self._unmappable, stored)
+            log.error("it is kept for `weighbridge map %s`", path)
+
+
+def _write_request(directory: Path, stored: Stored) -> Path:
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = directory / f"{stored.position:016x}.bin"
+    entry = stored.entry
+    headers = [["Content-Type", entry.content_type]]
+    if entry.content_encoding:
+        headers.append(["Content-Encoding", entry.content_encoding])
+    path.with_suffix(".headers.json").write_text(json.dumps({"path": f"/v1/{entry.signal}", "headers": headers}))
+    path.write_bytes(entry.body)
+    return path

@@ -17,7 +17,6 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-
 from exporter.deadletter import DeadLetters
 from exporter.engine.endpoint import Endpoint
 from exporter.engine.supervisor import EngineFailed, EngineSupervisor
@@ -64,6 +63,7 @@ class Bridge:
             self.spool.release,
             [sink.name for sink in settings.exporter.sinks],
             settings.exporter.memory_bytes,
+            self.directory / "unmappable",
         )
         self.pipelines: dict[str, Pipeline] = {}
         self.engines: dict[Path, EngineSupervisor] = {}
