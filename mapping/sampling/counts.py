@@ -12,9 +12,9 @@ from mapping.event import Decision
 
 
 class Slot:
-    """One shared Decision and how often it was given since the last take. adjusted_in.
+    """One shared Decision and how often it was given since the last take.
 
-    Records it stands for on arrival.
+    adjusted_in: how many records one such record stands for on arrival.
     """
 
     __slots__ = ("adjusted_in", "count", "decision")

@@ -170,13 +170,14 @@ class Rate(NamedTuple):
     mode: str = "equalizing"  # of the original population; "proportional": of what arrives
     precision: int = 4
     config: str = ""
+    t_floor: int = 0  # never below this threshold: what an overloaded tail buffer has already shed
 
     def t_rule(self, t_in: int) -> int | None:
         """T_rule, or None when nothing can be kept."""
         p = self.probability
         if self.mode == "proportional":
             p = p * (M - t_in) / M
-        return threshold(p, self.precision) if p >= MIN_PROBABILITY else None
+        return max(threshold(p, self.precision), self.t_floor) if p >= MIN_PROBABILITY else None
 
 
 class Band:

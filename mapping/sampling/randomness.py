@@ -30,10 +30,7 @@ def draw(domain: str, data: bytes) -> int:
 
 
 def inside(t_in: int, h: int) -> int:
-    """R uniform on [T_in, M) from h uniform on [0, M).
-
-    The randomness of something already known to have passed T_in.
-    """
+    """R uniform on [T_in, M) from h uniform on [0, M): for something already known to have passed T_in."""
     return t_in + h * (M - t_in) // M
 
 

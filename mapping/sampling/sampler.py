@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from functools import lru_cache
 
 from mapping.event import Decision
 from mapping.sampling.counts import Slot, Tally
-from mapping.sampling.decide import NO_TRACE, Policy, Upstream, of_log, of_span
+from mapping.sampling.decide import NO_TRACE, Policy, Rate, Upstream, of_log, of_span
 from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
 from mapping.sampling.epochs import Budget
 from mapping.sampling.learned import LearnedRandomness
@@ -35,6 +36,8 @@ class Sampler:
     tally: what was decided, see counts.py. watch: the randomness of trace ids, see detection.py.
     """
 
+    UNDECIDED = "(undecided)"  # rule of a record that waits for the rest of its trace
+
     def __init__(self, settings: SamplingSettings, *, hashed: bool = False) -> None:
         """hashed: randomness.
 
@@ -46,6 +49,8 @@ class Sampler:
         self.learned = LearnedRandomness()
         self._parse = lru_cache(maxsize=4096)(parse)
         self.budget = Budget(settings.budget) if settings.budget else None
+        # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
+        self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
         self._head = {
             service: threshold(parse_rate(rate), settings.precision) for service, rate in settings.head_rate.items()
         }
@@ -74,12 +79,12 @@ class Sampler:
         return self._plan.config
 
     def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
-        """The decision for a span. trace_id: 16 raw bytes. facts(path).
+        """The decision for a span.
 
-        The value at a rule path, None when absent.
+        trace_id: 16 raw bytes. facts(path): the value at a rule path, None when absent.
         """
         if self._in_full:
-            return self._span_in_full(self._plan.choose(facts), trace_id, trace_state, facts)
+            return self._span_in_full(self._undecided or self._plan.choose(facts), trace_id, trace_state, facts)
         ruled = self._only
         if ruled is None:
             ruled = self._choose(facts)
@@ -151,6 +156,14 @@ class Sampler:
         settings = self.settings
         self._next_plan = local_plan(settings) if remote is None else remote_plan(settings, remote, etag)
 
+    def rate_of(self, facts: Facts) -> Rate:
+        """What the rules say about a whole trace (tail mode)."""
+        return self._plan.choose(facts).rate
+
+    def decide_again(self, ruled: Ruled, up: Upstream) -> Decision:
+        """The final decision of a record whose trace waited, counted now."""
+        return self._banded(ruled, up)
+
     def _put_in_force(self, plan: Plan) -> None:
         settings = self.settings
         self._plan = plan
@@ -160,7 +173,7 @@ class Sampler:
         by_content = bool(
             self._head or settings.untrusted_tenants or settings.sample_unit != "trace" or settings.budget
         )
-        self._in_full = by_content or not settings.trust_upstream or self._policy.hashed
+        self._in_full = by_content or self._undecided is not None or not settings.trust_upstream or self._policy.hashed
         self._watch_below = WATCHED_BELOW if settings.randomness == "auto" and not self._policy.hashed else 0
         self.early = plan.only is not None and not by_content
 
@@ -197,6 +210,12 @@ class Sampler:
             base = ruled.rate
             key, ruled = self.budget.ruled(ruled, facts)
             self.budget.arrived(key, base, M / (M - up.t_in))
+        if self._undecided and up.r_source != "record_hash" and not up.refuse:
+            decision = self._undecided.band(up).slot(up.r).decision
+            return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
+        return self._banded(ruled, up)
+
+    def _banded(self, ruled: Ruled, up: Upstream) -> Decision:
         band = ruled.band(up)
         slot = band.slot(up.r)
         self._count(slot)

@@ -96,11 +96,16 @@ class TailSettings(_Section):
     decision_wait: Seconds = Field(
         default=10.0, gt=0, description="Seconds from a trace's first record to its decision"
     )
+    delay_after_root: Seconds | None = Field(
+        default=None, description="Seconds to wait once the trace's root has come, if that is sooner"
+    )
     max_bytes: ByteSize = Field(
         default=512 << 20, gt=0, description="Bytes buffered; beyond, the oldest are decided early"
     )
     max_trace_bytes: ByteSize = Field(default=4 << 20, gt=0, description="A larger trace is decided early and streamed")
-    cache: int = Field(default=1_000_000, ge=1, description="Decided traces remembered for late records")
+    cache: int = Field(
+        default=1_000_000, ge=2, description="Decided traces remembered for late records, 100 bytes each"
+    )
     remember: Seconds = Field(default=900.0, gt=0, description="How long a decided trace is remembered")
 
 

@@ -76,9 +76,9 @@ def th_text(t: int) -> str:
 
 
 def parse_th(text: str) -> int:
-    """T of a `th` value, or -1 when it is malformed. Strict.
+    """T of a `th` value, or -1 when it is malformed.
 
-    Int(text, 16) would also take "0xc", "1_0" and "+c".
+    Strict, because int(text, 16) would also take "0xc", "1_0" and "+c".
     """
     return int(text.ljust(DIGITS, "0"), 16) if _TH.fullmatch(text) else -1
 
