@@ -38,7 +38,7 @@ MAX_BODY_BYTES = (1 << 31) - 1
 # The same values as zlib.crc32, ten times as fast: 0.7 µs for 30 KB.
 crc32: Callable[[Buffer, int], int] = isal_zlib.crc32
 
-_SEGMENT = struct.Struct("<8sHHIQQQQq4x")
+_SEGMENT = struct.Struct("<8sHHIQQIIQq4x")
 _CRC = struct.Struct("<I")
 _START = struct.Struct("<4sI")
 _REST = struct.Struct("<QqIIIHHBBH16sI")
@@ -51,6 +51,7 @@ class SegmentHeader(NamedTuple):
     number: int
     previous: int  # number of the segment before that holds records, 0 for none
     previous_end: int  # its committed end: what lies beyond was never acknowledged
+    previous_proven: int  # what of it was acknowledged for certain; less than its end when a crash cut it short
     first_sequence: int
     created_unix_ns: int
 
@@ -99,6 +100,7 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
         header.number,
         header.previous,
         header.previous_end,
+        header.previous_proven,
         header.first_sequence,
         header.created_unix_ns,
     )
@@ -111,8 +113,8 @@ def decode_segment_header(data: bytes) -> SegmentHeader | None:
         return None
     if _CRC.unpack_from(data, HEADER_SIZE - 4)[0] != crc32(data[: HEADER_SIZE - 4], 0):
         return None
-    _, version, _, key, number, previous, previous_end, first, created = _SEGMENT.unpack_from(data)
-    return SegmentHeader(version, key, number, previous, previous_end, first, created)
+    _, version, _, *fields = _SEGMENT.unpack_from(data)
+    return SegmentHeader(version, *fields)
 
 
 def encode_names(entry: Entry) -> Names:

@@ -50,6 +50,7 @@ class Recovered(NamedTuple):
     remembered: list[Remembered]  # oldest first
     orphans: list[tuple[int, float]]  # sidecars without segment: number, age in seconds
     sidecar_bytes: dict[int, int]
+    unsaved: list[Sidecar]  # that could not be written
 
 
 class _Found(NamedTuple):
@@ -76,6 +77,7 @@ class _Recovery:
         self._key: int | None = None
         self._sidecars: dict[int, Sidecar] = {}
         self._sidecar_bytes: dict[int, int] = {}
+        self._unsaved: list[Sidecar] = []
 
     def run(self) -> Recovered:
         numbers, sidecar_numbers = numbers_in(self._files.names(self._directory))
@@ -102,6 +104,7 @@ class _Recovery:
             remembered,
             orphans,
             self._sidecar_bytes,
+            self._unsaved,
         )
 
     def _next_sequence(self, found: list[_Found], segments: list[Segment]) -> int:
@@ -197,7 +200,7 @@ class _Recovery:
         if linked and next_header is not None:
             segment.end, segment.end_sequence = next_header.previous_end, next_header.first_sequence
             if sidecar is None:
-                segment.proven = segment.end
+                segment.proven = next_header.previous_proven
         if sidecar is None and (not linked or first is None or self._recent(next_header)):
             first = self._read_through(segment, first, linked)
         segment.first_sequence = first if first is not None else segment.end_sequence
@@ -238,6 +241,8 @@ class _Recovery:
         start = before.end_sequence if before is not None else 0
         next_header = following.header if following is not None else None
         end = next_header.first_sequence if next_header is not None else start
+        if this.sidecar is not None:
+            start, end = this.sidecar.first_sequence, this.sidecar.end_sequence
         logger.error("spool segment of a later format version is kept unread", extra={"segment": this.number})
         return Segment(this.number, start or end, end, this.size, this.size, this.size, sealed=True, foreign=True)
 
@@ -321,6 +326,7 @@ class _Recovery:
                 self._files, self._directory, sidecar, sync=self._settings.fsync == "group"
             )
         except OSError as error:  # a full disk: the segment is read again at the next start
+            self._unsaved.append(sidecar)
             logger.warning("cannot write a spool index", extra={"segment": segment.number, "error": str(error)})
 
     def _delete(self, path: str) -> None:

@@ -106,8 +106,9 @@ class Spool:
             key=recovered.key,
             next_number=recovered.next_number,
             next_sequence=recovered.next_sequence,
-            previous=(last.number, last.end) if last else (0, 0),
+            previous=(last.number, last.end, last.proven) if last else (0, 0, 0),
             orphans=recovered.orphans,
+            unsaved=recovered.unsaved,
         )
         self._writer.start()
         self._closed = False

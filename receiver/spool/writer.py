@@ -64,8 +64,9 @@ class Writer:
         key: int,
         next_number: int,
         next_sequence: int,
-        previous: tuple[int, int],
+        previous: tuple[int, int, int],
         orphans: Sequence[tuple[int, float]],
+        unsaved: Sequence[Sidecar],
     ) -> None:
         self._files = files
         self._settings = settings
@@ -78,7 +79,7 @@ class Writer:
         self._sequence = next_sequence
         self._previous = previous
         self._active: _Active | None = None
-        self._unsaved: list[Sidecar] = []  # sidecars that found the disk full
+        self._unsaved = list(unsaved)  # sidecars that found the disk full
         self._stub: int | None = None  # an emptied segment that stays only because it is the newest
         self._orphans = deque((number, time.monotonic() - age_s) for number, age_s in orphans)
         self._queue: deque[Record] = deque()
@@ -219,8 +220,7 @@ class Writer:
             raise kind(f"cannot create a segment in {self._directory}: {error.strerror}") from error
         self._next_number += 1
         self._counts.segments_created += 1
-        previous, previous_end = self._previous
-        header = SegmentHeader(VERSION, self._key, number, previous, previous_end, self._sequence, time.time_ns())
+        header = SegmentHeader(VERSION, self._key, number, *self._previous, self._sequence, time.time_ns())
         self._active = _Active(header, fd)
         return self._active
 
@@ -310,7 +310,7 @@ class Writer:
             self._try(self._files.unlink, segment_path(self._directory, header.number))
             self._deliver(Sealed(header.number, 0))
             return
-        self._previous = (header.number, active.end)
+        self._previous = (header.number, active.end, active.end)
         sidecar = Sidecar(
             self._key,
             header.number,
