@@ -21,7 +21,7 @@ from exporter.engine.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
-_FIRST_PAUSE_S = 0.5
+_FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
 _HEALTHY_S = 60.0  # an engine that ran this long starts the pauses afresh
 _START_S = 60.0  # opening a killed store takes up to a second (store.md §1.1), the lock up to lock_wait_s

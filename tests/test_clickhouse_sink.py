@@ -1,0 +1,476 @@
+"""The store's sink against a real engine: every field arrives, every batch once, whatever dies in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import events
+from bridge import eventually
+from engine_process import EngineProcess
+from exporter.engine.endpoint import Endpoint, password
+from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
+from exporter.sink import Batch
+from exporter.sinks.clickhouse import ClickHouseSink, Settings, create, event_day, event_time_us
+from exporter.sinks.clickhouse_errors import sink_error
+from exporter.sinks.clickhouse_rows import DAY_US
+from exporter.sinks.clickhouse_schema import Place, columns, create_statements, insert_types
+from mapping.event import Decision, Event
+
+NOW_NS = time.time_ns()
+HALF = Decision(True, 2, 2.5, "999", "errors", 0.4, "rv", "th", "8", "c1", "0123456789abcd", "kept")
+
+
+def event(**changes: Any) -> Event:
+    """An event of today: the table's retention is measured by the real clock."""
+    started = NOW_NS - 2_000_000_000
+    return events.event(**{"start_unix_ns": started, "end_unix_ns": NOW_NS, "received_unix_ns": NOW_NS} | changes)
+
+
+def some(count: int) -> list[Event]:
+    return [event() for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    process = EngineProcess(tmp_path_factory.mktemp("sink"))
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def clean(engine: EngineProcess) -> EngineProcess:
+    engine.client().command("DROP DATABASE IF EXISTS analytics SYNC")
+    return engine
+
+
+def endpoint(engine: EngineProcess, **changes: Any) -> Endpoint:
+    plain = Endpoint("127.0.0.1", engine.port, "writer", password(engine.data, "writer"), "analytics")
+    return plain._replace(**changes)
+
+
+def with_sink(
+    engine: EngineProcess, use: Callable[[ClickHouseSink], Awaitable[None]], *, open_: bool = True, **settings: Any
+) -> None:
+    """Run `use` with a sink that writes to this engine."""
+
+    async def go() -> None:
+        chosen = Settings(name="store", **{"dsn": f"chdb://{engine.data}", **settings})
+        sink = create(chosen, lambda: endpoint(engine))
+        try:
+            if open_:
+                await sink.open()
+            await use(sink)
+        finally:
+            await sink.close()
+
+    asyncio.run(go())
+
+
+def count(engine: EngineProcess, what: str = "count()") -> int:
+    return int(engine.ask(f"SELECT {what} FROM api_events")[1])
+
+
+# -- what is stored ------------------------------------------------------------------------------------------
+
+
+def test_every_field_of_an_event_has_its_column(clean: EngineProcess) -> None:
+    full = event(
+        tenant="acme", parent_id="aaaaaaaaaaaaaaaa", user_id="u", company_id="c", session_token="s",
+        subscription_id="sub", application_id="app", client_id="cl", plan_id="pro", environment="prod", region="eu", api_version="v1",
+        user_agent="curl", ip_address="::1", response_ip_address="10.0.0.1", request_headers={"A": "1", "B": "ü"},
+        response_headers={"C": "3"}, request_body='{"a":1}', request_body_encoding="json", response_body="AAE=",
+        response_body_encoding="base64", request_id="r", name="GET /items", span_status=2, links="[]",
+        error_type="server", action_name="act", family="db", severity_number=17, severity_text="ERROR", event_name="e",
+        body="text", body_encoding="text", metadata='{"a.b":1,"when":"2024-01-01","list":[1,2]}', flags=("late",),
+        decision=HALF, duration_ms=12.5, status=503,
+    )  # fmt: skip
+
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(2**64 - 1, [full]), in_doubt=False)
+
+    with_sink(clean, use)
+    stored = clean.client().query("SELECT * FROM analytics.api_events").first_item
+    assert stored is not None
+    assert stored.pop("event_time") == datetime(1970, 1, 1) + timedelta(microseconds=full.start_unix_ns // 1000)
+    assert stored.pop("received_at") == datetime(1970, 1, 1) + timedelta(milliseconds=NOW_NS // 1_000_000)
+    assert stored == {
+        "event_type": "api_call", "batch_id": 2**64 - 1, "event_id": full.transaction_id, "source": "span",
+        "tenant": "acme", "start_unix_ns": full.start_unix_ns, "end_unix_ns": full.end_unix_ns,
+        "trace_id": full.trace_id, "span_id": full.span_id, "parent_span_id": "aaaaaaaaaaaaaaaa", "request_id": "r",
+        "company_id": "c", "user_id": "u", "session_id": "s", "subscription_id": "sub", "application_id": "app",
+        "client_id": "cl", "plan": "pro", "service": "shop", "environment": "prod", "region": "eu",
+        "resource": full.resource, "direction": "incoming", "method": "GET", "endpoint": "/items/{id}",
+        "uri": full.uri, "api_version": "v1", "status_code": 503, "error_type": "server", "duration_ms": 12.5,
+        "name": "GET /items", "span_status": 2, "links": "[]", "action": "act", "family": "db", "ip": "::1",
+        "response_ip": "10.0.0.1", "user_agent": "curl", "request_headers": {"A": "1", "B": "ü"},
+        "response_headers": {"C": "3"}, "request_body": '{"a":1}', "request_body_encoding": "json",
+        "response_body": "AAE=", "response_body_encoding": "base64",
+        "metadata": {"a": {"b": 1}, "when": "2024-01-01", "list": [1, 2]}, "flags": ["late"], "severity_number": 17,
+        "severity": "ERROR", "event_name": "e", "body": "text", "body_encoding": "text", "weight": 2,
+        "adjusted_count": 2.5, "sampling_p": 0.4, "th": "999", "th_in": "8", "rv": "0123456789abcd",
+        "sampling_rule": "errors", "sampling_reason": "kept", "sampling_config": "c1", "r_source": "rv",
+        "upstream": "th",
+    }  # fmt: skip
+    assert set(insert_types()) == {*stored, "event_time", "received_at"}
+
+
+def test_what_an_event_lacks_is_empty_and_an_unknown_duration_is_null(clean: EngineProcess) -> None:
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(1, [event(duration_ms=-1.0, status=0)]), in_doubt=False)
+        await sink.write(Batch(2, [event(duration_ms=0.0), event(duration_ms=-1.0, decision=HALF)]), in_doubt=False)
+
+    with_sink(clean, use)
+    columns_ = (
+        "duration_ms, weight, adjusted_count, sampling_p, flags, request_headers, toJSONString(metadata), user_id"
+    )
+    rows = clean.client().query(f"SELECT {columns_} FROM analytics.api_events ORDER BY batch_id, weight").result_rows
+    assert rows == [
+        (None, 1, 1.0, 1.0, [], {}, "{}", ""),
+        (0.0, 1, 1.0, 1.0, [], {}, "{}", ""),
+        (None, 2, 2.5, 0.4, [], {}, "{}", ""),
+    ]
+
+
+def test_columns_of_the_consumer_guide_are_read_from_metadata(clean: EngineProcess) -> None:
+    metadata = {
+        "timings.upstream_ms": 7.5, "timings.queue_ms": "3", "result.cache.hit": True, "result.cache.status": "HIT",
+        "quota.bucket": "day", "quota.consumed": 1, "quota.limit": 100, "quota.remaining": 99,
+        "flags.experiment": "checkout", "flags.variant": "b", "network.pop": "FRA", "network.asn": 3320,
+    }  # fmt: skip
+
+    async def use(sink: ClickHouseSink) -> None:
+        full = event(metadata=json.dumps(metadata), ip_address="2001:db8::1", user_id="u", company_id="c", plan_id="p")
+        await sink.write(Batch(1, [full]), in_doubt=False)
+        await sink.write(Batch(2, [event(ip_address="10.1.2.3")]), in_doubt=False)
+
+    with_sink(clean, use)
+    rows = (
+        clean.client()
+        .query(
+            "SELECT upstream_ms, queue_ms, cache_hit, cache_status, quota_bucket, quota_consumed, quota_limit,"
+            " quota_remaining, experiment, variant, pop, asn, ip_family, developer_id, organization_id, plan_id, request_duration_ms"
+            " FROM analytics.api_events ORDER BY batch_id"
+        )
+        .result_rows
+    )
+    assert rows[0] == (
+        7.5, 3.0, True, "HIT", "day", 1.0, 100.0, 99.0, "checkout", "b", "FRA", "3320", "ipv6", "u", "c", "p", 1000.0
+    )  # fmt: skip
+    assert rows[1] == (None,) * 12 + ("ipv4", "", "", "", 1000.0)
+
+
+# -- the day an event is filed under -------------------------------------------------------------------------
+
+DAY_NS = DAY_US * 1000
+
+
+@pytest.mark.parametrize(
+    ("start", "filed"),
+    [
+        (NOW_NS - DAY_NS, NOW_NS - DAY_NS),
+        (NOW_NS + 299_000_000_000, NOW_NS + 299_000_000_000),
+        (NOW_NS + 301_000_000_000, NOW_NS),  # a clock more than 5 minutes ahead: our time counts
+        (2**64 - 1, NOW_NS),
+        (NOW_NS - 88 * DAY_NS, NOW_NS - 88 * DAY_NS),
+        (NOW_NS - 90 * DAY_NS, NOW_NS - 89 * DAY_NS),  # what retention would delete at once
+        (0, NOW_NS - 89 * DAY_NS),
+    ],
+)
+def test_an_event_is_filed_where_it_can_be_found(start: int, filed: int) -> None:
+    assert event_time_us(event(start_unix_ns=start), 90) == filed // 1000
+    assert event_day(event(start_unix_ns=start), 90) == filed // DAY_NS
+
+
+def test_events_of_impossible_times_are_stored_and_marked(clean: EngineProcess) -> None:
+    async def use(sink: ClickHouseSink) -> None:
+        for number, start in enumerate((0, 2**64 - 1, NOW_NS)):
+            await sink.write(Batch(number, [event(start_unix_ns=start)]), in_doubt=False)
+
+    with_sink(clean, use)
+    marked = clean.client().query("SELECT has(flags, 'event_time_clamped') FROM analytics.api_events ORDER BY batch_id")
+    assert marked.result_rows == [(True,), (True,), (False,)]
+
+
+# -- once ----------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_in_doubt_is_written_only_as_far_as_it_is_missing(clean: EngineProcess) -> None:
+    whole, half, none = some(100), some(100), some(100)
+
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(1, whole), in_doubt=False)
+        await sink.write(Batch(2, half[:50]), in_doubt=False)
+        for number, batch in enumerate((whole, half, none), 1):
+            await sink.write(Batch(number, batch), in_doubt=True)
+            await sink.write(Batch(number, batch), in_doubt=True)
+
+    with_sink(clean, use)
+    assert count(clean) == count(clean, "uniqExact(event_id)") == 300
+
+
+def test_a_remembered_token_cannot_swallow_a_batch(clean: EngineProcess) -> None:
+    """A plain table may know the token of rows that never became visible (store.md §2.3)."""
+    batch = Batch(7, some(10))
+
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(batch, in_doubt=False)
+        clean.client().command("DELETE FROM analytics.api_events WHERE 1")
+        await sink.write(batch, in_doubt=False)
+        assert count(clean) == 0  # this is the trap
+        await sink.write(batch, in_doubt=True)
+
+    with_sink(clean, use)
+    assert count(clean) == 10
+
+
+def test_pieces_of_a_batch_are_settled_one_by_one(clean: EngineProcess) -> None:
+    rows = [event(name="\ud800") if number == 2 else event() for number in range(8)]
+
+    async def use(sink: ClickHouseSink) -> None:
+        with pytest.raises(TooLarge):
+            await sink.write(Batch(1, rows), in_doubt=False)
+        with pytest.raises(TooLarge):
+            await sink.write(Batch(1, rows[:4], "0"), in_doubt=False)
+        await sink.write(Batch(1, rows[:2], "00"), in_doubt=False)
+        with pytest.raises(TooLarge):
+            await sink.write(Batch(1, rows[2:4], "01"), in_doubt=False)
+        await sink.write(Batch(1, rows[3:4], "011"), in_doubt=False)
+        await sink.write(Batch(1, rows[3:4], "011"), in_doubt=True)
+        await sink.write(Batch(1, rows[4:], "1"), in_doubt=False)
+
+    with_sink(clean, use)
+    assert count(clean) == count(clean, "uniqExact(event_id)") == 7
+
+
+def test_a_plain_server_is_asked_whether_the_old_insert_still_runs(clean: EngineProcess) -> None:
+    """The engine stands in for a server: same client, compressed, address and password from the settings."""
+    secret = password(clean.data, "writer")
+
+    async def go() -> None:
+        dsn = f"http://writer:{secret}@127.0.0.1:{clean.port}/other"
+        sink = create(Settings(name="store", dsn=dsn, compression="zstd"))
+        assert secret not in repr(sink._settings)
+        await sink.open()
+        await sink.write(Batch(1, some(5)), in_doubt=False)
+        await sink.write(Batch(2, some(5)), in_doubt=True)
+        await sink.close()
+        await sink.close()
+
+    asyncio.run(go())
+    assert clean.ask("SELECT count() FROM api_events", database="other") == (0, "10\n")
+    clean.client().command("DROP DATABASE other SYNC")
+
+
+def test_events_that_another_batch_brought_are_recognised(clean: EngineProcess) -> None:
+    rows = some(6)
+    skewed = event(start_unix_ns=NOW_NS + DAY_NS)
+    again = skewed._replace(received_unix_ns=NOW_NS + 3_000_000_000)  # sent a second time, later
+
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(1, [*rows[:3], skewed]), in_doubt=False)
+        await sink.write(Batch(2, rows[3:5]), in_doubt=False)
+        known = {row.transaction_id for row in rows[:5]} | {skewed.transaction_id}
+        assert await sink.existing([*rows, again], ()) == known
+        assert await sink.existing(rows, (1,)) == {row.transaction_id for row in rows[3:5]}
+        assert await sink.existing([], ()) == set()
+        assert await sink.existing([event(transaction_id="it's \\ not")], ()) == set()
+
+    with_sink(clean, use)
+
+
+def test_killing_the_engine_during_inserts_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """The sink runs its own engine; after each kill the same batch is written again until it is accepted."""
+    batches = [Batch(number, some(2000)) for number in range(1, 13)]
+
+    async def go() -> int:
+        sink = create(Settings(name="store", dsn=f"chdb://{tmp_path}/store"))
+        await sink.open()
+        engine = sink._engine
+        assert engine is not None
+        failures = 0
+        for batch in batches:
+            writing = asyncio.create_task(sink.write(batch, in_doubt=False))
+            if batch.batch_id % 3 == 0:
+                await asyncio.sleep(0.002 * batch.batch_id)
+                if engine.pid is not None:
+                    os.kill(engine.pid, signal.SIGKILL)
+            while True:
+                try:
+                    await writing
+                    break
+                except Retryable:
+                    failures += 1
+                    await asyncio.sleep(0.05)
+                    writing = asyncio.create_task(sink.write(batch, in_doubt=False))
+        assert engine.restarts >= 3
+        await sink.close()
+        return failures
+
+    assert asyncio.run(go()) >= 3
+    engine = EngineProcess(tmp_path / "store")
+    assert count(engine) == count(engine, "uniqExact(event_id)") == 24_000
+    assert engine.stop() == 0
+
+
+# -- errors --------------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_password_keeps_everything(clean: EngineProcess) -> None:
+    async def go() -> None:
+        sink = create(Settings(name="store", dsn=f"http://writer:wrong@127.0.0.1:{clean.port}"))
+        with pytest.raises(Unauthorised, match="516"):
+            await sink.open()
+        await sink.close()
+
+    asyncio.run(go())
+
+
+def test_an_absent_server_is_tried_again(tmp_path: Path) -> None:
+    async def go() -> None:
+        sink = create(Settings(name="store", dsn="http://127.0.0.1:1"))
+        with pytest.raises(Retryable):
+            await sink.open()
+        with pytest.raises(Retryable):
+            await sink.write(Batch(1, some(1)), in_doubt=False)
+        await sink.close()
+        down = create(Settings(name="store", dsn=f"chdb://{tmp_path}"), lambda: None)
+        with pytest.raises(Retryable, match="starting again"):
+            await down.open()
+        await down.close()
+
+    asyncio.run(go())
+
+
+class Failure(Exception):
+    def __init__(self, code: int | None) -> None:
+        super().__init__("row 4: 'the customer\\'s password'")
+        self.code = code
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(252, Retryable), (241, Retryable), (159, Retryable), (202, Retryable), (210, Retryable), (243, Retryable),
+     (319, Retryable), (516, Unauthorised), (193, Unauthorised), (497, Unauthorised), (27, TooLarge), (117, TooLarge),
+     (53, TooLarge), (None, TooLarge)],
+)  # fmt: skip
+def test_clickhouses_codes_have_their_meaning_and_carry_no_rows(code: int | None, kind: type[SinkError]) -> None:
+    error = sink_error(Failure(code), about_rows=True)
+    assert type(error) is kind
+    assert "password" not in str(error).replace("wrong password", "")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "why"),
+    [
+        ("file:///x", "must begin with"),
+        ("chdb://", "names no folder"),
+        ("http://", "names no host"),
+    ],
+)
+def test_a_bad_address_is_told_at_once(dsn: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Settings(name="store", dsn=dsn)
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+
+def test_an_older_table_gets_what_it_lacks_and_the_log_says_so(
+    clean: EngineProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write(number: int, sink: ClickHouseSink) -> None:
+        await sink.write(Batch(number, [event(family="db", region="eu")]), in_doubt=False)
+
+    with_sink(clean, lambda sink: write(1, sink))
+    client = clean.client()
+    client.command("ALTER TABLE analytics.api_events DROP COLUMN family, DROP COLUMN ip_family, DROP COLUMN region")
+    client.command("ALTER TABLE analytics.api_events MODIFY COMMENT 'weighbridge schema 0'")
+    with caplog.at_level(logging.WARNING):
+        with_sink(clean, lambda sink: write(2, sink), retention_days=30)
+    logged = "\n".join(record.getMessage() for record in caplog.records)
+    assert "ADD COLUMN IF NOT EXISTS family LowCardinality(String) AFTER action" in logged
+    assert "MODIFY TTL toDateTime(event_time) + toIntervalDay(30)" in logged
+    described = [row[0] for row in client.query("DESCRIBE TABLE analytics.api_events").result_rows]
+    assert described == list(columns())
+    rows = client.query("SELECT batch_id, family, region FROM analytics.api_events ORDER BY batch_id").result_rows
+    assert rows == [(1, "", ""), (2, "db", "eu")]
+    caplog.clear()
+    with_sink(clean, lambda sink: write(3, sink), retention_days=30)
+    assert "changing the table" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("comment", "why"), [("weighbridge schema 999", "too old for it"), ("ours", "not made by weighbridge")]
+)
+def test_a_table_that_is_not_ours_to_change_is_left_alone(clean: EngineProcess, comment: str, why: str) -> None:
+    async def nothing(sink: ClickHouseSink) -> None:
+        with pytest.raises(SinkError, match=why):
+            await sink.open()
+
+    async def made(sink: ClickHouseSink) -> None:
+        pass
+
+    with_sink(clean, made)
+    clean.client().command(f"ALTER TABLE analytics.api_events MODIFY COMMENT '{comment}'")
+    with_sink(clean, nothing, open_=False)
+
+
+def test_every_table_keeps_what_it_acknowledged_through_a_power_cut(clean: EngineProcess) -> None:
+    """Each of these settings was found necessary (store.md §1.6); the defaults lose acknowledged rows."""
+
+    async def made(sink: ClickHouseSink) -> None:
+        pass
+
+    with_sink(clean, made)
+    _, definition = clean.ask("SHOW CREATE TABLE api_events")
+    for setting in (
+        "fsync_after_insert = 1",
+        "fsync_part_directory = 1",
+        "min_rows_to_fsync_after_merge = 1",
+        "max_suspicious_broken_parts = 1000000",
+        "non_replicated_deduplication_window = 10000",
+    ):
+        assert setting in definition
+
+
+def test_the_statements_for_a_cluster_parse(engine: EngineProcess) -> None:
+    statements = create_statements(Place("analytics", "main", 90))
+    assert len(statements) == 3
+    for statement in statements:
+        assert "ON CLUSTER 'main'" in statement
+        code, answer = engine.ask(f"EXPLAIN AST {statement}", user="writer")
+        assert code == 0, answer
+    assert "ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')" in statements[1]
+
+
+def test_close_waits_for_the_running_write(clean: EngineProcess) -> None:
+    async def use(sink: ClickHouseSink) -> None:
+        writing = asyncio.create_task(sink.write(Batch(1, some(3000)), in_doubt=False))
+        await asyncio.sleep(0.01)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    with_sink(clean, use)
+    assert eventually(lambda: count(clean), "the cancelled write ended whole") == 3000
+
+
+def test_times_are_those_of_the_world(clean: EngineProcess) -> None:
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(1, some(1)), in_doubt=False)
+
+    with_sink(clean, use)
+    client = clean.client(tz_mode="aware")
+    stored = client.query("SELECT received_at FROM analytics.api_events").result_rows
+    assert abs(stored[0][0] - datetime.now(UTC)) < timedelta(minutes=10)
