@@ -232,8 +232,8 @@ class MaskRule(BaseModel):
 
     keys: Names = Field(
         min_length=1,
-        description="Header names, query parameters, or keys of bodies and attributes. A bare key matches at any depth, "
-        "a path like `card.owner` or `orders[*].card` from the top. Case, `-` and `_` do not matter.",
+        description="Header names, query parameters, or keys of bodies and attributes. A bare key matches at any "
+        "depth, a path like `card.owner` or `orders[*].card` from the top. Case, `-` and `_` do not matter.",
     )
     places: tuple[Place, ...] = Field(default=(), description="Where the rule holds; empty for everywhere.")
     action: Action = Field(
