@@ -128,8 +128,8 @@ class Receiver:
             response = self._refuse(export, 400, f"malformed body: {str(error)[:120]}", "malformed_http")
             response.force_close()
         except ConnectionError:
-            self._counts.refused(export.tenant, export.signal, "gone", export.records)
-            raise
+            response = self._refuse(export, 400, "the body ended early", "gone")  # which nobody will read
+            response.force_close()
         except Exception:
             if self._may_log("exception"):
                 log.exception("a request was not taken in: internal error")
@@ -140,7 +140,7 @@ class Receiver:
         return response
 
     def _signal(self, request: web.Request) -> str:
-        """The signal that the path names. Raises BadRequest 404 or 405, and 400 without a Host (RFC 9112 §3.2)."""
+        """The signal that the path names. Raises BadRequest 404 or 405."""
         path = request.path
         signal = self._signals.get(path)
         if signal is None:
@@ -149,8 +149,6 @@ class Receiver:
             raise BadRequest(404, f"OTLP is taken at {' and '.join(self._signals)}")
         if request.method != "POST":
             raise BadRequest(405, "OTLP is sent with POST", {"Allow": "POST"})
-        if "Host" not in request.headers and request.version >= (1, 1):
-            raise BadRequest(400, "no Host header")
         return signal
 
     def _refuse(self, export: Export, code: int, message: str, reason: str, retry_after_s: int = 0) -> web.Response:
@@ -183,11 +181,19 @@ RECEIVER = web.AppKey("receiver", Receiver)
 
 
 def create_app(settings: ReceiverSettings, decoder: Decoder, intake: Intake, counts: ReceiverCounts) -> web.Application:
-    """The application behind the receiving port. Every path and method comes to one handler: a redirect or a plain-text
-    404 of a router would be data lost (otlp-http.md §1)."""
+    """The application behind the receiving port.
+
+    Every path and method comes to one handler: a redirect of a router would be data lost (otlp-http.md §1).
+    """
     receiver = Receiver(settings, decoder, intake, counts)
-    app = web.Application()
+
+    @web.middleware
+    async def everything(request: web.Request, handler: object) -> web.StreamResponse:
+        return await receiver.answer(request)
+
+    app = web.Application(middlewares=[everything])
     app[RECEIVER] = receiver
+    # The middleware sees targets that match no route too (`OPTIONS *`); the route is there for its expect_handler.
     app.router.add_route("*", "/{path:.*}", receiver.answer, expect_handler=_leave_to_handler)
     return app
 

@@ -443,8 +443,9 @@ def _integer(value: Any, name: str, low: int, high: int) -> int:
         except ValueError as error:
             raise _Bad(f'"{name}" is not an integer') from error
     if type(value) is float:
-        if not value.is_integer():
-            raise _Bad(f'"{name}" is not an integer')
+        # -2^63 - 1 is parsed as the float -2^63, which would fit.
+        if not value.is_integer() or value == -(2.0**63):
+            raise _Bad(f'"{name}" is not an integer or out of range')
         value = int(value)
     if type(value) is not int:
         raise _Bad(f'"{name}" must be an integer, not {_name(value)}')
