@@ -30,7 +30,7 @@ def of_body(body: object, rules: Redactor = DEFAULT, side: Any = "request") -> A
 @pytest.mark.parametrize("name", HEADERS)
 def test_default_headers_are_masked_on_both_sides(name: str) -> None:
     for side in ("request", "response"):
-        assert DEFAULT.headers({name: SECRET, "accept": "x"}, side) == {name: MASK, "accept": "x"}  # type: ignore[arg-type]
+        assert DEFAULT.headers({name: SECRET, "accept": "x"}, side) == {name: MASK, "accept": "x"}
 
 
 def test_headers_without_secrets_come_back_as_they_are() -> None:
@@ -65,17 +65,10 @@ def test_query_spellings(query: str, masked: str) -> None:
     assert DEFAULT.query(query) == masked
 
 
-@pytest.mark.parametrize(
-    "key", [*KEYS, "Password", "api-key", "clientSecret", "card.number_card_number", "user.password"]
-)
+@pytest.mark.parametrize("key", [*KEYS, "Password", "api-key", "clientSecret", "user.password"])
 def test_default_keys_are_masked_at_any_depth(key: str) -> None:
-    masked = (
-        of_body({"a": [{"b": {key: SECRET, "keep": SECRET[:3]}}], key: {"whole": SECRET}})
-        if key != "card.number_card_number"
-        else None
-    )
-    if masked is not None:
-        assert masked == {"a": [{"b": {key: MASK, "keep": "hun"}}], key: MASK}
+    masked = of_body({"a": [{"b": {key: SECRET, "keep": "x"}}], key: {"whole": SECRET}})
+    assert masked == {"a": [{"b": {key: MASK, "keep": "x"}}], key: MASK}
 
 
 def test_keys_that_only_resemble_secrets_stay() -> None:
