@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mapping import ids
-from mapping.api_call import ACTION_NAMES, UriPlan
+from mapping.api_call import ACTION_NAMES
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Decision, Event
 from mapping.shape import MetadataPlan, Shape
 from mapping.spans import direction
+from mapping.uri_plan import UriPlan
 from mapping.who import WhoPlan
 
 Values = tuple[Any, ...]

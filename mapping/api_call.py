@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from mapping import address, bodies, headers, ids, taxonomy, uri
-from mapping.absent import is_absent
 from mapping.captured import HeaderSlots
 from mapping.context import (
     LATE_NS,
@@ -26,32 +25,15 @@ from mapping.context import (
 )
 from mapping.event import API_CALL, EMPTY_HEADERS, Decision, Event
 from mapping.shape import ABSENT, MetadataPlan, Shape
-from mapping.spans import CLIENT, METHODS, SERVER, STATUSES, direction
+from mapping.spans import METHODS, SERVER, STATUSES, direction
+from mapping.uri_plan import UriPlan
 from mapping.who import WhoPlan
 
-FULL: Final = ("url.full", "http.url")
-SCHEMES: Final = ("url.scheme", "http.scheme")
-SERVER_HOSTS: Final = ("server.address", "http.host", "net.host.name", "http.server_name", "net.host.ip")
-SERVER_PORTS: Final = ("server.port", "net.host.port")
-CLIENT_HOSTS: Final = (
-    "server.address",
-    "http.host",
-    "net.peer.name",
-    "net.peer.ip",
-    "network.peer.address",
-    "net.sock.peer.addr",
-)
-CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
 ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
 _VERSION_ATTRIBUTES: Final = ("api.version", "api_version")
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
 
-# What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
-_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
-_CLEAN_URL: Final = re.compile(
-    r"(https?://[A-Za-z0-9.\-]+(?::(?!(?:80|443)/)[0-9]+)?(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*))(\?[^#]*)?"
-).fullmatch
 _PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
 
 _VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
@@ -103,74 +85,6 @@ class Rest(NamedTuple):
 
 
 USUAL: Final = Rest()
-
-
-class UriPlan:
-    """Composes the URI of spans of one shape (mapping.md §3.2)."""
-
-    def __init__(self, kind: int, shape: Shape, context: Context, slots: HeaderSlots, consumed: set[str]) -> None:
-        def take(*names: str) -> int:
-            """Index of the first of `names`; none of them goes to metadata."""
-            consumed.update(names)
-            return shape.first(names)
-
-        self._context = context
-        self._full = take(*FULL)
-        self._target = take("http.target")
-        self._path = take("url.path")
-        self._query = take("url.query")
-        self._scheme = take(*SCHEMES)
-        hosts, ports = (CLIENT_HOSTS, CLIENT_PORTS) if kind == CLIENT else (SERVER_HOSTS, SERVER_PORTS)
-        self._host = take(*hosts)
-        self._host_is_header = self._host != ABSENT and self._host == shape.at.get("http.host")
-        self._port = take(*ports)
-        # Only servers are reached under a public origin; a client's own headers name the server it calls.
-        self._has_origin = kind != CLIENT and context.trust_forwarded and slots.present
-        self._composed = self._path != ABSENT and self._host != ABSENT and self._full == self._target == ABSENT
-        self._whole = self._full != ABSENT and not self._has_origin
-        self.present = not (self._full == self._target == self._path == ABSENT)
-
-    def resolve(
-        self, values: tuple[Any, ...], request: Mapping[str, str], group: Group, route: str
-    ) -> tuple[str, str, uri.Uri | None]:
-        """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
-        context = self._context
-        if self._composed:
-            path = values[self._path]
-            origin = uri.public_origin(request) if self._has_origin and request else uri.NO_ORIGIN
-            if type(path) is str and _CLEAN_PATH(path):
-                query = values[self._query]
-                if query is None or type(query) is str:
-                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
-                    text = context.origins[key] + path
-                    return (text + context.queries[query] if query else text), path, None
-        elif self._whole:
-            full = values[self._full]
-            if type(full) is str and (clean := _CLEAN_URL(full)) is not None:
-                query = clean[3]
-                return (clean[1] + context.queries[query[1:]] if query else full), clean[2], None
-        found = uri.resolve(
-            full=text_of(values[self._full]),
-            target=text_of(values[self._target]),
-            scheme=text_of(values[self._scheme]),
-            host=text_of(values[self._host]),
-            port=values[self._port],
-            host_is_header=self._host_is_header,
-            path=text_of(values[self._path]),
-            query=text_of(values[self._query]),
-            origin=uri.public_origin(request) if self._has_origin else uri.NO_ORIGIN,
-            service=group.service,
-            route=context.normalised[route] if route else "",
-            mask=context.mask_query,
-        )
-        return found.text, found.path, found
-
-    def query(self, values: tuple[Any, ...]) -> str:
-        """The query as sent, unmasked, for identity only."""
-        query = text_of(values[self._query]).removeprefix("?")
-        if query:
-            return query
-        return (text_of(values[self._target]) or text_of(values[self._full])).partition("#")[0].partition("?")[2]
 
 
 class ApiCallPlan:
@@ -232,9 +146,13 @@ class ApiCallPlan:
 
         raw_route = values[self._route]
         text, path, found = self.uri.resolve(values, request, group, raw_route if type(raw_route) is str else "")
-        if type(raw_route) is str and raw_route != path and len(raw_route) > 1 and not is_absent(raw_route):
-            route = context.normalised[raw_route]
-        else:
+        route = ""
+        if type(raw_route) is str:
+            if raw_route == path:
+                route = context.static_routes[group.service, path]
+            elif len(raw_route) > 1:
+                route = context.normalised[raw_route]
+        if not route:
             route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 
         trace_hex, span_hex = trace_id.hex(), span_id.hex()
@@ -251,8 +169,8 @@ class ApiCallPlan:
             shown_request, shown_response = rest.request_headers, rest.response_headers
             version, request_id = rest.version, rest.request_id
         else:
-            agent = agent if type(agent) is str else ""
             shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
+            agent = shown_request["user-agent"] if shown_request else ""
             version = path_version(path) if "/v" in path else ""
             request_id = transaction
 
@@ -370,13 +288,14 @@ class ApiCallPlan:
         response_body, response_encoding = context.body(
             values[self._response_body], events, "response", response, extra
         )
+        shown = context.masks.headers(request) if request else EMPTY_HEADERS
         return (
-            agent,
+            shown.get("user-agent", ""),
             transaction,
             Rest(
-                ip=ip,
-                request_headers=context.masks.headers(request) if request else EMPTY_HEADERS,
-                response_headers=context.masks.headers(response) if response else EMPTY_HEADERS,
+                ip=context.masks.ip(ip),
+                request_headers=shown,
+                response_headers=context.masks.headers(response, "response") if response else EMPTY_HEADERS,
                 version=self._version(values, path, request, response),
                 request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
                 direction=_DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),

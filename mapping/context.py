@@ -11,11 +11,11 @@ from mapping.captured import event_body
 from mapping.event import EMPTY_HEADERS
 from mapping.identity import Identity, Resolver
 from mapping.log_record import LogRecord
+from mapping.masking import Masking
 from mapping.metadata import json_text
 from mapping.otlp import SpanEvent, SpanLink, SpanRecord
 from mapping.route import RouteBook
 from mapping.settings import MappingSettings
-from mapping.shape import Masks
 from mapping.spans import is_plumbing_name
 from mapping.wire import read_text
 
@@ -96,11 +96,6 @@ def _size(key: Any) -> int:
     return sum(map(_size, key)) if isinstance(key, tuple) else len(key) if isinstance(key, str | bytes) else 8
 
 
-def read_name(raw: bytes) -> Name:
-    text = read_text(raw)
-    return Name(text, is_plumbing_name(text))
-
-
 def text_of(value: Any) -> str:
     """A scalar attribute as text, "" for anything else."""
     if isinstance(value, str):
@@ -134,66 +129,39 @@ def last_exception(events: tuple[SpanEvent, ...]) -> dict[str, Any] | None:
     return next((event.attributes for event in reversed(events) if event.name == "exception"), None)
 
 
-class HeaderMasks:
-    """Provisional."""
-
-    looks_inside_text = False
-    names = frozenset(
-        [
-            "authorization",
-            "proxy-authorization",
-            "cookie",
-            "set-cookie",
-            "x-api-key",
-            "api-key",
-            "apikey",
-            "x-auth-token",
-        ]
-    )
-
-    def attribute(self, key: str) -> str | None:
-        return None
-
-    def value(self, key: str, value: Any) -> Any:
-        return value
-
-    def headers(self, found: Mapping[str, str]) -> Mapping[str, str]:
-        return {name: "[REDACTED]" if name in self.names else text for name, text in found.items()}
-
-    def query(self, query: str) -> str:
-        return query
-
-    def body(self, body: bodies.Body) -> bodies.Body:
-        return body
-
-
 class Context:
     """Settings made ready for the plans, and the memories they share."""
 
     def __init__(self, settings: MappingSettings) -> None:
-        self.masks: Masks = HeaderMasks()
+        self.masks = masks = Masking(settings)
         self.identity = settings.identity
         self.resolver = Resolver(self.identity)
         self.trust_forwarded = settings.trust_forwarded
-        self.keep_bodies = settings.log_body
+        self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()
-        self.names: Memory[Name] = Memory(read_name)
+        self.names: Memory[Name] = Memory(self._name)
+        # (service, route that is the path itself) -> its template
+        self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
         self.normalised: Memory[str] = Memory(route.normalise)
-        self.addresses: Memory[str] = Memory(_address)
+        self.addresses: Memory[str] = Memory(
+            lambda value: masks.ip(address.valid_ip(value)) if isinstance(value, str) else ""
+        )
         self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
         self.origins: Memory[str] = Memory(_origin)
         self.queries: Memory[str] = Memory(self._query_part)
         self.action_uris: Memory[str] = Memory(action_uri)
 
-    def mask_query(self, query: str) -> str:
-        return self.masks.query(query)
+    def _name(self, raw: bytes) -> Name:
+        text = read_text(raw)
+        return Name(self.masks.text(text), is_plumbing_name(text))
 
     def _query_part(self, query: str) -> str:
         """`?` and the query as it may be stored, "" when nothing is left of it."""
         return uri.resolve(scheme="http", host="h", path="/", query=query, mask=self.masks.query).text[9:]
 
-    def _agent_headers(self, agent: str) -> Mapping[str, str]:
-        return self.masks.headers({"user-agent": agent}) if agent else EMPTY_HEADERS
+    def _agent_headers(self, agent: Any) -> Mapping[str, str]:
+        """The only header of a request whose user agent alone is known."""
+        return self.masks.headers({"user-agent": agent}) if isinstance(agent, str) and agent else EMPTY_HEADERS
 
     def body(
         self, value: Any, events: tuple[SpanEvent, ...], side: str, headers: Mapping[str, str], extra: dict[str, Any]
@@ -201,10 +169,11 @@ class Context:
         """(text, encoding) of a masked request or response body. Notes in `extra` that it was cut."""
         if value is None and events:
             value = event_body(events, side)
-        if value is None or not self.keep_bodies:
+        mask = self.masks.request_body if side == "request" else self.masks.response_body
+        if value is None or not self.keep_bodies[side]:
             return "", ""
         text, encoding, cut = bodies.encode(
-            value, headers.get("content-type", ""), headers.get("content-encoding", ""), self.masks.body
+            value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask
         )
         if cut:
             extra["body_truncated"] = True
@@ -212,21 +181,13 @@ class Context:
 
     def log_body(self, record: LogRecord) -> tuple[str, str]:
         """(text, encoding) of a masked log body."""
-        body = record.body
-        if body.map is not None:
-            return json_text(self.masks.value("", body.map)), "json"
-        return self.masks.value("", body.text) if body.text else "", body.encoding
-
-    def masked(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """The attributes as they may be stored."""
-        out: dict[str, Any] = {}
-        for key, value in attributes.items():
-            instead = self.masks.attribute(key)
-            if instead is None:
-                out[key] = self.masks.value(key, value)
-            elif instead:
-                out[key] = instead
-        return out
+        body, masks = record.body, self.masks
+        if not masks.keeps_body_of(record.event_name):
+            return "", ""
+        if body.map is None:
+            return masks.text(body.text) if body.encoding == "text" else body.text, body.encoding
+        masked = masks.log_body(body.map)
+        return body.text if body.text and masked is body.map else json_text(masked), "json"
 
     def failure(self, record: SpanRecord, raw: str, outgoing: bool) -> str:
         """error_type of a record that failed without a status."""
@@ -245,23 +206,19 @@ class Context:
             if kind:
                 extra["error.exception_type"] = kind
             if stack := text_of(exception.get("exception.stacktrace")):
-                extra["error.stacktrace"] = self.masks.value("exception.stacktrace", stack)
+                extra["error.stacktrace"] = self.masks.text(stack)
         if message:
-            extra["error.message"] = self.masks.value("error.message", message)
+            extra["error.message"] = self.masks.text(message)
 
     def links(self, links: tuple[SpanLink, ...]) -> str:
         """Event.links: JSON of the links, attributes masked."""
         return json_text(
             [
                 {"trace_id": link.trace_id, "span_id": link.span_id}
-                | ({"attributes": self.masks.value("", link.attributes)} if link.attributes else {})
+                | ({"attributes": self.masks.attributes(link.attributes)} if link.attributes else {})
                 for link in links
             ]
         )
-
-
-def _address(value: Any) -> str:
-    return address.valid_ip(value) if isinstance(value, str) else ""
 
 
 def _origin(key: tuple[Any, Any, Any, bool, uri.Origin]) -> str:

@@ -35,13 +35,13 @@ class GroupFacts:
         scope: dict[str, Any] = {"name": group.scope.name, "version": group.scope.version}
         scope["schema_url"] = group.schema_url
         scope = {name: value for name, value in scope.items() if value}
-        scope |= {f"attributes.{key}": value for key, value in context.masked(group.scope.attributes).items()}
+        scope |= {f"attributes.{key}": value for key, value in context.masks.attributes(group.scope.attributes).items()}
         service = text_of(attributes.get("service.name"))
         return Group(
             service=service,
             environment=_first(attributes, _ENVIRONMENT),
             region=_first(attributes, _REGION),
-            text=f'{{"resource":{flat_text(context.masked(attributes).items())},"scope":{flat_text(scope.items())}}}',
+            text=f'{{"resource":{flat_text(context.masks.attributes(attributes).items())},"scope":{flat_text(scope.items())}}}',
             company_id=resource_company(attributes)[0],
             resource=group.resource.raw,
             attributes=attributes,

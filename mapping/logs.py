@@ -159,7 +159,7 @@ class LogMapper:
 
     def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
         context, understood, who = self._context, work.read, work.who
-        found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.mask_query)
+        found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
         path = "" if found.from_route else found.path
         end = understood.time_unix_ns
         start = end - round(max(http.duration_ms, 0.0) * 1e6)
@@ -198,10 +198,10 @@ class LogMapper:
             status=http.status,
             api_version=_version(http, work.attributes, path),
             user_agent=http.user_agent,
-            ip_address="" if http.outgoing else http.ip_address,
+            ip_address="" if http.outgoing else context.masks.ip(http.ip_address),
             response_ip_address="",
             request_headers=context.masks.headers(http.request_headers),
-            response_headers=context.masks.headers(http.response_headers),
+            response_headers=context.masks.headers(http.response_headers, "response"),
             request_body="",
             request_body_encoding="",
             response_body="",
@@ -227,8 +227,8 @@ class LogMapper:
     def _call_metadata(self, work: LogWork) -> str:
         """Body and attributes in one object, attributes winning (L7)."""
         pairs = {**work.read.body.flat, **{k: v for k, v in work.attributes.items() if k not in _CONSUMED}}
-        pairs = self._context.masked(pairs) | (self._error(work.read) or {}) | {"source": "log"}
-        return flat_text(pairs.items())
+        masked = self._context.masks.attributes(pairs)
+        return flat_text({**masked, **(self._error(work.read) or {}), "source": "log"}.items())
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception
@@ -236,7 +236,7 @@ class LogMapper:
             return None
         masks = self._context.masks
         error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
-        return {key: masks.value(key, text) for key, text in error.items() if text}
+        return {key: masks.text(text) for key, text in error.items() if text}
 
     def _transaction(self, work: LogWork) -> str:
         record, understood = work.item.record, work.read

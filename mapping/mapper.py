@@ -19,7 +19,8 @@ from mapping.groups import GroupFacts
 from mapping.identity import NOBODY
 from mapping.inheritance import inherit
 from mapping.logs import LogMapper, LogWork
-from mapping.otlp import Decoded, LogGroup, SpanGroup
+from mapping.otlp import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
+from mapping.redaction import RedactionError
 from mapping.settings import MappingSettings
 from mapping.shape import Shape
 from mapping.spans import INTERNAL, classify
@@ -50,12 +51,35 @@ class Sampler(Protocol):
     ) -> Decision: ...
 
 
+class Failed(NamedTuple):
+    """A record that could not be mapped or masked. Nothing of its content is here (mapping.md §7, fail closed)."""
+
+    signal: str  # traces | logs
+    trace_id: str
+    span_id: str
+    reason: str
+
+
 class Mapped(NamedTuple):
-    """len(events) + skipped + sampled_out is the number of records that were decoded."""
+    """len(events) + skipped + sampled_out + len(failed) is the number of records that were decoded."""
 
     events: list[Event]
     skipped: int
     sampled_out: int
+    failed: list[Failed]
+
+
+class Look:
+    """The spans of a request after the first pass."""
+
+    __slots__ = ("decisions", "failed", "sampled_out", "sampler", "works")
+
+    def __init__(self, sampler: Sampler | None) -> None:
+        self.sampler = sampler  # decides before attributes are read, None when it cannot
+        self.works: list[Work] = []
+        self.decisions: list[Decision] = []
+        self.failed: list[Failed] = []
+        self.sampled_out = 0
 
 
 class Mapper:
@@ -110,16 +134,16 @@ class Mapper:
         return self._log_records(cast("list[LogGroup]", decoded.groups), job)
 
     def _traces(self, groups: list[SpanGroup], job: Job) -> Generator[None, None, Mapped]:
-        early = self._sampler.early and job.sample
-        works: list[Work] = []
-        decisions: list[Decision] | None = [] if early else None
-        events: list[Event] = []
-        sampled_out = skipped = 0
+        look = Look(self._sampler if job.sample and self._sampler.early else None)
         for group in groups:
             for start in range(0, len(group.records), STEP):
-                sampled_out += self._look(group, start, works, decisions)
+                self._look(group, start, look)
                 yield
+        works, decisions, failed = look.works, look.decisions, look.failed
+        decide = self._sampler if job.sample and look.sampler is None else None
         inherited = inherit(works) if self._settings.inherit else None
+        events: list[Event] = []
+        skipped, sampled_out = 0, look.sampled_out
         for start in range(0, len(works), STEP):
             for at in range(start, min(start + STEP, len(works))):
                 work = works[at]
@@ -128,66 +152,81 @@ class Mapper:
                     skipped += 1
                     continue
                 user, company = inherited[at] if inherited else (who.user_id, who.company_id)
-                decision = decisions[at] if decisions else UNSAMPLED
-                event = plan.event(work, job, user, company or work.group.company_id, decision)
-                if not early and job.sample and plan.event_type != SKIP:
-                    decision = self._sampler.span(
-                        work.record.trace_id, read_text(work.record.span.trace_state), SpanFacts(event, work)
+                try:
+                    event = plan.event(
+                        work, job, user, company or work.group.company_id, decisions[at] if decisions else UNSAMPLED
                     )
-                    if not decision.keep:
-                        sampled_out += 1
-                        continue
-                    if decision is not UNSAMPLED:
-                        event = with_decision(event, decision)
-                events.append(event)
-            yield
-        return Mapped(events, skipped, sampled_out)
-
-    def _look(self, group: SpanGroup, start: int, works: list[Work], decisions: list[Decision] | None) -> int:
-        """Adds a step's spans to `works`, each with its plan and its own identity. Returns how many are sampled out."""
-        facts = self._groups.of(group)
-        names, plans, unspecified = self._context.names, self._plans, self._plans[0]
-        sampled_out = 0
-        for record in group.records[start : start + STEP]:
-            span = record[0]
-            if decisions is not None:
-                state = span.trace_state
-                decision = self._sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
-                if not decision.keep:
-                    sampled_out += 1
-                    continue
-                decisions.append(decision)
-            keys, values, fragments = zip(*record[4], strict=True)
-            name = names[span.name]
-            plan = self._plumbing[keys] if name.plumbing else plans.get(span.kind, unspecified)[keys]
-            who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
-            if plan.slots.present or record[6]:
-                request, response = plan.slots.read(values, record[6])
-            if not plan.who.silent:
-                who = plan.who.read(values, request, response)
-            works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts)))
-        return sampled_out
-
-    def _log_records(self, groups: list[LogGroup], job: Job) -> Generator[None, None, Mapped]:
-        events: list[Event] = []
-        seen: dict[Any, int] = {}
-        sampled_out = 0
-        for group in groups:
-            facts = self._groups.of(group)
-            for start in range(0, len(group.records), STEP):
-                for item in group.records[start : start + STEP]:
-                    work = self._logs.look(item, facts, job, seen)
-                    event = self._logs.event(work, facts, job, UNSAMPLED)
-                    if job.sample:
-                        decision = self._sample_log(work, event, facts, group)
+                    if decide is not None and plan.event_type != SKIP:
+                        state = work.record.span.trace_state
+                        decision = decide.span(work.record.trace_id, read_text(state), SpanFacts(event, work))
                         if not decision.keep:
                             sampled_out += 1
                             continue
-                        if decision is not UNSAMPLED:
-                            event = with_decision(event, decision)
+                        event = with_decision(event, decision)
+                except Exception as error:  # one bad record harms nobody else
+                    failed.append(_failed("traces", work.record, error))
+                else:
                     events.append(event)
+            yield
+        return Mapped(events, skipped, sampled_out, failed)
+
+    def _look(self, group: SpanGroup, start: int, look: Look) -> None:
+        """Adds a step's spans to `look`, each with its plan, its own identity and its decision if that is early."""
+        try:
+            facts = self._groups.of(group)
+        except Exception as error:
+            look.failed.extend(_failed("traces", record, error) for record in group.records[start : start + STEP])
+            return
+        names, plans, unspecified = self._context.names, self._plans, self._plans[0]
+        sampler, works, decisions = look.sampler, look.works, look.decisions
+        decision = UNSAMPLED
+        for record in group.records[start : start + STEP]:
+            span = record[0]
+            if sampler is not None:
+                state = span.trace_state
+                decision = sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
+                if not decision.keep:
+                    look.sampled_out += 1
+                    continue
+            try:
+                keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
+                name = names[span.name]
+                plan = self._plumbing[keys] if name.plumbing else plans.get(span.kind, unspecified)[keys]
+                who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
+                if plan.slots.present or record[6]:
+                    request, response = plan.slots.read(values, record[6])
+                if not plan.who.silent:
+                    who = plan.who.read(values, request, response)
+            except Exception as error:  # one bad record harms nobody else
+                look.failed.append(_failed("traces", record, error))
+                continue
+            works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts)))
+            decisions.append(decision)
+
+    def _log_records(self, groups: list[LogGroup], job: Job) -> Generator[None, None, Mapped]:
+        events: list[Event] = []
+        failed: list[Failed] = []
+        seen: dict[Any, int] = {}
+        sampled_out = 0
+        for group in groups:
+            for start in range(0, len(group.records), STEP):
+                for item in group.records[start : start + STEP]:
+                    try:
+                        facts = self._groups.of(group)
+                        work = self._logs.look(item, facts, job, seen)
+                        event = self._logs.event(work, facts, job, UNSAMPLED)
+                        if job.sample:
+                            decision = self._sample_log(work, event, facts, group)
+                            if not decision.keep:
+                                sampled_out += 1
+                                continue
+                            event = with_decision(event, decision)
+                    except Exception as error:  # one bad record harms nobody else
+                        failed.append(_failed("logs", item, error))
+                    else:
+                        events.append(event)
                 yield
-        return Mapped(events, 0, sampled_out)
+        return Mapped(events, 0, sampled_out, failed)
 
     def _sample_log(self, work: LogWork, event: Event, facts: Group, group: LogGroup) -> Decision:
         attributes = work.attributes
@@ -216,6 +255,12 @@ def _plan(kind: int, context: Context, keys: tuple[str, ...]) -> Plan:
 
 def _plumbing_plan(context: Context, keys: tuple[str, ...]) -> Plan:
     return ActionPlan(INTERNAL, SKIP, "plumbing", "graphql", Shape(keys), context)
+
+
+def _failed(signal: str, record: SpanRecord | LogItem, error: Exception) -> Failed:
+    # The text of an unexpected error may quote the record; RedactionError promises that its own does not.
+    reason = str(error) if isinstance(error, RedactionError) else f"mapping failed: {type(error).__name__}"
+    return Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason)
 
 
 def with_decision(event: Event, decision: Decision) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mapping.rules_settings import IdentifyCompany, IdentifyUser, IdentitySettings, Presets
+from mapping.rules_settings import IdentifyCompany, IdentifyUser, IdentitySettings, MaskSettings, Presets
 
 
 class _Section(BaseModel):
@@ -41,6 +41,9 @@ class MappingSettings(_Section):
     presets: Presets = Field(
         default=Presets(), description="otel, or a gateway's own options as they stand in its settings."
     )
+    masks: MaskSettings = Field(
+        default=MaskSettings(), description="What never leaves the bridge; adds to the defaults."
+    )
     trust_forwarded: bool = Field(
         default=True,
         description="Believe captured Host and X-Forwarded-* headers about the public URI and the caller's address.",
@@ -59,3 +62,13 @@ class MappingSettings(_Section):
     @property
     def identity(self) -> IdentitySettings:
         return IdentitySettings.of(self.identify_user, self.identify_company, self.presets)
+
+    @property
+    def kept_bodies(self) -> dict[str, bool]:
+        """Whether bodies of the "request" and of the "response" are kept."""
+        kept = self.log_body and (self.presets.krakend is None or self.presets.krakend.log_body)
+        kong = self.presets.kong
+        return {
+            "request": kept and not (kong is not None and kong.disable_capture_request_body),
+            "response": kept and not (kong is not None and kong.disable_capture_response_body),
+        }

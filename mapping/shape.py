@@ -7,14 +7,15 @@ cached JSON fragments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from operator import itemgetter
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 
-from mapping.bodies import Body
+from mapping.masking import Masking
 from mapping.metadata import MAX_KEYS, flat_text, renamed
+from mapping.redaction import MASK
 from mapping.wire import fragment
 
 ABSENT: Final = -1  # index of an absent attribute: records end with an entry whose value is None
@@ -54,34 +55,6 @@ OWN_KEYS: Final = frozenset(
 _ON_THE_WAY: Final = OWN_KEYS | {key[:at] for key in OWN_KEYS for at in range(len(key)) if key[at] == "."}
 
 
-class Masks(Protocol):
-    """What metadata needs to know of redaction."""
-
-    def attribute(self, key: str) -> str | None:
-        """What replaces the attribute's value whatever it is: a text, "" to drop the attribute, None to
-        keep it.
-        """
-        ...
-
-    looks_inside_text: bool  # True when every text has to be searched (patterns of personal data)
-
-    def value(self, key: str, value: Any) -> Any:
-        """The attribute's value with what is secret inside it masked."""
-        ...
-
-    def headers(self, found: Mapping[str, str]) -> Mapping[str, str]:
-        """The headers as they may be stored."""
-        ...
-
-    def query(self, query: str) -> str:
-        """The query string as it may be stored."""
-        ...
-
-    def body(self, body: Body) -> Body:
-        """The request or response body as it may be stored."""
-        ...
-
-
 class Shape:
     """Indices of the attributes in a tuple of shape keys."""
 
@@ -103,12 +76,13 @@ class Shape:
             self.at[key] = index
             if mark == "graphql":
                 self.graphql.add(key)
-            elif mark == "look":
+                continue
+            if mark in ("look", "looklist"):
                 self.look.add(index)
-            elif mark:
+            if mark in ("list", "looklist", "tree"):
                 self.many.add(index)
-                if mark == "tree":
-                    self.trees.add(index)
+            if mark == "tree":
+                self.trees.add(index)
 
     def first(self, names: Iterable[str], *, scalar: bool = True) -> int:
         """Index of the first of `names` that exists and is not empty, else ABSENT. scalar: arrays do not count."""
@@ -131,7 +105,7 @@ class MetadataPlan:
 
     __slots__ = ("_fixed", "_looked_at", "_masks", "_pairs", "_plain", "_slow", "_slow_with_extra", "_tail")
 
-    def __init__(self, shape: Shape, consumed: Collection[str], masks: Masks) -> None:
+    def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking) -> None:
         self._masks = masks
         self._fixed: dict[str, str] = {}  # what stands instead of values that are masked by their key
         self._pairs: list[tuple[str, int]] = []
@@ -140,13 +114,14 @@ class MetadataPlan:
         for key, index in (shape.at | shape.empty).items():
             if key in consumed:
                 continue
-            instead = masks.attribute(key)
-            if instead is not None:
-                if instead:
-                    self._fixed[key] = instead
+            verdict = masks.verdict(key)
+            if verdict == "drop":
+                continue
+            if verdict == "mask":
+                self._fixed[key] = MASK
                 continue
             self._pairs.append((key, index))
-            if masks.looks_inside_text or index in shape.look or index in shape.trees:
+            if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.trees:
                 self._looked_at.append((key, index))
             else:
                 plain.append(index)
@@ -172,8 +147,10 @@ class MetadataPlan:
             return self._sorted_out(values, extra or {})
         body = ",".join(self._plain(fragments))
         for key, index in self._looked_at:
-            member = fragment(key, self._masks.value(key, values[index]))
-            body = f"{body},{member}" if body else member
+            value = self._masks.value(key, values[index])
+            if value is not None:
+                member = fragment(key, value)
+                body = f"{body},{member}" if body else member
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail
         if extra:

@@ -28,19 +28,19 @@ MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself
 Entry = tuple[str, Any, str | None]
 # Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
 # without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
-# used. LIST: an array of scalars. LOOK: text that may hold JSON or a query, so masks look inside. GRAPHQL: the text
-# "graphql", which as a `component` makes a span a GraphQL operation (mapping.md §2).
+# used. LIST: an array of scalars. LOOK, LOOK_LIST: text that may hold JSON, a query or named values, and arrays of
+# such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span a GraphQL operation.
 EMPTY_MARK: Final = "\0"
 NULL_MARK: Final = "\0null"
 TREE_MARK: Final = "\0tree"
 LIST_MARK: Final = "\0list"
+LOOK_LIST_MARK: Final = "\0looklist"
 LOOK_MARK: Final = "\0look"
 GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\={[')
-_JSON_START: Final = ("{", "[")
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='")
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _BYTES, _INT32, _UINT32 = _FIELD.TYPE_BYTES, _FIELD.TYPE_INT32, _FIELD.TYPE_UINT32
@@ -206,13 +206,11 @@ def _check_depth(depth: int) -> None:
 
 def _mark(text: str) -> str:
     """What a text's content says about its use."""
-    if "=" in text or text.startswith(_JSON_START):
+    if "=" in text or '"' in text or "'" in text:
         return LOOK_MARK
     if text == "graphql":
         return GRAPHQL_MARK
-    if not text:
-        return EMPTY_MARK
-    return LOOK_MARK if text[0].isspace() and text.lstrip().startswith(_JSON_START) else ""
+    return "" if text else EMPTY_MARK
 
 
 def entry(key: str, value: Any) -> Entry:
@@ -226,7 +224,10 @@ def entry(key: str, value: Any) -> Entry:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return sys.intern(key + TREE_MARK), value, None
     if isinstance(value, list):
-        return sys.intern(key + LIST_MARK), value, fragment(key, value)
+        look = any(isinstance(item, bytes) or (isinstance(item, str) and _mark(item) == LOOK_MARK) for item in value)
+        return sys.intern(key + (LOOK_LIST_MARK if look else LIST_MARK)), value, fragment(key, value)
+    if isinstance(value, bytes):
+        return sys.intern(key + LOOK_MARK), value, fragment(key, value)
     return sys.intern(key), value, fragment(key, value)
 
 

@@ -1,0 +1,62 @@
+"""Masks as the plans need them: what a key alone decides is found once for a shape, the rest asks the Redactor.
+
+The rules are `mapping.redaction`'s. Whatever fails here raises RedactionError, and the record is not delivered.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+from mapping.bodies import Body
+from mapping.redaction import MASK, Redactor
+from mapping.settings import MappingSettings
+
+Verdict = Literal["keep", "look", "mask", "drop"]
+
+# The text of a statement holds its values; dropped unless asked for (mapping.md §4).
+_STATEMENTS: Final = ("db.statement", "db.query.text", "db.query.parameter.*", "db.query.parameters")
+_DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.query"))
+_LITERAL: Final = re.compile(r'"""(?:.|\n)*?(?:"""|$)|"(?:\\.|[^"\\\n])*(?:"|$)|(?<![\w$])-?\d[\w.+\-]*')
+# A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
+_PROBE: Final = "192.0.2.1"
+
+
+class Masking:
+    """Masks of one mapper."""
+
+    def __init__(self, settings: MappingSettings) -> None:
+        masks = settings.masks.with_preset(settings.presets)
+        dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
+        genai = masks.genai_content or settings.genai.content
+        masks = masks.model_copy(update={"drop_attributes": dropped, "genai_content": genai})
+        self._redactor = redactor = Redactor(masks)
+        self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
+        self.query = redactor.query
+        self.text = redactor.text
+        self.log_body = redactor.log_body
+        self.attributes = redactor.attributes
+        self.ip = redactor.ip
+        self.headers = redactor.headers
+        self.keeps_body_of = redactor.keeps_body_of
+
+    def verdict(self, key: str) -> Verdict:
+        """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""
+        if key in _DOCUMENTS:
+            return "look"
+        found = self._redactor.value(key, _PROBE)
+        if found == _PROBE:
+            return "keep"
+        return "drop" if found is None else "mask" if found == MASK else "look"
+
+    def value(self, key: str, value: Any) -> Any:
+        """An attribute's value as it may be stored, None when it must be dropped."""
+        if key in _DOCUMENTS and isinstance(value, str):
+            value = _LITERAL.sub("?", value)
+        return self._redactor.value(key, value)
+
+    def request_body(self, body: Body) -> Body:
+        return self._redactor.body(body, "request")
+
+    def response_body(self, body: Body) -> Body:
+        return self._redactor.body(body, "response")

@@ -1,0 +1,101 @@
+"""The URI of spans of one shape (mapping.md §3.2): which attributes compose it, and a short way for the usual form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mapping import uri
+from mapping.captured import HeaderSlots
+from mapping.context import Context, Group, text_of
+from mapping.shape import ABSENT, Shape
+from mapping.spans import CLIENT
+
+FULL: Final = ("url.full", "http.url")
+SCHEMES: Final = ("url.scheme", "http.scheme")
+SERVER_HOSTS: Final = ("server.address", "http.host", "net.host.name", "http.server_name", "net.host.ip")
+SERVER_PORTS: Final = ("server.port", "net.host.port")
+CLIENT_HOSTS: Final = (
+    "server.address",
+    "http.host",
+    "net.peer.name",
+    "net.peer.ip",
+    "network.peer.address",
+    "net.sock.peer.addr",
+)
+CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
+
+# What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
+_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
+_CLEAN_URL: Final = re.compile(
+    r"(https?://[A-Za-z0-9.\-]+(?::(?!(?:80|443)/)[0-9]+)?(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*))(\?[^#]*)?"
+).fullmatch
+
+
+class UriPlan:
+    """Composes the URI of spans of one shape (mapping.md §3.2)."""
+
+    def __init__(self, kind: int, shape: Shape, context: Context, slots: HeaderSlots, consumed: set[str]) -> None:
+        def take(*names: str) -> int:
+            """Index of the first of `names`; none of them goes to metadata."""
+            consumed.update(names)
+            return shape.first(names)
+
+        self._context = context
+        self._full = take(*FULL)
+        self._target = take("http.target")
+        self._path = take("url.path")
+        self._query = take("url.query")
+        self._scheme = take(*SCHEMES)
+        hosts, ports = (CLIENT_HOSTS, CLIENT_PORTS) if kind == CLIENT else (SERVER_HOSTS, SERVER_PORTS)
+        self._host = take(*hosts)
+        self._host_is_header = self._host != ABSENT and self._host == shape.at.get("http.host")
+        self._port = take(*ports)
+        # Only servers are reached under a public origin; a client's own headers name the server it calls.
+        self._has_origin = kind != CLIENT and context.trust_forwarded and slots.present
+        self._composed = self._path != ABSENT and self._host != ABSENT and self._full == self._target == ABSENT
+        self._whole = self._full != ABSENT and not self._has_origin
+        self.present = not (self._full == self._target == self._path == ABSENT)
+
+    def resolve(
+        self, values: tuple[Any, ...], request: Mapping[str, str], group: Group, route: str
+    ) -> tuple[str, str, uri.Uri | None]:
+        """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
+        context = self._context
+        if self._composed:
+            path = values[self._path]
+            origin = uri.public_origin(request) if self._has_origin and request else uri.NO_ORIGIN
+            if type(path) is str and _CLEAN_PATH(path):
+                query = values[self._query]
+                if query is None or type(query) is str:
+                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
+                    text = context.origins[key] + path
+                    return (text + context.queries[query] if query else text), path, None
+        elif self._whole:
+            full = values[self._full]
+            if type(full) is str and (clean := _CLEAN_URL(full)) is not None:
+                query = clean[3]
+                return (clean[1] + context.queries[query[1:]] if query else full), clean[2], None
+        found = uri.resolve(
+            full=text_of(values[self._full]),
+            target=text_of(values[self._target]),
+            scheme=text_of(values[self._scheme]),
+            host=text_of(values[self._host]),
+            port=values[self._port],
+            host_is_header=self._host_is_header,
+            path=text_of(values[self._path]),
+            query=text_of(values[self._query]),
+            origin=uri.public_origin(request) if self._has_origin else uri.NO_ORIGIN,
+            service=group.service,
+            route=context.normalised[route] if route else "",
+            mask=context.masks.query,
+        )
+        return found.text, found.path, found
+
+    def query(self, values: tuple[Any, ...]) -> str:
+        """The query as sent, unmasked, for identity only."""
+        query = text_of(values[self._query]).removeprefix("?")
+        if query:
+            return query
+        return (text_of(values[self._target]) or text_of(values[self._full])).partition("#")[0].partition("?")[2]
