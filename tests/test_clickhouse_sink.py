@@ -87,8 +87,9 @@ def count(engine: EngineProcess, what: str = "count()") -> int:
 def test_every_field_of_an_event_has_its_column(clean: EngineProcess) -> None:
     full = event(
         tenant="acme", parent_id="aaaaaaaaaaaaaaaa", user_id="u", company_id="c", session_token="s",
-        subscription_id="sub", application_id="app", client_id="cl", plan_id="pro", environment="prod", region="eu", api_version="v1",
-        user_agent="curl", ip_address="::1", response_ip_address="10.0.0.1", request_headers={"A": "1", "B": "ü"},
+        subscription_id="sub", application_id="app", client_id="cl", plan_id="pro", environment="prod", region="eu",
+        api_version="v1", user_agent="curl", ip_address="::1", response_ip_address="10.0.0.1",
+        request_headers={"A": "1", "B": "ü"},
         response_headers={"C": "3"}, request_body='{"a":1}', request_body_encoding="json", response_body="AAE=",
         response_body_encoding="base64", request_id="r", name="GET /items", span_status=2, links="[]",
         error_type="server", action_name="act", family="db", severity_number=17, severity_text="ERROR", event_name="e",
@@ -159,7 +160,8 @@ def test_columns_of_the_consumer_guide_are_read_from_metadata(clean: EngineProce
         clean.client()
         .query(
             "SELECT upstream_ms, queue_ms, cache_hit, cache_status, quota_bucket, quota_consumed, quota_limit,"
-            " quota_remaining, experiment, variant, pop, asn, ip_family, developer_id, organization_id, plan_id, request_duration_ms"
+            " quota_remaining, experiment, variant, pop, asn, ip_family, developer_id, organization_id, plan_id,"
+            " request_duration_ms"
             " FROM analytics.api_events ORDER BY batch_id"
         )
         .result_rows

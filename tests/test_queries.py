@@ -1,0 +1,321 @@
+"""The named queries give what a slow, plain calculation over the same events gives; the reader finds the store."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import events
+from engine_process import EngineProcess
+from exporter import queries
+from exporter.queries import parse_condition
+from exporter.queries_reader import Result, StoreError, StoreReader
+from exporter.sink import Batch
+from exporter.sinks.clickhouse import Settings, create, event_day
+from mapping.event import ACTION, LOG, UNSAMPLED, Decision, Event
+
+DAY_NS = 86_400_000_000_000
+# The start of a day two weeks ago: every event below is of that day or the week before.
+DAY = time.time_ns() // DAY_NS * DAY_NS - 14 * DAY_NS
+SINCE = datetime.fromtimestamp(DAY / 1e9, UTC) - timedelta(days=10)
+UNTIL = SINCE + timedelta(days=20)
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def sampled(p: float) -> Decision:
+    return UNSAMPLED._replace(p=p, adjusted_count=1 / p, weight=round(1 / p)) if p < 1 else UNSAMPLED
+
+
+def call(second: float, **changes: object) -> Event:
+    start = DAY + int(second * 1e9)
+    return events.event(**{"start_unix_ns": start, "end_unix_ns": start, "received_unix_ns": start + 10**9} | changes)
+
+
+def shop() -> list[Event]:
+    """Four customers; globex fails, initech is sampled, one trace has an action and logs, umbrella onboards."""
+    rows = [
+        call(number, trace_id=f"{number:032x}", company_id="acme", user_id=f"u{number % 3}", plan_id="pro",
+             duration_ms=float(number + 1), route="/items/{id}", status=200)
+        for number in range(20)
+    ]  # fmt: skip
+    rows += [
+        call(3600 + number, trace_id=f"{100 + number:032x}", company_id="globex", user_id="g", plan_id="free",
+             verb="POST", route="/orders", status=401 if number < 4 else 500, duration_ms=50.0,
+             error_type="auth" if number < 4 else "server")
+        for number in range(6)
+    ]  # fmt: skip
+    rows += [
+        call(7200 + number, trace_id=f"{200 + number:032x}", company_id="initech", plan_id="pro", decision=sampled(0.1),
+             status=200 if number % 5 else 503, error_type="" if number % 5 else "upstream", duration_ms=10.0)
+        for number in range(50)
+    ]  # fmt: skip
+    rows += [
+        call(3600.5, trace_id=TRACE, span_id="1" * 16, company_id="globex", user_id="g", status=500,
+             error_type="server", verb="POST", route="/orders"),
+        call(3600.6, trace_id=TRACE, span_id="2" * 16, parent_id="1" * 16, event_type=ACTION,
+             action_name="SELECT orders", family="db", direction="", verb="", route="", status=0),
+        call(3600.7, trace_id=TRACE, span_id="1" * 16, event_type=LOG, source="log", direction="", verb="", route="",
+             status=0, severity_number=17, severity_text="ERROR", body="no stock", duration_ms=-1.0),
+    ]  # fmt: skip
+    rows += [
+        call(-7 * 86400, trace_id=f"{300:032x}", company_id="umbrella", user_id="w", verb="POST", route="/signup"),
+        call(-7 * 86400 + 60, trace_id=f"{301:032x}", company_id="umbrella", user_id="w", verb="POST", route="/keys"),
+        call(-7 * 86400 + 99, trace_id=f"{302:032x}", company_id="newco", user_id="n", verb="POST", route="/signup"),
+        call(60, trace_id=f"{303:032x}", company_id="umbrella", user_id="w", metadata='{"deployment":"blue"}'),
+    ]
+    return rows
+
+
+def store(engine: EngineProcess, rows: list[Event], database: str = "analytics") -> None:
+    async def go() -> None:
+        secret = (engine.data / "writer.password").read_text()
+        sink = create(Settings(name="s", dsn=f"http://writer:{secret}@127.0.0.1:{engine.port}/{database}"))
+        await sink.open()
+        days = itertools.groupby(sorted(rows, key=lambda e: e.start_unix_ns), key=lambda e: event_day(e, 90))
+        for day, of_day in days:
+            await sink.write(Batch(day, list(of_day)), in_doubt=False)
+        await sink.close()
+
+    asyncio.run(go())
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    process = EngineProcess(tmp_path_factory.mktemp("queries"))
+    store(process, shop())
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def reader(engine: EngineProcess) -> Iterator[StoreReader]:
+    with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}")) as found:
+        yield found
+
+
+def by(result: Result, key: str) -> dict[object, dict[str, object]]:
+    return {row[key]: row for row in result.dicts()}
+
+
+def test_a_trace_comes_in_order_of_time_with_its_logs(reader: StoreReader) -> None:
+    for around in (None, SINCE + timedelta(days=10)):
+        rows = reader.run(queries.trace(TRACE.upper(), around)).dicts()
+        assert [row["event_type"] for row in rows] == ["api_call", "action", "log"]
+        assert rows[0]["span_id"] == rows[1]["parent_span_id"] == rows[2]["span_id"]
+        assert rows[0]["event_time"].tzinfo is not None
+        assert rows[2]["duration_ms"] is None
+    assert reader.run(queries.trace("f" * 32)).rows == []
+
+
+def test_tail_goes_on_after_the_last_row(reader: StoreReader) -> None:
+    after, seen = SINCE, []
+    while rows := reader.run(queries.tail(after, [parse_condition("company_id=acme")], limit=8)).dicts():
+        seen += [row["event_id"] for row in rows]
+        after = rows[-1]["received_at"]
+    assert len(seen) == len(set(seen)) == 20
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("company_id=acme", 20),
+        ("company_id != acme", 63),
+        ("status_code>=500", 13),
+        ("status_code = 401", 4),
+        ("metadata.deployment=blue", 1),
+        ("body~stock", 1),
+        ("severity=ERROR", 1),
+        ("event_time<2001-01-01", 0),
+        ("user_id=' OR 1=1 --", 0),
+    ],
+)
+def test_conditions_choose_rows(reader: StoreReader, condition: str, count: int) -> None:
+    found = reader.run(queries.latest(SINCE, UNTIL, [parse_condition(condition)], limit=100))
+    assert len(found.rows) == count
+
+
+@pytest.mark.parametrize("condition", ["", "nonsense", "password=1", "status_code=many", "metadata.a`b=1", "a b=1"])
+def test_what_is_no_condition_is_refused(condition: str) -> None:
+    with pytest.raises(ValueError, match=r"not a condition|no column|is a number"):
+        parse_condition(condition)
+
+
+def test_latest_are_the_newest(reader: StoreReader) -> None:
+    rows = reader.run(queries.latest(SINCE, UNTIL, limit=3)).dicts()
+    assert [row["company_id"] for row in rows] == ["initech"] * 3
+    assert rows[0]["event_time"] > rows[1]["event_time"] > rows[2]["event_time"]
+
+
+def test_a_users_last_calls(reader: StoreReader) -> None:
+    rows = reader.run(queries.user_calls("g", SINCE, UNTIL, limit=3)).dicts()
+    assert [row["status_code"] for row in rows] == [500, 500, 401]
+
+
+def test_customers_who_get_401(reader: StoreReader) -> None:
+    assert reader.run(queries.failing_customers(SINCE, UNTIL, 401)).dicts()[0]["failed"] == 4
+    rows = by(reader.run(queries.failing_customers(SINCE, UNTIL)), "company_id")
+    assert {company: row["failed"] for company, row in rows.items()} == {"globex": 7, "initech": 100}
+    assert rows["globex"]["endpoints"] == ["POST /orders"]
+    assert rows["globex"]["users_seen"] == 1
+
+
+def test_top_erroring_customers_count_weights(reader: StoreReader) -> None:
+    rows = reader.run(queries.top_erroring_customers(SINCE, UNTIL)).dicts()
+    assert [(row["company_id"], row["calls"], row["errors"]) for row in rows] == [
+        ("initech", 500, 100),
+        ("globex", 7, 7),
+    ]
+    assert rows[0]["by_type"] == {"upstream": 100}
+    assert rows[1]["by_type"] == {"auth": 4, "server": 3}
+    assert len(reader.run(queries.top_erroring_customers(SINCE, UNTIL, least_calls=100)).rows) == 1
+
+
+def test_traffic_by_plan_is_weighted(reader: StoreReader) -> None:
+    rows = reader.run(queries.traffic_by_plan(SINCE, UNTIL)).dicts()
+    pro = next(row for row in rows if row["plan"] == "pro")
+    assert (pro["calls"], pro["rows_seen"], pro["error_rate"]) == (520, 70, pytest.approx(100 / 520))
+
+
+def test_percentiles_by_endpoint_and_hour(reader: StoreReader) -> None:
+    rows = reader.run(queries.endpoint_percentiles(SINCE, UNTIL, "/items/{id}")).dicts()
+    first = next(row for row in rows if row["rows_seen"] == 21)
+    assert first["p50"] == pytest.approx(11, abs=1)
+    late = next(row for row in rows if row["rows_seen"] == 50)
+    assert (late["calls"], late["p99"]) == (500, 10)
+
+
+def test_logs_of_failing_calls(reader: StoreReader) -> None:
+    rows = reader.run(queries.logs_of_failing_calls(SINCE, UNTIL)).dicts()
+    assert [(row["company_id"], row["status_code"], row["body"]) for row in rows] == [("globex", 500, "no stock")]
+    empty = reader.run(queries.logs_of_failing_calls(SINCE, UNTIL, "acme"))
+    assert empty.rows == []
+    assert "body" in empty.columns  # also an empty answer has a header
+
+
+def test_retention_by_week(reader: StoreReader) -> None:
+    rows = reader.run(queries.retention_cohorts(SINCE, UNTIL)).rows
+    week = datetime.fromtimestamp(DAY / 1e9, UTC).date()
+    first = week - timedelta(days=week.weekday() + 7)
+    assert [row[1:] for row in rows if row[0] == first] == [(0, 2), (1, 1)]
+
+
+def test_the_funnel_needs_its_steps_in_order(reader: StoreReader) -> None:
+    steps = ["POST /signup", "POST /keys", "GET /items/{id}"]
+    rows = reader.run(queries.onboarding_funnel(steps, SINCE, UNTIL, timedelta(days=20))).rows
+    assert rows == [(1, "POST /signup", 2), (2, "POST /keys", 1), (3, "GET /items/{id}", 1)]
+    rows = reader.run(queries.onboarding_funnel(steps, SINCE, UNTIL, timedelta(days=1))).rows
+    assert [row[2] for row in rows] == [2, 1, 0]
+
+
+def test_endpoint_coverage(reader: StoreReader) -> None:
+    rows = by(reader.run(queries.endpoint_coverage(SINCE, UNTIL)), "company_id")
+    assert (rows["umbrella"]["endpoints_seen"], rows["umbrella"]["all_endpoints"]) == (3, 4)
+    assert rows["acme"]["coverage"] == 0.25
+
+
+# -- intervals -----------------------------------------------------------------------------------------------
+
+
+def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str, float]:
+    store(engine, rows, database)
+    with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database={database}")) as reader:
+        (row,) = reader.run(queries.totals("all", SINCE, UNTIL)).dicts()
+    return row
+
+
+def test_the_interval_follows_traces_as_in_the_specifications_example(engine: EngineProcess) -> None:
+    """sampling.md §11: 3 spans of A and 1 of B at 10 %, 2 errors of E at 100 % -> 42, standard error 30."""
+    rows = [call(1, trace_id="a" * 32, decision=sampled(0.1)) for _ in range(3)]
+    rows += [call(1, trace_id="b" * 32, decision=sampled(0.1))]
+    rows += [call(1, trace_id="e" * 32, status=500) for _ in range(2)]
+    found = totals(engine, "example", rows)
+    assert found["calls"] == 42
+    assert found["low_confidence"]
+    assert found["calls_high"] == pytest.approx(42 * math.exp(1.96 * 30 / 42))
+    assert found["calls_low"] == pytest.approx(max(6, 42 * math.exp(-1.96 * 30 / 42)))
+    assert (found["errors"], found["errors_low"], found["errors_high"]) == (2, 2, 2)
+
+
+def brute_force(rows: list[Event]) -> tuple[float, float, float]:
+    """Standard errors of calls, errors and error rate by the double sum over pairs of one trace."""
+    total = sum(row.decision.adjusted_count for row in rows)
+    wrong = sum(row.decision.adjusted_count for row in rows if row.status >= 400)
+    rate = wrong / total
+    variance = [0.0, 0.0, 0.0]
+    for a, b in itertools.product(rows, rows):
+        if a.trace_id == b.trace_id:
+            factor = (1 - max(a.decision.p, b.decision.p)) * a.decision.adjusted_count * b.decision.adjusted_count
+            variance[0] += factor
+            variance[1] += factor * (a.status >= 400) * (b.status >= 400)
+            variance[2] += factor * ((a.status >= 400) - rate) * ((b.status >= 400) - rate) / total**2
+    return math.sqrt(variance[0]), math.sqrt(variance[1]), math.sqrt(variance[2])
+
+
+def test_intervals_equal_the_double_sum_also_when_a_trace_has_several_probabilities(engine: EngineProcess) -> None:
+    dice = random.Random(4)
+    rows = [
+        call(number, trace_id=f"{dice.randrange(1, 60):032x}", decision=sampled(dice.choice([1.0, 0.5, 0.2, 0.1])),
+             status=dice.choice([200, 200, 200, 500]))
+        for number in range(300)
+    ]  # fmt: skip
+    found = totals(engine, "mixed", rows)
+    calls_se, errors_se, rate_se = brute_force(rows)
+    assert not found["low_confidence"]
+    assert found["calls"] == pytest.approx(sum(row.decision.adjusted_count for row in rows))
+    assert found["calls_high"] - found["calls"] == pytest.approx(1.96 * calls_se)
+    assert found["errors_high"] - found["errors"] == pytest.approx(1.96 * errors_se)
+    assert found["error_rate_high"] - found["error_rate"] == pytest.approx(1.96 * rate_se)
+
+
+def test_unsampled_totals_are_exact(reader: StoreReader) -> None:
+    rows = by(reader.run(queries.totals("company_id", SINCE, UNTIL)), "by")
+    acme = rows["acme"]
+    assert (acme["calls_low"], acme["calls"], acme["calls_high"], acme["low_confidence"]) == (20, 20, 20, False)
+    some = rows["initech"]
+    assert (some["calls"], some["rows_seen"], some["sampled_traces"], some["n_eff"]) == (500, 50, 50, 50)
+    with pytest.raises(ValueError, match="cannot group by"):
+        queries.totals("body", SINCE, UNTIL)
+
+
+def test_nothing_kept_still_bounds_what_there_was() -> None:
+    """Source: sampling.md §11."""
+    assert [round(queries.most_when_none_kept(p)) for p in (0.1, 0.01, 0.001, 1.0)] == [28, 298, 2994, 0]
+
+
+# -- finding the store ---------------------------------------------------------------------------------------
+
+
+def test_the_reader_starts_an_engine_when_none_runs_and_stops_it(tmp_path: Path) -> None:
+    first = EngineProcess(tmp_path)
+    store(first, [call(1)])
+    assert first.stop() == 0
+    with StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}")) as reader:
+        assert reader.query("SELECT count() AS n FROM api_events") == Result(("n",), [(1,)])
+        with StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}")) as second:  # through the first one's engine
+            assert second.query("SELECT count() AS n FROM api_events").rows == [(1,)]
+    after = EngineProcess(tmp_path, lock_wait_s=0)
+    after.kill()  # leaves engine.json behind
+    with StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}")) as reader:
+        assert reader.query("SELECT count() AS n FROM api_events").rows == [(1,)]
+
+
+def test_what_the_reader_cannot_do_is_one_line(reader: StoreReader, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store in"):
+        StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}/none")).open()
+    for sql in ("SELECT nothing FROM api_events", "DROP TABLE api_events", "SELECT file('/etc/hostname')"):
+        with pytest.raises(StoreError) as refused:
+            reader.query(sql)
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 520
+
+
+def test_every_query_is_reached_by_a_function() -> None:
+    assert [name for name in queries.names() if not callable(getattr(queries, name, None))] == []
