@@ -36,6 +36,8 @@ class Sums(NamedTuple):
     records: int
     adjusted_in: float  # sum of upstream adjusted counts of all these records, kept or not
     adjusted_out: float  # sum of adjusted counts of the kept
+    expected: float  # how many of them were expected to be kept
+    variance: float  # of adjusted_out, given what arrived, if records were independent
 
 
 class Tally:
@@ -68,10 +70,13 @@ class Tally:
             n, slot.count = slot.count, 0
             d = slot.decision
             key = CountKey(d.rule, d.reason, d.upstream, d.r_source)
-            sums = Sums(n, n * slot.adjusted_in, n * d.adjusted_count)
+            a = slot.adjusted_in
+            p = min(1.0, d.p * a)  # given that it arrived
+            variance = n * a * a * (1 / p - 1) if p else 0.0
+            sums = Sums(n, n * a, n * d.adjusted_count, n * p, variance)
             self._folded[key] = add(self._folded.get(key), sums)
         self._touched.clear()
 
 
 def add(a: Sums | None, b: Sums) -> Sums:
-    return b if a is None else Sums(a[0] + b[0], a[1] + b[1], a[2] + b[2])
+    return b if a is None else Sums(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4])

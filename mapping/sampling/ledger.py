@@ -1,0 +1,141 @@
+"""Exact counts of what sampling received and kept, and a permanent proof that the weights are right (sampling.md §11).
+
+Counts need no estimate: they are taken before anything is dropped. They calibrate charts (scale a rule's
+estimate by received_adjusted / kept_adjusted and it is exact), and they are the only trace of what a rate of
+0 dropped.
+
+The audit compares the two in units of the standard error. It stays within a few units as long as everything
+is right, and leaves them when trace ids are not random, when a sampler upstream hides what it did, or when a
+weight is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from mapping.event import Decision
+from mapping.sampling.counts import CountKey, Sums
+from mapping.sampling.estimate import variance_of_trace
+
+ALARM = 5.0  # |z| beyond this comes by chance once in two million
+MIN_EXPECTED = 30.0  # records expected to be kept before z means anything
+MAX_TRACES = 50_000  # open clusters per audit; beyond, they are folded early
+NOT_ESTIMABLE = frozenset({"rule_zero", "below_minimum", "inconsistent"})
+
+NS_PER_MINUTE = 60 * 10**9
+
+
+class LedgerKey(NamedTuple):
+    minute_unix_s: int  # when received, our clock
+    rule: str
+    tenant: str
+
+
+class LedgerRow(NamedTuple):
+    received: int = 0
+    received_adjusted: float = 0.0  # what they stood for on arrival
+    kept: int = 0
+    kept_adjusted: float = 0.0  # what the kept stand for; an unbiased estimate of received_adjusted
+    dropped_rule_zero: int = 0  # by rules of rate 0 and other drops that no estimate can see
+    lost: int = 0  # outside every recorded probability: a crash in tail mode, for one
+
+    def plus(self, other: LedgerRow) -> LedgerRow:
+        return LedgerRow(
+            self.received + other.received,
+            self.received_adjusted + other.received_adjusted,
+            self.kept + other.kept,
+            self.kept_adjusted + other.kept_adjusted,
+            self.dropped_rule_zero + other.dropped_rule_zero,
+            self.lost + other.lost,
+        )
+
+
+class Ledger:
+    """Rows per minute, rule and tenant. Bounded: closed minutes are handed out and forgotten."""
+
+    def __init__(self) -> None:
+        self.audits: defaultdict[tuple[str, str], Audit] = defaultdict(Audit)  # (rule, tenant)
+        self._rows: dict[LedgerKey, LedgerRow] = {}
+
+    def add(self, tenant: str, received_unix_ns: int, taken: Mapping[CountKey, Sums]) -> None:
+        """Enter what Tally.take() returned for requests of one tenant."""
+        minute_s = received_unix_ns // NS_PER_MINUTE * 60
+        for key, sums in taken.items():
+            row = LedgerRow(received=sums.records, received_adjusted=sums.adjusted_in)
+            if key.reason in NOT_ESTIMABLE:
+                row = row._replace(dropped_rule_zero=sums.records)
+            else:
+                if key.reason == "kept":
+                    row = row._replace(kept=sums.records, kept_adjusted=sums.adjusted_out)
+                self.audits[key.rule, tenant].counted(sums)
+            self._enter(LedgerKey(minute_s, key.rule, tenant), row)
+
+    def lost(self, tenant: str, received_unix_ns: int, rule: str, records: int) -> None:
+        self._enter(LedgerKey(received_unix_ns // NS_PER_MINUTE * 60, rule, tenant), LedgerRow(lost=records))
+
+    def kept(self, tenant: str, decisions: Iterable[tuple[str, Decision]]) -> None:
+        """Tell the audit which traces were kept: (trace id, decision) of every kept event.
+
+        Optional; sharpens its error.
+        """
+        for trace_id, decision in decisions:
+            if decision.p < 1:
+                self.audits[decision.rule, tenant].kept(trace_id, decision)
+
+    def closed(self, now_unix_ns: int, grace_minutes: int = 2) -> list[tuple[LedgerKey, LedgerRow]]:
+        """Rows of minutes that are over, oldest first; each row is handed out once."""
+        before_s = (now_unix_ns // NS_PER_MINUTE - grace_minutes) * 60
+        done = sorted(key for key in self._rows if key.minute_unix_s < before_s)
+        return [(key, self._rows.pop(key)) for key in done]
+
+    def rows(self) -> dict[LedgerKey, LedgerRow]:
+        """Rows not yet closed."""
+        return dict(self._rows)
+
+    def alarms(self) -> dict[tuple[str, str], float]:
+        """(rule, tenant) -> z, where weights do not add up."""
+        found = {key: audit.z() for key, audit in self.audits.items()}
+        return {key: z for key, z in found.items() if abs(z) > ALARM}
+
+    def _enter(self, key: LedgerKey, row: LedgerRow) -> None:
+        self._rows[key] = self._rows.get(key, LedgerRow()).plus(row)
+
+
+class Audit:
+    """z = (sum of adjusted counts kept - sum of adjusted counts received) / standard error, since start."""
+
+    def __init__(self) -> None:
+        self._difference = 0.0
+        self._independent = 0.0  # variance if records were independent: a lower bound that needs no kept record
+        self._clustered = 0.0  # variance of closed clusters
+        self._expected = 0.0
+        self._open: dict[str, list[tuple[float, float]]] = {}  # trace -> (1/p given arrival, adjusted count)
+
+    def counted(self, sums: Sums) -> None:
+        self._difference += sums.adjusted_out - sums.adjusted_in
+        self._independent += sums.variance
+        self._expected += sums.expected
+
+    def kept(self, trace_id: str, decision: Decision) -> None:
+        t_in = int(decision.th_in.ljust(14, "0"), 16) if decision.th_in else 0
+        adjusted_in = (1 << 56) / ((1 << 56) - t_in)
+        members = self._open.get(trace_id)
+        if members is None:
+            if len(self._open) >= MAX_TRACES:
+                self._clustered += sum(map(variance_of_trace, self._open.values()))
+                self._open.clear()
+            members = self._open[trace_id] = []
+        members.append((decision.adjusted_count / adjusted_in, decision.adjusted_count))
+
+    def z(self) -> float:
+        """0.0 while too little was sampled to say anything."""
+        variance = max(self._independent, self._clustered + sum(map(variance_of_trace, self._open.values())))
+        if self._expected < MIN_EXPECTED:
+            return 0.0
+        if variance <= 0:
+            # Nothing was thinned, so in and out must agree but for the rounding of long sums.
+            return 0.0 if abs(self._difference) < 1e-6 * self._expected else math.copysign(math.inf, self._difference)
+        return self._difference / math.sqrt(variance)

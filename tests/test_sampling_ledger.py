@@ -1,0 +1,138 @@
+"""The ledger counts exactly, and its audit finds what is wrong with weights."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+
+import pytest
+
+from mapping.sampling.ledger import Ledger, LedgerKey, LedgerRow
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.thresholds import M
+
+MINUTE_NS = 60 * 10**9
+START_NS = 1_795_200_000 * 10**9
+RULES = [
+    {"name": "health", "when": [{"path": "url.path", "op": "eq", "value": "/health"}], "rate": 0},
+    {"name": "base", "rate": 10},
+]
+
+
+def sampler(**settings: object) -> Sampler:
+    return Sampler(SamplingSettings.model_validate(settings))
+
+
+def no_facts(path: str) -> object:
+    return None
+
+
+def send(s: Sampler, ledger: Ledger, ids: list[bytes], state: str = "", spans: int = 1, wrong: float = 1.0) -> None:
+    """Spans of these traces through sampler and ledger; wrong: a factor on the adjusted counts of what is
+    kept."""
+    kept = []
+    for trace_id in ids:
+        for _ in range(spans):
+            decision = s.span(trace_id, state, no_facts)
+            if decision.keep:
+                kept.append((trace_id.hex(), decision))
+    taken = s.tally.take()
+    ledger.add("t1", START_NS, {k: v._replace(adjusted_out=v.adjusted_out * wrong) for k, v in taken.items()})
+    ledger.kept("t1", kept)
+
+
+def test_a_row_counts_what_came_what_stayed_and_what_no_estimate_can_see() -> None:
+    s, ledger = sampler(rules=RULES), Ledger()
+    for _ in range(50):
+        s.span(os.urandom(16), "", {"url.path": "/health"}.get)
+    for _ in range(20):
+        s.span(b"\xff" * 16, "ot=th:8", {"url.path": "/a"}.get)
+        s.span(b"\0" * 9 + b"\x90" * 7, "ot=th:8", {"url.path": "/a"}.get)
+    ledger.add("t1", START_NS + 1, s.tally.take())
+    ledger.lost("t1", START_NS + 1, "base", 3)
+    minute = START_NS // 10**9 // 60 * 60
+    rows = ledger.rows()
+    assert rows[LedgerKey(minute, "health", "t1")] == LedgerRow(
+        received=50, received_adjusted=50.0, dropped_rule_zero=50
+    )
+    base = rows[LedgerKey(minute, "base", "t1")]
+    assert base[:3] == (40, 80.0, 20)
+    assert base.kept_adjusted == pytest.approx(20 * 9.99939)
+    assert base.lost == 3
+
+
+def test_closed_minutes_are_handed_out_once() -> None:
+    s, ledger = sampler(), Ledger()
+    for minute in range(5):
+        s.span(os.urandom(16), "", no_facts)
+        ledger.add("t1", START_NS + minute * MINUTE_NS, s.tally.take())
+    closed = ledger.closed(START_NS + 4 * MINUTE_NS)
+    assert [key.minute_unix_s for key, _ in closed] == [START_NS // 10**9, START_NS // 10**9 + 60]
+    assert ledger.closed(START_NS + 4 * MINUTE_NS) == []
+    assert len(ledger.rows()) == 3
+
+
+@pytest.mark.parametrize("state", ["", "ot=th:8"])
+def test_the_audit_is_quiet_when_weights_are_right(state: str) -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        s, ledger = sampler(rate=10), Ledger()
+        passed = [i for i in (rng.randbytes(16) for _ in range(2000)) if not state or i[9] >= 0x80]
+        send(s, ledger, passed, state, spans=4)
+        assert not ledger.alarms()
+
+
+def test_the_audit_counts_traces_not_records() -> None:
+    """60 spans per trace: the number kept varies by far more than independent records would."""
+    rng = random.Random(2)
+    worst = 0.0
+    for _ in range(30):
+        s, ledger = sampler(rate=10), Ledger()
+        send(s, ledger, [rng.randbytes(16) for _ in range(400)], spans=60)
+        worst = max(worst, abs(ledger.audits["default", "t1"].z()))
+    assert worst < 5
+    assert worst > 0.5
+
+
+def test_the_audit_finds_a_wrong_weight() -> None:
+    rng = random.Random(3)
+    s, ledger = sampler(rate=60), Ledger()
+    send(s, ledger, [rng.randbytes(16) for _ in range(5000)], wrong=1 / 1.66665)  # floor(100/60), as the SDKs send
+    assert ledger.alarms()["default", "t1"] < -5
+
+
+def test_the_audit_finds_trace_ids_that_are_not_random() -> None:
+    rng = random.Random(4)
+    s, ledger = sampler(rate=50, randomness="trace_id"), Ledger()
+    send(
+        s, ledger, [rng.randbytes(8) + struct.pack(">Q", rng.randrange(round(0.001 * (1 << 64)))) for _ in range(2000)]
+    )
+    assert ledger.alarms()["default", "t1"] < -5
+
+
+def test_the_audit_finds_a_consistent_sampler_that_hides_its_threshold() -> None:
+    """Spans thinned to R >= T upstream, but without th: our 10 % rule keeps far too many of them."""
+    rng = random.Random(5)
+    s, ledger = sampler(rate=10), Ledger()
+    ids = [rng.randbytes(9) + rng.randrange(M // 4 * 3, M).to_bytes(7, "big") for _ in range(5000)]
+    send(s, ledger, ids)
+    assert ledger.alarms()["default", "t1"] > 5
+
+
+def test_the_audit_is_silent_about_a_handful_of_records_and_exact_where_nothing_is_thinned() -> None:
+    s, ledger = sampler(rate=10), Ledger()
+    send(s, ledger, [b"\0" * 16] * 10)
+    assert ledger.audits["default", "t1"].z() == 0.0
+    s, ledger = sampler(), Ledger()
+    send(s, ledger, [os.urandom(16) for _ in range(1000)])
+    assert ledger.audits["default", "t1"].z() == 0.0
+    send(s, ledger, [os.urandom(16) for _ in range(1000)], wrong=1.01)
+    assert ledger.alarms()
+
+
+def test_open_clusters_are_bounded() -> None:
+    s, ledger = sampler(rate=50), Ledger()
+    send(s, ledger, [n.to_bytes(9, "big") + b"\xff" * 7 for n in range(120_000)])
+    assert len(ledger.audits["default", "t1"]._open) <= 50_000
