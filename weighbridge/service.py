@@ -133,6 +133,8 @@ class Bridge:
             raise Overloaded(f"the spool cannot be written: {error}") from error
         if appended.duplicate:
             self.resent_records += received.decoded.accepted
+        else:
+            await self.feed.pace()
 
     def _committed(self, appended: Appended, entry: Entry, payload: object) -> None:
         self.feed.committed(appended, entry, payload)
