@@ -220,8 +220,10 @@ class Running:
         self._receiver.stopping = True
 
     async def stop(self) -> None:
-        """Take no connection and no request any more, answer those under way, close. Returns within the time given to
-        `start`; what is not answered by then is dropped without an answer, so its sender will send it again."""
+        """Take no connection and no request any more, answer those under way, close.
+
+        What is not answered in time is dropped without an answer, so its sender will send it again.
+        """
         self.refuse()
         self._server.close()
         for chore in self._chores:
@@ -237,12 +239,13 @@ async def start(
     intake: Intake,
     counts: ReceiverCounts,
     *,
-    stop_timeout_s: float = 5.0,
+    stop_timeout_s: float = 2.0,
     reuse_port: bool = False,
 ) -> Running:
     """Serve OTLP/HTTP. Raises OSError when the port, a certificate or the keys file cannot be used, ValueError when the
     keys file has a bad line.
 
+    stop_timeout_s: how long requests under way may take once `stop` is called; it returns within about twice that.
     reuse_port: several processes may share the port (SO_REUSEPORT).
     """
     tls = Tls(settings.tls) if settings.tls is not None else None
@@ -265,7 +268,8 @@ async def start(
         backlog=_BACKLOG,
         reuse_port=reuse_port or None,
     )
-    chores = [_every(1.0, lambda: connection.sweep(connections, loop.time(), settings.header_timeout_s))]
+    late_s = settings.header_timeout_s
+    chores = [_every(min(1.0, late_s / 5), lambda: connection.sweep(connections, loop.time(), late_s))]
     if settings.auth.keys_file is not None:
         chores.append(_every(settings.auth.keys_reload_interval_s, receiver.keys.reload))
     if tls is not None and settings.tls is not None:

@@ -55,14 +55,14 @@ class Budgets:
     def hold(self, holder: Holder, size: int) -> None:
         """Count bytes of a request as in flight until it is released.
 
-        Raises Throttled or Overloaded, and then holds none of them.
+        A request that is alone is always taken, however long. Raises Throttled or Overloaded, and then holds none of it.
         """
         tenant = holder.tenant
         total, own = self._counts.in_flight_bytes, self._by_tenant[tenant]
         quota = self._tenants.get(tenant, _UNLIMITED).max_in_flight_bytes
-        if quota is not None and own and own + size > quota:
+        if quota is not None and own > holder.held and own + size > quota:
             raise Throttled(f"more than {quota} bytes in flight; wait for answers", 1)
-        if total and total + size > self._limit:
+        if total > holder.held and total + size > self._limit:
             raise Overloaded("too many bytes in flight")
         if total > own and own + size > self._limit // 2:
             raise Overloaded("too many bytes in flight from one tenant")

@@ -61,7 +61,7 @@ class RunningReceiver:
     def start(self) -> None:
         self._thread.start()
         try:
-            self.running = self.call(app.start(self.settings, Decoder(), self.intake, self.counts, stop_timeout_s=2.0))
+            self.running = self.call(app.start(self.settings, Decoder(), self.intake, self.counts, stop_timeout_s=1.0))
         except BaseException:
             self._end()
             raise
