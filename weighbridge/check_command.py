@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 from weighbridge.settings import Settings, shown
 
 
 def effective_yaml(settings: Settings) -> str:
-    """Every setting with the value in force; secrets and passwords are hidden."""
-    return yaml.safe_dump(shown(settings), sort_keys=False, allow_unicode=True, width=120)
+    """Every setting that has a value, with the value in force; secrets and passwords are hidden."""
+    return yaml.safe_dump(_given(shown(settings)), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _given(value: Any) -> Any:
+    """Without the parts that are not set: a null would be read as a part with nothing in it."""
+    if isinstance(value, dict):
+        return {name: _given(item) for name, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value

@@ -131,8 +131,11 @@ def ledger(form: str, config: str | None) -> None:
 
 
 @main.group()
-def deadletter() -> None:
+@config_option
+@click.pass_context
+def deadletter(context: click.Context, config: str | None) -> None:
     """Records refused for good: look at them, send again."""
+    context.default_map = {name: {"config": config} for name in deadletter.commands}
 
 
 @deadletter.command("list")

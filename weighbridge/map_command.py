@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def map_request(
     mapper = Mapper(settings.mapping, Sampler(settings.sampling))
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
-    output = click.get_binary_stream("stdout")
+    output = sys.stdout.buffer
     for event in mapped.events:
         output.write(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE))
     if decoded.rejected:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import textwrap
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from exporter.sinks import SinkSettings, module_of, types
@@ -27,6 +28,9 @@ HEAD = """\
 # `weighbridge check --config F` validates a file and prints what is in force.
 """
 
+# For sections whose class says nothing of its own.
+SECTIONS = {"receiver": "Where telemetry comes in.", "admin": "The operator's port."}
+
 
 def reference() -> str:
     """The whole file."""
@@ -34,7 +38,12 @@ def reference() -> str:
     defaults = Settings()
     for name, field in Settings.model_fields.items():
         section = getattr(defaults, name)
-        lines += ["", *_comment(field.description or _summary(type(section)), 0), f"{name}:", *_fields(section, 2)]
+        lines += [
+            "",
+            *_comment(field.description or _summary(type(section)) or SECTIONS[name], 0),
+            f"{name}:",
+            *_fields(section, 2),
+        ]
     return HEAD + "\n".join(lines) + "\n"
 
 
@@ -62,21 +71,27 @@ def _sinks(sinks: tuple[SinkSettings, ...], indent: int) -> Iterator[str]:
     for kind in types():
         if kind not in {sink.type for sink in sinks}:
             settings = module_of(kind).Settings
-            yield from _comment(f"type {kind}: {_summary(settings)}", indent)
+            yield from _comment(f"Of type {kind}. {_summary(settings)}", indent)
             yield from _keys(settings, indent)
 
 
 def _entry(model: BaseModel, name: str, indent: int) -> Iterator[str]:
-    data = {name: shown(model)[name]}
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=WIDTH - indent, default_flow_style=None)
-    for line in text.rstrip("\n").split("\n"):
-        yield " " * indent + line
+    value = shown(model)[name]
+    if value is None:
+        yield f"{' ' * indent}# {name}: not set"
+        return
+    first, *rest = textwrap.wrap(
+        f"{name}: {_flow(value)}", WIDTH - indent - 2, break_long_words=False, break_on_hyphens=False
+    )
+    yield " " * indent + first
+    for line in rest:  # of a list or mapping in braces, which YAML lets run on
+        yield " " * (indent + 2) + line
 
 
 def _shape(field: FieldInfo, indent: int) -> Iterator[str]:
     """For a setting that may hold models (a list of rules, an optional part): the keys of one, as comments."""
     for model in _models(field.annotation):
-        yield from _comment(f"of: {_summary(model)}", indent)
+        yield from _comment(f"Its keys. {_summary(model)}".rstrip(), indent)
         yield from _keys(model, indent)
 
 
@@ -94,12 +109,20 @@ def _default_of(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, BaseModel):
         return "a part of its own"
-    text = yaml.safe_dump(_plain(default), default_flow_style=True, allow_unicode=True, width=10_000)
-    return "default " + text.removesuffix("\n...\n").strip()
+    return f"default {_flow(_plain(default))}"
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=True, allow_unicode=True, width=10_000)
+    return text.removesuffix("...\n").strip()
 
 
 def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple | list | frozenset | set) else value
+    if isinstance(value, tuple | list | frozenset | set):
+        return [_plain(item) for item in value]
+    if isinstance(value, SecretStr | Path):
+        return str(value)
+    return value
 
 
 def _is_sinks(field: FieldInfo) -> bool:
@@ -114,7 +137,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _summary(model: type[BaseModel]) -> str:
-    return (model.__doc__ or model.__name__).strip().split("\n")[0]
+    return (model.__doc__ or "").strip().split("\n")[0]
 
 
 def _comment(text: str, indent: int) -> Iterator[str]:

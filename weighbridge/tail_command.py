@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ FIELDS = {
     "session": "session_id",
     "parent": "parent_span_id",
 }
+_WHERE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(.*)", re.DOTALL)
 WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))  # looked through before everything is
 POLL_S = 1.0
 PAGE = 10_000  # events fetched at once while following
@@ -54,16 +56,13 @@ def run_tail(settings: Settings, where: Sequence[str], *, follow: bool, limit: i
 
 def parse_where(text: str) -> list[Condition]:
     """`field=value` as conditions on columns; `status=5xx` is a range. Raises CommandError."""
+    found = _WHERE.fullmatch(text)
+    name, rest = found.groups() if found else (text, "")
+    value = rest.lstrip("= ").strip().lower()
+    if name == "status" and rest.startswith("=") and len(value) == 3 and value.endswith("xx"):
+        return _status_class(text, value[0])
     try:
-        condition = parse_condition(text)
-    except ValueError:
-        condition = None
-    field, _, value = text.partition("=")
-    if field.strip() == "status" and len(value.strip()) == 3 and value.strip().lower().endswith("xx"):
-        return _status_class(text, value.strip()[0])
-    name = condition.column if condition else field.rstrip(" !<>~").strip()
-    try:
-        return [parse_condition(FIELDS.get(name, name) + text.lstrip()[len(name) :])]
+        return [parse_condition(FIELDS.get(name, name) + rest)]
     except ValueError as error:
         raise CommandError(f"--where {text}: {error}; fields: {', '.join(FIELDS)}, or any column") from error
 

@@ -1,0 +1,324 @@
+"""The command line without a bridge: help, settings, `map`, dead letters, and how commands end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+from click.testing import Result as Done
+
+from cli_process import environment, run_cli
+from exporter.deadletter import DeadLetters
+from exporter.queries import Condition
+from exporter.queries_reader import Result
+from weighbridge.check_command import effective_yaml
+from weighbridge.cli import main
+from weighbridge.cli_errors import CommandError
+from weighbridge.deadletter_command import parse_since
+from weighbridge.event_text import visible
+from weighbridge.query_command import aligned, csv_text, json_text
+from weighbridge.settings import Settings, load_settings
+from weighbridge.tail_command import parse_where
+from weighbridge.trace_command import parse_trace_id
+
+CORPUS = Path(__file__).parent / "testdata/corpus"
+BODIES = sorted(CORPUS.glob("*.bin"))
+
+
+def all_commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for name, command in group.commands.items():
+        found.append((*path, name))
+        if isinstance(command, click.Group):
+            found += all_commands(command, (*path, name))
+    return found
+
+
+def test_help_loads_nothing_but_the_command_line() -> None:
+    """So that `weighbridge --help` answers at once, whatever the service needs."""
+    script = "import sys, weighbridge.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "click" in loaded
+    ours_and_heavy = {"receiver", "mapping", "exporter", "pydantic", "aiohttp", "clickhouse_connect", "opentelemetry"}
+    assert ours_and_heavy & set(loaded) == set()
+
+
+@pytest.mark.parametrize("command", all_commands(main), ids="-".join)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*command, "--help"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Usage: ")
+
+
+def test_the_commands_of_the_contract_exist() -> None:
+    assert set(main.commands) == {
+        "serve", "check", "map", "query", "tail", "trace", "ledger", "deadletter", "demo",
+    }  # fmt: skip
+
+
+def run(*arguments: str, **variables: str) -> Done:
+    """A command in this process, from the working directory."""
+    return CliRunner().invoke(main, arguments, env={"WEIGHBRIDGE_CONFIG": None, **variables})
+
+
+# -- settings ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["check"], ["serve"], ["ledger"]])
+def test_an_unknown_setting_ends_any_command_with_one_line_that_names_it(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("receiver: {endpiont: 127.0.0.1:4318}")
+    done = run_cli(*command, "--config", "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "receiver.endpiont" in line
+
+
+def test_a_settings_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run_cli("check", "--config", "none.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: none.yaml: No such file or directory\n"
+
+
+def test_check_hides_secrets(tmp_path: Path) -> None:
+    (tmp_path / "weighbridge.yaml").write_text(
+        "exporter: {sinks: [{name: s, type: clickhouse, dsn: 'http://me:hunter2@db:8123/a'}]}\n"
+        "receiver: {tenants: {acme: {keys: ['${env:ACME_KEY}']}}}\n"
+    )
+    done = run_cli("check", cwd=tmp_path, variables={"ACME_KEY": "opensesame"})
+    assert done.returncode == 0
+    assert "hunter2" not in done.stdout
+    assert "opensesame" not in done.stdout
+    shown = yaml.safe_load(done.stdout)
+    assert shown["exporter"]["sinks"][0]["dsn"].startswith("http://me:***")
+    assert shown["receiver"]["tenants"]["acme"]["keys"]
+
+
+def test_what_check_prints_can_be_used_as_settings(tmp_path: Path) -> None:
+    file = tmp_path / "effective.yaml"
+    file.write_text(effective_yaml(Settings()))
+    assert load_settings(str(file), {}) == Settings()
+
+
+def test_settings_come_from_the_option_then_the_environment_then_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("weighbridge.yaml", "warning"), ("other.yaml", "error"), ("option.yaml", "debug")):
+        (tmp_path / name).write_text(f"telemetry: {{log_level: {level}}}")
+
+    def level_of(*arguments: str, **variables: str) -> str:
+        level: str = yaml.safe_load(run("check", *arguments, **variables).stdout)["telemetry"]["log_level"]
+        return level
+
+    assert level_of() == "warning"
+    assert level_of(WEIGHBRIDGE_CONFIG="other.yaml") == "error"
+    assert level_of("--config", "option.yaml", WEIGHBRIDGE_CONFIG="other.yaml") == "debug"
+    (tmp_path / "weighbridge.yaml").unlink()
+    assert level_of() == "info"
+
+
+# -- map -----------------------------------------------------------------------------------------------------
+
+
+def expected_kinds(body: Path) -> list[str]:
+    return [item["kind"] for item in json.loads(body.with_suffix(".expected.json").read_text())["items"]]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=lambda path: path.stem)
+def test_map_guesses_signal_type_and_encoding_from_the_bytes_alone(
+    body: Path, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A line per record in wire order, skipped spans included."""
+    alone = tmp_path / "body"  # nothing beside it, nothing in its name
+    shutil.copy(body, alone)
+    main(["map", str(alone)], standalone_mode=False)
+    lines = capsysbinary.readouterr().out.splitlines()
+    assert [json.loads(line)["event_type"] for line in lines] == expected_kinds(body)
+
+
+def test_map_as_a_user_runs_it(tmp_path: Path) -> None:
+    done = run_cli("map", str(BODIES[1]), cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == len(expected_kinds(BODIES[1]))
+
+
+def test_map_takes_what_is_said_over_what_it_would_guess(tmp_path: Path) -> None:
+    done = run_cli("map", str(BODIES[1]), "--content-type", "application/json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the receiver would answer 400" in done.stderr
+
+
+def test_map_of_something_else_says_what_the_receiver_would_answer(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"\xff" * 100)
+    done = run_cli("map", "noise", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: noise: the receiver would answer 400: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_map_of_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run_cli("map", "none", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_map_samples_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "weighbridge.yaml").write_text("sampling: {rules: [{name: none, rate: 0}]}")
+    kept = run_cli("map", str(BODIES[1]), cwd=tmp_path)
+    dropped = run_cli("map", str(BODIES[1]), "--sample", cwd=tmp_path)
+    assert len(kept.stdout.splitlines()) == len(expected_kinds(BODIES[1]))
+    assert dropped.stdout == ""
+    assert "sampled out" in dropped.stderr
+
+
+def test_hints_beside_the_file_do_not_overrule_its_bytes(tmp_path: Path) -> None:
+    """A body that was inflated after it had been captured keeps the headers of the original."""
+    shutil.copy(BODIES[1], tmp_path / "a.bin")
+    hints: dict[str, Any] = {"path": "/v1/traces", "headers": [["Content-Encoding", "gzip"]]}
+    (tmp_path / "a.headers.json").write_text(json.dumps(hints))
+    assert run_cli("map", "a.bin", cwd=tmp_path).returncode == 0
+    (tmp_path / "a.headers.json").write_text("not JSON")
+    assert run_cli("map", "a.bin", cwd=tmp_path).returncode == 0
+
+
+# -- dead letters --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two dead letters in the spool of the working directory's settings, one of them twice."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weighbridge.yaml").write_text("spool: {directory: spool}")
+    letters = DeadLetters(tmp_path / "spool/deadletter.jsonl", lambda event: {"event_type": event})
+    for transaction_id, reason in (("aaaa1", "row too long"), ("bbbb2", "bad date\x1b[2J"), ("aaaa1", "row too long")):
+        letters.add("store", reason, [_Dead(transaction_id)])  # type: ignore[list-item]
+
+
+class _Dead(str):
+    """An event reduced to what a dead letter needs of it."""
+
+    __slots__ = ()
+
+    @property
+    def transaction_id(self) -> str:
+        return str(self)
+
+
+def test_dead_letters_are_listed_once_and_cannot_steer_the_terminal(dead_letters: None) -> None:
+    done = run("deadletter", "list")
+    assert [line.split()[2] for line in done.stdout.splitlines()] == ["aaaa1", "bbbb2"]
+    assert "\x1b" not in done.stdout
+
+
+def test_dead_letters_can_be_chosen_by_reason_and_time(dead_letters: None) -> None:
+    assert len(run("deadletter", "list", "--reason", "DATE").stdout.splitlines()) == 1
+    assert run("deadletter", "list", "--since", "2100-01-01").stdout == ""
+    assert run("deadletter", "list", "--since", "yesterday").exit_code == 2
+
+
+def test_a_dead_letter_is_shown_by_the_start_of_its_id(dead_letters: None) -> None:
+    assert json.loads(run("deadletter", "show", "bb").stdout)["reason"].startswith("bad date")
+    assert run("deadletter", "show", "cc").exit_code == 2
+
+
+def test_an_age_or_a_time_says_since_when() -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    hour_ns = 3600 * 10**9
+    noon_ns = int(now.timestamp()) * 10**9
+    assert [parse_since(text, now) for text in ("90m", "2d", "2026-11-20T11:00", "2026-11-20T12:00+01:00")] == [
+        noon_ns - hour_ns * 3 // 2,
+        noon_ns - 48 * hour_ns,
+        noon_ns - hour_ns,
+        noon_ns - hour_ns,
+    ]
+
+
+# -- words and forms -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "conditions"),
+    [
+        ("user=4711", [Condition("user_id", "=", "4711")]),
+        ("company = a=b", [Condition("company_id", "=", "a=b")]),
+        ("route~orders", [Condition("endpoint", "LIKE", "orders")]),
+        ("status>=500", [Condition("status_code", ">=", "500")]),
+        ("status=4xx", [Condition("status_code", ">=", "400"), Condition("status_code", "<=", "499")]),
+        ("error_type!=timeout", [Condition("error_type", "!=", "timeout")]),
+        ("metadata.order.id=7", [Condition("metadata.order.id", "=", "7")]),
+    ],
+)
+def test_a_filter_names_people_s_words_or_a_column(text: str, conditions: list[Condition]) -> None:
+    assert parse_where(text) == conditions
+
+
+@pytest.mark.parametrize("text", ["user", "nobody=1", "status=9xx", "status=x", "1=1; DROP TABLE api_events"])
+def test_a_filter_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(CommandError, match="--where"):
+        parse_where(text)
+
+
+def test_a_trace_id_is_read_as_people_paste_it() -> None:
+    plain = "0af7651916cd43dd8448eb211c80319c"
+    pasted = [
+        plain.upper(),
+        f" {plain}\n",
+        "0af76519-16cd-43dd-8448-eb211c80319c",
+        f"00-{plain}-b7ad6b7169203331-01",
+    ]
+    assert {parse_trace_id(text) for text in pasted} == {plain}
+    with pytest.raises(CommandError, match="32 hex digits"):
+        parse_trace_id("0af7")
+
+
+RESULT = Result(
+    ("time", "name", "calls", "rate", "tags"),
+    [
+        (datetime(2026, 11, 20, 12, 0, 0, 500), "a,b\n", 3, 0.25, {"x": ["y"]}),
+        (datetime(2026, 11, 20, 13, tzinfo=UTC), "", 1000, float("nan"), None),
+    ],
+)
+
+
+def test_json_is_an_array_of_objects_with_times_in_utc() -> None:
+    first, second = json.loads(json_text(RESULT))
+    assert first == {
+        "time": "2026-11-20T12:00:00.000500Z",
+        "name": "a,b\n",
+        "calls": 3,
+        "rate": 0.25,
+        "tags": {"x": ["y"]},
+    }
+    assert second["rate"] is None
+    assert json.loads(json_text(Result(("a",), []))) == []
+
+
+def test_csv_has_a_header_and_quotes_what_needs_it() -> None:
+    assert csv_text(RESULT).splitlines()[0] == "time,name,calls,rate,tags"
+    assert '"a,b\n",3,0.25,"{""x"": [""y""]}"' in csv_text(RESULT)
+
+
+def test_a_table_in_a_pipe_is_aligned_text_a_row_a_line() -> None:
+    lines = list(aligned(RESULT))
+    assert len(lines) == 3
+    assert [line[line.index("calls") :][:5] for line in lines[:1]] == ["calls"]
+    assert lines[1][lines[0].index("calls") :][:5] == "    3"
+    assert lines[2][lines[0].index("calls") :][:5] == " 1000"
+
+
+def test_control_characters_are_shown_and_not_obeyed() -> None:
+    assert visible("a\x1b[31mb\r\nc\u202e") == "a\\x1b[31mb\\x0d\\x0ac\\x202e"
+    assert visible("Zürich ✓") == "Zürich ✓"
