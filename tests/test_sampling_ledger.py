@@ -30,8 +30,7 @@ def no_facts(path: str) -> object:
 
 
 def send(s: Sampler, ledger: Ledger, ids: list[bytes], state: str = "", spans: int = 1, wrong: float = 1.0) -> None:
-    """Spans of these traces through sampler and ledger; wrong: a factor on the adjusted counts of what is
-    kept."""
+    """Spans of these traces through sampler and ledger; wrong: a factor on their adjusted counts."""
     kept = []
     for trace_id in ids:
         for _ in range(spans):

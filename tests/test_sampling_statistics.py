@@ -44,9 +44,8 @@ Decide = Callable[[Item], Outcome]
 
 
 def population(rng: random.Random, traces: int) -> list[Item]:
-    """Every item there ever was: traces of 1 to 6 spans and 0 to 3 logs, of three services, 2 % with
-    errors."""
-    items = []
+    """Every item there ever was: traces of 1 to 6 spans and 0 to 3 logs, 2 % with an error."""
+    items: list[Item] = []
     for _ in range(traces):
         trace_id, upstream = rng.randbytes(16), rng.choice(UPSTREAMS)
         scale = rng.lognormvariate(0, 1)
@@ -198,8 +197,7 @@ def test_order_and_division_of_labour_change_nothing() -> None:
 
 
 def test_forced_and_stale_thresholds_are_counted_as_received() -> None:
-    """Records with a threshold that their randomness contradicts count as what arrived, not as more and not
-    as less."""
+    """A threshold that contradicts its randomness counts for nothing: records count as what arrived."""
     rng = random.Random(10)
     ratios = []
     for _ in range(100):
@@ -275,8 +273,7 @@ def test_reusing_randomness_after_erasing_a_threshold_is_found() -> None:
 
 
 def test_feeding_back_what_was_kept_is_found() -> None:
-    """Raising the rate while nothing was kept counts later spans 1.75 times: the reason why budgets look at
-    arrivals only."""
+    """Raising the rate while nothing was kept counts later spans 1.75 times: why budgets see arrivals only."""
     rng = random.Random(15)
     total = 0.0
     for _ in range(4000):

@@ -110,7 +110,7 @@ def test_two_stages_are_unbiased_together(eighths: int, p: Fraction) -> None:
 
 @given(st.integers(min_value=1, max_value=(1 << 16) - 1), st.integers(min_value=1, max_value=(1 << 16) - 1))
 def test_proportional_rates_multiply(passed: int, kept: int) -> None:
-    """What arrives from rate a and is thinned to b of it stands for 1/(a b), within the precision of a threshold."""
+    """What arrives from rate a and is thinned to b of it stands for 1/(a b), to a threshold's precision."""
     t_in = (1 << 16) - passed << 40
     t_rule = Rate("r", Fraction(kept, 1 << 16), "proportional", 14).t_rule(t_in)
     expected = Fraction(passed, 1 << 16) * Fraction(kept, 1 << 16)

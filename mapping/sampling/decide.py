@@ -162,8 +162,7 @@ def _legacy(state: State, trace_id: bytes, r: int, source: str, policy: Policy) 
 
 
 class Rate(NamedTuple):
-    """A rule's answer. probability 0 keeps nothing and is no probability: what it drops cannot be
-    estimated."""
+    """A rule's answer. Probability 0 is none: what it drops cannot be estimated."""
 
     rule: str
     probability: Fraction

@@ -20,12 +20,11 @@ WIDE = 0.3  # nor above this relative standard error
 
 
 class Kept(NamedTuple):
-    """A kept record. adjusted_count: how many it stands for, 1/p. value: what is summed; 1 to count
-    records."""
+    """A kept record."""
 
     cluster: str  # trace id; a record without a trace is a cluster of its own
-    adjusted_count: float
-    value: float = 1.0
+    adjusted_count: float  # how many records it stands for, 1/p
+    value: float = 1.0  # what is summed; 1 counts records
 
 
 class Estimate(NamedTuple):
@@ -132,8 +131,7 @@ def quantile(kept: Iterable[Kept], q: float) -> float:
 
 
 def estimate_quantile(kept: Sequence[Kept], q: float) -> Estimate:
-    """A quantile with Woodruff's interval: the quantiles at q plus and minus the error of the share at the
-    estimate."""
+    """A quantile with Woodruff's interval: the quantiles at q ± the error of the share below the estimate."""
     value = quantile(kept, q)
     weight = math.fsum(k.adjusted_count for k in kept)
     share = [k._replace(value=((k.value <= value) - q) / weight) for k in kept]

@@ -230,8 +230,7 @@ def _patterns(value: object, warnings: list[str]) -> Iterator[PatternRate]:
 
 
 def _condition(condition: object) -> Condition:
-    """One {path, value}: an unanchored, case-sensitive search in the text at path; false where it is
-    absent."""
+    """One {path, value}: a case-sensitive search in the text at path, false where it is absent."""
     if not isinstance(condition, dict):
         raise RuleError("condition is not an object")
     path, text = condition.get("path"), condition.get("value")

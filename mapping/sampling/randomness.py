@@ -22,8 +22,7 @@ _BY_DOMAIN = {"trace": _TRACE, "redraw": _REDRAW, "record": _RECORD, "unit": _UN
 
 
 def draw(domain: str, data: bytes) -> int:
-    """56 bits from `data`; domain: trace | redraw | record | unit. The domains are independent of each
-    other."""
+    """56 bits from `data`, independent between domains: trace | redraw | record | unit."""
     digest = _BY_DOMAIN[domain].copy()
     digest.update(data)
     return int.from_bytes(digest.digest()[:7], "big")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from mapping.event import Decision
 from mapping.sampling.counts import Slot, Tally
@@ -48,6 +48,7 @@ class Sampler:
         self.watch = TraceIdWatch()
         self.learned = LearnedRandomness()
         self._parse = lru_cache(maxsize=4096)(parse)
+        self._hash_of = lru_cache(maxsize=16384)(partial(draw, "trace"))  # spans of a trace come together
         self.budget = Budget(settings.budget) if settings.budget else None
         # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
         self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
@@ -83,6 +84,8 @@ class Sampler:
 
         trace_id: 16 raw bytes. facts(path): the value at a rule path, None when absent.
         """
+        if self._hash_alone and not trace_state:
+            return self._span_by_hash(self._only or self._choose(facts), trace_id)
         if self._in_full:
             return self._span_in_full(self._undecided or self._plan.choose(facts), trace_id, trace_state, facts)
         ruled = self._only
@@ -173,9 +176,14 @@ class Sampler:
         by_content = bool(
             self._head or settings.untrusted_tenants or settings.sample_unit != "trace" or settings.budget
         )
-        self._in_full = by_content or self._undecided is not None or not settings.trust_upstream or self._policy.hashed
+        special = by_content or self._undecided is not None or not settings.trust_upstream
+        self._hash_alone = self._policy.hashed and not special
+        self._in_full = special or self._policy.hashed
         self._watch_below = WATCHED_BELOW if settings.randomness == "auto" and not self._policy.hashed else 0
         self.early = plan.only is not None and not by_content
+
+    def _span_by_hash(self, ruled: Ruled, trace_id: bytes) -> Decision:
+        return self._banded(ruled, Upstream("none", 0, self._hash_of(trace_id), "trace_hash"))
 
     def _span_in_full(self, ruled: Ruled, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
         state = self._parse(trace_state)

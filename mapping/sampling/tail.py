@@ -20,8 +20,7 @@ Item = TypeVar("Item")
 
 
 class Released(NamedTuple, Generic[Item]):
-    """Items to finish: each is kept if its R is at least max(T_in, T of rate, t_shed), see
-    verdict.redecide."""
+    """Items to finish: each is kept if its R is at least max(T_in, T of rate, t_shed)."""
 
     trace_id: bytes
     items: list[Item]

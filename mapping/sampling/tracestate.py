@@ -95,8 +95,7 @@ def rewrite(text: str, decision: Decision) -> str:
 
 
 def log_fields(threshold: str | None, decision: Decision) -> tuple[str | None, str | None]:
-    """(sampling.threshold, sampling.randomness) to forward with a kept log record; None = no such
-    attribute."""
+    """(sampling.threshold, sampling.randomness) to forward with a kept log record; None: leave it out."""
     if decision.upstream in ("inconsistent", "implausible", "untrusted") or not decision.th:
         return None, None
     unchanged = decision.th == decision.th_in and threshold is not None
