@@ -1,4 +1,7 @@
-"""What an append returned for is still there after the power failed at any step."""
+"""What an append returned for is still there after the power failed at any step.
+
+A seed fixes what is sent, where the power fails and what the disk forgets; only the threads interleave freely.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +34,15 @@ def entry(body: bytes) -> Entry:
     return Entry("traces", "shop", "application/x-protobuf", "", 1_700_000_000_000_000_000, body)
 
 
-def settings(chosen: random.Random) -> SpoolSettings:
-    return SpoolSettings(
-        directory=Path("/disk"), segment_bytes=chosen.choice((4096, 8192, 1 << 20)), min_free_bytes=0, max_bytes=1 << 24
-    )
+def settings(chosen: random.Random, fsync: str = "group") -> SpoolSettings:
+    small = {"segment_bytes": chosen.choice((4096, 8192, 1 << 20)), "max_bytes": 1 << 24, "min_free_bytes": 0}
+    return SpoolSettings.model_validate({"directory": Path("/disk"), "fsync": fsync} | small)
 
 
-async def live(disk: PowerCutDisk, chosen: random.Random, history: History) -> None:
+async def live(disk: PowerCutDisk, chosen: random.Random, history: History, fsync: str) -> None:
     """One life of the process, until the power fails or it has had enough."""
     committed: list[int] = []
-    spool = Spool(settings(chosen), lambda appended, _, __: committed.append(appended.position), files=disk)
+    spool = Spool(settings(chosen, fsync), lambda appended, _, __: committed.append(appended.position), files=disk)
     try:
         await spool.open()
     except (PowerCut, SpoolFailed):
@@ -64,6 +66,8 @@ async def live(disk: PowerCutDisk, chosen: random.Random, history: History) -> N
                 break
             if chosen.random() < 0.2 and not disk.off:
                 await advance(spool, chosen, history)
+    except PowerCut:  # while a reader kept damaged bytes aside
+        pass
     finally:
         await spool.close()
     assert committed == sorted(committed)
@@ -82,7 +86,7 @@ async def advance(spool: Spool, chosen: random.Random, history: History) -> None
     spool.release(position)
 
 
-async def check(disk: PowerCutDisk, chosen: random.Random, history: History) -> None:
+async def check(disk: PowerCutDisk, chosen: random.Random, history: History, *, remembers: bool) -> None:
     spool = Spool(settings(chosen), lambda *_: None, files=disk)
     await spool.open()
     found: dict[bytes, int] = {}
@@ -98,12 +102,13 @@ async def check(disk: PowerCutDisk, chosen: random.Random, history: History) -> 
     assert found.keys() <= history.sent, "a request was invented"
     assert all(found[body] == at for body, at in history.acknowledged.items() if body in found), "a position moved"
     assert spool.counts.quarantined_regions == 0, "a write that was never acknowledged counts as damage"
-    for body in list(history.acknowledged)[-5:]:
-        assert (await spool.append(entry(body))).duplicate, "a resent request is not recognised"
+    if remembers:
+        for body in history.acknowledged:
+            assert (await spool.append(entry(body))).duplicate, "a resent request is not recognised"
     await spool.close()
 
 
-def run(seed: int, *, failing_syncs: float = 0.0) -> None:
+def run(seed: int, *, failing_syncs: float = 0.0, fsync: str = "group") -> None:
     chosen = random.Random(seed)
     disk = PowerCutDisk(seed)
     history = History()
@@ -113,10 +118,11 @@ def run(seed: int, *, failing_syncs: float = 0.0) -> None:
             disk.cut_at = chosen.randint(1, 60)
             doomed = {step for step in range(100) if chosen.random() < failing_syncs}
             disk.failing_syncs = doomed.__contains__
-            await live(disk, chosen, history)
+            await live(disk, chosen, history, fsync)
             disk.lose_power()
         disk.failing_syncs = lambda step: False
-        await check(disk, chosen, history)
+        # An index that could not be synced may be lost with the power, and with it the memory of released requests.
+        await check(disk, chosen, history, remembers=not failing_syncs)
 
     asyncio.run(story())
 
@@ -141,3 +147,15 @@ def test_nothing_acknowledged_is_lost_when_syncs_fail_and_then_the_power(
             run(seed, failing_syncs=0.1)
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
+
+
+def test_the_disk_does_forget_what_was_not_synced(caplog: pytest.LogCaptureFixture) -> None:
+    """Without the syncs the same stories lose acknowledged requests: so the tests above can fail."""
+    caplog.set_level(logging.CRITICAL, "receiver.spool")
+    lost = 0
+    for seed in range(30):
+        try:
+            run(seed, fsync="none")
+        except AssertionError:
+            lost += 1
+    assert lost > 5

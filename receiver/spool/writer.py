@@ -362,6 +362,7 @@ class Writer:
 
     def _remove(self, number: int, *, keep: bool) -> bool:
         path = segment_path(self._directory, number)
+        self._save_sidecars()
         if self._keeps_numbering(number):
             self._stub = number
             return self._try(self._empty, path)
@@ -376,7 +377,6 @@ class Writer:
         """Whether this file alone tells, after a crash, which positions have been given out."""
         if self._previous[0] != number or (self._active is not None and self._active.end):
             return False
-        self._save_sidecars()
         return any(sidecar.number == number for sidecar in self._unsaved)
 
     def _empty(self, path: str) -> None:
