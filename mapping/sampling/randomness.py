@@ -11,6 +11,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 
+import orjson
+
 from mapping.sampling.thresholds import M
 
 _TRACE = hashlib.sha256(b"weighbridge/r/1\0")
@@ -70,8 +72,11 @@ def record_bytes(
         "s": severity_number,
         "t": str(time_unix_nano),
     }
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8", "replace")
+    try:
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a lone surrogate, or nesting beyond what orjson takes; byte for byte the same otherwise
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return text.encode("utf-8", "replace")
 
 
 def _canonical(value: object) -> object:

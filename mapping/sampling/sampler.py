@@ -209,7 +209,10 @@ class Sampler:
     ) -> Decision:
         learned = self.learned.get(trace_id) if trace_id else -1
         up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
-        return self._decide(self._plan.choose(facts), up, facts)
+        ruled = self._plan.choose(facts)
+        if not self._in_full and threshold is None and up.status == "none" and up.r_source == "trace_id":
+            ruled.remember("", ruled.band(up))
+        return self._decide(ruled, up, facts)
 
     def _decide(self, ruled: Ruled, up: Upstream, facts: Facts) -> Decision:
         if self.settings.sample_unit != "trace":
