@@ -18,7 +18,7 @@ from typing import NamedTuple
 from receiver.spool.counts import SpoolCounts
 from receiver.spool.entry import Entry, SpoolFailed, Stored, position_of, split_position
 from receiver.spool.files import FileLayer
-from receiver.spool.record import HEADER_SIZE, RecordHeader, decode_entry, decode_record_header
+from receiver.spool.record import HEADER_SIZE, LONGEST_HEADER, RecordHeader, decode_entry, decode_record_header
 from receiver.spool.scan import Region, Scan, scan
 from receiver.spool.segments import Segment, Segments, segment_path
 from receiver.spool.settings import SpoolSettings
@@ -55,6 +55,7 @@ class Reader:
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._descriptors: OrderedDict[int, int] = OrderedDict()  # used in the reading thread only
         self._reported: dict[int, set[int]] = {}  # segment: offsets of regions counted already
+        self._first_known = (-1, 0, 0)  # a position; sequence and receive time of the record there
         self._quarantine_room = settings.quarantine_max_bytes
 
     async def read(self, position: int) -> Stored | None:
@@ -74,6 +75,29 @@ class Reader:
                 self._check_gap(segment, following)
             segment, offset = following, 0
         return None
+
+    def first_kept(self, released: int) -> tuple[int, int]:
+        """Sequence and receive time of the first record at or after a position; time 0: none, or damaged.
+
+        Reads one header, on the loop, when the position is not the one of the last call.
+        """
+        known = self._first_known
+        if known[0] == released and known[2]:
+            return known[1], known[2]
+        number, offset = split_position(released)
+        segment = self._segments.at_or_after(number)
+        if segment is not None and segment.number == number and offset >= segment.end:
+            segment, offset = self._segments.at_or_after(number + 1), 0
+        elif segment is not None and segment.number > number:
+            offset = 0
+        if segment is None:
+            last = self._segments.last
+            return (last.end_sequence if last else 0), 0
+        header = self._header(segment, max(offset, HEADER_SIZE))
+        if header is None:
+            return segment.first_sequence, 0
+        self._first_known = (released, header.sequence, header.received_unix_ns)
+        return header.sequence, header.received_unix_ns
 
     def forget(self, segment: int) -> None:
         """Let go of what is known about a segment that is deleted."""
@@ -290,3 +314,14 @@ class Reader:
         self._counts.quarantined_records += lost
         self._counts.quarantined_regions += 1
         logger.error("spool segment missing or unreadable: segment %d, offset %d, %d records", number, offset, lost)
+
+    def _header(self, segment: Segment, offset: int) -> RecordHeader | None:
+        try:
+            fd = self._files.open(segment_path(self._directory, segment.number), writable=False)
+            try:
+                data = self._files.read(fd, LONGEST_HEADER, offset)
+            finally:
+                self._files.close(fd)
+        except OSError:
+            return None
+        return decode_record_header(data, 0, segment.number, self._key)

@@ -7,7 +7,6 @@ only the last, unsealed one is read.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from receiver.spool.record import (
 from receiver.spool.scan import Read, Scan, guess_key, scan
 from receiver.spool.segments import Segment, numbers_in, segment_path, sidecar_path
 from receiver.spool.settings import SpoolSettings
-from receiver.spool.sidecar import Sidecar, decode_sidecar, encode_sidecar
+from receiver.spool.sidecar import Sidecar, decode_sidecar, write_sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -355,26 +354,3 @@ class _Recovery:
                 self._delete(sidecar_path(self._directory, number))
                 del self._sidecar_bytes[number]
         return remembered[::-1], orphans[::-1]
-
-
-def write_sidecar(files: FileLayer, directory: str, sidecar: Sidecar, *, sync: bool) -> int:
-    """Write a sidecar anew and return its size. It carries its own CRC: a torn one is no worse than none."""
-    path = sidecar_path(directory, sidecar.number)
-    data = encode_sidecar(sidecar)
-    with contextlib.suppress(FileNotFoundError):
-        files.unlink(path)
-    fd = files.create(path)
-    try:
-        offset = 0
-        while offset < len(data):
-            offset += files.write(fd, [memoryview(data)[offset:]], offset)
-        if sync:
-            files.sync(fd)
-    except OSError:
-        files.unlink(path)
-        raise
-    finally:
-        files.close(fd)
-    if sync:
-        files.sync_directory(directory)
-    return len(data)

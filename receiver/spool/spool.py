@@ -17,23 +17,20 @@ from receiver.spool.entry import (
     SpoolFull,
     Stored,
     position_of,
-    split_position,
 )
 from receiver.spool.events import Broken, Committed, Event, Forgotten, Record, Refused, Sealed
 from receiver.spool.files import FileLayer, OsFiles
 from receiver.spool.reader import Reader
 from receiver.spool.record import (
     HEADER_SIZE,
-    LONGEST_HEADER,
     MAX_BODY_BYTES,
     Names,
-    RecordHeader,
-    decode_record_header,
     encode_names,
 )
 from receiver.spool.recovery import Recovered, recover
-from receiver.spool.segments import Segment, Segments, segment_path
+from receiver.spool.segments import Segment, Segments
 from receiver.spool.settings import SpoolSettings
+from receiver.spool.sidecar import Sidecars
 from receiver.spool.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -79,7 +76,6 @@ class Spool:
         self._broken: BaseException | None = None
         self._released = 0
         self._end = 0
-        self._first_known = (-1, 0, 0)  # release position; sequence and receive time of the record there
         self._lock = -1
 
     async def open(self) -> None:
@@ -98,6 +94,14 @@ class Spool:
         self._released = self.start_position
         self._key = recovered.key
         self._reader = Reader(self._files, self._settings, self.counts, self._segments, recovered.key)
+        sidecars = Sidecars(
+            self._files,
+            self._directory,
+            self._settings.remember_s,
+            sync=self._settings.fsync == "group",
+            unsaved=recovered.unsaved,
+            orphans=recovered.orphans,
+        )
         self._writer = Writer(
             self._files,
             self._settings,
@@ -107,8 +111,7 @@ class Spool:
             next_number=recovered.next_number,
             next_sequence=recovered.next_sequence,
             previous=(last.number, last.end, last.proven) if last else (0, 0, 0),
-            orphans=recovered.orphans,
-            unsaved=recovered.unsaved,
+            sidecars=sidecars,
         )
         self._writer.start()
         self._closed = False
@@ -203,12 +206,12 @@ class Spool:
     def record_count(self) -> int:
         """Records committed and not released. Reads one header when the release position has moved."""
         last = self._segments.last
-        return last.end_sequence - self._first_kept()[0] if last else 0
+        return last.end_sequence - self._reader.first_kept(self._released)[0] if last else 0
 
     @property
     def oldest_received_unix_ns(self) -> int:
         """Receive time of the oldest record not released, 0 when there is none or it is damaged."""
-        return self._first_kept()[1]
+        return self._reader.first_kept(self._released)[1]
 
     @property
     def remembered_requests(self) -> int:
@@ -380,34 +383,3 @@ class Spool:
                 self._writer.set_aside(segment.number)
             else:
                 self._writer.delete(segment.number)
-
-    def _first_kept(self) -> tuple[int, int]:
-        """Sequence and receive time of the first record not released; time 0: there is none, or it is damaged."""
-        known = self._first_known
-        if known[0] == self._released and known[2]:
-            return known[1], known[2]
-        number, offset = split_position(self._released)
-        segment = self._segments.at_or_after(number)
-        if segment is not None and segment.number == number and offset >= segment.end:
-            segment, offset = self._segments.at_or_after(number + 1), 0
-        elif segment is not None and segment.number > number:
-            offset = 0
-        if segment is None:
-            last = self._segments.last
-            return (last.end_sequence if last else 0), 0
-        header = self._header(segment, max(offset, HEADER_SIZE))
-        if header is None:
-            return segment.first_sequence, 0
-        self._first_known = (self._released, header.sequence, header.received_unix_ns)
-        return header.sequence, header.received_unix_ns
-
-    def _header(self, segment: Segment, offset: int) -> RecordHeader | None:
-        try:
-            fd = self._files.open(segment_path(self._directory, segment.number), writable=False)
-            try:
-                data = self._files.read(fd, LONGEST_HEADER, offset)
-            finally:
-                self._files.close(fd)
-        except OSError:
-            return None
-        return decode_record_header(data, 0, segment.number, self._key)

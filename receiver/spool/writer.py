@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from receiver.spool.counts import SpoolCounts
@@ -27,10 +27,9 @@ from receiver.spool.record import (
     encode_record_header,
     encode_segment_header,
 )
-from receiver.spool.recovery import write_sidecar
-from receiver.spool.segments import segment_path, sidecar_path
+from receiver.spool.segments import segment_path
 from receiver.spool.settings import SpoolSettings
-from receiver.spool.sidecar import Sidecar
+from receiver.spool.sidecar import Sidecar, Sidecars
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +64,7 @@ class Writer:
         next_number: int,
         next_sequence: int,
         previous: tuple[int, int, int],
-        orphans: Sequence[tuple[int, float]],
-        unsaved: Sequence[Sidecar],
+        sidecars: Sidecars,
     ) -> None:
         self._files = files
         self._settings = settings
@@ -79,9 +77,8 @@ class Writer:
         self._sequence = next_sequence
         self._previous = previous
         self._active: _Active | None = None
-        self._unsaved = list(unsaved)  # sidecars that found the disk full
+        self._sidecars = sidecars
         self._stub: int | None = None  # an emptied segment that stays only because it is the newest
-        self._orphans = deque((number, time.monotonic() - age_s) for number, age_s in orphans)
         self._queue: deque[Record] = deque()
         self._chores: deque[tuple[str, int]] = deque()
         self._wake = threading.Event()
@@ -324,22 +321,16 @@ class Writer:
             time.time_ns(),
             bytes(active.digests),
         )
-        self._unsaved.append(sidecar)
+        self._sidecars.add(sidecar)
         self._deliver(Sealed(header.number, 0))
         self._save_sidecars()
-        self._forget_orphans()
 
     def _save_sidecars(self) -> None:
-        while self._unsaved:
-            sidecar = self._unsaved[0]
-            try:
-                size = write_sidecar(self._files, self._directory, sidecar, sync=self._sync)
-            except OSError as error:
-                # Nothing depends on it but the time of the next start.
-                logger.warning("cannot write a spool index", extra={"segment": sidecar.number, "error": str(error)})
-                return
-            del self._unsaved[0]
-            self._deliver(Sealed(sidecar.number, size))
+        for number, size in self._sidecars.save():
+            self._deliver(Sealed(number, size))
+        forgotten = self._sidecars.forget()
+        if forgotten:
+            self._deliver(Forgotten(forgotten))
 
     def _do_chores(self) -> None:
         deleted = 0
@@ -352,13 +343,12 @@ class Writer:
                     self._commit([])
             elif self._remove(number, keep=chore == "set aside"):
                 deleted += 1
-                self._orphans.append((number, time.monotonic()))
+                self._sidecars.orphan(number)
             else:
                 self._counts.delete_errors += 1
         if deleted:
             self._counts.segments_deleted += deleted
             self._save_sidecars()  # there may be room again
-            self._forget_orphans()
 
     def _remove(self, number: int, *, keep: bool) -> bool:
         path = segment_path(self._directory, number)
@@ -377,7 +367,7 @@ class Writer:
         """Whether this file alone tells, after a crash, which positions have been given out."""
         if self._previous[0] != number or (self._active is not None and self._active.end):
             return False
-        return any(sidecar.number == number for sidecar in self._unsaved)
+        return self._sidecars.unsaved(number)
 
     def _empty(self, path: str) -> None:
         """Give back the space of a segment but for its header: needs no room, unlike a new file."""
@@ -386,16 +376,6 @@ class Writer:
             self._files.truncate(fd, HEADER_SIZE)
         finally:
             self._files.close(fd)
-
-    def _forget_orphans(self) -> None:
-        """Delete sidecars of forgotten requests, but never the last one: it keeps the numbering."""
-        forgotten = []
-        while len(self._orphans) > 1 and time.monotonic() - self._orphans[0][1] > self._settings.remember_s:
-            number, _ = self._orphans.popleft()
-            self._try(self._files.unlink, sidecar_path(self._directory, number))
-            forgotten.append(number)
-        if forgotten:
-            self._deliver(Forgotten(forgotten))
 
     def _try(self, call: Callable[..., None], *arguments: object) -> bool:
         """Whether a call that nothing depends on succeeded."""
