@@ -10,7 +10,7 @@ from mapping.api_call import ACTION_NAMES
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Decision, Event
-from mapping.shape import MetadataPlan, Shape
+from mapping.shape import REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import direction
 from mapping.uri_plan import UriPlan
 from mapping.who import WhoPlan
@@ -97,16 +97,15 @@ class ActionPlan:
         self._named = shape.first(ACTION_NAMES)
         self._name = _NAMERS.get(family, _span_name)(shape)
         self._error_type = shape.first(("error.type",))
-        self.slots = HeaderSlots(shape, set())
+        self.slots = HeaderSlots(shape, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
-        self.who = WhoPlan(shape, context.resolver, context.identity, self.slots, self.uri.query, consumed)
+        self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
         record, name, _, values, fragments, who, request, _, group = work
         context = self._context
         title = name.text
-        extra: dict[str, Any] = {}
         called = text_of(values[self._named]) or self._name(values, title)
         if self.uri.present:
             uri = self.uri.resolve(values, request, group, "")[0]
@@ -115,11 +114,11 @@ class ActionPlan:
         raw = values[self._error_type]
         failed = record.status.code == 2 or raw is not None
         error_type = context.failure(record, text_of(raw), self._direction == "Outgoing") if failed else ""
-        if failed or record.events:
-            context.describe_error(record, extra)
         span = record.span
-        if span.flags & 0x200:
-            extra["remote_parent"] = True
+        extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
+        if failed or record.events:
+            extra = {**extra} if extra else {}
+            context.describe_error(record, extra)
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
         flags: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ from mapping.context import (
     text_of,
 )
 from mapping.event import API_CALL, EMPTY_HEADERS, Decision, Event
-from mapping.shape import ABSENT, MetadataPlan, Shape
+from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import METHODS, SERVER, STATUSES, direction
 from mapping.uri_plan import UriPlan
 from mapping.who import WhoPlan
@@ -104,7 +104,7 @@ class ApiCallPlan:
         self._method = first(METHODS)
         self._original = first(("http.request.method_original",))
         self._status = first(STATUSES)
-        self.slots = HeaderSlots(shape, consumed)
+        self.slots = HeaderSlots(shape, consumed, context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, consumed)
         self._route = first(("http.route",))
         self._template = first(("url.template",))
@@ -128,7 +128,7 @@ class ApiCallPlan:
             == self._moesif_direction
             == ABSENT
         )
-        self.who = WhoPlan(shape, context.resolver, context.identity, self.slots, self.uri.query, consumed)
+        self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
@@ -174,10 +174,11 @@ class ApiCallPlan:
             version = path_version(path) if "/v" in path else ""
             request_id = transaction
 
-        failed = state.code == 2
         error_type = taxonomy.BY_STATUS[status]
         extra = rest.extra
-        if failed or events or not status or span.flags & 0x200:
+        if span.flags & REMOTE_FLAG:
+            extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
+        if state.code == 2 or events or not status:
             error_type, extra = self._failure(work, values[self._error_type], error_type, extra)
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
@@ -257,11 +258,9 @@ class ApiCallPlan:
     def _failure(
         self, work: Work, raw: Any, error_type: str, extra: dict[str, Any] | None
     ) -> tuple[str, dict[str, Any] | None]:
-        """(error_type, additions to metadata) of a span that failed, has events or a remote parent."""
+        """(error_type, additions to metadata) of a span that failed or may have."""
         record, context = work.record, self._context
         extra = dict(extra) if extra else {}
-        if record.span.flags & 0x200:
-            extra["remote_parent"] = True
         failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
         if failed:
             context.describe_error(record, extra)
@@ -284,18 +283,21 @@ class ApiCallPlan:
         if "x-moesif-transaction-id" in request:
             transaction = ids.given(request["x-moesif-transaction-id"]) or transaction
         events = work.record.events
-        request_body, request_encoding = context.body(values[self._request_body], events, "request", request, extra)
-        response_body, response_encoding = context.body(
-            values[self._response_body], events, "response", response, extra
-        )
-        shown = context.masks.headers(request) if request else EMPTY_HEADERS
+        request_body = request_encoding = response_body = response_encoding = ""
+        if self._request_body != ABSENT or events:
+            body = values[self._request_body]
+            request_body, request_encoding = context.body(body, events, "request", request, extra)
+        if self._response_body != ABSENT or events:
+            body = values[self._response_body]
+            response_body, response_encoding = context.body(body, events, "response", response, extra)
+        shown = self.slots.shown(request, "request", exact=not events)
         return (
             shown.get("user-agent", ""),
             transaction,
             Rest(
                 ip=context.masks.ip(ip),
                 request_headers=shown,
-                response_headers=context.masks.headers(response, "response") if response else EMPTY_HEADERS,
+                response_headers=self.slots.shown(response, "response", exact=not events),
                 version=self._version(values, path, request, response),
                 request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
                 direction=_DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),

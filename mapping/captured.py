@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from mapping import bodies, headers
 from mapping.event import EMPTY_HEADERS
+from mapping.masking import Masking, Side
 from mapping.otlp import SpanEvent
+from mapping.redaction import MASK
 from mapping.shape import Shape
 
 _EVENTS: Final = {"http.request": "request", "http.response": "response"}
@@ -16,9 +18,9 @@ _EVENTS: Final = {"http.request": "request", "http.response": "response"}
 class HeaderSlots:
     """Where the headers of a shape are; names and sides are worked out once."""
 
-    __slots__ = ("_agent", "_maps", "_request", "_response", "present", "request_names", "response_names")
+    __slots__ = ("_looks", "_maps", "_masked", "_masks", "_request", "_response", "present", "request_names")
 
-    def __init__(self, shape: Shape, consumed: set[str]) -> None:
+    def __init__(self, shape: Shape, consumed: set[str], masks: Masking) -> None:
         self._request: list[tuple[str, int]] = []
         self._response: list[tuple[str, int]] = []
         self._maps: list[tuple[str, int]] = []
@@ -29,11 +31,22 @@ class HeaderSlots:
             elif key[:5] == "http." and (named := headers.header_name(key)) is not None:
                 (self._request if named[0] == "request" else self._response).append((named[1], index))
                 consumed.add(key)
-        self._agent = shape.first(headers.USER_AGENT_ATTRIBUTES)
         self.present = bool(self._request or self._response or self._maps)
         # None: any header may be there, the names are in a value.
         self.request_names = None if self._maps else {name for name, _ in self._request}
-        self.response_names = None if self._maps else {name for name, _ in self._response}
+        self._masks = masks
+        self._masked: dict[Side, list[str]] = {"request": [], "response": []}  # hidden whatever the value
+        self._looks = bool(self._maps)  # True when values have to be searched
+        sides: tuple[tuple[Side, list[str]], ...] = (
+            ("request", [*(name for name, _ in self._request), "user-agent"]),
+            ("response", [name for name, _ in self._response]),
+        )
+        for side, names in sides:
+            for name in names:
+                verdict = masks.header_verdict(name, side)
+                if verdict == "mask":
+                    self._masked[side].append(name)
+                self._looks |= verdict == "look"
 
     def read(
         self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
@@ -62,9 +75,14 @@ class HeaderSlots:
                     into[name] = text
         return request, response
 
-    def agent(self, values: tuple[Any, ...]) -> str:
-        value = values[self._agent]
-        return value if isinstance(value, str) else ""
+    def shown(self, found: Mapping[str, str], side: Side, *, exact: bool) -> Mapping[str, str]:
+        """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
+        if not found:
+            return EMPTY_HEADERS
+        if self._looks or not exact:
+            return self._masks.headers(found, side)
+        masked = [name for name in self._masked[side] if name in found]
+        return {**found, **dict.fromkeys(masked, MASK)} if masked else found
 
 
 def event_body(events: tuple[SpanEvent, ...], side: str) -> Any:

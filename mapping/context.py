@@ -98,7 +98,9 @@ def _size(key: Any) -> int:
 
 def text_of(value: Any) -> str:
     """A scalar attribute as text, "" for anything else."""
-    if isinstance(value, str):
+    if value is None:
+        return ""
+    if type(value) is str:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
@@ -148,6 +150,8 @@ class Context:
         )
         self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
         self.origins: Memory[str] = Memory(_origin)
+        # (WhoPlan, values it asks for) -> identity
+        self.identities: Memory[Identity] = Memory(lambda key: key[0].resolved(key[1:]), 4096)
         self.queries: Memory[str] = Memory(self._query_part)
         self.action_uris: Memory[str] = Memory(action_uri)
 

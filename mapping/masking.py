@@ -12,6 +12,7 @@ from mapping.bodies import Body
 from mapping.redaction import MASK, Redactor
 from mapping.settings import MappingSettings
 
+Side = Literal["request", "response"]
 Verdict = Literal["keep", "look", "mask", "drop"]
 
 # The text of a statement holds its values; dropped unless asked for (mapping.md §4).
@@ -20,6 +21,7 @@ _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.qu
 _LITERAL: Final = re.compile(r'"""(?:.|\n)*?(?:"""|$)|"(?:\\.|[^"\\\n])*(?:"|$)|(?<![\w$])-?\d[\w.+\-]*')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
+_URL_PROBE: Final = "https://example.com/?password=probe"
 
 
 class Masking:
@@ -48,6 +50,13 @@ class Masking:
         if found == _PROBE:
             return "keep"
         return "drop" if found is None else "mask" if found == MASK else "look"
+
+    def header_verdict(self, name: str, side: Side) -> Verdict:
+        """What becomes of a header, as `verdict` says it of an attribute."""
+        shown = [self._redactor.headers({name: probe}, side).get(name) for probe in (_PROBE, _URL_PROBE)]
+        if shown == [_PROBE, _URL_PROBE] and not self.looks_inside_text:
+            return "keep"
+        return "mask" if shown == [MASK, MASK] else "look"
 
     def value(self, key: str, value: Any) -> Any:
         """An attribute's value as it may be stored, None when it must be dropped."""

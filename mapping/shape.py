@@ -52,6 +52,8 @@ OWN_KEYS: Final = frozenset(
         "network.ip_family",
     )
 )
+REMOTE_FLAG: Final = 0x200  # span flags: the parent is in another process (trace.proto)
+REMOTE_PARENT: Final[dict[str, Any]] = {"remote_parent": True}  # shared: most SERVER spans add just this
 _ON_THE_WAY: Final = OWN_KEYS | {key[:at] for key in OWN_KEYS for at in range(len(key)) if key[at] == "."}
 
 
@@ -154,7 +156,7 @@ class MetadataPlan:
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail
         if extra:
-            added = orjson.dumps(extra).decode()[1:-1]
+            added = '"remote_parent":true' if extra is REMOTE_PARENT else orjson.dumps(extra).decode()[1:-1]
             body = f"{body},{added}" if body else added
         return f"{{{body}}}"
 

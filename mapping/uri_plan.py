@@ -29,8 +29,10 @@ CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net
 # What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
 _CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
 _CLEAN_URL: Final = re.compile(
-    r"(https?://[A-Za-z0-9.\-]+(?::(?!(?:80|443)/)[0-9]+)?(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*))(\?[^#]*)?"
+    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*)(?:\?([^#]*))?"
 ).fullmatch
+_SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
+_ORIGIN_HEADERS: Final = frozenset(("forwarded", "x-forwarded-proto", "x-forwarded-host", "host", ":authority"))
 
 
 class UriPlan:
@@ -53,9 +55,13 @@ class UriPlan:
         self._host_is_header = self._host != ABSENT and self._host == shape.at.get("http.host")
         self._port = take(*ports)
         # Only servers are reached under a public origin; a client's own headers name the server it calls.
-        self._has_origin = kind != CLIENT and context.trust_forwarded and slots.present
-        self._composed = self._path != ABSENT and self._host != ABSENT and self._full == self._target == ABSENT
-        self._whole = self._full != ABSENT and not self._has_origin
+        names = slots.request_names
+        # Without captured headers in attributes there may still be some in events.
+        may = not slots.present or names is None or not _ORIGIN_HEADERS.isdisjoint(names)
+        self._has_origin = kind != CLIENT and context.trust_forwarded and may
+        # http.target is read only without url.path.
+        located = (self._path != ABSENT) != (self._target != ABSENT)
+        self._composed = located and self._host != ABSENT and self._full == ABSENT
         self.present = not (self._full == self._target == self._path == ABSENT)
 
     def resolve(
@@ -63,20 +69,22 @@ class UriPlan:
     ) -> tuple[str, str, uri.Uri | None]:
         """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
         context = self._context
+        origin = uri.public_origin(request) if request and self._has_origin else uri.NO_ORIGIN
         if self._composed:
-            path = values[self._path]
-            origin = uri.public_origin(request) if self._has_origin and request else uri.NO_ORIGIN
-            if type(path) is str and _CLEAN_PATH(path):
-                query = values[self._query]
-                if query is None or type(query) is str:
-                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
-                    text = context.origins[key] + path
-                    return (text + context.queries[query] if query else text), path, None
-        elif self._whole:
+            path, query = values[self._path], values[self._query]
+            if path is None and type(target := values[self._target]) is str:
+                path, _, more = target.partition("?")
+                query = query or more
+            if type(path) is str and _CLEAN_PATH(path) and (not query or (type(query) is str and len(query) < _SHORT)):
+                key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
+                text = context.origins[key] + path
+                return (text + context.queries[query] if query else text), path, None
+        elif self._full != ABSENT:
             full = values[self._full]
-            if type(full) is str and (clean := _CLEAN_URL(full)) is not None:
-                query = clean[3]
-                return (clean[1] + context.queries[query[1:]] if query else full), clean[2], None
+            if type(full) is str and len(full) < _SHORT and (clean := _CLEAN_URL(full)) is not None:
+                scheme, host, path, query = clean.groups()
+                text = context.origins[scheme, host, None, False, origin] + path
+                return (text + context.queries[query] if query else text), path, None
         found = uri.resolve(
             full=text_of(values[self._full]),
             target=text_of(values[self._target]),
@@ -86,7 +94,7 @@ class UriPlan:
             host_is_header=self._host_is_header,
             path=text_of(values[self._path]),
             query=text_of(values[self._query]),
-            origin=uri.public_origin(request) if self._has_origin else uri.NO_ORIGIN,
+            origin=origin,
             service=group.service,
             route=context.normalised[route] if route else "",
             mask=context.masks.query,

@@ -11,8 +11,8 @@ from typing import Any, Final
 from mapping import identity
 from mapping.absent import NULL_WORDS
 from mapping.captured import HeaderSlots
-from mapping.identity import Identity, Resolver, identifier
-from mapping.rules_settings import IdentitySettings
+from mapping.context import Context
+from mapping.identity import Identity, identifier
 from mapping.shape import Shape
 
 Places = tuple[tuple[int, str], ...]  # index of an attribute, and its name as a source
@@ -23,25 +23,39 @@ _new: Final = tuple.__new__
 class WhoPlan:
     """Reads the identity of records of one shape."""
 
-    __slots__ = ("_company", "_names", "_others", "_query", "_resolver", "_simple", "_user", "silent")
+    __slots__ = (
+        "_company",
+        "_names",
+        "_others",
+        "_query",
+        "_remembered",
+        "_request",
+        "_resolver",
+        "_response",
+        "_simple",
+        "_user",
+        "silent",
+    )
 
     def __init__(
         self,
         shape: Shape,
-        resolver: Resolver,
-        settings: IdentitySettings,
+        context: Context,
         slots: HeaderSlots,
         query: Callable[[tuple[Any, ...]], str],
         consumed: set[str],
     ) -> None:
         """query: gives the query string of a record's values."""
-        at = shape.at
-        cut = resolver.for_keys(at)
+        at, settings = shape.at, context.identity
+        cut = context.resolver.for_keys(at)
         self._resolver = cut
         self._query = query
         self.silent = cut.silent  # True: nobody is named, whatever the values
         self._simple = not (cut.request_headers or cut.response_headers or cut.parameters)
-        self._names = [(key, at[key]) for key in cut.attribute_keys]
+        self._names = [(key, at[key]) for key in cut.attribute_keys if at[key] not in shape.many]
+        self._request, self._response = sorted(cut.request_headers), sorted(cut.response_headers)
+        # Header values of one caller repeat, tokens above all: what they say is remembered.
+        self._remembered = context.identities
         self._user = _places(shape, settings.user.attributes)
         self._company = _places(shape, settings.company.attributes)
         others = (
@@ -61,9 +75,13 @@ class WhoPlan:
     def read(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> Identity:
         """Own evidence of one record; headers as sent."""
         if not self._simple:
-            attributes = {key: values[index] for key, index in self._names}
-            query = self._query(values) if self._resolver.parameters else ""
-            return self._resolver.resolve(attributes, request, response, query)
+            found = [values[index] for _, index in self._names]
+            # Numbers are not remembered: as keys, 1 and True are the same.
+            if self._resolver.parameters or any(type(value) is not str for value in found):
+                attributes = {key: values[index] for key, index in self._names}
+                return self._resolver.resolve(attributes, request, response, self._query(values))
+            headers = (*map(request.get, self._request), *map(response.get, self._response))
+            return self._remembered[(self, *found, *headers)]
         user = user_source = company = company_source = ""
         for index, source in self._user:
             value = values[index]
@@ -85,6 +103,14 @@ class WhoPlan:
             next((text for index, _ in where if (text := identifier(values[index]))), "") for where in self._others
         ]
         return _new(Identity, (user, company, *others, user_source, company_source))
+
+    def resolved(self, found: tuple[Any, ...]) -> Identity:
+        """The identity in the values of attributes and headers, in the order in which `read` puts them."""
+        parts = iter(found)
+        attributes = {key: next(parts) for key, _ in self._names}
+        request = {name: text for name in self._request if (text := next(parts)) is not None}
+        response = {name: text for name in self._response if (text := next(parts)) is not None}
+        return self._resolver.resolve(attributes, request, response)
 
 
 def _places(shape: Shape, names: tuple[str, ...]) -> Places:
