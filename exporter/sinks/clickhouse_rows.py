@@ -5,11 +5,12 @@ A column that would hold nothing but its default is left out of the insert; most
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
-from mapping.event import Decision, Event
+from exporter.sinks.clickhouse_schema import insert_types
+from mapping.event import UNSAMPLED, Decision, Event
 
 DAY_US = 86_400_000_000
 SKEW_US = 300_000_000  # mapping.md §9: more than 5 minutes ahead of our clock, and the receive time counts
@@ -56,129 +57,111 @@ def columns(events: Sequence[Event], batch_id: int, retention_days: int) -> dict
     while part := list(islice(rows, _SLICE)):
         _append(found, part, retention_days)
     filled: dict[str, Column] = {name: values for name, values in found.items() if any(values)}
-    filled["event_time"] = found["event_time"]
     filled["batch_id"] = [batch_id] * len(events)
-    # A column that has a default other than zero is left out where it holds nothing else.
-    for name in ("weight", "adjusted_count", "sampling_p"):
-        if _all_ones(found[name]):
+    for name in _ALWAYS:
+        filled[name] = found[name]
+    for name, default in _DEFAULTS.items():
+        values = found[name]
+        if values.count(default) == len(values):
             filled.pop(name, None)
         else:
-            filled[name] = found[name]
-    if all(text in ("{}", "") for text in found["metadata"]):
-        filled.pop("metadata", None)
-    # Unlike other types, a Nullable column left out becomes NULL, not zero.
-    filled["duration_ms"] = found["duration_ms"]
+            filled[name] = values
     return filled
 
 
-def _all_ones(values: list[Any]) -> bool:
-    return values.count(1) == len(values)
-
-
 def _append(found: dict[str, list[Any]], events: list[Event], retention_days: int) -> None:
-    by_field: Event = Event(*zip(*events, strict=True))  # type: ignore[arg-type]  # a tuple of values in every field
-    for name, read in _FIELDS.items():
-        found[name].extend(read(by_field))
+    values: tuple[tuple[Any, ...], ...] = tuple(zip(*events, strict=True))  # of every field
+    by_field = Event(*values)  # type: ignore[arg-type]  # the same by name
+    for name, place in _PLAIN.items():
+        found[name] += values[place]
+    for name, (place, convert) in _CONVERTED.items():
+        found[name] += map(convert, values[place])
     decisions: Sequence[Decision] = by_field.decision  # type: ignore[assignment]
     first = decisions[0]
     if all(decision is first for decision in decisions):
         for name, place in _DECISION.items():
-            found[name].extend([first[place]] * len(events))
+            found[name] += [first[place]] * len(events)
     else:
-        for name, values in zip(_DECISION_BY_PLACE, zip(*decisions, strict=True), strict=True):
-            if name:
-                found[name].extend(values)
-    times = [event_time_us(event, retention_days) for event in events]
-    found["event_time"].extend(times)
-    flags: Sequence[tuple[str, ...]] = by_field.flags  # type: ignore[assignment]
+        by_part = list(zip(*decisions, strict=True))
+        for name, place in _DECISION.items():
+            found[name] += by_part[place]
     starts: Sequence[int] = by_field.start_unix_ns  # type: ignore[assignment]
-    found["flags"].extend(
-        flag if time == start // 1000 else (*flag, CLAMPED)
-        for flag, time, start in zip(flags, times, starts, strict=True)
-    )
+    received: Sequence[int] = by_field.received_unix_ns  # type: ignore[assignment]
+    if max(starts) // 1000 <= min(received) // 1000 + SKEW_US and min(starts) // 1000 >= max(
+        received
+    ) // 1000 - _reach_us(retention_days):  # the rule of event_time_us, true of every row at once
+        found["event_time"] += [start // 1000 for start in starts]
+        found["flags"] += by_field.flags
+        return
+    times = [event_time_us(event, retention_days) for event in events]
+    found["event_time"] += times
+    found["flags"] += [
+        (*event.flags, CLAMPED) if is_clamped(event, time) else event.flags
+        for event, time in zip(events, times, strict=True)
+    ]
 
 
 _DIRECTION = {"Incoming": "incoming", "Outgoing": "outgoing", "Internal": "internal"}
 
 
-def _milliseconds(values: Any) -> Iterator[int]:
-    return (value // 1_000_000 for value in values)
+def _duration(milliseconds: float) -> float | None:
+    return milliseconds if milliseconds >= 0 else None
 
 
-def _durations(values: Any) -> Iterator[float | None]:
-    return (value if value >= 0 else None for value in values)
+def _direction(text: str) -> str:
+    return _DIRECTION.get(text, text)
 
 
-def _directions(values: Any) -> Iterator[str]:
-    return (_DIRECTION.get(value, value) for value in values)
-
-
-_FIELDS: dict[str, Callable[[Event], Any]] = {
-    "event_type": lambda e: e.event_type,
-    "received_at": lambda e: _milliseconds(e.received_unix_ns),
-    "event_id": lambda e: e.transaction_id,
-    "source": lambda e: e.source,
-    "tenant": lambda e: e.tenant,
-    "start_unix_ns": lambda e: e.start_unix_ns,
-    "end_unix_ns": lambda e: e.end_unix_ns,
-    "trace_id": lambda e: e.trace_id,
-    "span_id": lambda e: e.span_id,
-    "parent_span_id": lambda e: e.parent_id,
-    "request_id": lambda e: e.request_id,
-    "company_id": lambda e: e.company_id,
-    "user_id": lambda e: e.user_id,
-    "session_id": lambda e: e.session_token,
-    "subscription_id": lambda e: e.subscription_id,
-    "application_id": lambda e: e.application_id,
-    "client_id": lambda e: e.client_id,
-    "plan": lambda e: e.plan_id,
-    "service": lambda e: e.service,
-    "environment": lambda e: e.environment,
-    "region": lambda e: e.region,
-    "resource": lambda e: e.resource,
-    "direction": lambda e: _directions(e.direction),
-    "method": lambda e: e.verb,
-    "endpoint": lambda e: e.route,
-    "uri": lambda e: e.uri,
-    "api_version": lambda e: e.api_version,
-    "status_code": lambda e: e.status,
-    "error_type": lambda e: e.error_type,
-    "duration_ms": lambda e: _durations(e.duration_ms),
-    "name": lambda e: e.name,
-    "span_status": lambda e: e.span_status,
-    "links": lambda e: e.links,
-    "action": lambda e: e.action_name,
-    "family": lambda e: e.family,
-    "ip": lambda e: e.ip_address,
-    "response_ip": lambda e: e.response_ip_address,
-    "user_agent": lambda e: e.user_agent,
-    "request_headers": lambda e: e.request_headers,
-    "response_headers": lambda e: e.response_headers,
-    "request_body": lambda e: e.request_body,
-    "request_body_encoding": lambda e: e.request_body_encoding,
-    "response_body": lambda e: e.response_body,
-    "response_body_encoding": lambda e: e.response_body_encoding,
-    "metadata": lambda e: e.metadata,
-    "severity_number": lambda e: e.severity_number,
-    "severity": lambda e: e.severity_text,
-    "event_name": lambda e: e.event_name,
-    "body": lambda e: e.body,
-    "body_encoding": lambda e: e.body_encoding,
+# Where a column comes from, when it is not a field of the same name.
+_FROM = {
+    "event_id": "transaction_id",
+    "parent_span_id": "parent_id",
+    "session_id": "session_token",
+    "plan": "plan_id",
+    "method": "verb",
+    "endpoint": "route",
+    "status_code": "status",
+    "action": "action_name",
+    "ip": "ip_address",
+    "response_ip": "response_ip_address",
+    "severity": "severity_text",
 }
-# Column of each field of a Decision. `keep` is always true here.
-_DECISION_COLUMNS = {
-    "weight": "weight",
-    "adjusted_count": "adjusted_count",
-    "p": "sampling_p",
-    "th": "th",
-    "th_in": "th_in",
-    "rv": "rv",
-    "rule": "sampling_rule",
-    "reason": "sampling_reason",
-    "config": "sampling_config",
-    "r_source": "r_source",
-    "upstream": "upstream",
+_CONVERT: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "received_at": ("received_unix_ns", (1_000_000).__rfloordiv__),  # milliseconds
+    "duration_ms": ("duration_ms", _duration),
+    "direction": ("direction", _direction),
 }
-_DECISION_BY_PLACE = tuple(_DECISION_COLUMNS.get(field, "") for field in Decision._fields)
-_DECISION = {name: place for place, name in enumerate(_DECISION_BY_PLACE) if name}
-_COLUMNS = (*_FIELDS, *_DECISION, "event_time", "flags")
+_FROM_DECISION = {
+    "sampling_p": "p",
+    "sampling_rule": "rule",
+    "sampling_reason": "reason",
+    "sampling_config": "config",
+}
+_COMPUTED = ("event_time", "flags")
+
+
+def _plans() -> tuple[dict[str, int], dict[str, tuple[int, Callable[[Any], Any]]], dict[str, int]]:
+    """For every stored column its place in an Event, or in the Event's Decision."""
+    plain: dict[str, int] = {}
+    decided: dict[str, int] = {}
+    for name in insert_types():
+        field, part = _FROM.get(name, name), _FROM_DECISION.get(name, name)
+        if name in _CONVERT or name in _COMPUTED or name == "batch_id":
+            continue
+        if part in Decision._fields and (name in _FROM_DECISION or field not in Event._fields):
+            decided[name] = Decision._fields.index(part)
+        else:
+            plain[name] = Event._fields.index(field)
+    converted = {name: (Event._fields.index(field), convert) for name, (field, convert) in _CONVERT.items()}
+    return plain, converted, decided
+
+
+_PLAIN, _CONVERTED, _DECISION = _plans()
+_COLUMNS = (*_PLAIN, *_CONVERTED, *_DECISION, *_COMPUTED)
+# Left out, a Nullable column becomes NULL and these would become 1970.
+_ALWAYS = ("event_time", "received_at", "duration_ms")
+# Columns whose default (clickhouse_schema.sql) is not zero or empty.
+_DEFAULTS: dict[str, object] = {
+    "metadata": "{}",
+    **{name: UNSAMPLED[place] for name, place in _DECISION.items() if UNSAMPLED[place]},
+}

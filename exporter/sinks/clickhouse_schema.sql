@@ -69,11 +69,11 @@
     th                LowCardinality(String),                     -- threshold, hex; '' when nothing was sampled
     th_in             LowCardinality(String),                     -- upstream's threshold
     rv                String CODEC(ZSTD(1)),                      -- randomness when it is not the trace id's
-    sampling_rule     LowCardinality(String),
-    sampling_reason   LowCardinality(String),
+    sampling_rule     LowCardinality(String) DEFAULT 'default',
+    sampling_reason   LowCardinality(String) DEFAULT 'kept',
     sampling_config   LowCardinality(String),
-    r_source          LowCardinality(String),
-    upstream          LowCardinality(String),                     -- none | th | malformed | inconsistent | ..
+    r_source          LowCardinality(String) DEFAULT 'trace_id',
+    upstream          LowCardinality(String) DEFAULT 'none', -- none | th | malformed | inconsistent | ..
     -- names of the consumer analytics guide, computed when read
     developer_id      String ALIAS user_id,
     organization_id   String ALIAS company_id,
