@@ -139,6 +139,10 @@ class Verdicts:
             self._remembered[key] = verdict
         return verdict
 
+    def hides(self, key: str) -> bool:
+        """True when a value under this key must not be seen as it is."""
+        return self.of(key) is not None
+
     def mentioned_in(self, text: str) -> bool:
         """False only when no masked key can be in the text."""
         folded = text.lower().replace("-", "").replace("_", "")

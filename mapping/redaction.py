@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from fnmatch import translate
 from functools import wraps
@@ -21,10 +22,12 @@ import orjson
 from mapping.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
 from mapping.bodies import Body
 from mapping.mask_rules import PLACES, PathNode, Verdict, Verdicts, verdicts_for
+from mapping.mask_text import MASK as MASK
+from mapping.mask_text import bare_pairs, header_lines, is_form, passwords_in_urls, quoted_pairs, xml_elements
+from mapping.mask_text import may_hide_secrets as may_hide_secrets
 from mapping.patterns import hider
 from mapping.rules_settings import MaskSettings, Place
 
-MASK = "[REDACTED]"
 QUERY_MASK = "REDACTED"
 
 GENAI_ATTRIBUTES = (
@@ -44,17 +47,16 @@ _MAX_PLAIN_KEYS = 10_000
 _MAX_DEPTH = 100  # deeper values are masked whole
 _URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
 _URL_QUERY = re.compile(r"\?([^\s\"'<>#?]+)")
-# A quoted key and what follows it, in text that is no JSON: cut-off JSON, Python reprs, JSON inside prose.
-_QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*[:=]\s*")
-_VALUE = re.compile(
-    r"(\\{0,8}[\"'])(?:(?!\1)(?:\\.|[^\\]))*\1"  # a whole quoted text
-    r"|[\"'\\\[{].*"  # an open quote or a structure: nobody knows where it ends
-    r"|[^\s,}\])]+",
-    re.DOTALL,
+# Where addresses stand in attributes and log bodies, compared by the last part of the key (mapping.md §3.7, §6).
+_IP_KEYS = (
+    *CLIENT_HEADERS,
+    "ip",
+    "client_ip",
+    "remote_addr",
+    "remote_ip",
+    "remote_address",
+    "http_x_forwarded_for",
 )
-_BARE_PAIR = re.compile(r"(?<![\w?&\"'.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
-_FORM = re.compile(r"[^\s=&]{1,200}=[^\s&]*(?:&[^\s=&]{1,200}=[^\s&]*)*&?").fullmatch
-_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>([^<]*)</")
 _REMOVED = object()
 
 P = ParamSpec("P")
@@ -87,16 +89,17 @@ class Redactor:
         drop = re.compile("|".join(map(translate, dropped))) if dropped else None
         ip: Verdict = "ip" if settings.ip_address != "keep" else None
         of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
-        of_attributes: dict[str, Verdict] = {}
+        of_values: dict[str, Verdict] = {}
         if ip:
             of_headers.update(dict.fromkeys(CLIENT_HEADERS, ip))
+            of_values.update(dict.fromkeys(_IP_KEYS, ip))
         self._ip_mode = settings.ip_address
         self._ip_keys = frozenset(CLIENT_ATTRIBUTES) if ip else frozenset()
         self._verdicts: dict[Place, Verdicts] = {
             place: verdicts_for(
                 settings,
                 place,
-                of_headers if place.endswith("headers") else of_attributes,
+                of_headers if place.endswith("headers") else of_values if place in ("log_body", "attributes") else {},
                 drop if place == "attributes" else None,
             )
             for place in PLACES
@@ -152,9 +155,15 @@ class Redactor:
 
     @_guarded
     def text(self, text: str) -> str:
-        """Free text: a log line, an exception's message. Query strings, JSON and `key=value` in it are masked."""
-        masked = self._string(text, self._log, self._log.paths, 0)
-        return self._bare_pairs(masked, self._log) if "=" in masked else masked
+        """Free text: a log line, an exception's message. JSON, query strings and `key=value` in it are masked."""
+        return self._string(text, self._log, self._log.paths, 0)
+
+    @_guarded
+    def base64(self, text: str) -> str:
+        """A log body of bytes, as base64: masked inside where the bytes are text."""
+        raw = b64decode(text)
+        masked = self._bytes(raw, self._log)
+        return text if masked is raw else b64encode(masked).decode("ascii")
 
     @_guarded
     def value(self, key: str, value: object) -> object:
@@ -170,7 +179,7 @@ class Redactor:
             # Most attributes are short plain texts and numbers under keys that say nothing: they leave the loop here.
             if key in plain_keys and not hides:
                 kind = type(value)
-                if kind is int or (kind is str and '"' not in value and "'" not in value and "?" not in value):  # type: ignore[operator]
+                if kind is int or (kind is str and not may_hide_secrets(value)):  # type: ignore[arg-type]
                     continue
             new = self._attribute(key, value)
             if new is not value:
@@ -208,13 +217,11 @@ class Redactor:
         return self._walk(value, verdicts, paths, 0)
 
     def _header(self, verdict: Verdict, text: str) -> str | None:
-        if verdict in ("mask", "remove", "hash"):
+        if verdict == "url":
+            text = passwords_in_urls(self._urls(text))
+        elif verdict is not None:
             hidden = self._apply(verdict, text)
             return hidden if isinstance(hidden, str) else None
-        if verdict == "url":
-            text = self._urls(text)
-        elif verdict == "ip":
-            text = ", ".join(self._ip(item) for item in text.split(","))
         return self._hide(text) if self._hide is not None else text
 
     def _walk(self, value: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
@@ -230,9 +237,18 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._map(value, verdicts, paths, depth)
         if isinstance(value, (list, tuple)):
-            items = [self._walk(item, verdicts, paths, depth + 1) for item in value]
+            items = [self._item(item, verdicts, paths, depth + 1) for item in value]
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
         return self._bytes(bytes(value), verdicts) if isinstance(value, (bytes, bytearray)) else value
+
+    def _item(self, item: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
+        """An element of a list. Lists of [name, value] pairs are how some servers write headers."""
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+            verdict = verdicts.of(item[0])
+            if verdict is not None and isinstance(item[1], str):
+                hidden = self._apply(verdict, item[1])
+                return [item[0], "" if hidden is _REMOVED else hidden]
+        return self._walk(item, verdicts, paths, depth)
 
     def _map(
         self, value: Mapping[str, object], verdicts: Verdicts, paths: PathNode | None, depth: int
@@ -246,19 +262,26 @@ class Redactor:
             new = self._walk(item, verdicts, below, depth + 1) if verdict is None else self._apply(verdict, item)
             if new is not item:
                 changed[key] = new
+        # {"name": "Authorization", "value": "..."}: headers as HAR and OTLP write them.
+        name = value.get("name", value.get("key")) if "value" in value else None
+        if isinstance(name, str) and "value" not in changed and (verdict := verdicts.of(name)) is not None:
+            changed["value"] = self._apply(verdict, value["value"])
         if not changed:
             return value
         return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
-        if ('"' in text or "'" in text) and (verdicts.mentioned_in(text) or paths is not None):
+        quoted, paired, spelled = '"' in text or "'" in text, "=" in text, ": " in text
+        if (quoted or paired or spelled) and (verdicts.mentioned_in(text) or (quoted and paths is not None)):
             text = self._structured(text, verdicts, paths, depth)
-        if "?" in text and "=" in text:
+        if paired and "?" in text:
             text = self._urls(text)
+        if "@" in text and "://" in text:
+            text = passwords_in_urls(text)
         return text if self._hide is None else self._hide(text)
 
     def _structured(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
-        """Text that may be JSON, masked as such; any other text with its quoted keys' values masked."""
+        """Text that may be JSON, masked as such; any other text with the values masked whose keys can be seen."""
         if text.lstrip()[:1] in ("{", "[", '"'):
             try:
                 parsed = orjson.loads(text)
@@ -267,37 +290,18 @@ class Redactor:
             else:
                 masked = self._walk(parsed, verdicts, paths, depth + 1)
                 return text if masked is parsed else orjson.dumps(masked).decode()
-        return self._quoted_pairs(text, verdicts)
-
-    def _quoted_pairs(self, text: str, verdicts: Verdicts) -> str:
-        out: list[str] = []
-        at = 0
-        for found in _QUOTED_KEY.finditer(text):
-            if found.start() >= at and verdicts.of(found[2]) is not None:
-                value = _VALUE.match(text, found.end())
-                out += text[at : found.end()], found[1], MASK, found[1]
-                at = value.end() if value is not None else found.end()
-        return "".join((*out, text[at:])) if out else text
-
-    def _bare_pairs(self, text: str, verdicts: Verdicts) -> str:
-        if not verdicts.mentioned_in(text):
-            return text
-        return _BARE_PAIR.sub(lambda found: found[0] if verdicts.of(found[1]) is None else f"{found[1]}={MASK}", text)
+        secret = verdicts.hides
+        return header_lines(bare_pairs(quoted_pairs(text, secret), secret), secret)
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
         """Bytes that are text in truth are masked like text; the others come back untouched."""
         text = raw.decode("utf-8", "surrogateescape")
-        if "form-urlencoded" in content_type or _FORM(text):
+        if "form-urlencoded" in content_type or is_form(text):
             masked = self._masked_query(self._masked_query(text, verdicts), self._query)
-        elif "<" in text and "</" in text:
-            masked = _XML_ELEMENT.sub(
-                lambda found: (
-                    found[0] if verdicts.of(found[1].rpartition(":")[2]) is None else f"<{found[1]}{found[2]}>{MASK}</"
-                ),
-                text,
-            )
         else:
             masked = self._string(text, verdicts, verdicts.paths, 0)
+            if "</" in masked:
+                masked = xml_elements(masked, verdicts.hides)
         return raw if masked == text else masked.encode("utf-8", "surrogateescape")
 
     def _masked_query(self, query: str, verdicts: Verdicts) -> str:
@@ -331,6 +335,8 @@ class Redactor:
             return value
         if verdict == "remove":
             return _REMOVED
+        if verdict == "ip":
+            return ", ".join(map(self._ip, value.split(","))) if isinstance(value, str) else MASK
         if verdict == "hash":
             return self._hashed(value if isinstance(value, str) else orjson.dumps(value, default=str, option=_SORTED))
         return MASK

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mapping import patterns
@@ -58,3 +60,17 @@ def test_words_after_an_iban_stay() -> None:
 
 def test_no_kinds_mean_no_work() -> None:
     assert patterns.hider(()) is None
+
+
+@pytest.mark.parametrize("unit", ["eyJ", "a.", "a@", "1 ", "DE89", "xoxb-", "bearer ", "1-"])
+def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
+    """Four times the text may take eight times as long, never sixteen."""
+
+    def seconds(size: int) -> float:
+        text = unit * (size // len(unit))
+        started = time.process_time()
+        hidden(text, *ALL)
+        return time.process_time() - started
+
+    short, long = (min(seconds(size) for _ in range(3)) for size in (20_000, 80_000))
+    assert long < 8 * short + 0.02

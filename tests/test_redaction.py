@@ -118,6 +118,12 @@ def test_values_too_deep_to_check_are_masked() -> None:
         f'127.0.0.1 "GET /notes?token={SECRET} HTTP/1.1" 200',
         f'["a", {{"authorization": "Bearer {SECRET}"}}]',
         f'{{"password": "a\\"{SECRET}"}}x',
+        f"GET / HTTP/1.1\r\nAuthorization: Bearer {SECRET}\r\nHost: h",
+        f"sent cookie: session={SECRET}; b={SECRET}",
+        f"sent X-Api-Key: {SECRET} to h",
+        f"connect postgres://ann:{SECRET}@db.test/x",
+        f"--token={SECRET} --verbose",
+        f"Server=db;Password={SECRET};x=1",
     ],
 )
 def test_secrets_in_text_that_is_almost_structure_are_masked(text: str) -> None:
@@ -185,6 +191,23 @@ def test_attributes_without_secrets_come_back_as_they_are() -> None:
     attributes = {"url.path": "/a", "n": 1, "nested": {"a": ["b"]}, "quote": "it's", "f": 1.5, "t": True, "none": None}
     assert DEFAULT.attributes(attributes) is attributes
     assert DEFAULT.attributes(attributes) is attributes
+
+
+def test_headers_written_as_lists_are_masked() -> None:
+    pairs = [["Host", "h"], ["Cookie", SECRET], ["token", SECRET]]
+    named = [{"name": "Authorization", "value": SECRET}, {"key": "cookie", "value": SECRET}, {"name": "n", "value": 1}]
+    masked = DEFAULT.log_body({"raw": pairs, "har": named, "tags": ["token", "auth"]})
+    assert masked == {
+        "raw": [["Host", "h"], ["Cookie", MASK], ["token", MASK]],
+        "har": [{"name": "Authorization", "value": MASK}, {"key": "cookie", "value": MASK}, {"name": "n", "value": 1}],
+        "tags": ["token", "auth"],
+    }
+
+
+def test_log_bodies_of_bytes_are_masked_inside() -> None:
+    raw = base64.b64encode(b'{"password": "' + SECRET.encode() + b'"}').decode()
+    assert base64.b64decode(DEFAULT.base64(raw)) == b'{"password":"[REDACTED]"}'
+    assert DEFAULT.base64("AP8=") == "AP8="
 
 
 def test_url_in_an_attribute_loses_its_secrets() -> None:
@@ -284,6 +307,10 @@ def test_addresses_are_truncated_or_hashed() -> None:
         "x-forwarded-for": f"203.0.113.0, {MASK}"
     }
     assert truncating.value("client.address", "203.0.113.7") == "203.0.113.0"
+    assert truncating.log_body({"client": {"ip": "203.0.113.7"}, "remote_addr": "203.0.113.7"}) == {
+        "client": {"ip": "203.0.113.0"},
+        "remote_addr": "203.0.113.0",
+    }
     hashing = redactor(ip_address="hash", hash_key="k")
     assert hashing.ip("203.0.113.7").startswith("hmac-sha256:")
     assert DEFAULT.ip("203.0.113.7") == "203.0.113.7"

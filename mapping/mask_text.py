@@ -1,0 +1,76 @@
+"""Masks for text that is almost structure: cut-off JSON, Python reprs, key=value lines, header dumps, XML, URLs.
+
+Every function takes `secret`, which tells whether a key is masked, and gives back the same text when nothing was. Where
+the end of a value cannot be known, everything from there on is hidden. All patterns take time linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+MASK = "[REDACTED]"
+
+Secret = Callable[[str], bool]
+
+_QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*[:=]\s*")
+_VALUE = re.compile(
+    r"(\\{0,8}[\"'])(?:(?!\1)(?:\\.|[^\\]))*\1"  # a whole quoted text
+    r"|[\"'\\\[{].*"  # an open quote or a structure: nobody knows where it ends
+    r"|[^\s,}\])]+",
+    re.DOTALL,
+)
+# `?a=b` and `&a=b` belong to query strings, which have masks of their own.
+_BARE_PAIR = re.compile(r"(?<![\w?&\"'.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
+_HEADER_LINE = re.compile(
+    r"(?<![\w\-])((?:proxy-)?authorization|(?:set-)?cookie|[\w\-]*(?:api-?key|token))"
+    r":[ \t]+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
+    re.IGNORECASE,
+)
+_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>([^<]*)</")
+_USERINFO = re.compile(r"(://[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+_FORM = re.compile(r"[^\s=&]{1,200}=[^\s&]*(?:&[^\s=&]{1,200}=[^\s&]*)*&?").fullmatch
+
+
+def may_hide_secrets(text: str) -> bool:
+    """False for texts that no mask changes, unless the key they stand under or a value pattern says so."""
+    return '"' in text or "'" in text or "=" in text or ": " in text or "@" in text
+
+
+def quoted_pairs(text: str, secret: Secret) -> str:
+    """Values after quoted keys: `"password": "x"`, `'password': 'x'`, `\\"password\\":\\"x\\"`."""
+    out: list[str] = []
+    at = 0
+    for found in _QUOTED_KEY.finditer(text):
+        if found.start() >= at and secret(found[2]):
+            value = _VALUE.match(text, found.end())
+            out += text[at : found.end()], found[1], MASK, found[1]
+            at = value.end() if value is not None else found.end()
+    return "".join((*out, text[at:])) if out else text
+
+
+def bare_pairs(text: str, secret: Secret) -> str:
+    """`password=x` as in logfmt, connection strings and command lines."""
+    return _BARE_PAIR.sub(lambda found: f"{found[1]}={MASK}" if secret(found[1]) else found[0], text)
+
+
+def header_lines(text: str, secret: Secret) -> str:
+    """`Authorization: Bearer x` and its like in dumps of requests."""
+    return _HEADER_LINE.sub(lambda found: f"{found[1]}: {MASK}" if secret(found[1]) else found[0], text)
+
+
+def xml_elements(text: str, secret: Secret) -> str:
+    """The text of XML elements; a namespace prefix does not count."""
+    return _XML_ELEMENT.sub(
+        lambda found: f"<{found[1]}{found[2]}>{MASK}</" if secret(found[1].rpartition(":")[2]) else found[0], text
+    )
+
+
+def passwords_in_urls(text: str) -> str:
+    """`scheme://user:password@host` with the password hidden."""
+    return _USERINFO.sub(rf"\1:{MASK}@", text)
+
+
+def is_form(text: str) -> bool:
+    """True for a text that could be application/x-www-form-urlencoded."""
+    return _FORM(text) is not None

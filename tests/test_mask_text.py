@@ -1,0 +1,90 @@
+"""Text that is almost structure."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mapping import mask_text
+
+
+def secret(key: str) -> bool:
+    return key.lower().lstrip("-") in ("password", "authorization", "cookie", "x-api-key")
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('{"password": "a", "b": 1', '{"password": "[REDACTED]", "b": 1'),
+        ("{'password': 'a', 'b': 1}", "{'password': '[REDACTED]', 'b': 1}"),
+        ("{'password': None, 'b': 1}", "{'password': '[REDACTED]', 'b': 1}"),
+        ('\\"password\\":\\"a\\"}', '\\"password\\":\\"[REDACTED]\\"}'),
+        ('"password": "a\\"b" c', '"password": "[REDACTED]" c'),
+        ('"password": {"a": "b"} c', '"password": "[REDACTED]"'),
+        ('"password": "open', '"password": "[REDACTED]"'),
+        ('"user": "a"', '"user": "a"'),
+    ],
+)
+def test_quoted_pairs(text: str, masked: str) -> None:
+    assert mask_text.quoted_pairs(text, secret) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("user=a password=b c=d", "user=a password=[REDACTED] c=d"),
+        ('password="b c" d', "password=[REDACTED] d"),
+        ("x;Password=b;y", "x;Password=[REDACTED];y"),
+        ("?password=b", "?password=b"),
+        ("mypassword=b", "mypassword=b"),
+    ],
+)
+def test_bare_pairs(text: str, masked: str) -> None:
+    assert mask_text.bare_pairs(text, secret) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Authorization: Bearer abc\r\nHost: h", "Authorization: [REDACTED]\r\nHost: h"),
+        ("cookie: a=b; c=d\nHost: h", "cookie: [REDACTED]\nHost: h"),
+        ("x-api-key: abc, accept: x", "x-api-key: [REDACTED], accept: x"),
+        ("Accept: Bearer abc", "Accept: Bearer abc"),
+    ],
+)
+def test_header_lines(text: str, masked: str) -> None:
+    assert mask_text.header_lines(text, secret) == masked
+
+
+def test_xml_elements() -> None:
+    assert mask_text.xml_elements("<a><n:Password t='1'>x</n:Password><b>y</b></a>", secret) == (
+        "<a><n:Password t='1'>[REDACTED]</n:Password><b>y</b></a>"
+    )
+
+
+def test_passwords_in_urls() -> None:
+    assert (
+        mask_text.passwords_in_urls("postgres://ann:pw@db/x http://h:80/")
+        == "postgres://ann:[REDACTED]@db/x http://h:80/"
+    )
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["'a", '"password":', "\\", "a=", "a.", "password=", "<a ", "://a:", "a: ", "cookie: a;", "'password':\\'", "&a=b"],
+)
+def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
+    """Four times the text may take eight times as long, never sixteen."""
+
+    def seconds(text: str) -> float:
+        started = time.process_time()
+        for step in (mask_text.quoted_pairs, mask_text.bare_pairs, mask_text.header_lines, mask_text.xml_elements):
+            step(text, secret)
+        mask_text.passwords_in_urls(text)
+        mask_text.is_form(text)
+        return time.process_time() - started
+
+    short = min(seconds(unit * (20_000 // len(unit))) for _ in range(3))
+    long = min(seconds(unit * (80_000 // len(unit))) for _ in range(3))
+    assert long < 8 * short + 0.02
