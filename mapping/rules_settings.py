@@ -146,11 +146,34 @@ class KrakendPreset(BaseModel):
         )
 
 
+# Options of Kong's plugin that speak of its own delivery: accepted so that its settings can be pasted whole.
+_KONG_WITHOUT_EFFECT = frozenset(
+    (
+        "api_endpoint",
+        "api_version",
+        "batch_size",
+        "connect_timeout",
+        "debug",
+        "disable_gzip_payload_decompression",
+        "disable_moesif_payload_compression",
+        "disable_transaction_id",
+        "event_queue_size",
+        "keepalive",
+        "max_callback_time_spent",
+        "request_max_body_size_limit",
+        "response_max_body_size_limit",
+        "send_timeout",
+        "timeout",
+    )
+)
+
+
 class KongPreset(BaseModel):
-    """The identity, mask and capture options of Kong's Moesif plugin, pasted. Attributes are not read."""
+    """The settings of Kong's Moesif plugin, pasted: identity, masks and capture. Attributes are not read."""
 
     model_config = FROZEN
 
+    application_id: SecretStr = Field(default=SecretStr(""), description="For the moesif sink.")
     user_id_header: HeaderNames = ()
     authorization_header_name: HeaderNames = ("authorization",)
     authorization_user_id_field: str = "sub"
@@ -164,6 +187,13 @@ class KongPreset(BaseModel):
     response_body_masks: Names = ()
     request_query_masks: Names = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {key: item for key, item in value.items() if key not in _KONG_WITHOUT_EFFECT}
+
     def user(self) -> IdentifyUser:
         return IdentifyUser(
             headers=self.user_id_header,
@@ -176,6 +206,19 @@ class KongPreset(BaseModel):
         return IdentifyCompany(
             headers=self.company_id_header, attributes=(), jwt_claim=self.authorization_company_id_field
         )
+
+
+def _unwrapped(block: dict[str, Any]) -> dict[str, Any]:
+    """A pasted block without what stands around it in the gateway's file, and without KrakenD's comment keys."""
+    if isinstance(block.get("extra_config"), dict):
+        block = block["extra_config"]
+    if block.get("name") == "moesif" and isinstance(block.get("config"), dict):
+        return {"kong": block["config"]}
+    if isinstance(block.get("telemetry/moesif"), dict):
+        block = {"krakend": block["telemetry/moesif"]}
+    if isinstance(block.get("krakend"), dict):
+        return {**block, "krakend": {key: item for key, item in block["krakend"].items() if key[:1] != "@"}}
+    return {key: item for key, item in block.items() if key[:1] != "@"}
 
 
 class Presets(BaseModel):
@@ -199,12 +242,13 @@ class Presets(BaseModel):
             return {value: {}}
         if not isinstance(value, dict):
             return value
-        value = {"krakend" if key == "telemetry/moesif" else key: item for key, item in value.items()}
+        value = _unwrapped(value)
         names = set(value)
         if names and names <= {"krakend", "kong", "otel"}:
             return {key: item if item is not None else {} for key, item in value.items() if key != "otel"}
         for name, model in (("krakend", KrakendPreset), ("kong", KongPreset)):
-            if names and names <= set(model.model_fields):
+            known = set(model.model_fields) | (_KONG_WITHOUT_EFFECT if model is KongPreset else set())
+            if names and names <= known:
                 return {name: value}
         return value
 

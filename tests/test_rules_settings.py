@@ -41,7 +41,16 @@ def settings(
     return IdentitySettings.of(user or IdentifyUser(), company or IdentifyCompany(), Presets.model_validate(presets))
 
 
-@pytest.mark.parametrize("pasted", [{"krakend": KRAKEND}, {"telemetry/moesif": KRAKEND}, KRAKEND])
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        {"krakend": KRAKEND},
+        {"telemetry/moesif": KRAKEND},
+        {"version": 3, "extra_config": {"telemetry/moesif": {"@comment": "as documented", **KRAKEND}}},
+        {"@comment": "as documented", **KRAKEND},
+        KRAKEND,
+    ],
+)
 def test_all_fourteen_krakend_options_can_be_pasted(pasted: dict[str, Any]) -> None:
     presets = Presets.model_validate(pasted)
     assert presets.name == "krakend"
@@ -58,7 +67,15 @@ def test_all_fourteen_krakend_options_can_be_pasted(pasted: dict[str, Any]) -> N
     assert (found.company.jwt_claim, found.company.text_claims_only) == ("tenant.id", True)
 
 
-@pytest.mark.parametrize("pasted", [{"kong": KONG}, KONG])
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        {"kong": KONG},
+        {"name": "moesif", "config": {"application_id": "app-secret", "batch_size": 50, **KONG}},
+        {"debug": True, **KONG},
+        KONG,
+    ],
+)
 def test_kong_options_can_be_pasted_and_attributes_are_ignored(pasted: dict[str, Any]) -> None:
     found = settings(pasted)
     assert found.user.headers == ("x-user",)
@@ -91,6 +108,7 @@ def test_company_header_of_krakend_is_an_alias() -> None:
         ({"krakend": {**KRAKEND, "identify_company": {"header": "a", "jwt_claim": "b"}}}, "exactly one"),
         ({"krakend": KRAKEND, "kong": KONG}, "one gateway"),
         ({"apigee": {}}, "apigee"),
+        ({"kong": {**KONG, "user_id_haeder": "x"}}, "user_id_haeder"),
     ],
 )
 def test_mistakes_are_named(presets: object, names: str) -> None:
