@@ -139,6 +139,7 @@ class StoreReader:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment(),
+            start_new_session=True,  # a Ctrl-C on the terminal is for the one who asked, not for the engine
         )
         self._engine = engine
         said = json.loads((engine.stdout and engine.stdout.readline()) or b'{"error": "it ended without a word"}')

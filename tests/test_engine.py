@@ -191,6 +191,8 @@ def test_a_killed_engine_is_started_again(tmp_path: Path) -> None:
             assert supervisor.endpoint is None
             second = await supervisor.ready()
         assert second.password == first.password
+        assert supervisor.pid is not None
+        assert os.getsid(supervisor.pid) != os.getsid(0)  # Ctrl-C must not reach it before the last flush
         assert supervisor.restarts == 1
         await supervisor.stop()
         assert supervisor.endpoint is None

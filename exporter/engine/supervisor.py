@@ -119,6 +119,7 @@ class EngineSupervisor:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=environment(),
+            start_new_session=True,  # a Ctrl-C on the terminal is for the one who asked, not for the engine
         )
         self._process = process
         if process.stdout is None:
