@@ -1,0 +1,38 @@
+"""docs/sampling.md is true: its settings load, its names exist, its picture is the one that the command draws."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.sampling_plot import svg
+from mapping.sampling.rules import OPERATORS, PATH_PREFIXES, PATHS, SEVERITIES
+from mapping.sampling.settings import SamplingSettings
+
+DOCS = Path(__file__).parent.parent / "docs"
+TEXT = (DOCS / "sampling.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_every_example_loads(example: str) -> None:
+    document = yaml.safe_load(example)
+    assert list(document) == ["sampling"]
+    SamplingSettings.model_validate(document["sampling"])
+
+
+@pytest.mark.parametrize("name", [*PATHS, *OPERATORS, *(s for s in SEVERITIES if s not in ("TRACE", "WARNING"))])
+def test_every_path_and_op_is_explained(name: str) -> None:
+    assert f"`{name}`" in TEXT
+
+
+@pytest.mark.parametrize("prefix", PATH_PREFIXES)
+def test_every_family_of_paths_is_explained(prefix: str) -> None:
+    assert f"`{prefix}<" in TEXT
+
+
+def test_the_picture_is_the_one_that_the_command_draws() -> None:
+    assert (DOCS / "sampling.svg").read_text(encoding="utf-8") == svg()
