@@ -313,7 +313,7 @@ def _inflate(raw: bytes, encoding: str, limit: int) -> bytes:
         engine = zlib.decompressobj(47)  # 32 + 15: zlib or gzip by its header
         data = engine.decompress(raw, limit + 1)
     elif encoding == "lz4":
-        import lz4.frame  # type: ignore[import-untyped]
+        import lz4.frame
 
         data = lz4.frame.LZ4FrameDecompressor().decompress(raw, max_length=limit + 1)
     elif encoding == "zstd":

@@ -80,7 +80,7 @@ class ClickHouseSink:
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
         self._in_parts: tuple[int, int] = (0, 0)  # of a batch written in parts: its id, rows already there
 
-    def event_day(self, event: Event) -> int:
+    def day_of(self, event: Event) -> int:
         """The UTC day under which the store files this event; for the pipeline."""
         return event_day(event, self._settings.retention_days)
 
