@@ -22,8 +22,9 @@ _VALUE = re.compile(
 )
 # `?a=b` and `&a=b` belong to query strings, which have masks of their own.
 _BARE_PAIR = re.compile(r"(?<![\w?&\"'.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
+# Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
-    r"(?<![\w\-])((?:proxy-)?authorization|(?:set-)?cookie|[\w\-]*(?:api-?key|token))"
+    r"(?<![\w\-])([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
     r":[ \t]+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
     re.IGNORECASE,
 )
