@@ -36,3 +36,11 @@ def test_every_family_of_paths_is_explained(prefix: str) -> None:
 
 def test_the_picture_is_the_one_that_the_command_draws() -> None:
     assert (DOCS / "sampling.svg").read_text(encoding="utf-8") == svg()
+
+
+def test_the_query_names_columns_that_exist() -> None:
+    schema = (DOCS.parent / "exporter" / "sinks" / "clickhouse_schema.sql").read_text(encoding="utf-8")
+    columns = set(re.findall(r"^\s+(\w+)\s+[A-Z]", schema, re.MULTILINE))
+    assert {"trace_id", "sampling_p", "adjusted_count", "weight", "duration_ms"} <= columns
+    query = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)[0]
+    assert all(name in query for name in ("trace_id", "sampling_p", "adjusted_count"))
