@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,27 @@ def test_digests_loaded_at_start_age_from_when_they_were_sealed() -> None:
     assert digests[2] in memory
     now += 1000
     assert [digest in memory for digest in digests] == [False, False, True, True]
+
+
+def test_memory_of_requests_loaded_at_start_is_as_small_as_promised() -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.001
+        return now
+
+    blobs = [b"".join(digest_of(b"", b"%d %d" % (blob, number)) for number in range(1000)) for blob in range(400)]
+    tracemalloc.start()
+    try:
+        memory = RequestMemory(3600, 10**6, clock)
+        for number, blob in enumerate(blobs):
+            memory.load(blob, 400.0 - number)
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(memory) == 400_000
+    assert used < 400_000 * 17 + 7_000_000  # and what each generation's buckets take
 
 
 @on_a_loop

@@ -67,7 +67,8 @@ class RequestMemory:
         self._span_s = remember_s / _GENERATIONS
         self._max = max_requests
         self._clock = clock
-        self._current = _Generation(clock())
+        self._started = clock()
+        self._current = _Generation(self._started)
         self._older: deque[_Generation] = deque()  # oldest first
         self.forgotten_early = 0
 
@@ -92,13 +93,12 @@ class RequestMemory:
         age_s = max(age_s, 0.0)
         if age_s >= self._remember_s or not digests:
             return
-        now = self._clock()
-        closed = now - int(age_s / self._span_s) * self._span_s
+        closed = self._started - int(age_s / self._span_s) * self._span_s
         if not self._older or self._older[-1].closed < closed or self._older[-1].count * _GENERATIONS >= self._max:
             self._older.append(_Generation(closed - self._span_s))
             self._older[-1].closed = closed
         self._older[-1].add_all(digests)
-        self._forget(now)
+        self._forget(self._clock())
 
     def _turn(self) -> None:
         now = self._clock()
