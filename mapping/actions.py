@@ -9,10 +9,11 @@ from mapping import ids
 from mapping.api_call import ACTION_NAMES
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
-from mapping.event import EMPTY_HEADERS, Decision, Event
+from mapping.event import EMPTY_HEADERS, Event
 from mapping.shape import REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import direction
 from mapping.uri_plan import UriPlan
+from mapping.weights import WEIGHTS
 from mapping.who import WhoPlan
 
 Values = tuple[Any, ...]
@@ -99,11 +100,12 @@ class ActionPlan:
         self._error_type = shape.first(("error.type",))
         self.slots = HeaderSlots(shape, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
+        self.weight = shape.first(WEIGHTS)
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
-    def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
-        record, name, _, values, fragments, who, request, _, group = work
+    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
+        record, name, _, values, fragments, who, request, _, group, decision = work
         context = self._context
         title = name.text
         called = text_of(values[self._named]) or self._name(values, title)

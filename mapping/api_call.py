@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from mapping import address, bodies, headers, ids, taxonomy, uri
+from mapping import address, bodies, consumer, headers, ids, taxonomy, uri
 from mapping.captured import HeaderSlots
 from mapping.context import (
     LATE_NS,
@@ -23,10 +23,11 @@ from mapping.context import (
     made_whole,
     text_of,
 )
-from mapping.event import API_CALL, EMPTY_HEADERS, Decision, Event
+from mapping.event import API_CALL, EMPTY_HEADERS, Event
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import METHODS, SERVER, STATUSES, direction
 from mapping.uri_plan import UriPlan
+from mapping.weights import WEIGHTS
 from mapping.who import WhoPlan
 
 ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
@@ -118,8 +119,10 @@ class ApiCallPlan:
         self._request_id = first(("request.id",))
         self._moesif_direction = first(("moesif.direction",))
         self._error_type = first(("error.type",))
+        self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
+        self._tells = bool(self._asked) or self.slots.has(consumer.REQUEST_HEADERS, consumer.RESPONSE_HEADERS)
         # Rare things are asked for only where the shape can have them.
-        self._unusual = not (
+        self._unusual = self._tells or not (
             self._versions
             == self._request_body
             == self._response_body
@@ -128,12 +131,13 @@ class ApiCallPlan:
             == self._moesif_direction
             == ABSENT
         )
+        self.weight = shape.first(WEIGHTS)
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
-    def event(self, work: Work, job: Job, user_id: str, company_id: str, decision: Decision) -> Event:
+    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
         """The event of one span. user_id, company_id: after inheritance."""
-        record, name, _, values, fragments, who, request, response, group = work
+        record, name, _, values, fragments, who, request, response, group, decision = work
         span, trace_id, span_id, parent_id, _, state, events, links = record
         context = self._context
         title = name.text
@@ -290,6 +294,10 @@ class ApiCallPlan:
         if self._response_body != ABSENT or events:
             body = values[self._response_body]
             response_body, response_encoding = context.body(body, events, "response", response, extra)
+        if self._tells or events:
+            asked = {name: values[index] for name, index in self._asked}
+            start = work.record.span.start_time_unix_nano
+            extra.update(consumer.extras(request, response, asked, events, start))
         shown = self.slots.shown(request, "request", exact=not events)
         return (
             shown.get("user-agent", ""),

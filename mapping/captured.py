@@ -18,7 +18,17 @@ _EVENTS: Final = {"http.request": "request", "http.response": "response"}
 class HeaderSlots:
     """Where the headers of a shape are; names and sides are worked out once."""
 
-    __slots__ = ("_looks", "_maps", "_masked", "_masks", "_request", "_response", "present", "request_names")
+    __slots__ = (
+        "_looks",
+        "_maps",
+        "_masked",
+        "_masks",
+        "_request",
+        "_response",
+        "present",
+        "request_names",
+        "response_names",
+    )
 
     def __init__(self, shape: Shape, consumed: set[str], masks: Masking) -> None:
         self._request: list[tuple[str, int]] = []
@@ -34,6 +44,7 @@ class HeaderSlots:
         self.present = bool(self._request or self._response or self._maps)
         # None: any header may be there, the names are in a value.
         self.request_names = None if self._maps else {name for name, _ in self._request}
+        self.response_names = None if self._maps else {name for name, _ in self._response}
         self._masks = masks
         self._masked: dict[Side, list[str]] = {"request": [], "response": []}  # hidden whatever the value
         self._looks = bool(self._maps)  # True when values have to be searched
@@ -74,6 +85,12 @@ class HeaderSlots:
                 if text:
                     into[name] = text
         return request, response
+
+    def has(self, request: frozenset[str], response: frozenset[str]) -> bool:
+        """Whether any of these headers may be there."""
+        if self.request_names is None or self.response_names is None:
+            return True
+        return not (request.isdisjoint(self.request_names) and response.isdisjoint(self.response_names))
 
     def shown(self, found: Mapping[str, str], side: Side, *, exact: bool) -> Mapping[str, str]:
         """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from mapping import address, bodies, route, taxonomy, uri
 from mapping.captured import event_body
-from mapping.event import EMPTY_HEADERS
+from mapping.event import EMPTY_HEADERS, Decision
 from mapping.identity import Identity, Resolver
 from mapping.log_record import LogRecord
 from mapping.masking import Masking
@@ -51,8 +51,6 @@ class Job(NamedTuple):
 
     received_unix_ns: int
     tenant: str
-    keep_skips: bool
-    sample: bool
 
 
 class Work(NamedTuple):
@@ -67,6 +65,7 @@ class Work(NamedTuple):
     request_headers: Mapping[str, str]  # as sent: they may hold secrets
     response_headers: Mapping[str, str]
     group: Group
+    decision: Decision  # UNSAMPLED when sampling decides later
 
 
 class Memory(dict[Any, Value]):

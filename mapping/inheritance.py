@@ -14,6 +14,7 @@ from mapping.spans import INTERNAL, SERVER
 
 _UNKNOWN = -2
 _ROOT = -1
+_MANY = "\0many"  # in the memory: the trace names several
 
 
 def inherit(works: Sequence[Work]) -> list[tuple[str, str]] | None:
@@ -29,6 +30,60 @@ def inherit(works: Sequence[Work]) -> list[tuple[str, str]] | None:
     if lend_companies:
         _spread(companies, [work.who.company_source for work in works], parents, works)
     return list(zip(users, companies, strict=True))
+
+
+class TraceMemory:
+    """Users and companies of traces seen lately, for spans that come in later requests. False when it is switched off.
+
+    A trace that names two users (or companies) lends none. Bounded; the trace known longest is forgotten first.
+    """
+
+    def __init__(self, seconds: float, limit: int = 50_000) -> None:
+        self._ns = int(seconds * 1e9)
+        self._limit = limit
+        self._seen: dict[bytes, tuple[int, str, str]] = {}  # trace id -> receive time, user, company; _MANY for several
+
+    def __bool__(self) -> bool:
+        return self._ns > 0
+
+    def inherit(
+        self, works: Sequence[Work], inherited: list[tuple[str, str]] | None, received_unix_ns: int
+    ) -> list[tuple[str, str]]:
+        """(user_id, company_id) of every span, gaps filled from earlier requests. Remembers what these spans say."""
+        found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
+        for work, (user, company) in zip(works, found, strict=True):
+            if user or company:
+                self._learn(work.record.trace_id, user, company, received_unix_ns)
+        return [
+            self._filled(work.record.trace_id, user, company, received_unix_ns)
+            if not (user and company)
+            else (user, company)
+            for work, (user, company) in zip(works, found, strict=True)
+        ]
+
+    def _learn(self, trace_id: bytes, user: str, company: str, now: int) -> None:
+        known = self._seen.get(trace_id)
+        if known is not None and now - known[0] <= self._ns:
+            at, known_user, known_company = known
+            user = known_user if not user or user == known_user else user if not known_user else _MANY
+            company = (
+                known_company if not company or company == known_company else company if not known_company else _MANY
+            )
+            self._seen[trace_id] = at, user, company
+            return
+        self._seen.pop(trace_id, None)
+        self._seen[trace_id] = now, user, company
+        while len(self._seen) > self._limit:
+            del self._seen[next(iter(self._seen))]
+
+    def _filled(self, trace_id: bytes, user: str, company: str, now: int) -> tuple[str, str]:
+        at, known_user, known_company = self._seen.get(trace_id, (0, "", ""))
+        if now - at > self._ns:
+            return user, company
+        return (
+            user or (known_user if known_user != _MANY else ""),
+            company or (known_company if known_company != _MANY else ""),
+        )
 
 
 def _uneven(values: list[str]) -> bool:

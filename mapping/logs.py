@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from mapping import ids, taxonomy
+from mapping import consumer, ids, taxonomy
 from mapping.api_call import path_version
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
@@ -227,6 +227,11 @@ class LogMapper:
     def _call_metadata(self, work: LogWork) -> str:
         """Body and attributes in one object, attributes winning (L7)."""
         pairs = {**work.read.body.flat, **{k: v for k, v in work.attributes.items() if k not in _CONSUMED}}
+        http = work.read.http
+        if http is not None:
+            start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
+            pairs |= consumer.extras(http.request_headers, http.response_headers, pairs, (), start)
+            pairs |= consumer.log_extras(pairs)
         masked = self._context.masks.attributes(pairs)
         return flat_text({**masked, **(self._error(work.read) or {}), "source": "log"}.items())
 

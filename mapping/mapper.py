@@ -1,37 +1,37 @@
 """Decoded OTLP -> events: classification, identity with inheritance, sampling, in one pass over each request.
 
-Mapping is a function of the request, the receive time, the tenant and the settings. What a Mapper remembers
-between requests are bounded caches and the templates of `RouteBook`.
+Mapping is a function of the request, the receive time, the tenant and the settings. What a Mapper remembers between
+requests are bounded caches, the templates of `RouteBook`, and identities of traces where the settings ask for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from mapping.actions import ActionPlan
-from mapping.api_call import ApiCallPlan
-from mapping.context import Context, Group, Job, Memory, Work
+from mapping.context import Context, Group, Job, Work
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts, log_record_bytes
 from mapping.groups import GroupFacts
 from mapping.identity import NOBODY
-from mapping.inheritance import inherit
+from mapping.inheritance import TraceMemory, inherit
 from mapping.logs import LogMapper, LogWork
 from mapping.otlp import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
+from mapping.plans import Plans
 from mapping.redaction import RedactionError
+from mapping.sampling.sampler import Sampler as PassThrough
+from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from mapping.shape import Shape
-from mapping.spans import INTERNAL, classify
+from mapping.shape import ABSENT
+from mapping.should_skip import compiled
+from mapping.weights import weighed
 from mapping.wire import read_text
 
 STEP: Final = 256  # records between two yields of `steps`
-_SHAPES: Final = 1024  # shapes remembered for a kind of span
 _new: Final = tuple.__new__
 
 Facts = Callable[[str], object]
-Plan = ApiCallPlan | ActionPlan
 
 
 class Sampler(Protocol):
@@ -69,30 +69,40 @@ class Mapped(NamedTuple):
     failed: list[Failed]
 
 
-class Look:
-    """The spans of a request after the first pass."""
+class Out:
+    """What has become of a request's records so far."""
 
-    __slots__ = ("decisions", "failed", "sampled_out", "sampler", "works")
+    __slots__ = ("events", "failed", "keep_skips", "sampled_out", "skipped")
 
-    def __init__(self, sampler: Sampler | None) -> None:
-        self.sampler = sampler  # decides before attributes are read, None when it cannot
-        self.works: list[Work] = []
-        self.decisions: list[Decision] = []
-        self.failed: list[Failed] = []
+    def __init__(self, keep_skips: bool) -> None:
+        self.events: list[Event] = []
+        self.skipped = 0
         self.sampled_out = 0
+        self.failed: list[Failed] = []
+        self.keep_skips = keep_skips
+
+    def fail(self, signal: str, record: SpanRecord | LogItem, error: Exception) -> None:
+        # The text of an unexpected error may quote the record; RedactionError promises that its own does not.
+        reason = str(error) if isinstance(error, RedactionError) else f"mapping failed: {type(error).__name__}"
+        self.failed.append(Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason))
+
+    def mapped(self) -> Mapped:
+        return Mapped(self.events, self.skipped, self.sampled_out, self.failed)
 
 
 class Mapper:
     """Maps requests with one fixed set of rules. Not thread safe: event loop only."""
 
     def __init__(self, settings: MappingSettings, sampler: Sampler) -> None:
-        self._settings = settings
         self._sampler = sampler
+        self._pass: Sampler = PassThrough(SamplingSettings())  # keeps all, with the weight that upstream gave them
+        self._inherit = settings.inherit
+        self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
+        self._should_skip = compiled(settings.skip_expressions)
         self._context = context = Context(settings)
         self._groups = GroupFacts(context)
+        self._plans = Plans(context, skip_plumbing=settings.skip_plumbing)
         self._logs = LogMapper(context, http_from_attributes=settings.logs.http_from_attributes)
-        self._plans: dict[int, Memory[Plan]] = {kind: _plans(kind, context) for kind in range(6)}
-        self._plumbing: Memory[Plan] = Memory(partial(_plumbing_plan, context), _SHAPES)
 
     def map(
         self,
@@ -105,8 +115,8 @@ class Mapper:
     ) -> Mapped:
         """The events of a request, in wire order.
 
-        tenant: as authenticated by the receiver. keep_skips: plumbing spans are events too, of type `skip`.
-        sample: False keeps every record, with the weight that upstream gave it left aside.
+        tenant: as authenticated by the receiver. keep_skips: what is skipped comes as events too, of type `skip`.
+        sample: False keeps every record, with the weight that upstream sampling gave it.
         """
         steps = self.steps(
             decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=keep_skips, sample=sample
@@ -128,86 +138,88 @@ class Mapper:
         sample: bool = True,
     ) -> Generator[None, None, Mapped]:
         """As `map`, pausing every STEP records so that an event loop can breathe."""
-        job = Job(received_unix_ns, tenant, keep_skips, sample)
+        job = Job(received_unix_ns, tenant)
+        out = Out(keep_skips)
+        sampler = self._sampler if sample else self._pass
         if decoded.signal == "traces":
-            return self._traces(cast("list[SpanGroup]", decoded.groups), job)
-        return self._log_records(cast("list[LogGroup]", decoded.groups), job)
+            return self._spans(cast("list[SpanGroup]", decoded.groups), job, sampler, out)
+        return self._log_records(cast("list[LogGroup]", decoded.groups), job, sampler, out)
 
-    def _traces(self, groups: list[SpanGroup], job: Job) -> Generator[None, None, Mapped]:
-        look = Look(self._sampler if job.sample and self._sampler.early else None)
+    def _spans(self, groups: list[SpanGroup], job: Job, sampler: Sampler, out: Out) -> Generator[None, None, Mapped]:
+        early = sampler.early
+        works: list[Work] = []
         for group in groups:
             for start in range(0, len(group.records), STEP):
-                self._look(group, start, look)
+                self._look(group, start, sampler if early else None, works, out)
                 yield
-        works, decisions, failed = look.works, look.decisions, look.failed
-        decide = self._sampler if job.sample and look.sampler is None else None
-        inherited = inherit(works) if self._settings.inherit else None
-        events: list[Event] = []
-        skipped, sampled_out = 0, look.sampled_out
+        inherited = inherit(works) if self._inherit else None
+        if self._traces_seen:
+            inherited = self._traces_seen.inherit(works, inherited, job.received_unix_ns)
+        judged = not early or self._should_skip is not None
+        events = out.events
         for start in range(0, len(works), STEP):
             for at in range(start, min(start + STEP, len(works))):
                 work = works[at]
                 plan, who = work.plan, work.who
-                if plan.event_type == SKIP and not job.keep_skips:
-                    skipped += 1
+                if plan.event_type == SKIP and not out.keep_skips:
+                    out.skipped += 1
                     continue
                 user, company = inherited[at] if inherited else (who.user_id, who.company_id)
                 try:
-                    event = plan.event(
-                        work, job, user, company or work.group.company_id, decisions[at] if decisions else UNSAMPLED
-                    )
-                    if decide is not None and plan.event_type != SKIP:
-                        state = work.record.span.trace_state
-                        decision = decide.span(work.record.trace_id, read_text(state), SpanFacts(event, work))
-                        if not decision.keep:
-                            sampled_out += 1
-                            continue
-                        event = with_decision(event, decision)
+                    event = plan.event(work, job, user, company or work.group.company_id)
+                    if judged and plan.event_type != SKIP:
+                        facts = SpanFacts(event, work)
+                        decide = None if early else partial(_decide_span, sampler, work, facts)
+                        self._judge(event, work.request_headers, decide, out)
+                    else:
+                        events.append(event)
                 except Exception as error:  # one bad record harms nobody else
-                    failed.append(_failed("traces", work.record, error))
-                else:
-                    events.append(event)
+                    out.fail("traces", work.record, error)
             yield
-        return Mapped(events, skipped, sampled_out, failed)
+        return out.mapped()
 
-    def _look(self, group: SpanGroup, start: int, look: Look) -> None:
-        """Adds a step's spans to `look`, each with its plan, its own identity and its decision if that is early."""
+    def _look(self, group: SpanGroup, start: int, sampler: Sampler | None, works: list[Work], out: Out) -> None:
+        """Adds a step's spans to `works`, each with its plan and its own identity.
+
+        sampler: decides before attributes are read, None when it cannot.
+        """
+        records = group.records[start : start + STEP]
         try:
             facts = self._groups.of(group)
         except Exception as error:
-            look.failed.extend(_failed("traces", record, error) for record in group.records[start : start + STEP])
+            for record in records:
+                out.fail("traces", record, error)
             return
-        names, plans, unspecified = self._context.names, self._plans, self._plans[0]
-        sampler, works, decisions = look.sampler, look.works, look.decisions
-        decision = UNSAMPLED
-        for record in group.records[start : start + STEP]:
+        names, plans, plumbing = self._context.names, self._plans.by_kind, self._plans.plumbing
+        for record in records:
             span = record[0]
-            if sampler is not None:
-                state = span.trace_state
-                decision = sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
-                if not decision.keep:
-                    look.sampled_out += 1
-                    continue
             try:
+                decision = UNSAMPLED
+                if sampler is not None:
+                    state = span.trace_state
+                    decision = sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
+                    if not decision.keep:
+                        out.sampled_out += 1
+                        continue
                 keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
                 name = names[span.name]
-                plan = self._plumbing[keys] if name.plumbing else plans.get(span.kind, unspecified)[keys]
+                plan = plumbing[keys] if name.plumbing else plans[span.kind][keys]
                 who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
                 if plan.slots.present or record[6]:
                     request, response = plan.slots.read(values, record[6])
                 if not plan.who.silent:
                     who = plan.who.read(values, request, response)
+                if plan.weight != ABSENT:
+                    decision = weighed(decision, values[plan.weight], record[1])
             except Exception as error:  # one bad record harms nobody else
-                look.failed.append(_failed("traces", record, error))
+                out.fail("traces", record, error)
                 continue
-            works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts)))
-            decisions.append(decision)
+            works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts, decision)))
 
-    def _log_records(self, groups: list[LogGroup], job: Job) -> Generator[None, None, Mapped]:
-        events: list[Event] = []
-        failed: list[Failed] = []
+    def _log_records(
+        self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out
+    ) -> Generator[None, None, Mapped]:
         seen: dict[Any, int] = {}
-        sampled_out = 0
         for group in groups:
             for start in range(0, len(group.records), STEP):
                 for item in group.records[start : start + STEP]:
@@ -215,54 +227,49 @@ class Mapper:
                         facts = self._groups.of(group)
                         work = self._logs.look(item, facts, job, seen)
                         event = self._logs.event(work, facts, job, UNSAMPLED)
-                        if job.sample:
-                            decision = self._sample_log(work, event, facts, group)
-                            if not decision.keep:
-                                sampled_out += 1
-                                continue
-                            event = with_decision(event, decision)
+                        headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
+                        decide = partial(_decide_log, sampler, work, event, facts, group)
+                        self._judge(event, headers, decide, out)
                     except Exception as error:  # one bad record harms nobody else
-                        failed.append(_failed("logs", item, error))
-                    else:
-                        events.append(event)
+                        out.fail("logs", item, error)
                 yield
-        return Mapped(events, 0, sampled_out, failed)
+        return out.mapped()
 
-    def _sample_log(self, work: LogWork, event: Event, facts: Group, group: LogGroup) -> Decision:
-        attributes = work.attributes
-        threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
-        return self._sampler.log(
-            bytes.fromhex(event.trace_id),
-            threshold if isinstance(threshold, str) else None,
-            randomness if isinstance(randomness, str) else None,
-            lambda: log_record_bytes(work, facts, group),
-            LogFacts(event, work, facts),
-        )
-
-
-def _plans(kind: int, context: Context) -> Memory[Plan]:
-    return Memory(partial(_plan, kind, context), _SHAPES)
-
-
-def _plan(kind: int, context: Context, keys: tuple[str, ...]) -> Plan:
-    """The plan for a kind and shape of span."""
-    shape = Shape(keys)
-    what = classify(kind, shape)
-    if what.event_type == API_CALL:
-        return ApiCallPlan(kind, shape, context)
-    return ActionPlan(kind, what.event_type, what.family, what.reason, shape, context)
+    def _judge(self, event: Event, headers: Mapping[str, str], decide: Callable[[], Decision] | None, out: Out) -> None:
+        """Emits the event, unless should_skip or sampling drop it. headers: of the request, as captured."""
+        skips = self._should_skip
+        if skips is not None and event.event_type == API_CALL and skips.matches(event, headers):
+            if out.keep_skips:
+                out.events.append(event._replace(event_type=SKIP, reason="should_skip"))
+            else:
+                out.skipped += 1
+            return
+        if decide is not None:
+            decision = decide()
+            if not decision.keep:
+                out.sampled_out += 1
+                return
+            event = _new(Event, (*event[:-2], decision, event[-1]))  # a quarter of the cost of _replace
+        out.events.append(event)
 
 
-def _plumbing_plan(context: Context, keys: tuple[str, ...]) -> Plan:
-    return ActionPlan(INTERNAL, SKIP, "plumbing", "graphql", Shape(keys), context)
+def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
+    record, weight = work.record, work.plan.weight
+    decision = sampler.span(record.trace_id, read_text(record.span.trace_state), facts)
+    return decision if weight == ABSENT else weighed(decision, work.values[weight], record.trace_id)
 
 
-def _failed(signal: str, record: SpanRecord | LogItem, error: Exception) -> Failed:
-    # The text of an unexpected error may quote the record; RedactionError promises that its own does not.
-    reason = str(error) if isinstance(error, RedactionError) else f"mapping failed: {type(error).__name__}"
-    return Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason)
-
-
-def with_decision(event: Event, decision: Decision) -> Event:
-    """The event with another decision; a quarter of the cost of `_replace`."""
-    return _new(Event, (*event[:-2], decision, event[-1]))
+def _decide_log(sampler: Sampler, work: LogWork, event: Event, facts: Group, group: LogGroup) -> Decision:
+    attributes, trace_id = work.attributes, bytes.fromhex(event.trace_id)
+    threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
+    decision = sampler.log(
+        trace_id,
+        threshold if isinstance(threshold, str) else None,
+        randomness if isinstance(randomness, str) else None,
+        lambda: log_record_bytes(work, facts, group),
+        LogFacts(event, work, facts),
+    )
+    for name in ("moesif.weight", "sampling.weight"):
+        if name in attributes:
+            return weighed(decision, attributes[name], trace_id or work.digest.encode())
+    return decision

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mapping.rules_settings import IdentifyCompany, IdentifyUser, IdentitySettings, MaskSettings, Presets
+from mapping.should_skip import compiled
 
 
 class _Section(BaseModel):
@@ -44,12 +45,23 @@ class MappingSettings(_Section):
     masks: MaskSettings = Field(
         default=MaskSettings(), description="What never leaves the bridge; adds to the defaults."
     )
+    should_skip: str | tuple[str, ...] = Field(
+        default="",
+        description="CEL over req_method, req_path, hasHeader() and event fields; true: the call is skipped.",
+    )
     trust_forwarded: bool = Field(
         default=True,
         description="Believe captured Host and X-Forwarded-* headers about the public URI and the caller's address.",
     )
     inherit: bool = Field(
         default=True, description="Spans without a user or company take it from their trace, within one request."
+    )
+    inherit_across_requests_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="Seconds for which the user and company of a trace also serve its spans in later requests; 0: "
+        "not at all. A replay may then see another order, and give other users.",
     )
     skip_plumbing: bool = Field(
         default=True, description="Skip the spans that frameworks emit around every call; counted, never silent."
@@ -58,6 +70,19 @@ class MappingSettings(_Section):
     logs: LogSettings = LogSettings()
     genai: GenAiSettings = GenAiSettings()
     db: DbSettings = DbSettings()
+
+    @field_validator("should_skip")
+    @classmethod
+    def _compiles(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        compiled(value)
+        return value
+
+    @property
+    def skip_expressions(self) -> tuple[str, ...]:
+        """should_skip and the preset's; any of them may hold."""
+        of_gateway = self.presets.krakend.should_skip if self.presets.krakend is not None else ()
+        written = (self.should_skip, of_gateway)
+        return tuple(part for text in written for part in ((text,) if isinstance(text, str) else text) if part)
 
     @property
     def identity(self) -> IdentitySettings:

@@ -14,6 +14,7 @@ from mapping.shape import Shape
 # SpanKind of trace.proto; unknown numbers are treated as unspecified.
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
 
+PLUMBING: Final = "plumbing"
 METHODS: Final = ("http.request.method", "http.method")
 STATUSES: Final = ("http.response.status_code", "http.status_code")
 LOCATIONS: Final = ("url.full", "http.url", "http.target", "url.path", "http.route")
@@ -72,7 +73,7 @@ class Kind(NamedTuple):
     """What a span becomes."""
 
     event_type: str  # API_CALL | ACTION | SKIP
-    family: str  # "http" for API calls, "plumbing" for skips
+    family: str  # "http" for API calls, PLUMBING for skips
     reason: str = ""  # of a skip
 
 
@@ -81,12 +82,12 @@ def is_plumbing_name(name: str) -> bool:
     return name.startswith(_PLUMBING_NAMES)
 
 
-def classify(kind: int, shape: Shape) -> Kind:
+def classify(kind: int, shape: Shape, *, skip_plumbing: bool = True) -> Kind:
     """What spans of this kind and shape become, their name aside."""
     has = shape.has
-    if kind == INTERNAL and has(*_PLUMBING_KEYS):
+    if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
-        return Kind(SKIP, "plumbing", key)
+        return Kind(SKIP, PLUMBING, key)
     method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
     if kind == SERVER and (method or located):
         return Kind(API_CALL, "http")
