@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from fnmatch import translate
 from typing import Literal
 
 from mapping.rules_settings import Action, MaskRule, MaskSettings, Place
@@ -77,6 +78,7 @@ PLACES: tuple[Place, ...] = (
 Verdict = Action | Literal["drop", "ip", "url"] | None
 
 _MAX_REMEMBERED = 10_000  # keys per place; senders choose keys, so the memory must not grow with them
+_MAX_REMEMBERED_CHARS = 128
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
 _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
 
@@ -92,11 +94,12 @@ def fold(key: str) -> str:
 class PathNode:
     """A place in the tree of configured key paths. Lists are transparent: `a[*].b` and `a.b` are the same path."""
 
-    __slots__ = ("action", "children")
+    __slots__ = ("_remembered", "action", "children")
 
     def __init__(self) -> None:
         self.action: Action | None = None
         self.children: dict[str, PathNode] = {}
+        self._remembered: dict[str, PathNode | None] = {}
 
     def add(self, path: str, action: Action) -> None:
         node = self
@@ -106,10 +109,25 @@ class PathNode:
 
     def below(self, key: str) -> PathNode | None:
         """The node of a key, which may be a dotted path itself."""
+        try:
+            return self._remembered[key]
+        except KeyError:
+            pass
         node: PathNode | None = self
         for part in key.split("."):
             node = node.children.get(fold(part)) if node is not None else None
+        if len(key) <= _MAX_REMEMBERED_CHARS:
+            if len(self._remembered) >= _MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = node
         return node
+
+    def leaves(self) -> Iterable[str]:
+        """Last parts of all paths, folded."""
+        for part, node in self.children.items():
+            if node.action is not None:
+                yield part
+            yield from node.leaves()
 
 
 class Verdicts:
@@ -121,7 +139,7 @@ class Verdicts:
         self._remembered: dict[str, Verdict] = {}
         self.paths = paths
         # For the quick look at a text: every masked key holds one of these, whatever its case and separators.
-        folded = sorted(names, key=len)
+        folded = sorted({*names, *(paths.leaves() if paths is not None else ())}, key=len)
         self.words = tuple(
             word for place, word in enumerate(folded) if not any(shorter in word for shorter in folded[:place])
         )
@@ -133,7 +151,7 @@ class Verdicts:
             pass
         verdict: Verdict = "drop" if self._drop is not None and self._drop.fullmatch(key) else None
         verdict = verdict or self._names.get(fold(key))
-        if len(key) <= 256:
+        if len(key) <= _MAX_REMEMBERED_CHARS:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = verdict
@@ -151,17 +169,25 @@ class Verdicts:
 
 
 def verdicts_for(
-    settings: MaskSettings, place: Place, more: dict[str, Verdict] | None = None, drop: re.Pattern[str] | None = None
+    settings: MaskSettings, place: Place, more: dict[str, Verdict] | None = None, drop: Iterable[str] = ()
 ) -> Verdicts:
-    """The verdicts of one place: `more` first, then defaults, then the settings' lists, then its rules in order."""
+    """The verdicts of one place: `more` first, then defaults, then the settings' lists, then its rules in order.
+
+    drop: globs of dotted keys that go altogether, whether they come dotted or nested.
+    """
+    globs = tuple(drop)
     names: dict[str, Verdict] = {fold(key): verdict for key, verdict in (more or {}).items()}
     listed = _defaults(place) if settings.defaults else ()
     names.update((fold(key), "mask") for key in (*listed, *_listed(settings, place)))
     root = PathNode()
+    for key in globs:
+        if not set("*?[") & set(key):
+            root.add(key, "remove")
     for rule in settings.rules:
         if not rule.places or place in rule.places:
             _add(rule, place, names, root)
-    return Verdicts(names, root if root.children else None, drop)
+    dropped = re.compile("|".join(map(translate, globs))) if globs else None
+    return Verdicts(names, root if root.children else None, dropped)
 
 
 def _defaults(place: Place) -> Iterable[str]:

@@ -20,8 +20,7 @@ _VALUE = re.compile(
     r"|[^\s,}\])]+",
     re.DOTALL,
 )
-# `?a=b` and `&a=b` belong to query strings, which have masks of their own.
-_BARE_PAIR = re.compile(r"(?<![\w?&\"'.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
+_BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?<![\w\-])([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
@@ -51,7 +50,7 @@ def quoted_pairs(text: str, secret: Secret) -> str:
 
 
 def bare_pairs(text: str, secret: Secret) -> str:
-    """`password=x` as in logfmt, connection strings and command lines."""
+    """`password=x` as in logfmt, forms, connection strings and command lines."""
     return _BARE_PAIR.sub(lambda found: f"{found[1]}={MASK}" if secret(found[1]) else found[0], text)
 
 

@@ -11,7 +11,6 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from fnmatch import translate
 from functools import wraps
 from ipaddress import ip_network
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
@@ -86,7 +85,6 @@ class Redactor:
 
     def __init__(self, settings: MaskSettings) -> None:
         dropped = (*settings.drop_attributes, *(() if settings.genai_content else GENAI_ATTRIBUTES))
-        drop = re.compile("|".join(map(translate, dropped))) if dropped else None
         ip: Verdict = "ip" if settings.ip_address != "keep" else None
         of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
         of_values: dict[str, Verdict] = {}
@@ -100,7 +98,7 @@ class Redactor:
                 settings,
                 place,
                 of_headers if place.endswith("headers") else of_values if place in ("log_body", "attributes") else {},
-                drop if place == "attributes" else None,
+                dropped if place in ("log_body", "attributes") else (),
             )
             for place in PLACES
         }
@@ -202,7 +200,7 @@ class Redactor:
         verdicts = self._attributes
         verdict = verdicts.of(key)
         if verdict is not None:
-            hidden = None if verdict == "drop" else self._apply(verdict, value)
+            hidden = self._apply(verdict, value)
             return None if hidden is _REMOVED else hidden
         paths = verdicts.paths.below(key) if verdicts.paths is not None else None
         if paths is not None and paths.action is not None:
@@ -272,7 +270,7 @@ class Redactor:
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
         quoted, paired, spelled = '"' in text or "'" in text, "=" in text, ": " in text
-        if (quoted or paired or spelled) and (verdicts.mentioned_in(text) or (quoted and paths is not None)):
+        if (quoted or paired or spelled) and verdicts.mentioned_in(text):
             text = self._structured(text, verdicts, paths, depth)
         if paired and "?" in text:
             text = self._urls(text)
@@ -331,10 +329,10 @@ class Redactor:
         return _URL_QUERY.sub(lambda found: "?" + self._masked_query(found[1], self._query), text)
 
     def _apply(self, verdict: Verdict, value: object) -> object:
+        if verdict in ("remove", "drop"):
+            return _REMOVED
         if value is None or value == "":
             return value
-        if verdict == "remove":
-            return _REMOVED
         if verdict == "ip":
             return ", ".join(map(self._ip, value.split(","))) if isinstance(value, str) else MASK
         if verdict == "hash":

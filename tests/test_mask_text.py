@@ -36,7 +36,8 @@ def test_quoted_pairs(text: str, masked: str) -> None:
         ("user=a password=b c=d", "user=a password=[REDACTED] c=d"),
         ('password="b c" d', "password=[REDACTED] d"),
         ("x;Password=b;y", "x;Password=[REDACTED];y"),
-        ("?password=b", "?password=b"),
+        ("a=1&password=b&c=d", "a=1&password=[REDACTED]&c=d"),
+        ("'password=b'", "'password=[REDACTED]'"),
         ("mypassword=b", "mypassword=b"),
     ],
 )

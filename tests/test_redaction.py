@@ -218,6 +218,9 @@ def test_url_in_an_attribute_loses_its_secrets() -> None:
 def test_prompts_are_dropped_unless_wanted() -> None:
     attributes = {"gen_ai.input.messages": "[...]", "gen_ai.prompt.0.content": "hi", "gen_ai.request.model": "m"}
     assert DEFAULT.attributes(attributes) == {"gen_ai.request.model": "m"}
+    nested = {"gen_ai": {"input": {"messages": SECRET}, "request": {"model": "m"}}, "gen_ai.prompt": SECRET}
+    assert DEFAULT.log_body(nested) == {"gen_ai": {"input": {}, "request": {"model": "m"}}}
+    assert SECRET not in DEFAULT.text(f"{{'gen_ai.input.messages': '{SECRET}'}}")
     assert not DEFAULT.keeps_body_of("gen_ai.user.message")
     assert DEFAULT.keeps_body_of("billing.invoice_viewed")
     keeping = redactor(genai_content=True)
