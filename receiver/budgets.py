@@ -55,7 +55,7 @@ class Budgets:
     def hold(self, holder: Holder, size: int) -> None:
         """Count bytes of a request as in flight until it is released.
 
-        A request that is alone is always taken, however long. Raises Throttled or Overloaded, and then holds none of it.
+        A request that is alone is always taken, however long. Raises Throttled or Overloaded; then holds none of it.
         """
         tenant = holder.tenant
         total, own = self._counts.in_flight_bytes, self._by_tenant[tenant]

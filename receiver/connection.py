@@ -57,7 +57,11 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._peers.discard(self)
         self._counts.connections = len(self._peers)
+        task, idle = self._task_handler, not self._request_in_progress
         super().connection_lost(exc)
+        if task is not None and idle:
+            # It may be waiting for the rest of a refused body, which aiohttp would do for the whole of _LINGER_S.
+            task.cancel()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -19,15 +19,24 @@ from receiver.errors import BadRequest
 
 _MAX_DEPTH = 128  # deeper than protobuf itself decodes
 
-# Elements of at least this many bytes of content number at most len(data) / (_SMALL + 2); shorter ones show by their
-# length byte, which is one of these.
-_SMALL = 8
-_SMALL_LENGTHS = bytes(range(_SMALL))
+# Every element is found in one of four places, which bounds their number from above (`_few_elements`):
+# - a record: counted exactly, and at most max_records;
+# - an attribute or array item of at least _SMALL bytes without an array or map inside: such do not overlap, and with
+#   tag and length take _SMALL + 2 bytes each;
+# - a shorter one: its length byte is less than _SMALL (also when written too long, which ends in a zero);
+# - one with an array or map inside, an event or a link: each needs one of these tag bytes (or the same with the high
+#   bit, when the tag is written too long).
+_SMALL = 10
+_TAGS = bytes([0x2A, 0x32, 0x5A, 0x6A])
+_TELLING = bytes(range(_SMALL)) + _TAGS + bytes(tag | 0x80 for tag in _TAGS)
 
 
 class Limits(NamedTuple):
-    """How much one request may hold. A record is a span, a log record, or a resource or scope that holds them; an
-    element is a record, an attribute, an event, a link or a value inside an array or map."""
+    """How much one request may hold.
+
+    A record is a span, a log record, or a group of them under one resource or scope; an element is a record, an event,
+    a link, an attribute (also one inside a map) or an item of an array.
+    """
 
     max_records: int
     max_elements: int
@@ -36,42 +45,43 @@ class Limits(NamedTuple):
 class _Kind:
     """A message as far as it matters here: the fields that hold further messages, by their wire tag."""
 
-    __slots__ = ("children", "record")
+    __slots__ = ("children", "element", "record")
 
-    def __init__(self, record: bool = False) -> None:
+    def __init__(self, *, record: bool = False, element: bool = False) -> None:
         self.children: dict[int, _Kind] = {}
         self.record = record
+        self.element = element or record
 
 
-def _request(record_fields: bool) -> tuple[_Kind, _Kind]:
+def _requests(record_fields: bool) -> dict[str, _Kind]:
     """The tree of ExportTraceServiceRequest and of ExportLogsServiceRequest; without the fields of records when only
     records are to be counted. Field numbers: opentelemetry-proto 1.11, as wire tags (number << 3 | 2)."""
-    key_value, any_value, array, kvlist = _Kind(), _Kind(), _Kind(), _Kind()
-    key_value.children = {0x12: any_value}
-    any_value.children = {0x2A: array, 0x32: kvlist}
-    array.children = {0x0A: any_value}
+    key_value, value, array, kvlist, item = _Kind(element=True), _Kind(), _Kind(), _Kind(), _Kind(element=True)
+    key_value.children = {0x12: value}
+    value.children = item.children = {0x2A: array, 0x32: kvlist}
+    array.children = {0x0A: item}
     kvlist.children = {0x0A: key_value}
-    event, link, span, log = _Kind(), _Kind(), _Kind(record=True), _Kind(record=True)
-    resource, scope = _Kind(), _Kind()
+    event, link, resource, scope = _Kind(element=True), _Kind(element=True), _Kind(), _Kind()
     event.children = {0x1A: key_value}
     link.children = {0x22: key_value}
+    span, log = _Kind(record=True), _Kind(record=True)
     if record_fields:
         span.children = {0x4A: key_value, 0x5A: event, 0x6A: link}
-        log.children = {0x2A: any_value, 0x32: key_value}
+        log.children = {0x2A: value, 0x32: key_value}
         resource.children = {0x0A: key_value}
         scope.children = {0x1A: key_value}
-    requests = []
-    for record in (span, log):
-        scoped, grouped, request = _Kind(record=True), _Kind(record=True), _Kind()
+    requests = {}
+    for signal, record in (("traces", span), ("logs", log)):
+        scoped, group, request = _Kind(record=True), _Kind(record=True), _Kind()
         scoped.children = {0x0A: scope, 0x12: record}
-        grouped.children = {0x0A: resource, 0x12: scoped}
-        request.children = {0x0A: grouped}
-        requests.append(request)
-    return requests[0], requests[1]
+        group.children = {0x0A: resource, 0x12: scoped}
+        request.children = {0x0A: group}
+        requests[signal] = request
+    return requests
 
 
-_RECORDS = dict(zip(("traces", "logs"), _request(record_fields=False), strict=True))
-_ELEMENTS = dict(zip(("traces", "logs"), _request(record_fields=True), strict=True))
+_RECORDS = _requests(record_fields=False)
+_ELEMENTS = _requests(record_fields=True)
 
 
 def check(data: bytes, signal: str, limits: Limits) -> None:
@@ -79,19 +89,19 @@ def check(data: bytes, signal: str, limits: Limits) -> None:
 
     Malformed bytes are left to the decoder, which says what is wrong with them.
     """
-    size = len(data)
-    if size <= 2 * limits.max_records:
+    if len(data) <= 2 * limits.max_records:
         return
-    kind = _RECORDS[signal] if _few_elements(data, size, limits.max_elements) else _ELEMENTS[signal]
+    kind = _RECORDS[signal] if _few_elements(data, limits) else _ELEMENTS[signal]
     _count(data, kind, limits)
 
 
-def _few_elements(data: bytes, size: int, max_elements: int) -> bool:
+def _few_elements(data: bytes, limits: Limits) -> bool:
     """Whether a cheap upper bound already shows that max_elements is not reached."""
-    if size <= 2 * max_elements:
+    size = len(data)
+    if size <= 2 * limits.max_elements:
         return True
-    large = size // (_SMALL + 2)
-    return large + size - len(data.translate(None, _SMALL_LENGTHS)) <= max_elements
+    telling = size - len(data.translate(None, _TELLING))
+    return size // (_SMALL + 2) + telling + limits.max_records <= limits.max_elements
 
 
 def _count(data: bytes, kind: _Kind, limits: Limits) -> None:
@@ -120,7 +130,7 @@ def _count(data: bytes, kind: _Kind, limits: Limits) -> None:
                 if child is None:
                     position += length
                     continue
-                elements_left -= 1
+                elements_left -= child.element
                 records_left -= child.record
                 if elements_left < 0 or records_left < 0:
                     break
@@ -144,7 +154,7 @@ def _count(data: bytes, kind: _Kind, limits: Limits) -> None:
         return  # cut short
     if records_left < 0:
         raise BadRequest(413, f"more than {limits.max_records} records in one request; send smaller batches")
-    raise BadRequest(413, f"more than {limits.max_elements} attributes and values in one request; send smaller batches")
+    raise BadRequest(413, f"more than {limits.max_elements} attributes and items in one request; send smaller batches")
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -73,7 +73,9 @@ class RunningReceiver:
 
     def stop(self) -> None:
         self.call(self.running.stop())
+        left = self.call(_tasks_left())
         self._end()
+        assert left == []
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -113,6 +115,12 @@ class RunningReceiver:
     def is_well(self) -> bool:
         """Whether a good request on a new connection is answered 200."""
         return self.post(spans()).status == 200
+
+
+async def _tasks_left() -> list[str]:
+    """Tasks that the stop should have ended."""
+    await asyncio.sleep(0.05)
+    return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
 
 @contextlib.contextmanager

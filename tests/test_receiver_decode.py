@@ -1,0 +1,69 @@
+"""Decoding apart from any socket: as the replay from the spool and `weighbridge map` use it."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from mapping.otlp import Decoder
+from otlp_http import JSON, PROTOBUF, json_span, json_spans, logs, spans, spans_message
+from receiver.decode import BadRequest, DecodeLimits, decode_request
+
+LIMITS = DecodeLimits(1 << 20, 10_000, 100_000)
+
+
+def decode(raw: bytes | str, content_type: str = PROTOBUF, encoding: str = "", signal: str = "traces") -> int:
+    body = raw.encode() if isinstance(raw, str) else raw
+    return decode_request(Decoder(), signal, content_type, encoding, body, LIMITS).accepted
+
+
+def test_labels_are_taken_as_they_were_in_the_headers() -> None:
+    assert decode(spans(3)) == 3
+    assert decode(gzip.compress(spans(3)), "Application/X-Protobuf; a=b", "GZIP") == 3
+    assert decode(json_spans(json_span()), "application/json; charset=utf-8") == 1
+    assert decode(logs(2), signal="logs") == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "encoding", "status"),
+    [
+        (b"\xff", PROTOBUF, "", 400),
+        (b"x", PROTOBUF, "gzip", 400),
+        (b"", "", "", 415),
+        (b"", PROTOBUF, "br", 415),
+        (gzip.compress(bytes(2 << 20)), PROTOBUF, "gzip", 413),
+        (spans(9_999), PROTOBUF, "", 413),  # with their group and scope one more than 10,000
+        ("[" * 2000, JSON, "", 400),
+    ],
+)
+def test_what_is_wrong_has_a_status_and_a_message(
+    raw: bytes | str, content_type: str, encoding: str, status: int
+) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(raw, content_type, encoding)
+    assert caught.value.status == status
+    assert 0 < len(caught.value.message) < 300
+
+
+def test_the_same_bytes_are_decoded_the_same_again() -> None:
+    """A record stored and read again after a restart must map to the same events."""
+    message = spans_message(5)
+    message.resource_spans[0].scope_spans[0].spans[2].span_id = b"bad"
+    decoder = Decoder()
+    first, second = (
+        decode_request(decoder, "traces", PROTOBUF, "", message.SerializeToString(), LIMITS) for _ in range(2)
+    )
+    assert (first.accepted, first.rejected, first.message) == (second.accepted, second.rejected, second.message)
+    assert (first.accepted, first.rejected) == (4, 1)
+
+
+def test_json_and_protobuf_of_the_same_spans_decode_alike() -> None:
+    from_json = decode_request(Decoder(), "traces", JSON, "", json_spans(json_span()).encode(), LIMITS)
+    message = spans_message()
+    span = message.resource_spans[0].scope_spans[0].spans[0]
+    del message.resource_spans[0].resource.attributes[:], span.attributes[1]
+    from_protobuf = decode_request(Decoder(), "traces", PROTOBUF, "", message.SerializeToString(), LIMITS)
+    (one,), (other,) = from_json.groups[0].records, from_protobuf.groups[0].records
+    assert one.trace_id == other.trace_id
+    assert one.entries == other.entries

@@ -1,0 +1,184 @@
+"""Counting on the wire: never more work than the limit allows, and never another count than protobuf's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+
+from receiver import prescan
+from receiver.errors import BadRequest
+from receiver.prescan import Limits
+
+FAR = 1 << 40
+
+
+def is_within(data: bytes, signal: str, records: int = FAR, elements: int = FAR) -> bool:
+    """Whether the exact count is within the limits; the shortcuts for short bodies are left out."""
+    try:
+        prescan._count(data, prescan._ELEMENTS[signal], Limits(records, elements))
+    except BadRequest as error:
+        return error.status != 413
+    return True
+
+
+def value_elements(value: AnyValue) -> int:
+    """Elements inside an AnyValue, which is none itself."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return sum(1 + value_elements(item) for item in value.array_value.values)
+    return attribute_elements(value.kvlist_value.values) if kind == "kvlist_value" else 0
+
+
+def attribute_elements(attributes: Any) -> int:
+    return sum(1 + value_elements(item.value) for item in attributes)
+
+
+def counted(message: ExportTraceServiceRequest) -> tuple[int, int]:
+    """Records and elements of a message, from its objects."""
+    records = elements = 0
+    for group in message.resource_spans:
+        records += 1
+        elements += 1 + attribute_elements(group.resource.attributes)
+        for scope in group.scope_spans:
+            records += 1
+            elements += 1 + attribute_elements(scope.scope.attributes)
+            for span in scope.spans:
+                records += 1
+                elements += 1 + attribute_elements(span.attributes)
+                elements += sum(1 + attribute_elements(event.attributes) for event in span.events)
+                elements += sum(1 + attribute_elements(link.attributes) for link in span.links)
+    return records, elements
+
+
+def fill(value: AnyValue, shape: int) -> None:
+    if shape % 3 == 0:
+        value.string_value = "x" * (shape % 300)
+    elif shape % 3 == 1:
+        value.array_value.values.add().int_value = shape
+        value.array_value.values.add().kvlist_value.values.add(key="k").value.double_value = 1.0
+    else:
+        value.kvlist_value.values.add()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=4), max_size=4))
+def test_the_exact_count_is_protobuf_s(shapes: list[list[list[int]]]) -> None:
+    message = ExportTraceServiceRequest()
+    for group_shape in shapes:
+        group = message.resource_spans.add()
+        fill(group.resource.attributes.add().value, len(group_shape))
+        for scope_shape in group_shape:
+            scope = group.scope_spans.add()
+            scope.scope.name = "s"
+            for number in scope_shape:
+                span = scope.spans.add(name="n" * number, flags=number)
+                for _ in range(number % 4):
+                    fill(span.attributes.add(key="a").value, number)
+                fill(span.events.add().attributes.add().value, number)
+                span.links.add()
+    records, elements = counted(message)
+    data = message.SerializeToString()
+    assert is_within(data, "traces", records=records, elements=elements)
+    assert not records or not is_within(data, "traces", records=records - 1)
+    assert not elements or not is_within(data, "traces", elements=elements - 1)
+
+
+def test_log_records_are_counted_with_their_bodies() -> None:
+    message = ExportLogsServiceRequest()
+    record = message.resource_logs.add().scope_logs.add().log_records.add()
+    record.body.array_value.values.add()
+    record.attributes.add(key="k").value.bool_value = True
+    data = message.SerializeToString()  # group, scope, record, item, attribute
+    assert is_within(data, "logs", records=3, elements=5)
+    assert not is_within(data, "logs", elements=4)
+    assert not is_within(data, "logs", records=2)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(["traces", "logs"]))
+def test_any_bytes_are_walked_to_an_end(data: bytes, signal: str) -> None:
+    is_within(data, signal, records=50, elements=50)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10_000), st.data())
+def test_damage_never_makes_the_walk_fail(position: int, data: st.DataObject) -> None:
+    message = ExportTraceServiceRequest()
+    span = message.resource_spans.add().scope_spans.add().spans.add(name="n" * 200)
+    span.attributes.add(key="k").value.array_value.values.add()
+    body = bytearray(message.SerializeToString())
+    body[position % len(body)] = data.draw(st.integers(0, 255))
+    is_within(bytes(body), "traces")
+
+
+def nested(depth: int) -> AnyValue:
+    value = AnyValue(int_value=1)
+    for level in range(depth):
+        outer = AnyValue()
+        if level % 2:
+            outer.array_value.values.append(value)
+        else:
+            outer.kvlist_value.values.add(value=value)
+        value = outer
+    return value
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20), st.sampled_from("aelr")), min_size=1, max_size=100))
+def test_the_cheap_bound_is_never_below_the_exact_count(shapes: list[tuple[int, int, str]]) -> None:
+    """Otherwise a bomb could pass it. Short, long and deeply nested things; on spans, events, links and resources."""
+    message = ExportTraceServiceRequest()
+    group = message.resource_spans.add()
+    span = group.scope_spans.add().spans.add()
+    for size, depth, place in shapes:
+        where: Any = {"a": span, "e": span.events.add(), "l": span.links.add(), "r": group.resource}[place]
+        where.attributes.add(key="k" * size, value=nested(depth))
+    records, elements = counted(message)
+    assert not prescan._few_elements(message.SerializeToString(), Limits(records, elements - 1))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x12\x00" * 1_000_000,
+        b"\x0a\x00" * 1_000_000,
+        b"\x0a\x02\x12\x00" * 500_000,
+    ],
+)
+def test_counting_stops_at_the_limit(body: bytes) -> None:
+    """A bomb costs what the limit allows, not what it holds."""
+    request = b"\x0a" + b"\x80\x80\x80\x01" + body if body[0] == 0x12 else body
+    started = time.process_time()
+    is_within(request, "traces", records=1000, elements=1000)
+    assert time.process_time() - started < 0.5  # 0.0005 s; the whole walk takes longer
+
+
+def test_a_long_tag_hides_nothing() -> None:
+    """A field number may be written with more bytes than it needs."""
+    span = b"\x92\x80\x00\x00" * 10  # field 2, three bytes of tag, no content
+    scope = b"\x12" + bytes([len(span)]) + span
+    request = b"\x0a" + bytes([len(scope)]) + scope
+    assert is_within(request, "traces", records=12)
+    assert not is_within(request, "traces", records=11)
+
+
+def test_elements_inside_an_unknown_group_are_counted_rather_than_missed() -> None:
+    attributes = b"\x4a\x00" * 5
+    span = b"\xa3\x06" + attributes + b"\xa4\x06" + attributes
+    scope = b"\x12" + bytes([len(span)]) + span
+    scopes = b"\x12" + bytes([len(scope)]) + scope
+    request = b"\x0a" + bytes([len(scopes)]) + scopes
+    assert not is_within(request, "traces", elements=3 + 9)
+
+
+def test_a_body_too_short_to_reach_a_limit_is_not_read() -> None:
+    prescan.check(b"\xff" * 100, "traces", Limits(50, 1))
+    with pytest.raises(BadRequest):
+        prescan.check(b"\x0a\x00" * 51, "traces", Limits(50, 1000))
