@@ -10,7 +10,7 @@ from mapping.api_call import ACTION_NAMES
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
-from mapping.shape import REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
+from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import direction
 from mapping.uri_plan import UriPlan
 from mapping.weights import WEIGHTS
@@ -85,6 +85,73 @@ _NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
 }
 
 
+# family -> (metadata key, attributes by precedence): what has several names is also found under one (mapping.md §4).
+# Tokens are promoted on the genai span only; the HTTP span and the log of the same call carry the same usage.
+_PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "rpc": (("action.system", ("rpc.system.name", "rpc.system")),),
+    "messaging": (
+        ("action.system", ("messaging.system",)),
+        ("action.destination", ("messaging.destination.name", "messaging.destination")),
+        ("action.operation", ("messaging.operation.name", "messaging.operation.type", "messaging.operation")),
+        ("action.message_id", ("messaging.message.id", "messaging.message_id")),
+        ("action.conversation_id", ("messaging.message.conversation_id", "messaging.conversation_id")),
+        ("action.task", ("celery.task_name",)),
+    ),
+    "db": (
+        ("action.system", ("db.system.name", "db.system")),
+        ("action.namespace", ("db.namespace", "db.name")),
+    ),
+    "genai": (
+        ("action.system", ("gen_ai.provider.name", "gen_ai.system")),
+        ("action.model", ("gen_ai.response.model", "gen_ai.request.model")),
+        ("action.tokens.input", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")),
+        ("action.tokens.output", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")),
+        ("action.tokens.cache_read", ("gen_ai.usage.cache_read.input_tokens",)),
+        ("action.tokens.cache_creation", ("gen_ai.usage.cache_creation.input_tokens",)),
+        ("action.tokens.reasoning", ("gen_ai.usage.reasoning.output_tokens",)),
+    ),
+    "faas": (
+        ("action.trigger", ("faas.trigger",)),
+        ("action.invocation_id", ("faas.invocation_id", "faas.execution")),
+    ),
+}
+_RPC_STATUS: Final = (
+    "rpc.status_code",
+    "rpc.response.status_code",
+    "rpc.grpc.status_code",
+    "rpc.connect_rpc.error_code",
+    "rpc.jsonrpc.error_code",
+)
+_GRPC: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+
+def rpc_status(value: Any, *, grpc: bool) -> str:
+    """An RPC status by name where it has one, else as text; "" for none. grpc: integers are gRPC's codes."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 3:
+        value = int(value)
+    if grpc and isinstance(value, int) and 0 <= value < len(_GRPC):
+        return _GRPC[value]
+    return text_of(value)
+
+
 class ActionPlan:
     """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
 
@@ -98,6 +165,13 @@ class ActionPlan:
         self._named = shape.first(ACTION_NAMES)
         self._name = _NAMERS.get(family, _span_name)(shape)
         self._error_type = shape.first(("error.type",))
+        self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute, its index
+        for key, names in _PROMOTED.get(family, ()):
+            found = next((name for name in names if shape.first((name,)) != ABSENT), None)
+            if found is not None:
+                self._promoted.append((key, found, shape.at[found]))
+        self._rpc_status = shape.first(_RPC_STATUS) if family == "rpc" else ABSENT
+        self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
         self.slots = HeaderSlots(shape, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
         self.weight = shape.first(WEIGHTS)
@@ -108,19 +182,27 @@ class ActionPlan:
         record, name, _, values, fragments, who, request, _, group, decision = work
         context = self._context
         title = name.text
-        called = text_of(values[self._named]) or self._name(values, title)
+        called = context.shown(text_of(values[self._named]) or self._name(values, title))
         if self.uri.present:
-            uri = self.uri.resolve(values, request, group, "")[0]
+            uri = context.shown(self.uri.resolve(values, request, group, "")[0])
         else:
             uri = context.action_uris[group.service, self._family, called]
         raw = values[self._error_type]
-        failed = record.status.code == 2 or raw is not None
-        error_type = context.failure(record, text_of(raw), self._direction == "Outgoing") if failed else ""
+        status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
+        # Exception events alone do not make an error: gRPC Python records them beside status 0 (mapping.md §4).
+        failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
+        error_type = context.failure(record, text_of(raw) or status, self._direction == "Outgoing") if failed else ""
         span = record.span
         extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
-        if failed or record.events:
+        if failed or record.events or self._promoted or status:
             extra = {**extra} if extra else {}
-            context.describe_error(record, extra)
+            for key, attribute, index in self._promoted:
+                if (value := context.masks.value(attribute, values[index])) is not None:
+                    extra[key] = value
+            if status:
+                extra["action.status"] = status
+            if failed or record.events:
+                context.describe_error(record, extra)
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
         flags: tuple[str, ...] = ()

@@ -217,7 +217,7 @@ class ApiCallPlan:
                 group.text,
                 rest.direction or self._direction,
                 verb,
-                text,
+                context.shown(text) if context.masks.looks_inside_text else text,
                 route,
                 status,
                 version,
@@ -295,7 +295,7 @@ class ApiCallPlan:
             body = values[self._response_body]
             response_body, response_encoding = context.body(body, events, "response", response, extra)
         if self._tells or events:
-            asked = {name: values[index] for name, index in self._asked}
+            asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = work.record.span.start_time_unix_nano
             extra.update(consumer.extras(request, response, asked, events, start))
         shown = self.slots.shown(request, "request", exact=not events)
@@ -313,7 +313,7 @@ class ApiCallPlan:
                 request_encoding=request_encoding,
                 response_body=response_body,
                 response_encoding=response_encoding,
-                action_name=text_of(values[self._action_name]),
+                action_name=context.shown(text_of(values[self._action_name])),
                 extra=extra,
             ),
         )

@@ -162,6 +162,10 @@ class Context:
         """`?` and the query as it may be stored, "" when nothing is left of it."""
         return uri.resolve(scheme="http", host="h", path="/", query=query, mask=self.masks.query).text[9:]
 
+    def shown(self, text: str) -> str:
+        """A name or URI as it may be stored: only patterns of personal data are looked for in it."""
+        return self.masks.text(text) if self.masks.looks_inside_text else text
+
     def _agent_headers(self, agent: Any) -> Mapping[str, str]:
         """The only header of a request whose user agent alone is known."""
         return self.masks.headers({"user-agent": agent}) if isinstance(agent, str) and agent else EMPTY_HEADERS

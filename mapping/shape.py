@@ -24,12 +24,27 @@ ABSENT: Final = -1  # index of an absent attribute: records end with an entry wh
 # takes the slower way that sorts such clashes out.
 OWN_KEYS: Final = frozenset(
     (
+        "action.conversation_id",
+        "action.destination",
+        "action.invocation_id",
+        "action.message_id",
+        "action.model",
+        "action.namespace",
+        "action.operation",
+        "action.status",
+        "action.system",
+        "action.task",
+        "action.tokens.cache_creation",
+        "action.tokens.cache_read",
+        "action.tokens.input",
+        "action.tokens.output",
+        "action.tokens.reasoning",
+        "action.trigger",
         "attributes_dropped",
         "error.type",
         "error.message",
         "error.exception_type",
         "error.stacktrace",
-        "http.route",
         "uri_host_guessed",
         "uri_from_route",
         "query_params_dropped",
@@ -49,11 +64,11 @@ OWN_KEYS: Final = frozenset(
         "flags.variant",
         "network.pop",
         "network.asn",
-        "network.ip_family",
     )
 )
 REMOTE_FLAG: Final = 0x200  # span flags: the parent is in another process (trace.proto)
 REMOTE_PARENT: Final[dict[str, Any]] = {"remote_parent": True}  # shared: most SERVER spans add just this
+_ROOM: Final = 24  # more keys than any record adds of its own
 _ON_THE_WAY: Final = OWN_KEYS | {key[:at] for key in OWN_KEYS for at in range(len(key)) if key[at] == "."}
 
 
@@ -129,7 +144,7 @@ class MetadataPlan:
                 plain.append(index)
         names = [key for key, _ in self._pairs] + list(self._fixed)
         self._slow = (
-            len(names) > MAX_KEYS - len(OWN_KEYS)
+            len(names) > MAX_KEYS - _ROOM
             or bool(renamed(names))
             or any(index in shape.trees for _, index in self._looked_at)
         )

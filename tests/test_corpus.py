@@ -93,6 +93,8 @@ def compare(event: Event, item: dict[str, Any]) -> Iterator[tuple[str, object, o
         metadata = orjson.loads(event.metadata)
         yield "exception_type", metadata.get("error.type"), item["exception_type"]
         return
+    if "is_error" in item:
+        yield "is_error", bool(event.error_type), item["is_error"]
     yield "action_name", event.action_name, item["action_name"]
     yield "direction", event.direction, item["direction"]
     if "weight" in item:
