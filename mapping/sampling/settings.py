@@ -10,9 +10,9 @@ import math
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from mapping.sampling.rules import RuleError, compile_condition, compile_conditions
+from mapping.sampling.rules import compile_condition
 from mapping.sampling.thresholds import parse_rate
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -114,7 +114,9 @@ class MoesifRemoteSettings(_Section):
     precedence: Precedence = Field(default="regex-user-company", description="Which Moesif SDK's order to follow")
     place: Literal["before-rules", "after-rules"] = Field(default="before-rules", description="Where its rules go")
     base_uri: str = Field(default="https://api.moesif.net", description="Collector API, without /v1/config")
-    application_id: str = Field(default="", repr=False, description="Collector Application Id; empty: that of the sink")
+    application_id: SecretStr = Field(
+        default=SecretStr(""), description="Collector Application Id; empty: that of the sink"
+    )
     poll: Seconds = Field(default=300.0, ge=60, description="Seconds between fetches when nothing suggests a change")
     timeout: Seconds = Field(default=10.0, gt=0, description="Seconds for one fetch")
 
@@ -174,6 +176,3 @@ class SamplingSettings(_Section):
         content = self.model_copy(update={"untrusted_tenants": sorted(self.untrusted_tenants)})
         text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-__all__ = ["RuleError", "SamplingSettings", "compile_conditions"]
