@@ -132,6 +132,22 @@ def test_query_answers_in_three_forms(bridge: BridgeProcess, demo: str) -> None:
     assert as_table == [["status_code", "calls"], *([str(v) for v in row.values()] for row in as_json)]
 
 
+ASKING = (Path(__file__).parent.parent / "docs/asking.md").read_text()
+
+
+@pytest.mark.parametrize("number", range(len(re.findall(r"^```sql", ASKING, re.MULTILINE))))
+def test_every_documented_question_has_an_answer(bridge: BridgeProcess, demo: str, number: int) -> None:
+    sql = re.findall(r"^```sql\n(.*?)^```", ASKING, re.MULTILINE | re.DOTALL)[number]
+    assert bridge.query(sql)
+
+
+def test_every_documented_column_exists(bridge: BridgeProcess, demo: str) -> None:
+    table = [line.split("|")[1] for line in ASKING.splitlines() if line.startswith("| `")]
+    documented = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}
+    assert len(documented) > 30
+    assert documented <= {row["name"] for row in bridge.query("DESCRIBE api_events")}
+
+
 @pytest.mark.parametrize(
     "sql", ["SELECT * FROM file('/etc/passwd')", "DROP TABLE api_events", "SELEC", "SELECT nothing FROM api_events"]
 )

@@ -53,6 +53,12 @@ def test_every_copied_file_exists() -> None:
     assert [source for source in sources if not (ROOT / source).exists()] == []
 
 
+def test_what_is_copied_is_sent_to_the_builder() -> None:
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    sources = {source for copy in instructions("COPY") if "--from" not in copy for source in shlex.split(copy)[:-1]}
+    assert sources == allowed
+
+
 def test_every_package_of_the_wheel_is_copied() -> None:
     copied = {source for copy in instructions("COPY") for source in shlex.split(copy)[:-1]}
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]

@@ -22,7 +22,7 @@ from weighbridge.demo.traffic import Outcome
 from weighbridge.settings import Settings
 from weighbridge.store import open_store
 
-STORED_WITHIN_S = 30.0  # patience after the last export
+PATIENCE_S = 10.0  # while nothing more comes
 LOOK_EVERY_S = 0.3
 
 
@@ -78,22 +78,21 @@ def _in_words(statuses: Counter[int]) -> str:
 
 
 def _wait_until_stored(console: Console, store: StoreReader, run: Run) -> None:
-    """Until the calls of the run are in the store, or STORED_WITHIN_S: sampling or a lagging sink may keep some out."""
+    """Until every event of the run is stored; sampling or a destination that lags may keep some out for longer."""
     sql = (
-        "SELECT uniqExactIf(trace_id, event_type = 'api_call'), countIf(event_type = 'api_call'), "
-        "countIf(event_type = 'action'), countIf(event_type = 'log') "
+        "SELECT countIf(event_type = 'api_call'), countIf(event_type = 'action'), countIf(event_type = 'log') "
         "FROM api_events WHERE position(resource, {run:String}) > 0 AND event_time > now() - INTERVAL 1 HOUR"
     )
-    wanted = len({outcome.trace_id for outcome in run.outcomes})
-    deadline = time.monotonic() + STORED_WITHIN_S
-    while True:
-        ((traces, calls, actions, logs),) = store.query(sql, {"run": run.name}).rows
-        if traces >= wanted or time.monotonic() > deadline:
-            break
+    stored, patience_s = 0, PATIENCE_S
+    while stored < run.events and patience_s > 0:
         time.sleep(LOOK_EVERY_S)
+        ((calls, actions, logs),) = store.query(sql, {"run": run.name}).rows
+        came = calls + actions + logs - stored
+        stored += came
+        patience_s = PATIENCE_S if came else patience_s - LOOK_EVERY_S
     console.print(f"In the store: {calls} API calls, {actions} actions, {logs} log events")
-    if traces < wanted:
-        console.print(f"{traces} of {wanted} traces are there; `weighbridge ledger` says where the others are")
+    if stored < run.events:
+        console.print(f"{run.events - stored} of {run.events} events are not there; `weighbridge ledger` says why")
 
 
 def _say_what_next(console: Console, program: str, run: Run) -> None:

@@ -64,6 +64,7 @@ def server_spans(telemetry: Telemetry) -> Any:
                     span.set_attribute("http.request.body.content", await request.text())
                 response = await _respond(telemetry, request, handler, span)
                 _describe_response(span, response)
+                telemetry.served += 1
                 telemetry.log.info(
                     "request",
                     extra={

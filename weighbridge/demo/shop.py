@@ -21,6 +21,7 @@ class Run(NamedTuple):
     name: str  # also the resource attribute demo.run of everything the run sent
     outcomes: list[Outcome]
     lost: int  # spans and log records that the bridge never accepted
+    events: int  # what becomes of those that it did: one each, but a request and its access log line are one
 
 
 async def run_shop(endpoint: str, requests: int, on_call: Callable[[Outcome], None]) -> Run:
@@ -34,12 +35,13 @@ async def run_shop(endpoint: str, requests: int, on_call: Callable[[Outcome], No
         front_url = await _serve(runners, storefront.create_app(front, pay_url, free_calls=max(2, requests // 20)))
         outcomes = await _drive(front_url, list(script(sample_customers(), requests)), on_call)
         await asyncio.sleep(payments.SLOW_BANK_S)  # charges that the storefront no longer waits for still end
-        lost = sum(await asyncio.gather(*(asyncio.to_thread(service.flush) for service in services)))
+        await asyncio.gather(*(asyncio.to_thread(service.flush) for service in services))
     finally:
         for runner in reversed(runners):
             await runner.cleanup()
         await asyncio.gather(*(asyncio.to_thread(service.close) for service in services))
-    return Run(name, outcomes, lost)
+    events = sum(service.sent - service.served for service in services)
+    return Run(name, outcomes, sum(service.lost for service in services), events)
 
 
 async def _serve(runners: list[web.AppRunner], app: web.Application) -> str:

@@ -59,6 +59,7 @@ class Telemetry:
             )
         )
         self.service = service
+        self.served = 0  # requests: each is told twice, by its span and by its access log line
         self.tracer = self._spans.get_tracer(f"shop.{service}", version)
         self.log = logging.getLogger(f"shop.{service}.{run}")
         self.log.setLevel(logging.DEBUG)
@@ -66,10 +67,19 @@ class Telemetry:
         self._handler = JsonLogHandler(self._logs, service)
         self.log.addHandler(self._handler)
 
-    def flush(self) -> int:
-        """Sends everything recorded so far; how many records were never accepted. Blocks <= 1 min."""
+    def flush(self) -> None:
+        """Sends everything recorded so far; blocks up to a minute."""
         self._spans.force_flush(30_000)
         self._logs.force_flush(30_000)
+
+    @property
+    def sent(self) -> int:
+        """Spans and log records that were accepted."""
+        return self._span_exporter.sent + self._log_exporter.sent
+
+    @property
+    def lost(self) -> int:
+        """Spans and log records that were given up."""
         return self._span_exporter.lost + self._log_exporter.lost
 
     def close(self) -> None:
@@ -79,13 +89,16 @@ class Telemetry:
 
 
 class SpanExporter(OTLPSpanExporter):
-    """The SDK's exporter, which only logs a batch that it gives up on; this one also counts it."""
+    """The SDK's exporter, which only logs a batch that it gives up on; this one also counts."""
 
-    lost = 0  # spans
+    sent = 0  # spans that were accepted
+    lost = 0  # spans that were not
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = super().export(spans)
-        if result is not SpanExportResult.SUCCESS:
+        if result is SpanExportResult.SUCCESS:
+            self.sent += len(spans)
+        else:
             self.lost += len(spans)
         return result
 
@@ -93,11 +106,14 @@ class SpanExporter(OTLPSpanExporter):
 class LogExporter(OTLPLogExporter):
     """As SpanExporter, for log records."""
 
-    lost = 0  # log records
+    sent = 0  # log records
+    lost = 0
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         result = super().export(batch)
-        if result is not LogRecordExportResult.SUCCESS:
+        if result is LogRecordExportResult.SUCCESS:
+            self.sent += len(batch)
+        else:
             self.lost += len(batch)
         return result
 
