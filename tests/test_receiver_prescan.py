@@ -22,7 +22,7 @@ FAR = 1 << 40
 def is_within(data: bytes, signal: str, records: int = FAR, elements: int = FAR) -> bool:
     """Whether the exact count is within the limits; the shortcuts for short bodies are left out."""
     try:
-        prescan._count(data, prescan._ELEMENTS[signal], Limits(records, elements))
+        prescan._count_elements(data, prescan._REQUESTS[signal], Limits(records, elements))
     except BadRequest as error:
         return error.status != 413
     return True
@@ -87,6 +87,10 @@ def test_the_exact_count_is_protobuf_s(shapes: list[list[list[int]]]) -> None:
     data = message.SerializeToString()
     assert is_within(data, "traces", records=records, elements=elements)
     assert not records or not is_within(data, "traces", records=records - 1)
+    prescan._count_records(data, Limits(records, 0))
+    if records:
+        with pytest.raises(BadRequest, match="records"):
+            prescan._count_records(data, Limits(records - 1, 0))
     assert not elements or not is_within(data, "traces", elements=elements - 1)
 
 
