@@ -174,13 +174,22 @@ def test_the_demo_against_another_address_says_how_to_start_a_bridge(bridge: Bri
     assert bridge.command("demo", "--endpoint", "bridge", check=False).returncode == 2
 
 
-def test_a_second_bridge_on_the_same_port_says_so_in_one_line(bridge: BridgeProcess, tmp_path: Path) -> None:
-    settings = tmp_path / "weighbridge.yaml"
-    settings.write_text(f"receiver: {{endpoint: 127.0.0.1:{bridge.port}}}\nadmin: {{endpoint: 127.0.0.1:0}}\n"
-                        "exporter: {sinks: [{name: none, type: blackhole}]}")  # fmt: skip
+@pytest.mark.parametrize("shared", ["port", "spool"])
+def test_a_second_bridge_in_the_same_place_says_so_in_one_line(
+    bridge: BridgeProcess, tmp_path: Path, shared: str
+) -> None:
+    place = {
+        "port": f"receiver: {{endpoint: 127.0.0.1:{bridge.port}}}\nspool: {{directory: spool}}\n",
+        "spool": f"receiver: {{endpoint: 127.0.0.1:0}}\nspool: {{directory: {bridge.directory}/spool}}\n",
+    }
+    (tmp_path / "weighbridge.yaml").write_text(
+        place[shared] + "admin: {endpoint: 127.0.0.1:0}\nexporter: {sinks: [{name: none, type: blackhole}]}\n"
+    )
     done = run_cli("serve", cwd=tmp_path)
     assert done.returncode == 1
-    assert f"{bridge.port}" in done.stderr.splitlines()[-1]
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Error: cannot start: ")
+    assert {"port": str(bridge.port), "spool": str(bridge.pid)}[shared] in last
     assert "Traceback" not in done.stderr
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+from collections.abc import Callable
 
 import click
 
+from exporter.journal import JournalError
+from receiver.spool import SpoolFailed
 from weighbridge.cli_errors import CommandFailed
 from weighbridge.log_lines import log_to_stderr
 from weighbridge.service import run
@@ -20,7 +23,7 @@ def serve(settings: Settings) -> None:
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run(settings))
-    except OSError as error:
+    except (OSError, SpoolFailed, JournalError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
 
 
@@ -37,10 +40,11 @@ Ctrl-C drains and stops.
 """
 
 
-def _loop_factory():  # type: ignore[no-untyped-def]
-    """uvloop where it is installed."""
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, else asyncio's own."""
     if importlib.util.find_spec("uvloop") is None:
         return None
     import uvloop
 
-    return uvloop.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
