@@ -74,6 +74,12 @@ def test_links_lead_to_files(document: Path) -> None:
     assert [link for link in files if not (document.parent / link).exists()] == []
 
 
+def test_the_tests_named_for_each_promise_exist() -> None:
+    patterns = set(re.findall(r"`(tests/[\w*./]+)`", (ROOT / "docs/reliability.md").read_text()))
+    assert patterns
+    assert [pattern for pattern in patterns if not list(ROOT.glob(pattern))] == []
+
+
 def test_every_command_takes_a_settings_file() -> None:
     assert [name for name, command in commands_of(main) if not any(p.name == "config" for p in command.params)] == []
 
