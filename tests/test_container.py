@@ -12,10 +12,10 @@ import pytest
 import yaml
 from click import Command
 
+from project_files import ROOT, project_file
 from weighbridge.cli import main
 from weighbridge.settings import Settings, load_settings
 
-ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 COLLECTOR: dict[str, Any] = yaml.safe_load((ROOT / "config/collector.yaml").read_text())
@@ -50,7 +50,7 @@ def port(endpoint: str) -> int:
 def test_every_copied_file_exists() -> None:
     sources = [source for copy in instructions("COPY") if "--from" not in copy for source in shlex.split(copy)[:-1]]
     assert sources
-    assert [source for source in sources if not (ROOT / source).exists()] == []
+    assert [source for source in sources if not project_file(source).exists()] == []
 
 
 def test_what_is_copied_is_sent_to_the_builder() -> None:

@@ -17,11 +17,11 @@ import pytest
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from project_files import ROOT, project_file
 from weighbridge.cli import main
 from weighbridge.settings import Settings, load_settings
 from weighbridge.settings_reference import reference
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -71,7 +71,8 @@ def test_every_make_target_in_the_readme_exists_and_the_other_way_round() -> Non
 def test_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
     files = [link for link in links if not link.startswith("http")]
-    assert [link for link in files if not (document.parent / link).exists()] == []
+    named = {link: os.path.normpath(document.parent.relative_to(ROOT) / link) for link in files}
+    assert [link for link, path in named.items() if not project_file(path).exists()] == []
 
 
 def test_the_tests_named_for_each_promise_exist() -> None:
@@ -92,6 +93,15 @@ def test_the_settings_file_lists_every_setting_with_its_default() -> None:
 @pytest.mark.parametrize("name", ["weighbridge.yaml", "local.yaml"])
 def test_the_settings_files_are_the_built_in_defaults(name: str) -> None:
     assert load_settings(str(ROOT / "config" / name), {"CLICKHOUSE_PASSWORD": "x"}) == Settings()
+
+
+MAPPING_EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/mapping.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("example", MAPPING_EXAMPLES)
+def test_the_settings_shown_about_mapping_are_accepted(example: str, tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(example)
+    assert load_settings(str(tmp_path / "example.yaml"), {}).mapping != Settings().mapping
 
 
 def undescribed(model: Any, path: str = "") -> list[str]:
