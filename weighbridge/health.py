@@ -40,7 +40,8 @@ class Health:
             return web.json_response(self.ledger())
 
         async def stores(request: web.Request) -> web.Response:
-            return web.json_response([str(path) for path in self._bridge.engines])
+            paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
+            return web.json_response([str(path.absolute()) for path in paths if path])
 
         return [web.get("/ledger", ledger), web.get("/stores", stores)]
 

@@ -13,13 +13,10 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from exporter.deadletter import DeadLetters
-from exporter.engine.endpoint import Endpoint
-from exporter.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.sinks import SinkSettings, module_of
@@ -66,12 +63,10 @@ class Bridge:
             self.directory / "unmappable",
         )
         self.pipelines: dict[str, Pipeline] = {}
-        self.engines: dict[Path, EngineSupervisor] = {}
         self.health = Health(self)
         self.accepting = False
         self.resent_records = 0
         self._deliveries: dict[str, asyncio.Task[None]] = {}
-        self._starting: list[asyncio.Task[None]] = []
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
 
@@ -82,7 +77,7 @@ class Bridge:
         for sink_settings in self.settings.exporter.sinks:
             pipeline = self._pipeline(sink_settings)
             self.pipelines[sink_settings.name] = pipeline
-            task = asyncio.create_task(self._deliver(pipeline), name=f"sink {sink_settings.name}")
+            task = asyncio.create_task(pipeline.run(), name=f"sink {sink_settings.name}")
             task.add_done_callback(self._delivery_ended)
             self._deliveries[sink_settings.name] = task
         self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
@@ -102,13 +97,8 @@ class Bridge:
                 log.warning("%s is not drained: the rest stays in the spool", task.get_name())
                 task.cancel()
             await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
-        for task in self._starting:
-            task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
         for pipeline in self.pipelines.values():
             await pipeline.sink.close()
-        for engine in self.engines.values():
-            await engine.stop()
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
@@ -148,13 +138,7 @@ class Bridge:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
 
     def _pipeline(self, sink_settings: SinkSettings) -> Pipeline:
-        module = module_of(sink_settings.type)
-        engine_path: Path | None = getattr(sink_settings, "engine_path", None)
-        sink = (
-            module.create(sink_settings, self._engine(engine_path, sink_settings))
-            if engine_path
-            else (module.create(sink_settings))
-        )
+        sink = module_of(sink_settings.type).create(sink_settings)
         journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
         journal.open(self.spool.start_position)
         return Pipeline(
@@ -167,34 +151,9 @@ class Bridge:
             day_of=getattr(sink, "day_of", None),
         )
 
-    def _engine(self, path: Path, sink_settings: Any) -> Callable[[], Endpoint | None]:
-        """Where the embedded engine of this path answers; it is started when the first sink asks for it."""
-        path = path.absolute()
-        if path not in self.engines:
-            engine = self.engines[path] = EngineSupervisor(path, sink_settings.engine, sink_settings.database)
-            self._starting.append(asyncio.create_task(_start(engine), name=f"engine {path}"))
-        return lambda: self.engines[path].endpoint
-
-    async def _deliver(self, pipeline: Pipeline) -> None:
-        if self._starting:  # an engine of our own: no use in asking it before it is up
-            await asyncio.wait(self._starting)
-        await pipeline.run()
-
     def _delivery_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.error("%s stopped: its events stay in the spool", task.get_name(), exc_info=task.exception())
-
-
-async def _start(engine: EngineSupervisor) -> None:
-    """Intake does not wait for the store: what comes in meanwhile is in the spool."""
-    while True:
-        try:
-            await engine.start()
-        except (EngineFailed, OSError) as error:
-            log.error("%s; trying again", error)
-            await asyncio.sleep(5.0)
-        else:
-            return
 
 
 async def run(settings: Settings) -> None:
