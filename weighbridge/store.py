@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote, urlsplit
 
 from exporter.engine.endpoint import published
 from exporter.queries_reader import StoreError, StoreReader
 from exporter.sinks.clickhouse_settings import Settings as StoreSettings
+from weighbridge.admin_client import ask
 from weighbridge.cli_errors import CommandError, CommandFailed
 from weighbridge.settings import Settings
 
@@ -24,7 +26,7 @@ def store_settings(settings: Settings) -> StoreSettings:
 @contextmanager
 def open_store(settings: Settings) -> Iterator[StoreReader]:
     """A reader. Raises CommandError when there is no store to ask, CommandFailed when it refuses a question."""
-    reader = StoreReader(store_settings(settings))
+    reader = StoreReader(_where_it_runs(settings, store_settings(settings)))
     try:
         reader.open()
     except StoreError as error:
@@ -35,6 +37,21 @@ def open_store(settings: Settings) -> Iterator[StoreReader]:
         raise CommandFailed(str(error)) from error
     finally:
         reader.close()
+
+
+def _where_it_runs(settings: Settings, store: StoreSettings) -> StoreSettings:
+    """The default store is a relative path: asked from another directory, the running bridge says where its own is."""
+    path = store.engine_path
+    if path is None or path.is_absolute() or path.exists():
+        return store
+    try:
+        running = ask(settings, "/stores")
+    except CommandError:
+        return store
+    if len(running) != 1:
+        return store
+    query = urlsplit(store.dsn).query
+    return store.model_copy(update={"dsn": f"chdb://{quote(running[0])}" + (f"?{query}" if query else "")})
 
 
 def bridge_has_store(settings: Settings) -> bool:
