@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +122,36 @@ def test_ports_agree_with_the_settings(settings: Settings) -> None:
     assert [mapping.split(":")[-1] for mapping in COMPOSE["services"]["weighbridge"]["ports"]] == [str(inside)]
     exporter = COLLECTOR["exporters"]["otlp_http"]
     assert exporter["endpoint"] == f"http://weighbridge:{inside}"
-    assert f"http://{settings.admin.endpoint}/healthz" in DOCKERFILE.replace("HEALTHCHECK", "")
+
+
+def test_the_health_check_succeeds_only_while_the_bridge_answers(settings: Settings) -> None:
+    """The very command of the image, against an admin port that is there and then is not."""
+
+    class Healthy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    _, _, command = only("HEALTHCHECK").partition("CMD ")
+    program, option, script = yaml.safe_load(command)
+    assert program == "python"
+    assert settings.admin.endpoint in script
+
+    def check(port: int) -> int:
+        here = script.replace(settings.admin.endpoint, f"127.0.0.1:{port}")
+        return subprocess.run([sys.executable, option, here], capture_output=True, timeout=30).returncode
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        bound: int = server.server_address[1]
+        assert check(bound) == 0
+        server.shutdown()
+        thread.join()
+    assert check(bound) != 0
 
 
 def test_ports_are_published_on_this_machine_only() -> None:

@@ -13,6 +13,7 @@ from weighbridge.cli_errors import CommandError, CommandFailed
 from weighbridge.settings import Settings
 
 TIMEOUT_S = 30
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy for the web is none for the bridge
 
 
 def reachable(endpoint: str) -> str:
@@ -28,7 +29,7 @@ def ask(settings: Settings, path: str, *, post: bool = False, **parameters: str)
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
     request = urllib.request.Request(base + path + query, method="POST" if post else "GET")  # noqa: S310 http only
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        with _DIRECT.open(request, timeout=TIMEOUT_S) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         raise CommandFailed(f"the bridge on {base} answers {error.code} to {path}: {_text(error)}") from error
