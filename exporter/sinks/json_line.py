@@ -1,0 +1,29 @@
+"""An event as JSON bytes, for the sinks that send JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from exporter.errors import TooLarge
+from mapping.event import Event
+
+EventJson = Callable[[Event], dict[str, Any]]  # mapping.event_json, handed in by the assembly
+
+
+def dumps(value: object) -> bytes:
+    """JSON. Raises TooLarge for what has none, such as a lone surrogate: the pipeline finds the row to blame."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError as error:
+        raise TooLarge(f"an event cannot be written as JSON ({type(error).__name__})") from error
+
+
+def event_dict(event_json: EventJson, event: Event) -> dict[str, Any]:
+    """The event as `weighbridge map` prints it. Raises TooLarge when one of its JSON texts is none."""
+    try:
+        return event_json(event)
+    except ValueError as error:
+        raise TooLarge(f"an event holds what is no JSON ({type(error).__name__})") from error

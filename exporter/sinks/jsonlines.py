@@ -1,0 +1,177 @@
+"""Sink: files of JSON lines, one event a line, as `weighbridge map` prints them. `path: "-"` is standard output.
+
+Delivery: a batch is on disk (fdatasync) before it counts, exactly once also over restarts: a batch in doubt is looked
+for in the newest two files, and only what is missing is added. Standard output: at least once, unsynced.
+Order: as delivered. Rights needed: to write the file's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from exporter.errors import Retryable
+from exporter.sink import Batch
+from exporter.sinks import SinkSettings
+from exporter.sinks.json_line import EventJson, dumps, event_dict
+from mapping.event import Event
+
+NEEDS_EVENT_JSON = True
+_TRANSACTION_ID = re.compile(rb'"transaction_id":"([^"\\]*)"')
+
+
+class Settings(SinkSettings):
+    """Files of JSON lines."""
+
+    type: Literal["jsonlines"] = "jsonlines"
+    path: str = Field(description="The file that is written; `-` for standard output.")
+    max_bytes: int = Field(
+        256 << 20, ge=1 << 16, description="Size in bytes at which the file is set aside as <path>.<UTC time>."
+    )
+    keep_files: int = Field(0, ge=0, description="Files set aside that are kept, oldest deleted first; 0 keeps all.")
+
+
+class JsonLinesSink:
+    """Appends to one file. Only one process may write it."""
+
+    day_partitions = False
+
+    def __init__(self, settings: Settings, event_json: EventJson) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._event_json = event_json
+        self._path = Path(settings.path)
+        self._descriptor = -1
+
+    async def open(self) -> None:
+        if self._settings.path != "-":
+            await self._threaded(self._open)
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        if self._settings.path == "-":
+            await self._threaded(lambda: self._print(batch.events))
+        else:
+            await self._threaded(lambda: self._append(batch.events, in_doubt))
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        return set()
+
+    async def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    async def _threaded(self, call: Callable[[], None]) -> None:
+        running = asyncio.ensure_future(asyncio.to_thread(call))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])  # a write is whole before anybody else may write or close
+            raise
+        except OSError as error:
+            raise Retryable(f"{self._settings.path}: {error.strerror or error}") from error
+
+    # -- below: in a thread, one call at a time ------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Open the file; a line torn by a crash is cut off, its batch will be written again."""
+        if self._descriptor >= 0:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = not self._path.exists()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
+        try:
+            _cut_torn_line(descriptor)
+            if new:
+                _sync_folder(self._path.parent)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _append(self, events: Sequence[Event], in_doubt: bool) -> None:
+        self._open()
+        if in_doubt:
+            there = self._found({event.transaction_id for event in events})
+            events = [event for event in events if event.transaction_id not in there]
+        if os.fstat(self._descriptor).st_size >= self._settings.max_bytes:
+            self._set_aside()
+        before = os.fstat(self._descriptor).st_size
+        try:
+            view = memoryview(self._lines(events))
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            os.fdatasync(self._descriptor)
+        except OSError:
+            # After a failed sync the descriptor may report success for bytes that are lost: never use it again.
+            descriptor, self._descriptor = self._descriptor, -1
+            try:
+                os.ftruncate(descriptor, before)
+            finally:
+                os.close(descriptor)
+            raise
+
+    def _print(self, events: Sequence[Event]) -> None:
+        sys.stdout.buffer.write(self._lines(events))
+        sys.stdout.buffer.flush()
+
+    def _lines(self, events: Sequence[Event]) -> bytes:
+        return b"".join([dumps(event_dict(self._event_json, event)) + b"\n" for event in events])
+
+    def _found(self, wanted: set[str]) -> set[str]:
+        """Which of these transaction ids are in the newest two files: a batch in doubt is never further back."""
+        found: set[str] = set()
+        for path in [self._path, *self._aside()[-1:]]:
+            with path.open("rb") as file:
+                for line in file:
+                    match = _TRANSACTION_ID.search(line)
+                    if match is not None and (text := match[1].decode()) in wanted:
+                        found.add(text)
+        return found
+
+    def _aside(self) -> list[Path]:
+        """The files set aside, oldest first."""
+        return sorted(self._path.parent.glob(f"{self._path.name}.*Z"))
+
+    def _set_aside(self) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        self._path.rename(self._path.with_name(f"{self._path.name}.{stamp}"))
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._open()
+        if self._settings.keep_files:
+            for old in self._aside()[: -self._settings.keep_files]:
+                old.unlink()
+
+
+def _cut_torn_line(descriptor: int) -> None:
+    end = size = os.fstat(descriptor).st_size
+    while end > 0:
+        start = max(0, end - 65_536)
+        newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(descriptor, end)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def create(settings: Settings, event_json: EventJson) -> JsonLinesSink:
+    return JsonLinesSink(settings, event_json)

@@ -1,0 +1,139 @@
+"""Sink: Moesif's Collector API. API calls go to /v1/events/batch; actions, when asked for, to /v1/actions/batch.
+
+Delivery: at least once; Moesif recognises repeats by transaction_id, also across batches. Order: none.
+Not sent, and counted: log events (Moesif has no object for them; use the otlphttp sink), actions unless
+`send_actions`, and events older than 30 days, which Moesif refuses. Rights needed: a Collector Application Id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+from isal import igzip
+from pydantic import Field, SecretStr
+
+from exporter.errors import Retryable
+from exporter.sink import Batch
+from exporter.sinks import SinkSettings
+from exporter.sinks.http_answer import error_of
+from exporter.sinks.json_line import EventJson
+from exporter.sinks.moesif_events import Request, left_out, requests
+from mapping.event import Event
+
+NEEDS_EVENT_JSON = True
+
+
+class Settings(SinkSettings):
+    """Moesif."""
+
+    type: Literal["moesif"] = "moesif"
+    application_id: SecretStr = Field(description="Collector Application Id of the Moesif application.")
+    base_url: str = Field("https://api.moesif.net", pattern=r"^https?://", description="Address of the Collector API.")
+    send_actions: bool = Field(False, description="Send actions (spans that are no API calls) too.")
+    max_request_bytes: int = Field(
+        10_000_000, ge=2_000_000, le=50_000_000, description="Most bytes in one request, before compression."
+    )
+    max_request_events: int = Field(1000, ge=1, description="Most events in one request.")
+    gzip: bool = Field(True, description="Compress requests.")
+    timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for an answer.")
+
+
+@dataclass
+class MoesifCounts:
+    """Events since the process started. What is left out counts as delivered in the pipeline's numbers."""
+
+    sent: int = 0
+    not_its_kind: int = 0  # logs, and actions unless asked for
+    late_rejected: int = 0  # older than 30 days
+
+
+class MoesifSink:
+    """Sends each batch in one or more requests; a retry goes on with the request that failed."""
+
+    day_partitions = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        event_json: EventJson,
+        now_unix_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.name = settings.name
+        self.counts = MoesifCounts()
+        self.config_etag = ""  # of Moesif's sampling rules, from its last answer; a change means: fetch them again
+        self._settings = settings
+        self._event_json = event_json
+        self._now_unix_ns = now_unix_ns
+        self._session: aiohttp.ClientSession | None = None
+        # Of the batch on its way: its token, how many of its requests Moesif has, and the time that decided what is too
+        # old. A retry must cut the same requests.
+        self._sent: tuple[str, int, int] = ("", 0, 0)
+
+    async def open(self) -> None:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=self._settings.timeout_s),
+                headers={"X-Moesif-Application-Id": self._settings.application_id.get_secret_value()},
+            )
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        await self.open()
+        token, done, now = self._sent
+        if token != batch.token:
+            done, now = 0, self._now_unix_ns()
+        posts = await asyncio.to_thread(self._requests, batch.events, now)
+        for number, request in enumerate(posts[done:], done):
+            self._sent = (batch.token, number, now)
+            await self._post(request)
+        self._sent = ("", 0, 0)
+        others, late = left_out(batch.events, now, actions=self._settings.send_actions)
+        self.counts.sent += len(batch.events) - others - late
+        self.counts.not_its_kind += others
+        self.counts.late_rejected += late
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        return set()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _requests(self, events: Sequence[Event], now_unix_ns: int) -> list[Request]:
+        settings = self._settings
+        made = requests(
+            events,
+            self._event_json,
+            now_unix_ns,
+            actions=settings.send_actions,
+            max_bytes=settings.max_request_bytes,
+            max_rows=settings.max_request_events,
+        )
+        return [post._replace(body=igzip.compress(post.body)) for post in made] if settings.gzip else list(made)
+
+    async def _post(self, request: Request) -> None:
+        headers = {"Content-Type": "application/json"}
+        if self._settings.gzip:
+            headers["Content-Encoding"] = "gzip"
+        url = self._settings.base_url.rstrip("/") + request.path
+        if self._session is None:
+            raise Retryable("not connected")
+        try:
+            async with self._session.post(url, data=request.body, headers=headers, allow_redirects=False) as answer:
+                with contextlib.suppress(aiohttp.ClientError):  # the status alone counts
+                    await answer.read()
+                self.config_etag = answer.headers.get("X-Moesif-Config-ETag", self.config_etag)
+                error = error_of(answer.status, answer.headers)
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise Retryable(f"no answer from Moesif ({type(failure).__name__})") from failure
+        if error is not None:
+            raise error
+
+
+def create(settings: Settings, event_json: EventJson) -> MoesifSink:
+    return MoesifSink(settings, event_json)

@@ -1,0 +1,153 @@
+"""Events in the form of Moesif's Collector API, within its limits (mapping.md §1.1, §1.2, §1.4). Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from exporter.sinks.json_line import EventJson, dumps, event_dict
+from mapping.event import ACTION, API_CALL, Event
+
+# Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
+MAX_EVENT_BYTES = 1_000_000
+MAX_BODY_BYTES = 450 * 1024
+DAY_NS = 86_400_000_000_000
+OLDEST_DAYS = 30  # older events are refused
+
+
+class Request(NamedTuple):
+    """One POST: the path, and the encoded array."""
+
+    path: str
+    body: bytes
+    rows: int
+
+
+def api_call(event: Event, event_json: EventJson) -> bytes:
+    """An API call as Moesif's event, at most MAX_EVENT_BYTES.
+
+    What has to go for that goes in this order: bodies, headers, the largest values of metadata.
+    """
+    full = event_dict(event_json, event)
+    out = {name: full[name] for name in _EVENT_KEYS if name in full}
+    out["weight"] = max(1, event.decision.weight)
+    metadata = out.setdefault("metadata", {})
+    request = out["request"] = dict(out["request"])
+    for name in ("route", "user_agent"):  # no fields of Moesif's request
+        if (value := request.pop(name, None)) is not None:
+            metadata[name] = value
+    for name in ("duration_ms", "error_type", "family"):
+        if full.get(name) is not None:
+            metadata[name] = full[name]
+    if "span" in out and "parent_id" in out["span"]:
+        # The API's table says parent_id, its example parent_span_id.
+        out["span"] = {**out["span"], "parent_span_id": out["span"]["parent_id"]}
+    for side in ("request", "response"):
+        if side in out and _cut_body(out[side]):
+            metadata["body_truncated"] = True
+    return _fitting(out)
+
+
+def action(event: Event, event_json: EventJson) -> bytes:
+    """An action as Moesif's action. It has no fields for spans: they are in its metadata."""
+    full = event_dict(event_json, event)
+    metadata = dict(full.get("metadata", {}))
+    fields = {
+        "trace_id": event.trace_id,
+        "span_id": event.span_id,
+        "parent_id": event.parent_id,
+        "direction": event.direction,
+        "family": event.family,
+    }
+    metadata.update({name: value for name, value in fields.items() if value})
+    if event.duration_ms >= 0:
+        metadata["duration_ms"] = event.duration_ms
+    name = event.action_name or event.name or "action"
+    uri = event.uri or f"otel://{event.service or 'unknown'}/{event.family or 'action'}/{quote(name, safe='')}"
+    request = {"time": full["request"]["time"], "uri": uri}
+    if event.ip_address:
+        request["ip_address"] = event.ip_address
+    if event.user_agent:
+        request["user_agent_string"] = event.user_agent
+    out = {"action_name": name, "request": request, "metadata": metadata}
+    out.update({key: full[key] for key in _WHO_KEYS if key in full})
+    return _fitting(out)
+
+
+def requests(
+    events: Sequence[Event], event_json: EventJson, now_unix_ns: int, *, actions: bool, max_bytes: int, max_rows: int
+) -> Iterator[Request]:
+    """The POSTs that carry these events, each within the limits. Logs and, unless asked for, actions are left out."""
+    oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
+    kinds = [(API_CALL, "/v1/events/batch", api_call)]
+    if actions:
+        kinds.append((ACTION, "/v1/actions/batch", action))
+    for kind, path, encode in kinds:
+        limit = min(max_bytes, 14_000_000) if kind == ACTION else max_bytes
+        rows: list[bytes] = []
+        size = 2
+        for event in events:
+            if event.event_type != kind or event.start_unix_ns < oldest:
+                continue
+            row = encode(event, event_json)
+            if rows and (size + len(row) + 1 > limit or len(rows) >= max_rows):
+                yield Request(path, b"[" + b",".join(rows) + b"]", len(rows))
+                rows, size = [], 2
+            rows.append(row)
+            size += len(row) + 1
+        if rows:
+            yield Request(path, b"[" + b",".join(rows) + b"]", len(rows))
+
+
+def left_out(events: Sequence[Event], now_unix_ns: int, *, actions: bool) -> tuple[int, int]:
+    """How many of these Moesif does not get: (not its kind, too old)."""
+    oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
+    kinds = {API_CALL, ACTION} if actions else {API_CALL}
+    wanted = [event for event in events if event.event_type in kinds]
+    return len(events) - len(wanted), sum(event.start_unix_ns < oldest for event in wanted)
+
+
+_WHO_KEYS = ("transaction_id", "session_token", "user_id", "company_id", "subscription_id")
+_EVENT_KEYS = ("request", "response", "span", "trace_id", "action_name", "direction", "metadata", *_WHO_KEYS)
+
+
+def _cut_body(side: dict[str, Any]) -> bool:
+    """Cut a body over MAX_BODY_BYTES; what is left is no JSON any more and travels in base64. True when it was cut."""
+    if "body" not in side:
+        return False
+    if side.get("transfer_encoding") == "base64" and isinstance(side["body"], str):
+        if len(side["body"]) <= MAX_BODY_BYTES:
+            return False
+        side["body"] = side["body"][: MAX_BODY_BYTES // 4 * 4]
+        return True
+    text = dumps(side["body"])
+    if len(text) <= MAX_BODY_BYTES:
+        return False
+    side["body"] = base64.b64encode(text[: MAX_BODY_BYTES // 4 * 3]).decode()
+    side["transfer_encoding"] = "base64"
+    return True
+
+
+def _fitting(out: dict[str, Any]) -> bytes:
+    data = dumps(out)
+    if len(data) <= MAX_EVENT_BYTES:
+        return data
+    metadata = out["metadata"] = dict(out.get("metadata", {}))
+    metadata["event_truncated"] = True
+    sides = [out[side] for side in ("request", "response") if side in out]
+    for side in sides:
+        side.pop("body", None)
+        side.pop("transfer_encoding", None)
+    data = dumps(out)
+    if len(data) > MAX_EVENT_BYTES:
+        for side in sides:
+            if "headers" in side:
+                side["headers"] = {}
+        data = dumps(out)
+    while len(data) > MAX_EVENT_BYTES and len(metadata) > 1:
+        sizes = {name: len(dumps(value)) for name, value in metadata.items() if name != "event_truncated"}
+        del metadata[max(sizes, key=sizes.__getitem__)]
+        data = dumps(out)
+    return data
