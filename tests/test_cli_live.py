@@ -193,6 +193,21 @@ def test_a_second_bridge_in_the_same_place_says_so_in_one_line(
     assert "Traceback" not in done.stderr
 
 
+def test_the_demo_is_told_when_the_bridge_asks_for_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = BridgeProcess(tmp_path, receiver={"tenants": {"shop": {"keys": ["open-sesame"]}}})
+    guarded.start()
+    try:
+        refused = guarded.command("demo", "--requests", "14", check=False)
+        assert refused.returncode == 1
+        (line,) = refused.stderr.splitlines()
+        assert "OTEL_EXPORTER_OTLP_HEADERS" in line
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "X-Moesif-Application-Id=open-sesame")
+        guarded.command("demo", "--requests", "14")
+        assert guarded.query("SELECT DISTINCT tenant FROM api_events") == [{"tenant": "shop"}]
+    finally:
+        guarded.stop()
+
+
 def test_without_a_bridge_the_store_answers_and_the_rest_says_how_to_start_one(own_bridge: BridgeProcess) -> None:
     own_bridge.start()
     own_bridge.command("demo", "--requests", "14")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import socket
 import sys
@@ -32,6 +33,7 @@ def run_demo(settings: Settings, requests: int, endpoint: str | None, config: st
     _check_listening(base)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"A shop opens: storefront and payments, instrumented with the OpenTelemetry SDK, sending to {base}")
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what was refused is counted and said once, below
     run = _open_shop(console, base, requests)
     statuses = Counter(outcome.status for outcome in run.outcomes)
     console.print(f"{len(run.outcomes)} calls by customers: {_in_words(statuses)}")
