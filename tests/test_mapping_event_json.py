@@ -1,0 +1,227 @@
+"""A line of `weighbridge map` has the keys of design.md §5.2, and leaves out what an event does not have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from mapping.event import Event
+from mapping.event_json import event_json, iso
+from mapping.mapper import Failed, Mapper
+from mapping.otlp import Decoder
+from mapping.redaction import RedactionError
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from mapping.settings import MappingSettings
+from mapping_requests import INTERNAL, NOW, TRACE, log, logs, mapped, one, span, traces
+
+CALL = {
+    "http.request.method": "POST",
+    "url.full": "http://h/v1/a?b=1",
+    "http.route": "/v1/a",
+    "http.response.status_code": 201,
+    "user.id": "u",
+    "company.id": "c",
+    "session.id": "s",
+    "http.request.body": '{"a":1}',
+    "client.address": "192.0.2.1",
+    "user_agent.original": "curl/8",
+    "app.tier": "gold",
+}
+
+
+def test_api_call() -> None:
+    event = one(CALL, parent=7, links=[Span.Link(trace_id=TRACE, span_id=b"12345678")])
+    assert event_json(event) == {
+        "event_type": "api_call",
+        "request": {
+            "time": "2026-11-20T16:54:59.995Z",
+            "uri": "http://h/v1/a?b=1",
+            "verb": "POST",
+            "route": "/v1/a",
+            "headers": {"user-agent": "curl/8"},
+            "body": {"a": 1},
+            "transfer_encoding": "json",
+            "ip_address": "192.0.2.1",
+            "api_version": "v1",
+            "user_agent": "curl/8",
+        },
+        "response": {"time": "2026-11-20T16:55:00.000Z", "status": 201, "headers": {}},
+        "span": {
+            "id": "0000000000000001",
+            "parent_id": "0000000000000007",
+            "links": [{"trace_id": TRACE.hex(), "span_id": b"12345678".hex()}],
+            "status": 0,
+        },
+        "trace_id": TRACE.hex(),
+        "transaction_id": event.transaction_id,
+        "direction": "Incoming",
+        "user_id": "u",
+        "company_id": "c",
+        "session_token": "s",
+        "weight": 1,
+        "duration_ms": 5.0,
+        "start_time_unix_nano": NOW - 5_000_000,
+        "end_time_unix_nano": NOW,
+        "metadata": {
+            "http": {"route": "/v1/a"},
+            "client": {"address": "192.0.2.1"},
+            "app": {"tier": "gold"},
+            "resource": {"service": {"name": "shop"}},
+            "scope": {"name": "test"},
+            "sampling": {
+                "adjusted_count": 1.0,
+                "p": 1.0,
+                "rule": "default",
+                "r_source": "trace_id",
+                "upstream": "none",
+            },
+        },
+    }
+
+
+def test_call_without_a_response_has_no_response_object() -> None:
+    line = event_json(one({"http.request.method": "GET", "url.full": "http://h/a"}))
+    assert "response" not in line
+    assert "error_type" not in line
+
+
+def test_action_and_skip() -> None:
+    action = event_json(one({}, kind=INTERNAL, name="work"))
+    assert (action["event_type"], action["action_name"], action["family"]) == ("action", "work", "internal")
+    assert action["request"] == {"time": "2026-11-20T16:54:59.995Z", "uri": "otel://shop/internal/work"}
+    (skip,) = mapped(traces(span({"koa.type": "x"}, kind=INTERNAL)), keep_skips=True).events
+    line = event_json(skip)
+    assert (line["event_type"], line["reason"]) == ("skip", "koa.type")
+    assert "weight" not in line
+
+
+def test_log() -> None:
+    (event,) = mapped(logs(log({"a": 1}, {"b": 2}, severity_number=9, severity_text="INFO", event_name="e"))).events
+    line = event_json(event)
+    assert line.pop("metadata")["b"] == 2
+    assert line == {
+        "event_type": "log",
+        "transaction_id": event.transaction_id,
+        "weight": 1,
+        "time_unix_nano": NOW,
+        "severity_number": 9,
+        "severity_text": "INFO",
+        "event_name": "e",
+        "body": {"a": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("unix_ns", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1_795_193_700_999_999_999, "2026-11-20T16:55:00.999Z"),
+        (2**64 - 1, "2554-07-21T23:34:33.709Z"),
+    ],
+)
+def test_times_are_cut_to_milliseconds(unix_ns: int, text: str) -> None:
+    assert iso(unix_ns) == text
+
+
+def test_flags_are_shown() -> None:
+    line = event_json(one(CALL, end_time_unix_nano=1))
+    assert line["metadata"]["flags"] == ["end_before_start"]
+
+
+class Refusing:
+    """A mask that fails, as a wrong one would."""
+
+    def __call__(self, *_: Any) -> Any:
+        raise RedactionError("masking query failed: ZeroDivisionError")
+
+
+def test_record_that_cannot_be_masked_is_not_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail closed (mapping.md §7): the others are, and nothing of it is in what is reported."""
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+    monkeypatch.setattr(made._context.masks, "query", Refusing())
+    secret = {"http.request.method": "GET", "server.address": "h", "url.path": "/a", "url.query": "q=s3cret"}
+    request = traces(span(secret, number=3), span(CALL | {"url.full": "http://h/a"}))
+    result = made.map(Decoder().traces(request.SerializeToString()), received_unix_ns=NOW)
+    assert len(result.events) == 1
+    assert result.failed == [
+        Failed("traces", TRACE.hex(), "0000000000000003", "masking query failed: ZeroDivisionError")
+    ]
+
+
+def test_resource_that_cannot_be_masked_holds_back_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+    monkeypatch.setattr(made._context.masks, "attributes", Refusing())
+    result = made.map(Decoder().traces(traces(span(CALL), span(CALL)).SerializeToString()), received_unix_ns=NOW)
+    assert (len(result.events), len(result.failed)) == (0, 2)
+
+
+def test_steps_pause_and_end_with_what_map_gives() -> None:
+    request = traces(*(span(CALL, number=number + 1) for number in range(600)))
+    data = request.SerializeToString()
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+    steps = made.steps(Decoder().traces(data), received_unix_ns=NOW)
+    pauses = 0
+    while True:
+        try:
+            next(steps)
+            pauses += 1
+        except StopIteration as end:
+            mapped_in_steps: list[Event] = end.value.events
+            break
+    assert pauses == 6
+    assert mapped_in_steps == made.map(Decoder().traces(data), received_unix_ns=NOW).events
+
+
+def test_requests_mapped_at_the_same_time_do_not_mix() -> None:
+    """Two requests in steps, interleaved as the event loop does."""
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+    running = {}
+    for tenant in ("a", "b"):
+        request = traces(*(span(CALL, number=number + 1) for number in range(600)), resource={"service.name": tenant})
+        decoded = Decoder().traces(request.SerializeToString())
+        running[tenant] = made.steps(decoded, received_unix_ns=NOW, tenant=tenant)
+    done: dict[str, list[Event]] = {}
+    while len(done) < 2:
+        for tenant, steps in running.items():
+            if tenant not in done:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    done[tenant] = end.value.events
+    assert {tenant: {(e.tenant, e.service) for e in events} for tenant, events in done.items()} == {
+        "a": {("a", "a")},
+        "b": {("b", "b")},
+    }
+
+
+def test_sampling_rules_see_inherited_identity_and_attributes() -> None:
+    rules = SamplingSettings.model_validate(
+        {
+            "rules": [
+                {"name": "vip", "when": [{"path": "user", "op": "eq", "value": "vip"}], "rate": 100},
+                {"name": "gold", "when": [{"path": "attr.app.tier", "op": "eq", "value": "gold"}], "rate": 100},
+                {"name": "shop", "when": [{"path": "resource.region", "op": "eq", "value": "eu"}], "rate": 100},
+                {"name": "rest", "rate": 0},
+            ]
+        }
+    )
+    spans = (
+        span({}, kind=INTERNAL, number=2, parent=1),
+        span({"user.id": "vip"}, kind=INTERNAL, number=1),
+        span({"app.tier": "gold"}, kind=INTERNAL, number=3),
+        span({}, kind=INTERNAL, number=4),
+    )
+    result = mapped(traces(*spans), None, rules)
+    assert [event.decision.rule for event in result.events] == ["vip", "vip", "gold"]
+    assert result.sampled_out == 1
+    assert len(mapped(traces(*spans), None, rules, sample=False).events) == 4
+    assert len(mapped(traces(*spans, resource={"region": "eu"}), None, rules).events) == 4
+
+
+def test_sampled_out_early_is_counted() -> None:
+    rules = SamplingSettings.model_validate({"rules": [{"name": "none", "rate": 0}]})
+    result = mapped(traces(span(CALL), span(CALL, number=2)), None, rules)
+    assert (result.events, result.sampled_out, result.skipped) == ([], 2, 0)

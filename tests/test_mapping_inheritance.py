@@ -1,0 +1,129 @@
+"""Identity inside a trace (mapping.md §5.4): who lends, who borrows, and what stops it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from mapping.mapper import Mapper
+from mapping.otlp import Decoder
+from mapping.settings import MappingSettings
+from mapping_requests import CLIENT, INTERNAL, NOW, mapped, mapper, span, traces
+
+HTTP = {"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200}
+
+
+def who(*spans: Span, settings: MappingSettings | None = None, resource: dict[str, Any] | None = None) -> list[str]:
+    """user/company of every event, in wire order."""
+    events = mapped(traces(*spans, resource=resource), settings, keep_skips=True).events
+    return [f"{event.user_id}/{event.company_id}" for event in events]
+
+
+def test_nearest_ancestor_lends() -> None:
+    spans = (
+        span({}, kind=CLIENT, number=4, parent=3),
+        span({}, kind=INTERNAL, number=3, parent=2),
+        span({"user.id": "near"}, kind=INTERNAL, number=2, parent=1),
+        span({**HTTP, "user.id": "far", "company.id": "acme"}, number=1),
+    )
+    assert who(*spans) == ["near/acme", "near/acme", "near/acme", "far/acme"]
+
+
+def test_server_span_takes_what_its_middleware_states_and_others_see_it() -> None:
+    """Express puts user.id on the middleware's span, which is skipped."""
+    spans = (
+        span({"express.type": "middleware", "user.id": "u"}, kind=INTERNAL, number=2, parent=1),
+        span({}, kind=CLIENT, number=3, parent=1),
+        span(HTTP, number=1),
+    )
+    assert who(*spans) == ["u/", "u/", "u/"]
+
+
+def test_two_different_values_lend_nothing_upwards() -> None:
+    spans = (
+        span({"user.id": "a"}, kind=INTERNAL, number=2, parent=1),
+        span({"user.id": "b"}, kind=INTERNAL, number=3, parent=1),
+        span(HTTP, number=1),
+    )
+    assert who(*spans) == ["a/", "b/", "/"]
+
+
+def test_only_internal_spans_lend_upwards_and_only_attributes_do() -> None:
+    token = {"http.request.header.x-consumer-id": ["from-header"]}
+    spans = (
+        span({"user.id": "callee"}, kind=CLIENT, number=2, parent=1),
+        span({**token}, kind=INTERNAL, number=3, parent=1),
+        span(HTTP, number=1),
+    )
+    assert who(*spans) == ["callee/", "from-header/", "/"]
+
+
+def test_own_evidence_wins() -> None:
+    assert who(span({**HTTP, "user.id": "own"}, number=2, parent=1), span({**HTTP, "user.id": "parent"}, number=1)) == [
+        "own/",
+        "parent/",
+    ]
+
+
+def test_other_traces_lend_nothing_even_with_equal_span_ids() -> None:
+    stranger = span({**HTTP, "user.id": "stranger"}, number=1)
+    stranger.trace_id = b"\x07" * 16
+    assert who(span({}, kind=INTERNAL, number=2, parent=1), stranger) == ["/", "stranger/"]
+
+
+def test_other_resources_lend_nothing() -> None:
+    request = traces(span({**HTTP, "user.id": "u"}, number=1))
+    request.MergeFrom(traces(span({}, kind=INTERNAL, number=2, parent=1), resource={"service.name": "other"}))
+    assert [event.user_id for event in mapped(request).events] == ["u", ""]
+
+
+def test_loops_of_parents_end() -> None:
+    spans = (
+        span({}, kind=INTERNAL, number=1, parent=2),
+        span({}, kind=INTERNAL, number=2, parent=1),
+        span({"user.id": "u"}, kind=INTERNAL, number=3, parent=3),
+    )
+    assert who(*spans) == ["/", "/", "u/"]
+
+
+def test_deep_chains_are_walked_once() -> None:
+    chain = [span({}, kind=INTERNAL, number=n, parent=n - 1) for n in range(2, 5_000)]
+    events = mapped(traces(*chain, span({**HTTP, "user.id": "root"}, number=1))).events
+    assert {event.user_id for event in events} == {"root"}
+
+
+def test_company_of_the_resource_comes_last() -> None:
+    resource = {"service.name": "s", "tenant.id": "of-resource"}
+    spans = (
+        span({}, kind=INTERNAL, number=2, parent=1),
+        span({**HTTP, "company.id": "of-span"}, number=1),
+        span({}, kind=INTERNAL, number=9),
+    )
+    assert who(*spans, resource=resource) == ["/of-span", "/of-span", "/of-resource"]
+
+
+def test_inheritance_can_be_switched_off() -> None:
+    spans = (span({}, kind=INTERNAL, number=2, parent=1), span({**HTTP, "user.id": "u"}, number=1))
+    assert who(*spans, settings=MappingSettings(inherit=False)) == ["/", "u/"]
+
+
+def test_children_that_come_in_a_later_request_are_identified_only_when_asked_for() -> None:
+    parent, child = span({**HTTP, "user.id": "u"}, number=1), span({}, kind=INTERNAL, number=2, parent=1)
+    forgetful, remembering = mapper(), mapper(MappingSettings(inherit_across_requests_s=30))
+    for made, wanted in ((forgetful, ""), (remembering, "u")):
+        assert user(made, parent, NOW) == "u"
+        assert user(made, child, NOW + 29 * 10**9) == wanted
+    assert user(remembering, child, NOW + 31 * 10**9) == ""
+
+
+def test_trace_that_named_two_users_lends_none_across_requests() -> None:
+    made = mapper(MappingSettings(inherit_across_requests_s=30))
+    assert user(made, span({**HTTP, "user.id": "a"}, number=1), NOW) == "a"
+    assert user(made, span({**HTTP, "user.id": "b"}, number=2), NOW) == "b"
+    assert user(made, span(HTTP, number=3), NOW) == ""
+
+
+def user(made: Mapper, one: Span, received: int) -> str:
+    (event,) = made.map(Decoder().traces(traces(one).SerializeToString()), received_unix_ns=received).events
+    return event.user_id

@@ -1,0 +1,123 @@
+"""Log records become log events, or the API call that they describe (mapping.md §6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from mapping.event import Event
+from mapping.settings import GenAiSettings, LogSettings, MappingSettings
+from mapping_requests import NOW, TRACE, log, logs, mapped, one
+
+ACCESS = {"method": "GET", "status": 200, "path": "/a/7", "duration_ms": 5}
+IDS: dict[str, Any] = {"trace_id": TRACE, "span_id": (1).to_bytes(8, "big")}
+
+
+def only(
+    body: Any = None, attributes: dict[str, Any] | None = None, settings: MappingSettings | None = None, **fields: Any
+) -> Event:
+    (event,) = mapped(logs(log(body, attributes, **fields)), settings).events
+    return event
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "encoding"),
+    [
+        ("plain", "plain", "text"),
+        ('{"a": 1}', '{"a": 1}', "json"),
+        ({"a": {"b": 1}}, '{"a":{"b":1}}', "json"),
+        ("[1]", "[1]", "text"),
+        (b"\x00\x01", "AAE=", "base64"),
+        (None, "", ""),
+        (7, "7", "text"),
+    ],
+)
+def test_body_is_kept_in_its_form(body: Any, text: str, encoding: str) -> None:
+    event = only(body)
+    assert (event.event_type, event.body, event.body_encoding) == ("log", text, encoding)
+
+
+def test_identity_comes_from_attributes_before_the_body() -> None:
+    event = only({"user_id": "of-body", "tenant": {"id": "t1"}}, {"user.id": "of-attribute"})
+    assert (event.user_id, event.company_id) == ("of-attribute", "t1")
+    assert only({"owner": {"user.id": "x"}}).user_id == ""
+
+
+def test_described_exchange_is_the_same_event_as_its_span() -> None:
+    of_log = only(ACCESS, **IDS)
+    of_span = one({"http.request.method": "GET", "url.path": "/a/7", "http.response.status_code": 200})
+    assert (of_log.event_type, of_log.source) == ("api_call", "log")
+    assert of_log.transaction_id == of_span.transaction_id
+    assert (of_log.route, of_log.status, of_log.duration_ms) == ("/a/{id}", 200, 5.0)
+    assert (of_log.start_unix_ns, of_log.end_unix_ns) == (NOW - 5_000_000, NOW)
+
+
+def test_attributes_describe_a_call_only_when_asked_for() -> None:
+    assert only("done", ACCESS).event_type == "log"
+    asked = MappingSettings(logs=LogSettings(http_from_attributes=True))
+    assert only("done", ACCESS, asked).event_type == "api_call"
+
+
+def test_lines_that_repeat_in_one_request_are_different_events_and_a_retry_repeats_their_ids() -> None:
+    request = logs(log("tick"), log("tick"), log("tock"))
+    first = [event.transaction_id for event in mapped(request).events]
+    assert len(set(first)) == 3
+    assert first == [event.transaction_id for event in mapped(request).events]
+
+
+def test_attribute_order_does_not_change_the_id() -> None:
+    assert only("x", {"a": 1, "b": 2}).transaction_id == only("x", {"b": 2, "a": 1}).transaction_id
+    assert only("x", {"a": 1}).transaction_id != only("x", {"a": 2}).transaction_id
+
+
+def test_exception_is_described_in_metadata() -> None:
+    event = only("failed", {"exception.type": "E", "exception.message": "token=s3cret", "exception.stacktrace": "at f"})
+    found = orjson.loads(event.metadata)
+    assert (found["error.type"], found["error.stacktrace"]) == ("E", "at f")
+    assert "s3cret" not in repr(event)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"password": "s3cret"},
+        '{"deep": [{"client_secret": "s3cret"}]}',
+        'reply: {"access_token": "s3cret"}',
+        "GET /a?api_key=s3cret 200",
+        {**ACCESS, "request": {"headers": {"authorization": "Bearer s3cret"}}},
+        {**ACCESS, "path": "/a", "url": "http://h/a?token=s3cret"},
+    ],
+)
+def test_secrets_in_bodies_are_masked(body: Any) -> None:
+    assert "s3cret" not in repr(only(body))
+
+
+def test_prompts_are_dropped_unless_asked_for() -> None:
+    body = {"content": "my secret prompt"}
+    assert "prompt" not in repr(only(body, event_name="gen_ai.user.message").body)
+    asked = MappingSettings(genai=GenAiSettings(content=True))
+    assert "prompt" in only(body, None, asked, event_name="gen_ai.user.message").body
+
+
+def test_proxy_timings_become_consumer_facts() -> None:
+    found = orjson.loads(only({**ACCESS, "upstream_response_time": "0.120", "upstream_cache_status": "MISS"}).metadata)
+    assert found["timings.upstream_ms"] == 120
+    assert (found["result.cache.hit"], found["result.cache.status"]) == (False, "MISS")
+    assert found["source"] == "log"
+
+
+def test_attributes_win_over_the_body_in_metadata() -> None:
+    found = orjson.loads(only({**ACCESS, "note": "body"}, {"note": "attribute"}).metadata)
+    assert found["note"] == "attribute"
+
+
+def test_weight_of_upstream_sampling_is_honoured() -> None:
+    event = only("x", {"sampling.threshold": "8"}, trace_id=b"\xff" * 16)
+    assert (event.decision.weight, event.decision.th) == (2, "8")
+
+
+def test_log_without_time_and_ids_is_dated_by_receipt() -> None:
+    event = only("x", time_unix_nano=0)
+    assert (event.start_unix_ns, event.end_unix_ns, event.duration_ms) == (NOW, NOW, -1.0)
