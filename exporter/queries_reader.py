@@ -15,13 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.engine.endpoint import READER, Endpoint, password, published
 from exporter.engine.supervisor import command, environment
 from exporter.queries import Statement
+from exporter.sinks.clickhouse_client import connect
 from exporter.sinks.clickhouse_settings import Settings
 
 _TIMEOUT_S = 120
@@ -155,17 +155,12 @@ class StoreReader:
 
 
 def _connect(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
-    return clickhouse_connect.get_client(
-        host=endpoint.host,
-        port=endpoint.port,
-        username=endpoint.user,
-        password=endpoint.password,
+    return connect(
+        endpoint,
         database=endpoint.database,
-        secure=endpoint.secure,
         settings=settings,
         compress=False,
         send_receive_timeout=_TIMEOUT_S + 10,
-        autogenerate_session_id=False,
         tz_mode="aware",
         # Text such as "(for url http://...)" is of no use on a terminal.
         show_clickhouse_errors="scrub",

@@ -456,6 +456,21 @@ def test_the_statements_for_a_cluster_parse(engine: EngineProcess) -> None:
     assert "ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')" in statements[1]
 
 
+def test_a_proxy_is_not_asked_for_this_machines_own_engine(
+    clean: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def use(sink: ClickHouseSink) -> None:
+        await sink.write(Batch(1, some(1)), in_doubt=False)
+
+    with_sink(clean, use)
+    assert count(clean) == 1
+
+
 def test_close_waits_for_the_running_write(clean: EngineProcess) -> None:
     async def use(sink: ClickHouseSink) -> None:
         writing = asyncio.create_task(sink.write(Batch(1, some(3000)), in_doubt=False))

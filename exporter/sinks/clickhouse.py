@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-import clickhouse_connect
 from clickhouse_connect.datatypes.base import ClickHouseType
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.client import Client
@@ -26,6 +25,7 @@ from exporter.engine.endpoint import Endpoint
 from exporter.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.errors import Retryable, SinkError
 from exporter.sink import Batch
+from exporter.sinks.clickhouse_client import connect
 from exporter.sinks.clickhouse_errors import sink_error
 from exporter.sinks.clickhouse_rows import CLAMPED_REACH_US, columns, event_day, event_time_us, is_clamped
 from exporter.sinks.clickhouse_schema import Place, insert_types, prepare
@@ -135,16 +135,11 @@ class ClickHouseSink:
     def _connect(self, endpoint: Endpoint) -> Client:
         settings = self._settings
         plain = settings.engine_path is not None or settings.compression == "none"
-        return clickhouse_connect.get_client(
-            host=endpoint.host,
-            port=endpoint.port,
-            username=endpoint.user,
-            password=endpoint.password,
-            secure=endpoint.secure,
+        return connect(
+            endpoint,
             compress=False if plain else settings.compression,
             connect_timeout=settings.connect_timeout_s,
             send_receive_timeout=settings.timeout_s,
-            autogenerate_session_id=False,
             query_retries=0,
         )
 
