@@ -123,6 +123,31 @@ def test_tail_follows_new_events_and_shows_each_once(bridge: BridgeProcess, demo
     assert len(shown) == len(set(shown)) == after["n"]
 
 
+def test_tail_goes_on_following_after_the_bridge_was_killed_and_started_again(own_bridge: BridgeProcess) -> None:
+    own_bridge.start()
+    own_bridge.command("demo", "--requests", "14")
+    command = [*COMMAND, "tail", "--config", str(own_bridge.config), "--follow", "--where", "status=402"]
+    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=own_bridge.directory)
+    lines: queue.Queue[str] = queue.Queue()
+    assert following.stdout is not None
+    reader = threading.Thread(target=_drain, args=(following.stdout, lines))
+    reader.start()
+    try:
+        declined = 3  # the incoming call, the call to payments, and the call there
+        eventually(lambda: lines.qsize() >= declined, "the events that are there")
+        own_bridge.kill()
+        own_bridge.start()
+        own_bridge.command("demo", "--requests", "14")
+        eventually(lambda: lines.qsize() >= 2 * declined, "the events of the second life")
+    finally:
+        following.terminate()
+        following.wait(10)
+        reader.join()
+        following.stdout.close()
+    shown = [lines.get() for _ in range(lines.qsize())]
+    assert len(shown) == len(set(shown)) == 2 * declined
+
+
 def test_query_answers_in_three_forms(bridge: BridgeProcess, demo: str) -> None:
     sql = "SELECT status_code, count() AS calls FROM api_events WHERE event_type = 'api_call' GROUP BY 1 ORDER BY 1"
     as_json: list[dict[str, Any]] = bridge.query(sql)
@@ -208,6 +233,20 @@ def test_the_demo_is_told_when_the_bridge_asks_for_a_key(tmp_path: Path, monkeyp
         guarded.stop()
 
 
+def test_a_store_named_by_a_relative_path_is_found_from_any_directory(tmp_path: Path) -> None:
+    store = {"name": "store", "type": "clickhouse", "dsn": "chdb://data/store"}
+    bridge = BridgeProcess(tmp_path, exporter={"sinks": [store]})
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    bridge.start()
+    try:
+        bridge.command("demo", "--requests", "14")
+        done = run_cli("tail", "--limit", "3", "--config", str(bridge.config), cwd=elsewhere)
+        assert len(done.stdout.splitlines()) == 3
+    finally:
+        bridge.stop()
+
+
 def test_without_a_bridge_the_store_answers_and_the_rest_says_how_to_start_one(own_bridge: BridgeProcess) -> None:
     own_bridge.start()
     own_bridge.command("demo", "--requests", "14")
@@ -223,7 +262,8 @@ def test_without_a_bridge_the_store_answers_and_the_rest_says_how_to_start_one(o
 
 def test_asking_before_there_is_a_store_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "weighbridge.yaml").write_text(
-        "exporter: {sinks: [{name: store, type: clickhouse, dsn: 'chdb://nowhere/store'}]}"
+        "exporter: {sinks: [{name: store, type: clickhouse, dsn: 'chdb://nowhere/store'}]}\n"
+        "admin: {endpoint: 127.0.0.1:1}\n"
     )
     for command in (["query", "SELECT 1"], ["tail"], ["trace", "f" * 32]):
         done = run_cli(*command, cwd=tmp_path)

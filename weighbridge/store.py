@@ -15,10 +15,10 @@ from weighbridge.settings import Settings
 
 
 def store_settings(settings: Settings) -> StoreSettings:
-    """The sink that can be asked. Raises CommandError where the settings have none."""
+    """The sink that can be asked, where the running bridge has it. Raises CommandError where the settings have none."""
     for sink in settings.exporter.sinks:
         if isinstance(sink, StoreSettings):
-            return sink
+            return _where_it_runs(settings, sink)
     kinds = ", ".join(sink.type for sink in settings.exporter.sinks)
     raise CommandError(f"no sink of type clickhouse to ask; the settings have: {kinds}")
 
@@ -26,7 +26,7 @@ def store_settings(settings: Settings) -> StoreSettings:
 @contextmanager
 def open_store(settings: Settings) -> Iterator[StoreReader]:
     """A reader. Raises CommandError when there is no store to ask, CommandFailed when it refuses a question."""
-    reader = StoreReader(_where_it_runs(settings, store_settings(settings)))
+    reader = StoreReader(store_settings(settings))
     try:
         reader.open()
     except StoreError as error:
@@ -39,6 +39,12 @@ def open_store(settings: Settings) -> Iterator[StoreReader]:
         reader.close()
 
 
+def bridge_has_store(settings: Settings) -> bool:
+    """Whether a store is there without us starting an engine: a server, or the running bridge's engine."""
+    path = store_settings(settings).engine_path
+    return path is None or published(path.absolute()) is not None
+
+
 def _where_it_runs(settings: Settings, store: StoreSettings) -> StoreSettings:
     """The default store is a relative path: asked from another directory, the running bridge says where its own is."""
     path = store.engine_path
@@ -46,15 +52,9 @@ def _where_it_runs(settings: Settings, store: StoreSettings) -> StoreSettings:
         return store
     try:
         running = ask(settings, "/stores")
-    except CommandError:
+    except (CommandError, CommandFailed):  # no bridge, or something else on its port
         return store
     if len(running) != 1:
         return store
     query = urlsplit(store.dsn).query
     return store.model_copy(update={"dsn": f"chdb://{quote(running[0])}" + (f"?{query}" if query else "")})
-
-
-def bridge_has_store(settings: Settings) -> bool:
-    """Whether a store is there without us starting an engine: a server, or the running bridge's engine."""
-    path = store_settings(settings).engine_path
-    return path is None or published(path.absolute()) is not None

@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.text import Text
 
-from exporter.queries import ALWAYS, Condition, latest, parse_condition, tail
-from exporter.queries_reader import StoreError, StoreReader
-from weighbridge.cli_errors import CommandError
+from exporter.queries import ALWAYS, Condition, Statement, latest, parse_condition, tail
+from exporter.queries_reader import Result, StoreError, StoreReader
+from weighbridge.cli_errors import CommandError, CommandFailed
 from weighbridge.event_text import Seen, clock, seen, weight_text, what_happened, who
 from weighbridge.settings import Settings
 from weighbridge.store import bridge_has_store, open_store, store_settings
@@ -34,6 +34,7 @@ FIELDS = {
 _WHERE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(.*)", re.DOTALL)
 WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))  # looked through before everything is
 POLL_S = 1.0
+REFUSALS = 10  # in a row, by a store that is there, before following is given up
 PAGE = 10_000  # events fetched at once while following
 ARRIVES_LATE_S = 10.0  # beyond the wait of log-derived calls for their span
 
@@ -96,21 +97,9 @@ def _following(
     newest = max(shown.values(), default=datetime.now(UTC))
     after = newest - reach
     first = True
-    reader = StoreReader(store_settings(settings))
-    connected = False
-    try:
+    with _Reconnecting(settings) as store:
         while True:
-            try:
-                if not connected:
-                    reader.open()
-                    connected = True
-                rows = reader.run(tail(after, conditions, PAGE)).dicts()
-            except StoreError:  # the bridge restarts: its engine comes back under another port
-                reader.close()
-                connected = False
-                while not bridge_has_store(settings):  # never hold the store that a bridge wants to open
-                    time.sleep(POLL_S)
-                continue
+            rows = store.run(tail(after, conditions, PAGE)).dicts()
             for row in rows:
                 if row["event_id"] not in shown:
                     shown[row["event_id"]] = _received(row)
@@ -123,8 +112,42 @@ def _following(
             after = max(shown.values(), default=after + reach) - reach
             shown = {event_id: received for event_id, received in shown.items() if received >= after}
             time.sleep(POLL_S)
-    finally:
-        reader.close()
+
+
+class _Reconnecting:
+    """A reader that outlives restarts of the bridge, whose engine comes back under another port."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._reader: StoreReader | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def run(self, statement: Statement) -> Result:
+        """The answer, waited for while no bridge runs. Raises CommandFailed when one runs and refuses for a while."""
+        refused = 0
+        while True:
+            try:
+                if self._reader is None:
+                    reader = StoreReader(store_settings(self._settings))
+                    reader.open()
+                    self._reader = reader
+                return self._reader.run(statement)
+            except StoreError as error:
+                self.__exit__()
+                refused += 1
+                if refused > REFUSALS:
+                    raise CommandFailed(str(error)) from error
+            time.sleep(POLL_S)
+            while not bridge_has_store(self._settings):  # never hold the store that a bridge wants to open
+                refused = 0
+                time.sleep(POLL_S)
 
 
 def _received(row: Mapping[str, Any]) -> datetime:
