@@ -1,0 +1,175 @@
+"""A whole system to put faults to: engine, proxies on both sides of the bridge, and the bridge as a process.
+
+producer -> intake proxy -> bridge -> store proxy -> engine process
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from exporter.engine.supervisor import EngineSupervisor
+from faults.judge import Store
+from faults.proxy import Proxy
+
+READY_S = 30.0
+
+
+class BridgeEnded(Exception):
+    """The bridge is not there when it should be."""
+
+
+class System:
+    """`async with System(folder) as system`: started, and stopped at the end."""
+
+    def __init__(self, folder: Path, *, seed: int = 0, compression: str = "lz4", **sections: dict[str, Any]) -> None:
+        """compression: of the sink's inserts. sections: what to change in the bridge's settings, by section."""
+        self.folder = folder
+        self.engine = EngineSupervisor(folder / "engine")
+        self.bridge_log = folder / "bridge.log"
+        self._sections = sections
+        self._seed = seed
+        self._compression = compression
+        self._bridge: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> System:
+        endpoint = await self.engine.start()
+        self.store = Store(
+            f"http://{endpoint.host}:{endpoint.port}", endpoint.user, endpoint.password, endpoint.database
+        )
+        self.to_store = Proxy(endpoint.host, endpoint.port, seed=self._seed)
+        await self.to_store.start()
+        self._port, self._admin_port = free_port(), free_port()
+        self.to_bridge = Proxy("127.0.0.1", self._port, seed=self._seed)
+        await self.to_bridge.start()
+        self._write_settings(
+            f"http://{endpoint.user}:{endpoint.password}@127.0.0.1:{self.to_store.port}/{endpoint.database}"
+        )
+        await self.start_bridge()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(BridgeEnded, TimeoutError):
+            await self.stop_bridge()
+        await self.to_bridge.stop()
+        await self.to_store.stop()
+        await self.engine.stop()
+
+    @property
+    def intake(self) -> str:
+        """Where producers send."""
+        return f"http://127.0.0.1:{self.to_bridge.port}"
+
+    @property
+    def admin(self) -> str:
+        return f"http://127.0.0.1:{self._admin_port}"
+
+    async def start_bridge(self) -> float:
+        """Seconds until it is ready. Raises BridgeEnded."""
+        started = time.monotonic()
+        with self.bridge_log.open("ab") as log:
+            self._bridge = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "weighbridge", "serve", "--config", str(self.folder / "weighbridge.yaml")),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
+            )
+        while not await self.ready():
+            if self._bridge.returncode is not None:
+                raise BridgeEnded(self.bridge_log.read_text()[-2000:])
+            if time.monotonic() - started > READY_S:
+                raise BridgeEnded(f"not ready within {READY_S:.0f} s")
+            await asyncio.sleep(0.02)
+        return time.monotonic() - started
+
+    async def ready(self) -> bool:
+        """What /readyz says; False when nobody answers."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def kill_bridge(self) -> None:
+        """kill -9, and gone when this returns."""
+        assert self._bridge is not None
+        with contextlib.suppress(ProcessLookupError):
+            self._bridge.kill()
+        await self._bridge.wait()
+
+    async def stop_bridge(self, timeout_s: float = 60.0) -> int:
+        """SIGTERM; the exit status. Raises TimeoutError (and kills it), BridgeEnded."""
+        assert self._bridge is not None
+        if self._bridge.returncode is not None:
+            raise BridgeEnded(f"ended by itself with status {self._bridge.returncode}")
+        self._bridge.send_signal(signal.SIGTERM)
+        try:
+            return await asyncio.wait_for(self._bridge.wait(), timeout_s)
+        except TimeoutError:
+            await self.kill_bridge()
+            raise
+
+    async def kill_engine(self) -> None:
+        """kill -9 to the engine; its supervisor starts another, and the proxy then leads there."""
+        pid = self.engine.pid
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGKILL)
+        while self.engine.pid in (pid, None):  # noqa: ASYNC110 - its supervisor tells nobody
+            await asyncio.sleep(0.05)
+        endpoint = await self.engine.ready()
+        self.to_store.redirect(endpoint.host, endpoint.port)
+        self.store = Store(
+            f"http://{endpoint.host}:{endpoint.port}", endpoint.user, endpoint.password, endpoint.database
+        )
+
+    def rss_bytes(self) -> int:
+        """Resident memory of the bridge."""
+        assert self._bridge is not None
+        for line in Path(f"/proc/{self._bridge.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise BridgeEnded("no such process")
+
+    def _write_settings(self, dsn: str) -> None:
+        settings: dict[str, Any] = {
+            "receiver": {"endpoint": f"127.0.0.1:{self._port}"},
+            "admin": {"endpoint": f"127.0.0.1:{self._admin_port}"},
+            "spool": {"directory": str(self.folder / "spool")},
+            "exporter": {
+                "sinks": [
+                    {
+                        "name": "store",
+                        "type": "clickhouse",
+                        "dsn": dsn,
+                        "compression": self._compression,
+                        "timeout_s": 5,
+                        "connect_timeout_s": 2,
+                    }
+                ],
+                "batch": {"max_age_s": 0.2},
+            },
+        }
+        for section, changes in self._sections.items():
+            settings[section] = {**settings.get(section, {}), **changes}
+        path = self.folder / "weighbridge.yaml"
+        path.touch(mode=0o600)
+        path.write_text(yaml.safe_dump(settings))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
