@@ -14,7 +14,7 @@ EMPTY_HEADERS: Mapping[str, str] = {}
 
 
 class Decision(NamedTuple):
-    """What sampling decided for one record. Equal decisions are one shared object, so comparing and storing them is cheap.
+    """What sampling decided for one record. Equal decisions are one shared object, so storing them is cheap.
 
     `weight` is terminal (for charts and Moesif); `th` and `adjusted_count` are the truth (sampling.md §6).
     """
@@ -30,7 +30,7 @@ class Decision(NamedTuple):
     th_in: str  # upstream's threshold, "" when none
     config: str  # version of the rules that decided ("" = built-in)
     rv: str  # randomness to hand on when it is not the trace id's, else ""
-    reason: str  # kept | threshold | rule_zero | ...
+    reason: str  # kept | sampled_out | rule_zero | ...
 
 
 # A bridge that samples nothing, and the default of every event.
@@ -101,7 +101,7 @@ class Event(NamedTuple):
     event_name: str
     body: str  # log body: JSON object text, plain text or base64
     body_encoding: str  # json | text | base64 | ""
-    # everything not consumed above: flat JSON object text, sanitised (no key is a prefix path of another), "{}" when empty
+    # everything not consumed above: flat JSON object text, "{}" when empty; no key is a prefix path of another
     metadata: str
     flags: tuple[str, ...]  # clock_skew, late, end_before_start, uri_host_guessed, uri_from_route, body_truncated, ...
     decision: Decision
