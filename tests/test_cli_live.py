@@ -233,6 +233,20 @@ def test_the_demo_is_told_when_the_bridge_asks_for_a_key(tmp_path: Path, monkeyp
         guarded.stop()
 
 
+def test_the_demo_sends_to_a_bridge_whose_destinations_cannot_be_asked(tmp_path: Path) -> None:
+    bridge = BridgeProcess(tmp_path, exporter={"sinks": [{"name": "nowhere", "type": "blackhole"}]})
+    bridge.start()
+    try:
+        assert "No store to look at" in bridge.command("demo", "--requests", "14").stdout
+        (row,) = json.loads(bridge.command("ledger", "--format", "json").stdout)
+        assert row["received"] > 14
+        done = bridge.command("query", "SELECT 1", check=False)
+        assert done.returncode == 2
+        assert "the settings have: blackhole" in done.stderr
+    finally:
+        bridge.stop()
+
+
 def test_a_store_named_by_a_relative_path_is_found_from_any_directory(tmp_path: Path) -> None:
     store = {"name": "store", "type": "clickhouse", "dsn": "chdb://data/store"}
     bridge = BridgeProcess(tmp_path, exporter={"sinks": [store]})

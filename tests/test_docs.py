@@ -17,6 +17,7 @@ import pytest
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from exporter.sinks import types
 from project_files import ROOT, project_file
 from weighbridge.cli import main
 from weighbridge.settings import Settings, load_settings
@@ -121,11 +122,23 @@ def test_every_setting_says_what_it_does() -> None:
 
 
 def test_the_collector_snippet_is_the_exporter_of_the_collector_file() -> None:
-    (snippet,) = (yaml.safe_load(text) for text in snippets("yaml"))
+    (snippet,) = (yaml.safe_load(text) for text in snippets("yaml") if "otlp_http" in text)
     whole = yaml.safe_load((ROOT / "config/collector.yaml").read_text())
     assert snippet["exporters"].keys() == whole["exporters"].keys()
     here, there = snippet["exporters"]["otlp_http"], whole["exporters"]["otlp_http"]
     assert here | {"endpoint": ""} == there | {"endpoint": ""}
+
+
+def test_the_sinks_shown_are_accepted(tmp_path: Path) -> None:
+    (snippet,) = (text for text in snippets("yaml") if "sinks:" in text)
+    (tmp_path / "weighbridge.yaml").write_text(snippet)
+    sinks = load_settings(str(tmp_path / "weighbridge.yaml"), {}).exporter.sinks
+    assert [sink.type for sink in sinks] == ["clickhouse", "moesif", "jsonlines"]
+
+
+def test_every_kind_of_sink_is_named_in_the_readme() -> None:
+    section = README.partition("## Where events go")[2].partition("\n## ")[0]
+    assert [kind for kind in types() if kind not in section] == ["blackhole"]  # for measurements only
 
 
 @pytest.fixture

@@ -42,11 +42,16 @@ def run_demo(settings: Settings, requests: int, endpoint: str | None, config: st
             f"{run.lost} spans and log records were not accepted by {base}; "
             "when it asks for a key, set OTEL_EXPORTER_OTLP_HEADERS=X-Moesif-Application-Id=KEY"
         )
-    program = _program(config)
-    if endpoint is None or endpoint.rstrip("/") == base_url(settings):
+    console.print(f"Sent: {run.events} events")
+    if endpoint is not None and endpoint.rstrip("/") != base_url(settings):
+        return  # another bridge, whose store we do not know
+    try:
         with open_store(settings) as store:
             _wait_until_stored(console, store, run)
-    _say_what_next(console, program, run)
+    except CommandError as error:  # what was to be shown has been sent, to destinations that cannot be asked
+        console.print(f"No store to look at: {error.message}")
+        return
+    _say_what_next(console, _program(config), run)
 
 
 def base_url(settings: Settings) -> str:
