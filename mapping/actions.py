@@ -165,11 +165,13 @@ class ActionPlan:
         self._named = shape.first(ACTION_NAMES)
         self._name = _NAMERS.get(family, _span_name)(shape)
         self._error_type = shape.first(("error.type",))
-        self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute, its index
+        self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
         for key, names in _PROMOTED.get(family, ()):
             found = next((name for name in names if shape.first((name,)) != ABSENT), None)
             if found is not None:
-                self._promoted.append((key, found, shape.at[found]))
+                index = shape.at[found]
+                plain = context.masks.verdict(found) == "keep" and not context.masks.looks_inside_text
+                self._promoted.append((key, "" if plain and index not in shape.look else found, index))
         self._rpc_status = shape.first(_RPC_STATUS) if family == "rpc" else ABSENT
         self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
         self.slots = HeaderSlots(shape, set(), context.masks)
@@ -197,7 +199,8 @@ class ActionPlan:
         if failed or record.events or self._promoted or status:
             extra = {**extra} if extra else {}
             for key, attribute, index in self._promoted:
-                if (value := context.masks.value(attribute, values[index])) is not None:
+                value = context.masks.value(attribute, values[index]) if attribute else values[index]
+                if value is not None:
                     extra[key] = value
             if status:
                 extra["action.status"] = status

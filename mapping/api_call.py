@@ -120,7 +120,10 @@ class ApiCallPlan:
         self._moesif_direction = first(("moesif.direction",))
         self._error_type = first(("error.type",))
         self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
-        self._tells = bool(self._asked) or self.slots.has(consumer.REQUEST_HEADERS, consumer.RESPONSE_HEADERS)
+        asked_of = self.slots.request_names
+        self._readers = consumer.parts(self.slots.response_names)
+        asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
+        self._tells = asks or bool(self._asked or self._readers)
         # Rare things are asked for only where the shape can have them.
         self._unusual = self._tells or not (
             self._versions
@@ -297,7 +300,7 @@ class ApiCallPlan:
         if self._tells or events:
             asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = work.record.span.start_time_unix_nano
-            extra.update(consumer.extras(request, response, asked, events, start))
+            extra.update(consumer.extras(request, response, asked, events, start, self._readers))
         shown = self.slots.shown(request, "request", exact=not events)
         return (
             shown.get("user-agent", ""),

@@ -86,12 +86,6 @@ class HeaderSlots:
                     into[name] = text
         return request, response
 
-    def has(self, request: frozenset[str], response: frozenset[str]) -> bool:
-        """Whether any of these headers may be there."""
-        if self.request_names is None or self.response_names is None:
-            return True
-        return not (request.isdisjoint(self.request_names) and response.isdisjoint(self.response_names))
-
     def shown(self, found: Mapping[str, str], side: Side, *, exact: bool) -> Mapping[str, str]:
         """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
         if not found:

@@ -8,7 +8,7 @@ these names are metadata already, and win.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from mapping.otlp import SpanEvent
@@ -26,20 +26,6 @@ VARIANT: Final = ("feature_flag.result.variant", "feature_flag.variant", "varian
 _RESEND: Final = ("http.request.resend_count", "http.resend_count")
 
 REQUEST_HEADERS: Final = frozenset(QUEUE_START)
-RESPONSE_HEADERS: Final = frozenset(
-    (
-        *UPSTREAM_MS,
-        "server-timing",
-        *CACHE_STATUS,
-        "age",
-        "ratelimit",
-        "ratelimit-policy",
-        *LIMIT,
-        *REMAINING,
-        *USED,
-        *POP,
-    )
-)
 ATTRIBUTES: Final = frozenset((*ASN, *EXPERIMENT, *VARIANT, *_RESEND, "queue_ms"))
 
 _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
@@ -49,26 +35,40 @@ _HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE).search
 _POLICY: Final = re.compile(r"\s*\"?([^\";,]*)\"?((?:\s*;[^,]*)?)")
 
 
+Part = Callable[[Mapping[str, str], dict[str, Any]], None]  # (response headers, metadata members to add to)
+
+
+def parts(response_names: Collection[str] | None) -> tuple[Part, ...]:
+    """What can be read from responses that have these headers; None: any may be there."""
+    return tuple(
+        part for names, part in _PARTS if response_names is None or any(name in response_names for name in names)
+    )
+
+
 def extras(
     request: Mapping[str, str],
     response: Mapping[str, str],
     attributes: Mapping[str, Any],
     events: tuple[SpanEvent, ...],
     start_unix_ns: int,
+    readers: tuple[Part, ...],
 ) -> dict[str, Any]:
-    """Metadata members of a call; {} when nothing says anything. Headers as sent, names in lower case."""
+    """Metadata members of a call; {} when nothing says anything. Headers as sent, names in lower case.
+
+    readers: parts() of the response's header names.
+    """
     out: dict[str, Any] = {}
     if response:
-        _timings(response, out)
-        _cache(response, out)
-        _quota(response, out)
-        _pop(response, out)
-    _queue(request, attributes, start_unix_ns, out)
-    _flags(attributes, events, out)
-    for names, key in ((ASN, "network.asn"), (_RESEND, "retry")):
-        value = next((attributes[name] for name in names if name in attributes), None)
-        if value is not None:
-            out[key] = value
+        for reader in readers:
+            reader(response, out)
+    if attributes or request:
+        _queue(request, attributes, start_unix_ns, out)
+    if attributes or events:
+        _flags(attributes, events, out)
+        for names, key in ((ASN, "network.asn"), (_RESEND, "retry")):
+            value = next((attributes[name] for name in names if name in attributes), None)
+            if value is not None:
+                out[key] = value
     return {key: value for key, value in out.items() if key not in attributes}
 
 
@@ -192,3 +192,11 @@ def _first_number(response: Mapping[str, str], names: tuple[str, ...]) -> float 
     return next(
         (number for name in names if name in response and (number := _number(response[name])) is not None), None
     )
+
+
+_PARTS: Final[tuple[tuple[tuple[str, ...], Part], ...]] = (
+    ((*UPSTREAM_MS, "server-timing"), _timings),
+    ((*CACHE_STATUS, "age"), _cache),
+    ((*LIMIT, *REMAINING, *USED, "ratelimit", "ratelimit-policy"), _quota),
+    (POP, _pop),
+)

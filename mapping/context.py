@@ -140,6 +140,8 @@ class Context:
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()
+        # Error messages and stack traces repeat when something is down, and are the longest texts to search.
+        self.texts: Memory[str] = Memory(masks.text, 2048)
         self.names: Memory[Name] = Memory(self._name)
         # (service, route that is the path itself) -> its template
         self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
@@ -213,9 +215,9 @@ class Context:
             if kind:
                 extra["error.exception_type"] = kind
             if stack := text_of(exception.get("exception.stacktrace")):
-                extra["error.stacktrace"] = self.masks.text(stack)
+                extra["error.stacktrace"] = self.texts[stack]
         if message:
-            extra["error.message"] = self.masks.text(message)
+            extra["error.message"] = self.texts[message]
 
     def links(self, links: tuple[SpanLink, ...]) -> str:
         """Event.links: JSON of the links, attributes masked."""

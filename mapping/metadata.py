@@ -9,6 +9,7 @@ appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -77,17 +78,25 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
     return out
 
 
+_renamed = lru_cache(maxsize=1024)(renamed)  # the same keys come together again and again
+
+
 def flat_text(pairs: Iterable[tuple[str, Any]]) -> str:
     """The metadata object of (key, value) pairs, values already masked. Of equal keys the last counts."""
     flat: dict[str, Any] = {}
     for key, value in pairs:
-        for name, leaf in flatten(key, value):
-            flat[name or "_"] = leaf
+        kind = type(value)
+        if kind is str or kind is bool:
+            flat[key or "_"] = value
+        else:
+            for name, leaf in flatten(key, value):
+                flat[name or "_"] = leaf
     dropped = len(flat) - MAX_KEYS
     if dropped > 0:
         flat = dict(list(flat.items())[: MAX_KEYS - 1])
         flat[DROPPED_KEY] = dropped + 1
-    names = renamed(flat)
+    keys = tuple(flat)
+    names = _renamed(keys) if sum(map(len, keys)) <= 4096 else renamed(keys)
     if names:
         flat = {names.get(name, name): leaf for name, leaf in flat.items()}
     return orjson.dumps(flat).decode()
