@@ -23,6 +23,7 @@ Value = TypeVar("Value")
 
 LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (mapping.md §1.4)
 _LONGEST_KEY: Final = 4096
+_ALL_KEYS: Final = 1 << 20  # characters of all keys of one memory; its values are about as large
 SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (mapping.md §9)
 
 
@@ -71,21 +72,25 @@ class Work(NamedTuple):
 class Memory(dict[Any, Value]):
     """A dict that fills itself with `make(key)` and starts over when it has `limit` entries.
 
-    Hits cost no Python frame. Long keys are not remembered.
+    Hits cost no Python frame. Long keys are not remembered, and all keys together are bounded.
     """
 
-    __slots__ = ("_limit", "_make")
+    __slots__ = ("_limit", "_make", "_size")
 
     def __init__(self, make: Callable[[Any], Value], limit: int = 8192) -> None:
         super().__init__()
         self._make = make
         self._limit = limit
+        self._size = 0  # characters of all keys
 
     def __missing__(self, key: Any) -> Value:
         value = self._make(key)
-        if _size(key) <= _LONGEST_KEY:
-            if len(self) >= self._limit:
+        size = _size(key)
+        if size <= _LONGEST_KEY:
+            self._size += size
+            if len(self) >= self._limit or self._size > _ALL_KEYS:
                 self.clear()
+                self._size = size
             self[key] = value
         return value
 

@@ -81,8 +81,11 @@ def renamed(names: Iterable[str]) -> dict[str, str]:
 _renamed = lru_cache(maxsize=1024)(renamed)  # the same keys come together again and again
 
 
-def flat_text(pairs: Iterable[tuple[str, Any]]) -> str:
-    """The metadata object of (key, value) pairs, values already masked. Of equal keys the last counts."""
+def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
+    """The metadata object of (key, value) pairs, values already masked. Of equal keys the last counts.
+
+    left_out: keys that the caller has dropped already; they are counted with those dropped here.
+    """
     flat: dict[str, Any] = {}
     for key, value in pairs:
         kind = type(value)
@@ -91,10 +94,9 @@ def flat_text(pairs: Iterable[tuple[str, Any]]) -> str:
         else:
             for name, leaf in flatten(key, value):
                 flat[name or "_"] = leaf
-    dropped = len(flat) - MAX_KEYS
-    if dropped > 0:
-        flat = dict(list(flat.items())[: MAX_KEYS - 1])
-        flat[DROPPED_KEY] = dropped + 1
+    if len(flat) > MAX_KEYS or left_out:
+        kept = dict(list(flat.items())[: MAX_KEYS - 1])
+        flat = {**kept, DROPPED_KEY: len(flat) - len(kept) + left_out}
     keys = tuple(flat)
     names = _renamed(keys) if sum(map(len, keys)) <= 4096 else renamed(keys)
     if names:

@@ -120,16 +120,30 @@ class MetadataPlan:
     or too many keys sort their pairs out for every record (`flat_text`).
     """
 
-    __slots__ = ("_fixed", "_looked_at", "_masks", "_pairs", "_plain", "_slow", "_slow_with_extra", "_tail")
+    __slots__ = (
+        "_fixed",
+        "_left_out",
+        "_looked_at",
+        "_masks",
+        "_pairs",
+        "_plain",
+        "_slow",
+        "_slow_with_extra",
+        "_tail",
+    )
 
     def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking) -> None:
         self._masks = masks
         self._fixed: dict[str, str] = {}  # what stands instead of values that are masked by their key
         self._pairs: list[tuple[str, int]] = []
         self._looked_at: list[tuple[str, int]] = []
+        self._left_out = 0
         plain: list[int] = []
         for key, index in (shape.at | shape.empty).items():
             if key in consumed:
+                continue
+            if len(self._pairs) + len(self._fixed) > MAX_KEYS + _ROOM:
+                self._left_out += 1  # not even looked at: nobody will see more than MAX_KEYS
                 continue
             verdict = masks.verdict(key)
             if verdict == "drop":
@@ -185,7 +199,7 @@ class MetadataPlan:
                 value = values[index]
                 pairs.append((key, masks.value(key, value) if pair in looked_at else value))
         pairs.extend(item for item in self._fixed.items() if item[0] not in extra)
-        return flat_text(pairs)
+        return flat_text(pairs, self._left_out)
 
 
 def _meets_own_key(key: str) -> bool:
