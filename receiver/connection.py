@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 from receiver.counts import ReceiverCounts
 from receiver.settings import ReceiverSettings
@@ -62,11 +63,18 @@ class Connection(web.RequestHandler):
         if task is not None and idle:
             # It may be waiting for the rest of a refused body, which aiohttp would do for the whole of _LINGER_S.
             task.cancel()
+        # Requests behind the one under way are dropped with the connection. They refer to it, so what they have
+        # buffered would stay until a garbage collection.
+        self._messages.clear()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._messages or self._request_in_progress:
             self._partial_since = 0.0
+            for message, _ in self._messages:
+                if not isinstance(message, RawRequestMessage):
+                    # A parse error, whose traceback refers to the list that holds it, and to the bytes received.
+                    message.exc.__traceback__ = None
         elif not self._partial_since and self._waiter is not None and not self._waiter.done():
             self._partial_since = self._loop.time()
 

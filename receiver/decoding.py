@@ -40,12 +40,31 @@ class Decoding:
                 if len(plain) <= longest:
                     return decode_plain(self._decoder, signal, media, plain, limits)
 
-        def in_thread() -> Decoded:
-            plain = compression.inflate(body, codings, limits.max_body_bytes)
-            return decode_plain(self._thread_decoder, signal, media, plain, limits)
+        # The outcome comes back in a box, not as the future's result: the futures of asyncio and concurrent.futures
+        # refer to each other, so what they hold stays until a garbage collection, and the bridge runs those seldom.
+        box: list[Decoded | Exception] = []
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        def in_thread() -> None:
+            try:
+                plain = compression.inflate(body, codings, limits.max_body_bytes)
+                box.append(decode_plain(self._thread_decoder, signal, media, plain, limits))
+            except Exception as error:
+                box.append(error)
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        return _unboxed(box)
 
     async def close(self) -> None:
         """Wait for the thread. No request may be under way any more."""
         await asyncio.to_thread(self._thread.shutdown)
+
+
+def _unboxed(box: list[Decoded | Exception]) -> Decoded:
+    """What is in the box, returned or raised. A frame that goes on holding what it raised would be a cycle as well."""
+    outcome = box.pop()
+    try:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+    finally:
+        del outcome

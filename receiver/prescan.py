@@ -13,6 +13,7 @@ Depth needs no count: protobuf stops at 100 nested messages, and the decoder ref
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -20,6 +21,8 @@ from google.protobuf.message import DecodeError
 
 from receiver.errors import BadRequest
 
+_SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
+_BREATHE = 0x7FF  # elements less one between breaks, about half a millisecond
 _MAX_DEPTH = 128  # deeper than protobuf itself decodes
 
 # Every element is found in one of four places, which bounds their number from above (`_few_elements`):
@@ -142,8 +145,13 @@ def _few_elements(data: bytes, limits: Limits) -> bool:
     size = len(data)
     if size <= 2 * limits.max_elements:
         return True
-    telling = size - len(data.translate(None, _TELLING))
-    return size // (_SMALL + 2) + telling + limits.max_records <= limits.max_elements
+    left = limits.max_elements - limits.max_records - size // (_SMALL + 2)
+    for at in range(0, size, _SLICE):
+        if left < 0:
+            break
+        part = data[at : at + _SLICE]
+        left -= len(part) - len(part.translate(None, _TELLING))
+    return left >= 0
 
 
 def _count_elements(data: bytes, kind: _Kind, limits: Limits) -> None:
@@ -176,6 +184,8 @@ def _count_elements(data: bytes, kind: _Kind, limits: Limits) -> None:
                 records_left -= child.record
                 if elements_left < 0 or records_left < 0:
                     break
+                if not elements_left & _BREATHE:
+                    time.sleep(0)  # long bodies are counted in a thread: let the event loop have its turn
                 if child.children and len(outer) < _MAX_DEPTH and position + length <= end:
                     outer.append((end, children))
                     end, children = position + length, child.children
