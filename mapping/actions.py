@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mapping import ids
-from mapping.api_call import ACTION_NAMES
+from mapping.api_call import ACTION_NAMES, DIRECTIONS
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
@@ -164,6 +164,7 @@ class ActionPlan:
         self._direction = direction(kind)
         self._named = shape.first(ACTION_NAMES)
         self._name = _NAMERS.get(family, _span_name)(shape)
+        self._stated = shape.first(("moesif.direction",))
         self._error_type = shape.first(("error.type",))
         self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
         for key, names in _PROMOTED.get(family, ()):
@@ -205,7 +206,7 @@ class ActionPlan:
             if status:
                 extra["action.status"] = status
             if failed or record.events:
-                context.describe_error(record, extra)
+                context.describe_error(record, raw is not None, extra)
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
         flags: tuple[str, ...] = ()
@@ -238,7 +239,7 @@ class ActionPlan:
                 group.environment,
                 group.region,
                 group.text,
-                self._direction,
+                DIRECTIONS.get(text_of(values[self._stated]).lower(), self._direction),
                 "",
                 uri,
                 "",

@@ -38,7 +38,7 @@ _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
 _PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
 
 _VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
-_DIRECTIONS: Final = {"incoming": "Incoming", "outgoing": "Outgoing", "internal": "Internal"}
+DIRECTIONS: Final = {"incoming": "Incoming", "outgoing": "Outgoing", "internal": "Internal"}
 _new: Final = tuple.__new__
 
 
@@ -270,7 +270,7 @@ class ApiCallPlan:
         extra = dict(extra) if extra else {}
         failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
         if failed:
-            context.describe_error(record, extra)
+            context.describe_error(record, raw is not None, extra)
             if not error_type and not status_of(work.values[self._status]):
                 error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
         return error_type, extra
@@ -311,7 +311,7 @@ class ApiCallPlan:
                 response_headers=self.slots.shown(response, "response", exact=not events),
                 version=self._version(values, path, request, response),
                 request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
-                direction=_DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+                direction=DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
                 request_body=request_body,
                 request_encoding=request_encoding,
                 response_body=response_body,

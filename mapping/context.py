@@ -210,8 +210,8 @@ class Context:
             raw = text_of(exception.get("exception.type")) if exception else ""
         return taxonomy.error_type(0, True, raw, outgoing=outgoing)
 
-    def describe_error(self, record: SpanRecord, extra: dict[str, Any]) -> None:
-        """Adds error.* of mapping.md §3.9 to metadata."""
+    def describe_error(self, record: SpanRecord, typed: bool, extra: dict[str, Any]) -> None:
+        """Adds error.* of mapping.md §3.9 to metadata. typed: an attribute error.type is there already."""
         exception = last_exception(record.events)
         message = record.status.message
         if exception:
@@ -219,6 +219,8 @@ class Context:
             message = text_of(exception.get("exception.message")) or message
             if kind:
                 extra["error.exception_type"] = kind
+                if not typed:
+                    extra["error.type"] = kind
             if stack := text_of(exception.get("exception.stacktrace")):
                 extra["error.stacktrace"] = self.texts[stack]
         if message:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from mapping.context import Group, Work, text_of
 from mapping.event import Event
 from mapping.logs import LogWork
@@ -29,6 +31,8 @@ class SpanFacts:
             return _attribute(self._work, path[5:])
         if path.startswith("resource."):
             return self._work.group.attributes.get(path[9:])
+        if path.startswith("request.headers."):
+            return self._work.request_headers.get(path[16:].lower()) or event_fact(event, path)
         if path == "span.kind":
             kind = self._work.record.span.kind
             return _KINDS[kind] if 0 <= kind < len(_KINDS) else None
@@ -99,13 +103,28 @@ def event_fact(event: Event, path: str) -> object:
         case "session":
             return event.session_token or None
         case "name":
-            return event.name or None
+            return event.name or event.event_name or None
         case "severity":
             return event.severity_number or None
-        case "direction":
-            return event.direction or None
-        case _:
-            return None
+        case "tenant":
+            return event.tenant or None
+        case "ip_address":
+            return event.ip_address or None
+    if path.startswith("request.headers."):
+        return event.request_headers.get(path[16:].lower())
+    if path.startswith("request.body.") and event.request_body_encoding == "json":
+        return _in_body(orjson.loads(event.request_body), path[13:])
+    return None
+
+
+def _in_body(body: Any, path: str) -> Any:
+    """The value at a dotted path in a JSON body; keys that hold dots themselves come first."""
+    while isinstance(body, dict):
+        if path in body:
+            return body[path]
+        head, _, path = path.partition(".")
+        body = body.get(head)
+    return None
 
 
 def _attribute(work: Work, key: str) -> Any:

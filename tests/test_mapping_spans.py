@@ -10,6 +10,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from mapping.event import UNSAMPLED, Event
 from mapping.rules_settings import MaskSettings
+from mapping.sampling.rules import PATHS
+from mapping.sampling.settings import SamplingSettings
 from mapping.settings import DbSettings, GenAiSettings, MappingSettings
 from mapping_requests import (
     CLIENT,
@@ -19,6 +21,8 @@ from mapping_requests import (
     PRODUCER,
     SERVER,
     key_values,
+    log,
+    logs,
     mapped,
     one,
     span,
@@ -405,3 +409,67 @@ def test_fractional_stated_weight_is_right_on_average() -> None:
 def test_unsampled_is_the_decision_of_a_bridge_without_rules() -> None:
     decision = one(HTTP).decision
     assert (decision.weight, decision.adjusted_count, decision.th) == (UNSAMPLED.weight, 1.0, "")
+
+
+@pytest.mark.parametrize("path", sorted(set(PATHS) - {"severity"}))
+def test_every_rule_path_has_a_value_on_a_full_span(path: str) -> None:
+    """A rule on a path that mapping never answers would silently never hold."""
+    rules = SamplingSettings.model_validate(
+        {
+            "rules": [
+                {"name": "has", "when": [{"path": path, "op": "exists", "value": True}], "rate": 100},
+                {"name": "rest", "rate": 0},
+            ]
+        }
+    )
+    attributes = {
+        **HTTP,
+        "http.route": "/a",
+        "user.id": "u",
+        "company.id": "c",
+        "session.id": "s",
+        "client.address": "192.0.2.1",
+    }
+    assert len(mapped(traces(span(attributes)), None, rules, tenant="t").events) == 1
+    assert len(mapped(logs(log("x", severity_number=9)), None, rules).events) == int(path == "service")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("request.headers.X-Tier", "gold"),
+        ("request.headers.authorization", "Bearer x"),
+        ("request.body.order.kind", "large"),
+        ("span.kind", "server"),
+        ("url.path", "/a"),
+        ("status_class", "2xx"),
+        ("attr.http.request.method", "GET"),
+    ],
+)
+def test_rule_paths_read_what_the_sender_wrote(path: str, value: str) -> None:
+    rules = SamplingSettings.model_validate(
+        {
+            "rules": [
+                {"name": "is", "when": [{"path": path, "op": "eq", "value": value}], "rate": 100},
+                {"name": "rest", "rate": 0},
+            ]
+        }
+    )
+    attributes = {
+        **HTTP,
+        "http.request.header.x_tier": ["gold"],
+        "http.request.header.authorization": ["Bearer x"],
+        "http.request.body": '{"order": {"kind": "large"}}',
+    }
+    assert len(mapped(traces(span(attributes)), None, rules).events) == 1
+
+
+def test_stated_direction_wins() -> None:
+    assert one({**HTTP, "moesif.direction": "outgoing"}).direction == "Outgoing"
+    assert one({"moesif.direction": "Incoming"}, kind=INTERNAL).direction == "Incoming"
+
+
+def test_error_type_of_an_exception_is_kept_where_no_attribute_says_it() -> None:
+    raised = Span.Event(name="exception", attributes=key_values({"exception.type": "E"}))
+    assert metadata(one(HTTP, events=[raised]))["error.type"] == "E"
+    assert metadata(one({**HTTP, "error.type": "500"}, events=[raised]))["error.type"] == "500"
