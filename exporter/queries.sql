@@ -159,21 +159,41 @@ FROM (
       AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
     GROUP BY by) AS s
 LEFT JOIN (
-    SELECT by, count() AS sampled_traces,
-           sum(arraySum((p, a, ca) -> (1 - p) * a * (a + 2 * (n - ca)), ps, ns, arrayCumSum(ns))) AS vnn,
-           sum(arraySum((p, b, cb) -> (1 - p) * b * (b + 2 * (e - cb)), ps, es, arrayCumSum(es))) AS vee,
-           sum(arraySum((p, a, b, ca, cb) -> (1 - p) * (a * b + a * (e - cb) + b * (n - ca)),
-                        ps, ns, es, arrayCumSum(ns), arrayCumSum(es))) AS ven
+    SELECT by, sum(traces) AS sampled_traces, sum(nn) AS vnn, sum(ee) AS vee, sum(ne) AS ven
     FROM (
-        SELECT by, arraySort(x -> -x.1, groupArray((p, n_p, e_p))) AS parts, parts.1 AS ps, parts.2 AS ns,
-               parts.3 AS es, arraySum(ns) AS n, arraySum(es) AS e
+        -- the traces with one probability, nearly all: V = (1-p) s^2
+        SELECT by, count() AS traces, sum((1 - p) * n * n) AS nn, sum((1 - p) * e * e) AS ee, sum((1 - p) * n * e) AS ne
+        FROM (SELECT any($by) AS by, min(sampling_p) AS p, sum(adjusted_count) AS n,
+                     sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e
+                FROM api_events
+                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+              GROUP BY cityHash64($by, if(trace_id = '', event_id, trace_id)) HAVING min(sampling_p) = max(sampling_p))
+        GROUP BY by
+        UNION ALL
+        SELECT by, count() AS traces,
+               sum(arraySum((p, a, ca) -> (1 - p) * a * (a + 2 * (n - ca)), ps, ns, arrayCumSum(ns))) AS nn,
+               sum(arraySum((p, b, cb) -> (1 - p) * b * (b + 2 * (e - cb)), ps, es, arrayCumSum(es))) AS ee,
+               sum(arraySum((p, a, b, ca, cb) -> (1 - p) * (a * b + a * (e - cb) + b * (n - ca)),
+                            ps, ns, es, arrayCumSum(ns), arrayCumSum(es))) AS ne
         FROM (
-            SELECT $by AS by, cityHash64(if(trace_id = '', event_id, trace_id)) AS cluster, sampling_p AS p,
-                   sum(adjusted_count) AS n_p, sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e_p
-            FROM api_events
-            WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
-              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
-            GROUP BY by, cluster, p)
-        GROUP BY by, cluster)
+            SELECT any(by_p) AS by, arraySort(x -> -x.1, groupArray((p, n_p, e_p))) AS parts, parts.1 AS ps,
+                   parts.2 AS ns, parts.3 AS es, arraySum(ns) AS n, arraySum(es) AS e
+            FROM (
+                SELECT any($by) AS by_p, cityHash64($by, if(trace_id = '', event_id, trace_id)) AS cluster,
+                       sampling_p AS p, sum(adjusted_count) AS n_p,
+                       sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e_p
+                FROM api_events
+                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+                  AND cluster GLOBAL IN (
+                    SELECT cityHash64($by, if(trace_id = '', event_id, trace_id)) AS several
+                    FROM api_events
+                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+                    GROUP BY several HAVING min(sampling_p) < max(sampling_p))
+                GROUP BY cluster, p)
+            GROUP BY cluster)
+        GROUP BY by)
     GROUP BY by) AS v ON s.by = v.by
 ORDER BY calls DESC, by LIMIT {limit:UInt32}

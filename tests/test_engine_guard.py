@@ -168,6 +168,7 @@ SELECT domain('http://x/y'), cutQueryString('x?y'), splitByChar('/', 'a/b'), hex
 SELECT a, count() FROM t GROUP BY ALL WITH TOTALS ORDER BY a LIMIT 10 OFFSET 0
 SELECT * EXCEPT (a), COLUMNS('a') APPLY(sum) FROM t GROUP BY a
 SELECT name FROM system.columns WHERE table = 't'
+SELECT user, count() AS path FROM (SELECT a AS user FROM t) GROUP BY user ORDER BY user, path
 """
 
 

@@ -45,19 +45,19 @@ class Published(NamedTuple):
 def password(data: Path, user: str) -> str:
     """The password of `user` for the data in this folder, made on first use and readable by its owner alone."""
     path = data / f"{user}.password"
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists():
+        temporary = data / f".{user}.password.{os.getpid()}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(32))
             file.flush()
             os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was quicker: its password counts
+            os.link(temporary, path)
+        temporary.unlink()
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
-    text = path.read_text().strip()
-    if not text:  # the power went between creating and writing it: nobody can hold the old one
-        path.unlink()
-        return password(data, user)
-    return text
+    return path.read_text().strip()
 
 
 def publish(data: Path, published: Published) -> None:

@@ -81,21 +81,21 @@ class Connection:
         self._target = target
         self._prologue = prologue
         self._handle: Any = None
-        self._failed = False
         self._open()
 
     def _open(self) -> None:
         import chdb
 
         old = self._handle
+        self._failed = True  # until the limits below are in force
         self._handle = chdb.connect(self._target)  # before the old one goes: the last one to close ends the engine
         self._database = ""
         self._settings: dict[str, str] = {}
-        self._failed = False
         if old is not None:
             old.close()
         for statement in self._prologue:
             self._handle.query(statement, "TabSeparated")
+        self._failed = False
 
     def _sound(self) -> Any:
         if self._failed:

@@ -46,6 +46,7 @@ _INSERT_SETTINGS = {
     "input_format_try_infer_datetimes": 0,
 }
 _CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
+_OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
 _POLL_S = 0.2  # between looks at whether an old insert still runs
 _ASK_AT_ONCE = 5000  # ids in one question
 _LONG = {"max_query_size": 1 << 25}  # bytes; statements that name ids exceed the default of 256 KiB
@@ -127,6 +128,10 @@ class ClickHouseSink:
             self._drop_client()
             self._client = self._connect(endpoint)
             self._client_for = endpoint
+            if not self._client.min_version(_OLDEST_SERVER):
+                version = self._client.server_version
+                self._drop_client()
+                raise Retryable(f"ClickHouse {version} is too old: {_OLDEST_SERVER} or newer is needed")
         if not self._prepared:
             prepare(_Runner(self._client), self._place)
             self._prepared = True
