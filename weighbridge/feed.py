@@ -77,6 +77,7 @@ class Feed:
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._bytes = 0
         self._end = 0  # position after the newest committed record
+        self._skips: dict[int, int] = {}  # positions with no record up to another: ends of segments
         self._counted = 0  # records before this position are in the counts
         self._news = asyncio.Event()
         self._progress = asyncio.Event()  # a request in memory was mapped, or let go
@@ -91,6 +92,8 @@ class Feed:
 
     def committed(self, appended: Appended, entry: Entry, payload: object) -> None:
         """Called by the spool for each record, in order, when it is on disk."""
+        if appended.position != self._end:  # a new segment was begun
+            self._skips[self._end] = appended.position
         self._end = appended.next_position
         if isinstance(payload, Decoded):
             size = int(payload.size * DECODED_FACTOR)
@@ -119,6 +122,7 @@ class Feed:
             pass
 
     async def next(self, position: int, timeout_s: float) -> Unit | None:
+        position = self._skip(position)
         held = self._held.get(position)
         if held is None and position >= self._end:
             if timeout_s <= 0 or not await self._arrived(position, timeout_s):
@@ -126,10 +130,14 @@ class Feed:
             held = self._held.get(position)
         if held is not None:
             return held.unit or await self._map_held(position, held)
-        return await self._from_spool(position)
+        end = self._end
+        unit = await self._from_spool(position)
+        if unit is None:  # the end of a segment, or damage: there is nothing before the next record to come
+            self._skips[position] = end
+        return unit
 
     def caught_up(self, position: int) -> bool:
-        return position >= self._end
+        return self._skip(position) >= self._end
 
     def release(self, sink: str, position: int) -> None:
         self._passed[sink] = position
@@ -137,6 +145,7 @@ class Feed:
         while self._held and next(iter(self._held)) < everyone:
             self._drop_oldest()
         self._progress.set()
+        self._skips = {start: end for start, end in self._skips.items() if start >= everyone}
         self._release(everyone)
 
     @property
@@ -144,6 +153,11 @@ class Feed:
         return self._mapping_held and self._bytes > self._max_bytes // 2
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _skip(self, position: int) -> int:
+        while position in self._skips:
+            position = self._skips[position]
+        return position
 
     def _drop_oldest(self) -> None:
         _, held = self._held.popitem(last=False)
@@ -176,6 +190,7 @@ class Feed:
                     self._bytes += mapped_size - held.size
                     held.size = mapped_size
                 self._progress.set()
+        assert held.unit is not None
         return held.unit
 
     async def _from_spool(self, position: int) -> Unit | None:
@@ -195,8 +210,8 @@ class Feed:
     async def _map(
         self, position: int, next_position: int, received_unix_ns: int, tenant: str, decoded: Decoded
     ) -> Unit:
-        steps = self._steps(decoded, received_unix_ns, tenant)
         try:
+            steps = self._steps(decoded, received_unix_ns, tenant)
             while True:
                 next(steps)
                 await asyncio.sleep(0)  # let requests be answered between slices

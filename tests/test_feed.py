@@ -1,0 +1,163 @@
+"""Requests between spool and pipelines: in order, from memory or from disk, and no busy waiting at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from mapping.mapper import Mapped, Mapper
+from mapping.otlp import Decoded, Decoder
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from mapping.settings import MappingSettings
+from otlp_requests import spans_request
+from receiver.spool import Entry, Spool, SpoolSettings
+from weighbridge.feed import Feed
+
+
+class Bench:
+    """A real spool with a feed over it. `broken`: the mapper fails on requests of this many spans."""
+
+    def __init__(self, directory: Path, max_bytes: int = 64 << 20, broken: int = -1) -> None:
+        self.directory = directory
+        self.decoder = Decoder()
+        self.mapper = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+        self.broken = broken
+        self.decoded_again = 0
+        settings = SpoolSettings(directory=directory / "spool", segment_bytes=16384, max_bytes=1 << 20)
+        self.spool = Spool(settings, lambda appended, entry, payload: self.feed.committed(appended, entry, payload))
+        self.feed = Feed(
+            self.spool.read,
+            self.decode,
+            self.steps,
+            self.spool.release,
+            ["a", "b"],
+            max_bytes,
+            directory / "unmappable",
+        )
+        self.dice = random.Random(11)
+
+    def decode(self, entry: Entry) -> Decoded:
+        self.decoded_again += 1
+        return self.decoder.traces(entry.body)
+
+    def steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
+        if decoded.accepted == self.broken:
+            raise RuntimeError("planted fault")
+        return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+
+    async def open(self) -> None:
+        await self.spool.open()
+        self.feed.start(self.spool.end_position)
+
+    async def send(self, spans: int) -> set[str]:
+        ids, body = spans_request(self.dice, spans)
+        entry = Entry("traces", "acme", "application/x-protobuf", "", time.time_ns(), body)
+        await self.spool.append(entry, self.decoder.traces(body))
+        return ids
+
+    async def take_all(self, position: int) -> tuple[list[set[str]], int]:
+        """Span ids of every request from `position` on, and where the next one will be."""
+        taken = []
+        while (unit := await self.feed.next(position, 0.01)) is not None:
+            taken.append({event.span_id for event in unit.events})
+            position = unit.next_position
+        return taken, position
+
+
+def test_requests_come_in_order_from_memory_over_many_segments(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path)
+        await bench.open()
+        start = bench.spool.start_position
+        sent = [await bench.send(10) for _ in range(30)]
+        assert len(list((tmp_path / "spool").iterdir())) > 3
+        assert (await bench.take_all(start))[0] == sent
+        assert (await bench.take_all(start))[0] == sent, "a second sink gets the same"
+        assert bench.decoded_again == 0
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_what_has_left_memory_is_read_from_the_spool(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path, max_bytes=20_000)
+        await bench.open()
+        start = bench.spool.start_position
+        sent = [await bench.send(10) for _ in range(20)]
+        assert (await bench.take_all(start))[0] == sent
+        assert bench.decoded_again > 10
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_nothing_to_do_costs_nothing_also_after_a_restart(tmp_path: Path) -> None:
+    """The end of the last segment of an earlier process is not the place where the next record will be."""
+
+    async def first() -> int:
+        bench = Bench(tmp_path)
+        await bench.open()
+        start = bench.spool.start_position
+        await bench.send(5)
+        _, position = await bench.take_all(start)
+        await bench.spool.close()
+        return position
+
+    async def second(position: int) -> None:
+        bench = Bench(tmp_path)
+        await bench.open()
+        assert await bench.feed.next(position, 0.01) is None
+        assert bench.feed.caught_up(position)
+        began, waits = time.process_time(), 0
+        deadline = time.monotonic() + 0.4
+        while time.monotonic() < deadline:
+            assert await bench.feed.next(position, 0.1) is None
+            waits += 1
+        assert waits <= 6
+        assert time.process_time() - began < 0.2
+        sent = await bench.send(7)
+        assert (await bench.take_all(position))[0] == [sent]
+        await bench.spool.close()
+
+    position = asyncio.run(first())
+    asyncio.run(second(position))
+
+
+def test_a_request_that_the_mapper_fails_on_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path, broken=3)
+        await bench.open()
+        position = bench.spool.start_position
+        before, _, after = await bench.send(2), await bench.send(3), await bench.send(4)
+        taken, _ = await bench.take_all(position)
+        assert taken == [before, set(), after]
+        assert bench.feed.counts.failed == 3
+        [request] = (tmp_path / "unmappable").glob("*.bin")
+        assert bench.decoder.traces(request.read_bytes()).accepted == 3
+        assert request.with_suffix(".headers.json").exists()
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path)
+        await bench.open()
+        position = bench.spool.start_position
+        for _ in range(30):
+            await bench.send(10)
+        _, end = await bench.take_all(position)
+        bench.feed.release("a", end)
+        assert bench.spool.record_count == 30
+        bench.feed.release("b", end)
+        assert bench.spool.record_count == 0
+        assert bench.feed._bytes == 0
+        await bench.spool.close()
+
+    asyncio.run(go())
