@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import sys
 import time
@@ -61,7 +62,8 @@ class Store:
         self, url: str, user: str = "default", password: str = "", database: str = "", table: str = "api_events"
     ) -> None:
         self._url = url
-        self._auth = aiohttp.BasicAuth(user, password)
+        credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {credentials}"}
         self._table = f"{database}.{table}" if database else table
 
     async def rows(self) -> AsyncIterator[Row]:
@@ -78,11 +80,16 @@ class Store:
             return int(number)
         raise JudgeFailed("count() gave no row")
 
+    async def execute(self, sql: str) -> None:
+        """Run a statement that gives no rows. Raises JudgeFailed."""
+        async for _ in self._ask(sql):
+            pass
+
     async def _ask(self, sql: str) -> AsyncIterator[list[Any]]:
         timeout = aiohttp.ClientTimeout(total=600)
         try:
             async with (
-                aiohttp.ClientSession(auth=self._auth, timeout=timeout, read_bufsize=1 << 20) as session,
+                aiohttp.ClientSession(headers=self._headers, timeout=timeout, read_bufsize=1 << 20) as session,
                 session.post(self._url, data=sql.encode()) as answer,
             ):
                 if answer.status != 200:

@@ -93,14 +93,12 @@ class Proxy:
 
     async def stop(self) -> None:
         await self._close_port()
-        for connection in list(self._connections):
-            connection.abort()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close_port(self) -> None:
@@ -108,11 +106,12 @@ class Proxy:
             self._server.close()
             self._server = None
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counts.connections += 1
         try:
             peer_reader, peer_writer = await asyncio.open_connection(self._host, self._peer_port)
@@ -131,6 +130,7 @@ class Proxy:
         finally:
             self._connections.discard(connection)
             connection.abort()
+            await asyncio.gather(writer.wait_closed(), peer_writer.wait_closed(), return_exceptions=True)
 
     async def _up(self, connection: _Connection, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(CHUNK_BYTES):

@@ -70,6 +70,7 @@ def while_the_store(fault: Fault) -> Story:
         await system.to_store.set_fault(fault)
         await asyncio.sleep(seconds * 4 / 6)
         assert await system.ready(), "a store that is away must not make the bridge refuse"
+        assert system.to_store.counts.swallowed or not fault.close_after_commit, "no answer was swallowed"
         await system.to_store.set_fault(NONE)
         await asyncio.sleep(seconds / 6)
 
@@ -83,6 +84,7 @@ def while_the_intake(fault: Fault) -> Story:
         await asyncio.sleep(seconds / 6)
         await system.to_bridge.set_fault(fault)
         await asyncio.sleep(seconds * 4 / 6)
+        assert system.to_bridge.counts.swallowed or not fault.close_after_commit, "no answer was swallowed"
         await system.to_bridge.set_fault(NONE)
         await asyncio.sleep(seconds / 6)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -99,7 +100,10 @@ class OsFiles:
         return os.pwritev(fd, buffers, offset)
 
     def sync(self, fd: int) -> None:
-        os.fdatasync(fd)
+        if sys.platform == "darwin":  # where fsync stops at the drive's cache
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(fd)
 
     def sync_directory(self, path: str) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
