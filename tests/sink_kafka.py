@@ -85,7 +85,7 @@ class _KafkaThatMoves:
         self._settings = cluster.settings()
         self._sink = kafka.create(self._settings, event_json)
 
-    async def _current(self) -> kafka.KafkaSink:
+    async def _current(self) -> Sink:
         settings = self._cluster.settings()
         if settings != self._settings:
             await self._sink.close()

@@ -1,0 +1,163 @@
+"""The producer behind the Kafka sink; the only file that imports its library. What is promised: kafka.py."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Collection, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
+from exporter.sink import Batch
+from exporter.sinks.json_line import EventJson, dumps, event_dict
+from exporter.sinks.kafka import Settings
+from mapping.event import Event
+
+_UNAUTHORISED = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+_ROWS = frozenset(
+    {
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INVALID_RECORD,
+        KafkaError._BAD_MSG,
+        KafkaError._INVALID_ARG,
+    }
+)
+
+
+class KafkaSink:
+    """One producer. A batch counts when every one of its messages is confirmed by all in-sync replicas."""
+
+    day_partitions = False
+
+    def __init__(self, settings: Settings, event_json: EventJson) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._event_json = event_json
+        self._producer: Producer | None = None
+
+    async def open(self) -> None:
+        await self._threaded(self._connect)
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+        await self._threaded(lambda: self._send(batch.events))
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        return set()
+
+    async def close(self) -> None:
+        await self._threaded(self._drop)
+
+    async def _threaded(self, call: Callable[[], None]) -> None:
+        running = asyncio.ensure_future(asyncio.to_thread(call))
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])  # at most timeout_s; two calls must not share the producer
+            with contextlib.suppress(Exception):
+                running.result()
+            raise
+        except KafkaException as error:
+            raise _sink_error(error.args[0]) from error
+
+    # -- below: in a thread, one call at a time ------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """Raises KafkaException when no broker answers."""
+        settings = self._settings
+        if self._producer is None:
+            self._producer = Producer(
+                {
+                    "bootstrap.servers": ",".join(settings.brokers),
+                    "enable.idempotence": True,
+                    "acks": "all",
+                    "compression.type": settings.compression,
+                    "message.max.bytes": settings.max_message_bytes,
+                    "delivery.timeout.ms": int(settings.timeout_s * 1000),
+                    "linger.ms": 5,
+                    "log_level": 2,  # what goes wrong reaches the log as the sink's error, at the pipeline's pace
+                    "queue.buffering.max.messages": 200_000,
+                    **settings.options,
+                },
+            )
+        self._producer.list_topics(settings.topic, timeout=min(settings.timeout_s, 10.0))
+
+    def _send(self, events: Sequence[Event]) -> None:
+        if self._producer is None:
+            self._connect()
+        producer = self._producer
+        if producer is None:
+            raise Retryable("not connected")
+        confirmed = 0
+        failures: list[KafkaError] = []
+
+        def told(error: KafkaError | None, _message: object) -> None:
+            nonlocal confirmed
+            if error is None:
+                confirmed += 1
+            else:
+                failures.append(error)
+
+        try:
+            for event in events:
+                self._produce(producer, event, told)
+            producer.flush(self._settings.timeout_s)
+        except KafkaException as error:
+            failures.append(error.args[0])
+        except TooLarge:
+            self._drop()
+            raise
+        if confirmed < len(events):
+            self._drop()  # what is still queued must not arrive after the batch has been sent anew
+            raise _sink_error(failures[0]) if failures else Retryable("the brokers did not confirm in time")
+
+    def _produce(self, producer: Producer, event: Event, told: Callable[[KafkaError | None, object], None]) -> None:
+        settings = self._settings
+        key = "" if settings.key == "none" else str(getattr(event, settings.key))
+        value = dumps(event_dict(self._event_json, event))
+        deadline = time.monotonic() + settings.timeout_s
+        while True:
+            try:
+                producer.produce(
+                    settings.log_topic if settings.log_topic and event.event_type == "log" else settings.topic,
+                    value,
+                    key or None,
+                    headers={
+                        "transaction_id": event.transaction_id,
+                        "event_type": event.event_type,
+                        "tenant": event.tenant,
+                    },
+                    on_delivery=told,
+                )
+            except BufferError:  # librdkafka's queue is full: let it work
+                if time.monotonic() > deadline:
+                    raise Retryable("the brokers do not take messages") from None
+                producer.poll(0.1)
+            else:
+                producer.poll(0)
+                return
+
+    def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()
+            producer.flush(1.0)
+
+
+def _sink_error(error: KafkaError) -> SinkError:
+    """The pipeline's exception. librdkafka's texts name brokers and topics, never messages."""
+    code = error.code()
+    if code in _UNAUTHORISED:
+        return Unauthorised(error.str())
+    if code in _ROWS:
+        return TooLarge(error.str())
+    return Retryable(error.str())
