@@ -71,21 +71,20 @@ def path_version(path: str) -> str:
 class Rest(NamedTuple):
     """What only spans with captured headers, bodies or unusual attributes have."""
 
-    ip: str = ""
-    request_headers: Mapping[str, str] = EMPTY_HEADERS
-    response_headers: Mapping[str, str] = EMPTY_HEADERS
-    version: str = ""
-    request_id: str = ""
-    direction: str = ""
-    request_body: str = ""
-    request_encoding: str = ""
-    response_body: str = ""
-    response_encoding: str = ""
-    action_name: str = ""
-    extra: dict[str, Any] | None = None
-
-
-USUAL: Final = Rest()
+    agent: str
+    transaction: str
+    ip: str
+    request_headers: Mapping[str, str]
+    response_headers: Mapping[str, str]
+    version: str
+    request_id: str
+    direction: str
+    request_body: str
+    request_encoding: str
+    response_body: str
+    response_encoding: str
+    action_name: str
+    extra: dict[str, Any] | None
 
 
 class ApiCallPlan:
@@ -141,7 +140,9 @@ class ApiCallPlan:
     def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
         """The event of one span. user_id, company_id: after inheritance."""
         record, name, _, values, fragments, who, request, response, group, decision = work
-        span, trace_id, span_id, parent_id, _, state, events, links = record
+        span, trace_id, span_id, parent_id, _, (code, _), events, links = record
+        _, _, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
+        service, environment, region, resource = group[:4]
         context = self._context
         title = name.text
 
@@ -156,7 +157,7 @@ class ApiCallPlan:
         route = ""
         if type(raw_route) is str:
             if raw_route == path:
-                route = context.static_routes[group.service, path]
+                route = context.static_routes[service, path]
             elif len(raw_route) > 1:
                 route = context.normalised[raw_route]
         if not route:
@@ -169,23 +170,26 @@ class ApiCallPlan:
         for index in self._addresses:
             if ip := context.addresses[values[index]]:
                 break
-        rest = USUAL
+        body = encoding = response_body = response_encoding = stated_direction = action_name = version = ""
+        extra: dict[str, Any] | None = None
         if self._unusual or request or response or events or found:
-            agent, transaction, rest = self._rest(work, transaction, path, found)
-            ip = rest.ip or ip
-            shown_request, shown_response = rest.request_headers, rest.response_headers
-            version, request_id = rest.version, rest.request_id
+            rest = self._rest(work, transaction, path, found)
+            agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction = rest[
+                :8
+            ]
+            body, encoding, response_body, response_encoding, action_name, extra = rest[8:]
+            ip = shown_ip or ip
         else:
             shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
             agent = shown_request["user-agent"] if shown_request else ""
-            version = path_version(path) if "/v" in path else ""
+            if "/v" in path:
+                version = path_version(path)
             request_id = transaction
 
         error_type = taxonomy.BY_STATUS[status]
-        extra = rest.extra
         if span.flags & REMOTE_FLAG:
             extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
-        if state.code == 2 or events or not status:
+        if code == 2 or events or not status:
             error_type, extra = self._failure(work, values[self._error_type], error_type, extra)
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
@@ -209,16 +213,16 @@ class ApiCallPlan:
                 received,
                 user_id,
                 company_id,
-                who.session_token,
-                who.subscription_id,
-                who.application_id,
-                who.client_id,
-                who.plan_id,
-                group.service,
-                group.environment,
-                group.region,
-                group.text,
-                rest.direction or self._direction,
+                session_token,
+                subscription_id,
+                application_id,
+                client_id,
+                plan_id,
+                service,
+                environment,
+                region,
+                resource,
+                stated_direction or self._direction,
                 verb,
                 context.shown(text) if context.masks.looks_inside_text else text,
                 route,
@@ -229,16 +233,16 @@ class ApiCallPlan:
                 "" if self._incoming or not status else ip,
                 shown_request,
                 shown_response,
-                rest.request_body,
-                rest.request_encoding,
-                rest.response_body,
-                rest.response_encoding,
+                body,
+                encoding,
+                response_body,
+                response_encoding,
                 request_id,
                 title,
-                state.code,
+                code,
                 context.links(links) if links else "",
                 error_type,
-                rest.action_name,
+                action_name,
                 "http",
                 0,
                 "",
@@ -275,8 +279,8 @@ class ApiCallPlan:
                 error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
         return error_type, extra
 
-    def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> tuple[str, str, Rest]:
-        """(user agent, transaction id, everything else) of spans with more than the usual attributes."""
+    def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> Rest:
+        """The rest of a span with more than the usual attributes."""
         context, values, request, response = self._context, work.values, work.request_headers, work.response_headers
         extra: dict[str, Any] = {}
         if found is not None:
@@ -302,23 +306,21 @@ class ApiCallPlan:
             start = work.record.span.start_time_unix_nano
             extra.update(consumer.extras(request, response, asked, events, start, self._readers))
         shown = self.slots.shown(request, "request", exact=not events)
-        return (
-            shown.get("user-agent", ""),
-            transaction,
-            Rest(
-                ip=context.masks.ip(ip),
-                request_headers=shown,
-                response_headers=self.slots.shown(response, "response", exact=not events),
-                version=self._version(values, path, request, response),
-                request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
-                direction=DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
-                request_body=request_body,
-                request_encoding=request_encoding,
-                response_body=response_body,
-                response_encoding=response_encoding,
-                action_name=context.shown(text_of(values[self._action_name])),
-                extra=extra,
-            ),
+        return Rest(
+            agent=shown.get("user-agent", ""),
+            transaction=transaction,
+            ip=context.masks.ip(ip),
+            request_headers=shown,
+            response_headers=self.slots.shown(response, "response", exact=not events),
+            version=self._version(values, path, request, response),
+            request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
+            direction=DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+            request_body=request_body,
+            request_encoding=request_encoding,
+            response_body=response_body,
+            response_encoding=response_encoding,
+            action_name=context.shown(text_of(values[self._action_name])),
+            extra=extra,
         )
 
     def _version(

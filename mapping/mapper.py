@@ -160,17 +160,16 @@ class Mapper:
         for start in range(0, len(works), STEP):
             for at in range(start, min(start + STEP, len(works))):
                 work = works[at]
-                plan, who = work.plan, work.who
+                _, _, plan, _, _, who, headers, _, facts, _ = work
                 if plan.event_type == SKIP and not out.keep_skips:
                     out.skipped += 1
                     continue
-                user, company = inherited[at] if inherited else (who.user_id, who.company_id)
+                user, company = inherited[at] if inherited else who[:2]
                 try:
-                    event = plan.event(work, job, user, company or work.group.company_id)
+                    event = plan.event(work, job, user, company or facts.company_id)
                     if judged and plan.event_type != SKIP:
-                        facts = SpanFacts(event, work)
-                        decide = None if early else partial(_decide_span, sampler, work, facts)
-                        self._judge(event, work.request_headers, decide, out)
+                        decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
+                        self._judge(event, headers, decide, out)
                     else:
                         events.append(event)
                 except Exception as error:  # one bad record harms nobody else

@@ -230,6 +230,8 @@ class Decoder:
 
     def _logs(self, logs: Any, refused: dict[str, int]) -> list[LogItem]:
         records: list[LogItem] = []
+        keep = records.append
+        new = tuple.__new__
         get = self._cache.__getitem__
         for record in logs:
             trace_id, span_id = record.trace_id, record.span_id
@@ -243,7 +245,7 @@ class Decoder:
             except Undecodable as error:
                 _refuse(refused, str(error))
                 continue
-            records.append(LogItem(record, trace_id, span_id, entries, body))
+            keep(new(LogItem, (record, trace_id, span_id, entries, body)))
         return records
 
     def _status(self, raw: bytes) -> SpanStatus:
