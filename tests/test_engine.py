@@ -99,6 +99,14 @@ def test_settings_of_one_statement_do_not_stay_for_the_next(engine: EngineProces
     assert engine.ask(question, user="writer") == default
 
 
+def test_a_writer_that_asks_to_be_read_only_is_a_reader_for_that_statement(engine: EngineProcess, table: str) -> None:
+    insert = f"INSERT INTO {table} VALUES (1, 'x')"
+    assert engine.ask(insert, user="writer", readonly="2")[0] == 164
+    assert engine.ask("SELECT * FROM file('/etc/hostname')", user="writer", readonly="1")[0] == 164
+    assert engine.ask(insert, user="writer")[0] == 0
+    assert engine.ask(f"SELECT a FROM {table}", user="writer", readonly="2") == (0, "1\n")
+
+
 def test_a_slow_reader_does_not_hold_up_an_insert(engine: EngineProcess, table: str) -> None:
     reading = threading.Thread(target=engine.ask, args=("SELECT sum(sipHash64(number)) FROM numbers(100000000)",))
     started = time.monotonic()

@@ -307,6 +307,15 @@ def test_the_reader_starts_an_engine_when_none_runs_and_stops_it(tmp_path: Path)
         assert reader.query("SELECT count() AS n FROM api_events").rows == [(1,)]
 
 
+def test_a_server_is_asked_read_only(engine: EngineProcess) -> None:
+    """The engine stands in for a server, with the credentials that the bridge writes with."""
+    secret = (engine.data / "writer.password").read_text()
+    with StoreReader(Settings(name="s", dsn=f"http://writer:{secret}@127.0.0.1:{engine.port}/analytics")) as reader:
+        assert reader.run(queries.traffic_by_plan(SINCE, UNTIL)).rows
+        with pytest.raises(StoreError):
+            reader.query("DROP TABLE api_events")
+
+
 def test_what_the_reader_cannot_do_is_one_line(reader: StoreReader, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no store in"):
         StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}/none")).open()

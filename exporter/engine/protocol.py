@@ -127,7 +127,8 @@ class Server(ThreadingHTTPServer):
 
     def answer(self, user: str, request: Request) -> Answer:
         """Run the statement for this user. Raises EngineError."""
-        if user == READER:
+        # A writer that asks to be read-only is treated as a reader: the setting would stay with the writing session.
+        if user == READER or request.settings.get("readonly", "0") != "0":
             try:
                 with self.lanes.reader() as connection:
                     sql = self.guard.check(connection, request.text.decode(), request.database)
@@ -141,7 +142,7 @@ class Server(ThreadingHTTPServer):
             if head is not None:
                 statement = head[1].decode() + _settings_clause(request.settings)
                 return connection.insert(statement, head[2].decode(), request.text[head.end() :])
-            connection.configure(request.settings)
+            connection.configure({name: value for name, value in request.settings.items() if name != "readonly"})
             sql = request.text.decode().rstrip().rstrip(";")
             return connection.execute(sql, request.parameters)
 
@@ -300,8 +301,6 @@ def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Reques
         elif name not in _TRANSPORT:
             if not _SETTING.fullmatch(name):
                 raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
-            if name == "readonly":  # it would stay with the writing session for good
-                raise EngineError(READONLY, f"Code: {READONLY}. Ask as the user `{READER}` to read only")
             settings[name] = value
     return Request(text, query.get("database", ""), parameters, settings)
 
