@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from mapping.event import Event
+from mapping.event import Decision, Event
 
 
 class DeadLetters:
@@ -35,9 +35,10 @@ class DeadLetters:
                     "reason": reason[:1000],
                     "transaction_id": event.transaction_id,
                     "event": self._encode(event),
+                    "row": event._asdict(),
                 },
                 option=orjson.OPT_APPEND_NEWLINE,
-                default=str,
+                default=_plain,
             )
             for event in events
         )
@@ -60,3 +61,27 @@ class DeadLetters:
             for line in file:
                 if line.endswith(b"\n"):
                     yield orjson.loads(line)
+
+    def remove(self, delivered: Callable[[dict[str, Any]], bool]) -> None:
+        """Take out the entries for which `delivered` is true, atomically."""
+        with self._lock:
+            kept = [entry for entry in self.read() if not delivered(entry)]
+            fresh = self.path.with_suffix(".new")
+            with fresh.open("wb") as file:
+                file.writelines(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self.path)
+
+
+def _plain(value: object) -> object:
+    """What JSON has no form of its own for: a NamedTuple is a list."""
+    return list(value) if isinstance(value, tuple) else str(value)
+
+
+def event_of(entry: dict[str, Any]) -> Event:
+    """The event of an entry, to be sent again. Raises ValueError for an entry of another version's shape."""
+    row = entry.get("row")
+    if not isinstance(row, dict) or set(row) != set(Event._fields):
+        raise ValueError("written by another version, so it cannot be sent again")
+    return Event(**{**row, "flags": tuple(row["flags"]), "decision": Decision(*row["decision"])})

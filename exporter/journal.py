@@ -7,6 +7,7 @@ One append-only text file per sink. A line is a CRC-32, a space and a JSON objec
     {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...}}
                                               fsynced before the sink is called
     {"done": n, "counts": {...}}              when the sink has it all
+    {"adjust": {...}}                         outcomes that changed later: dead letters that were sent again
 
 Positions are the spool's. `[p, i]` names event i of the record at position p. The rows of a plan are the events of the
 records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs that still wait for their span),
@@ -107,6 +108,11 @@ class Journal:
         if self._size > COMPACT_AT_BYTES and not self.open_plans:
             self._checkpoint()
 
+    def adjust(self, counts: Counts) -> None:
+        """Change the totals of records that had ended otherwise before."""
+        self._append({"adjust": counts}, sync=True)
+        self.totals.merge(counts)
+
     def low_water(self) -> int:
         """The spool may forget everything before this position."""
         oldest_waiting = min((position for position, _ in self.waiting), default=self.cursor)
@@ -169,6 +175,8 @@ class Journal:
                         entry["counts"],
                     )
                 )
+            elif "adjust" in entry:
+                self.totals.merge(entry["adjust"])
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
         if not seen_checkpoint:

@@ -20,7 +20,7 @@ from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
-from exporter.journal import Journal, Plan, Ref
+from exporter.journal import Journal, JournalError, Plan, Ref
 from exporter.retry import wait_s
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Repeats of one failure are logged at most this often per sink; the counters have the rest.
 LOG_INTERVAL_S = 10.0
+# A journal or dead letter that cannot be written is tried again after this.
+DISK_PAUSE_S = 1.0
 
 _transaction_id = attrgetter("transaction_id")
 
@@ -80,6 +82,7 @@ class Pipeline:
         self._watermark_unix_ns = 0  # received time of the newest record taken
         self._stopping = asyncio.Event()
         self._logged: dict[str, float] = {}
+        self._again: list[tuple[list[Event], asyncio.Future[int]]] = []
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
@@ -93,6 +96,8 @@ class Pipeline:
                 if delivery:
                     await delivery
                     delivery = None
+                while self._again:
+                    await self._deliver_again(*self._again.pop(0))
                 if not draft.empty:
                     await self._drop_known(draft)
                     plan = await self._plan(draft)
@@ -124,6 +129,18 @@ class Pipeline:
     def cursor(self) -> int:
         """Spool position before which everything is delivered or waits for its span."""
         return self._journal.cursor
+
+    async def deliver_again(self, events: list[Event]) -> int:
+        """Send dead letters once more, between two batches; returns how many the destination took this time.
+
+        Those that it refuses again become dead letters again.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._again.append((events, done))
+        return await done
+
+    def close(self) -> None:
+        self._journal.close()
 
     def stop(self) -> None:
         """Ask `run` to close the batch it is filling, deliver what is committed, and return."""
@@ -185,7 +202,7 @@ class Pipeline:
                 continue
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
             await self._let_go(draft)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._again:
                 break
             aged = draft.opened and time.monotonic() - draft.opened >= limits.max_age_s
             if (aged or draft.add or draft.gone) and (delivery is None or delivery.done()):
@@ -285,15 +302,34 @@ class Pipeline:
 
     async def _plan(self, draft: Draft) -> Plan:
         plan = draft.plan(self._journal.next_sequence)
-        await asyncio.to_thread(self._journal.plan, plan)
+        await self._on_disk(lambda: self._journal.plan(plan))
         return plan
 
     async def _deliver(self, plan: Plan, events: list[Event], *, in_doubt: bool = False) -> None:
         ended = Totals()
         for batch in self._batches(plan, events):
             await self._write(batch, ended, in_doubt=in_doubt)
-        self._journal.done(plan.sequence, ended.plain())
+        await self._on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
         self._release()
+
+    async def _deliver_again(self, events: list[Event], done: asyncio.Future[int]) -> None:
+        """The batch id comes from the events alone, and the destination is asked first: twice is as good as once."""
+        ended = Totals()
+        days: dict[int, list[Event]] = {}
+        for event in events:
+            days.setdefault(self._day_of(event) if self._day_of else 0, []).append(event)
+        for rows in days.values():
+            text = "".join(sorted(event.transaction_id for event in rows)).encode()
+            batch_id = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+            await self._write(Batch(batch_id, rows), ended, in_doubt=True)
+        changed = {
+            tenant: {"delivered": outcomes["delivered"], "dead_lettered": -outcomes["delivered"]}
+            for tenant, outcomes in ended.plain().items()
+            if "delivered" in outcomes
+        }
+        await self._on_disk(lambda: self._journal.adjust(changed))
+        if not done.cancelled():
+            done.set_result(ended.get("delivered"))
 
     def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
         if not events:
@@ -315,7 +351,8 @@ class Pipeline:
             await self._until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
         except (TooLarge, Rejected) as error:
             if len(batch.events) == 1:
-                await asyncio.to_thread(self._dead_letters.add, self.sink.name, str(error), batch.events)
+                reason = str(error)
+                await self._on_disk(lambda: self._dead_letters.add(self.sink.name, reason, batch.events))
                 ended.add_events("dead_lettered", batch.events)
                 return
             half = len(batch.events) // 2
@@ -347,7 +384,19 @@ class Pipeline:
                 self.counts.unauthorised = False
                 return
 
-    def _warn(self, what: str, error: SinkError, wait: float) -> None:
+    async def _on_disk(self, write: Callable[[], None]) -> None:
+        """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""
+        while True:
+            try:
+                await asyncio.to_thread(write)
+            except (OSError, JournalError) as error:
+                self.counts.last_error = str(error)
+                self._warn("disk", error, DISK_PAUSE_S)
+                await asyncio.sleep(DISK_PAUSE_S)
+            else:
+                return
+
+    def _warn(self, what: str, error: Exception, wait: float) -> None:
         now = time.monotonic()
         if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
             self._logged[what] = now

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from events import NOW_NS, SECOND_NS, event
-from exporter.deadletter import DeadLetters
+from exporter.deadletter import DeadLetters, event_of
 from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
@@ -205,6 +205,35 @@ def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path)
     assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
     assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
     assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
+
+
+def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:
+    rows = [event(request_headers={"accept": "*/*"}, flags=("late",), tenant="acme") for _ in range(5)]
+    refused = {rows[1].transaction_id, rows[3].transaction_id}
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if any(e.transaction_id in refused for e in batch.events):
+            raise Rejected("unknown column")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 3)
+    assert outcomes(bench) == {"received": 5, "delivered": 3, "dead_lettered": 2}
+    again = [event_of(letter) for letter in bench.dead.read()]
+    assert again == [rows[1], rows[3]]
+    refused.remove(rows[1].transaction_id)
+    bench.restart()
+
+    async def go() -> int:
+        task = asyncio.create_task(bench.pipeline.run())
+        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
+        bench.pipeline.stop()
+        await task
+        return taken
+
+    assert asyncio.run(go()) == 1
+    assert sorted(ids(bench.sink.events)) == sorted(e.transaction_id for e in rows if e is not rows[3])
+    bench.restart()
+    assert outcomes(bench) == {"received": 5, "delivered": 4, "dead_lettered": 1}
 
 
 def test_a_process_killed_inside_a_write_repeats_the_same_batch_in_doubt(tmp_path: Path) -> None:

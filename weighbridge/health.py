@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from exporter.deadletter import event_of
 from exporter.totals import ENDED
 from receiver.admin import Metric
 from receiver.counts import Key
@@ -43,7 +46,45 @@ class Health:
             paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
             return web.json_response([str(path.absolute()) for path in paths if path])
 
-        return [web.get("/ledger", ledger), web.get("/stores", stores)]
+        async def replay(request: web.Request) -> web.Response:
+            query = request.query
+            since = query.get("since_unix_ns", "0")
+            if not since.isdigit():
+                return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
+            return web.json_response({"replayed": await self._replay(query.get("reason", ""), int(since))})
+
+        return [
+            web.get("/ledger", ledger),
+            web.get("/stores", stores),
+            web.post("/deadletter/replay", replay),
+        ]
+
+    async def _replay(self, reason: str, since_unix_ns: int) -> int:
+        """Send matching dead letters to their sinks again; how many were taken this time."""
+        letters = self._bridge.dead_letters
+        chosen: dict[str, dict[str, dict[str, Any]]] = {}
+        for entry in await asyncio.to_thread(lambda: list(letters.read())):
+            if entry["dead_lettered_unix_ns"] >= since_unix_ns and reason.lower() in entry["reason"].lower():
+                chosen.setdefault(entry["sink"], {})[entry["transaction_id"]] = entry
+        replayed = 0
+        for name, entries in chosen.items():
+            pipeline = self._bridge.pipelines.get(name)
+            if pipeline is None:
+                continue
+            events = []
+            for entry in entries.values():
+                with contextlib.suppress(ValueError):
+                    events.append(event_of(entry))
+            before = time.time_ns()
+            replayed += await pipeline.deliver_again(events)
+            ids = {event.transaction_id for event in events}
+
+            def sent_again(entry: dict[str, Any], sink: str = name, ids: set[str] = ids, before: int = before) -> bool:
+                same = entry["sink"] == sink and entry["transaction_id"] in ids
+                return bool(same and entry["dead_lettered_unix_ns"] < before)
+
+            await asyncio.to_thread(letters.remove, sent_again)
+        return replayed
 
     def ledger(self) -> list[dict[str, Any]]:
         """One row per sink and tenant: every record taken in, and where it ended (P4)."""

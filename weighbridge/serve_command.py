@@ -19,10 +19,9 @@ from weighbridge.settings import Settings
 def serve(settings: Settings) -> None:
     """Returns when the bridge has drained after SIGTERM or Ctrl-C."""
     log_to_stderr(settings.telemetry.log_level)
-    click.echo(welcome(settings), err=True)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(settings))
+            runner.run(run(settings, ready=lambda: click.echo(welcome(settings), err=True)))
     except (OSError, SpoolFailed, JournalError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
 

@@ -13,7 +13,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 # SIGTERM is answered within this many seconds whatever the sinks do; container runtimes kill after 10.
 DRAIN_S = 8.0
+# Pause before a pipeline that failed unexpectedly begins again.
+SINK_RESTART_S = 5.0
 
 
 class Bridge:
@@ -52,6 +54,7 @@ class Bridge:
         self.sampler = Sampler(settings.sampling)
         self.mapper = Mapper(settings.mapping, self.sampler)
         self.directory = Path(settings.spool.directory)
+        self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
             self.spool.read,
@@ -76,10 +79,10 @@ class Bridge:
         self.feed.start(self.spool.end_position)
         for sink_settings in self.settings.exporter.sinks:
             pipeline = self._pipeline(sink_settings)
-            self.pipelines[sink_settings.name] = pipeline
-            task = asyncio.create_task(pipeline.run(), name=f"sink {sink_settings.name}")
-            task.add_done_callback(self._delivery_ended)
-            self._deliveries[sink_settings.name] = task
+            name = f"sink {sink_settings.name}"
+            self._deliveries[sink_settings.name] = asyncio.create_task(
+                self._deliver(pipeline, sink_settings), name=name
+            )
         self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
         self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
@@ -99,6 +102,7 @@ class Bridge:
             await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
         for pipeline in self.pipelines.values():
             await pipeline.sink.close()
+            pipeline.close()
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
@@ -138,26 +142,40 @@ class Bridge:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
 
     def _pipeline(self, sink_settings: SinkSettings) -> Pipeline:
-        sink = module_of(sink_settings.type).create(sink_settings)
+        module = module_of(sink_settings.type)
+        needs = (event_json,) if getattr(module, "NEEDS_EVENT_JSON", False) else ()
+        sink = module.create(sink_settings, *needs)
         journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
         journal.open(self.spool.start_position)
-        return Pipeline(
+        pipeline = self.pipelines[sink_settings.name] = Pipeline(
             sink,
             self.feed,
             journal,
-            DeadLetters(self.directory / "deadletter.jsonl", event_json),
-            self.settings.exporter.batch,
-            self.settings.exporter.retry,
+            self.dead_letters,
+            sink_settings.batch or self.settings.exporter.batch,
+            sink_settings.retry or self.settings.exporter.retry,
             day_of=getattr(sink, "day_of", None),
         )
+        return pipeline
 
-    def _delivery_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            log.error("%s stopped: its events stay in the spool", task.get_name(), exc_info=task.exception())
+    async def _deliver(self, pipeline: Pipeline, sink_settings: SinkSettings) -> None:
+        """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
+        while True:
+            try:
+                await pipeline.run()
+                return
+            except Exception:
+                log.exception("sink %s stopped; its events are in the spool, it begins again", sink_settings.name)
+            await pipeline.sink.close()
+            pipeline.close()
+            await asyncio.sleep(SINK_RESTART_S)
+            pipeline = self._pipeline(sink_settings)
+            if not self.accepting:
+                pipeline.stop()
 
 
-async def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, then drain."""
+async def run(settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
+    """Run until SIGTERM or SIGINT, then drain. ready: called once requests are accepted."""
     started = time.monotonic()
     bridge = Bridge(settings)
     stopping = asyncio.Event()
@@ -171,6 +189,7 @@ async def run(settings: Settings) -> None:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         log.info("ready after %.2f s", time.monotonic() - started)
+        ready()
         await stopping.wait()
         log.info("stopping")
     finally:

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from exporter.settings import BatchSettings, RetrySettings
+
 
 class SinkSettings(BaseModel):
     """What every sink has."""
@@ -23,6 +25,12 @@ class SinkSettings(BaseModel):
         description="Names the sink in metrics, logs and files; changing it sends the spool again.",
     )
     type: str = Field(description="Kind of destination.")
+    batch: BatchSettings | None = Field(
+        None, description="Batches of this sink; those of `exporter.batch` when absent."
+    )
+    retry: RetrySettings | None = Field(
+        None, description="Retries of this sink; those of `exporter.retry` when absent."
+    )
 
 
 def types() -> list[str]:
