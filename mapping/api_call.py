@@ -84,7 +84,7 @@ class Rest(NamedTuple):
     response_body: str
     response_encoding: str
     action_name: str
-    extra: dict[str, Any] | None
+    extra: dict[str, Any]
 
 
 class ApiCallPlan:
@@ -172,13 +172,14 @@ class ApiCallPlan:
                 break
         body = encoding = response_body = response_encoding = stated_direction = action_name = version = ""
         extra: dict[str, Any] | None = None
+        flags: tuple[str, ...] = ()
         if self._unusual or request or response or events or found:
             rest = self._rest(work, transaction, path, found)
             agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction = rest[
                 :8
             ]
             body, encoding, response_body, response_encoding, action_name, extra = rest[8:]
-            ip = shown_ip or ip
+            ip, flags = shown_ip or ip, flags_in(rest.extra)
         else:
             shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
             agent = shown_request["user-agent"] if shown_request else ""
@@ -194,9 +195,9 @@ class ApiCallPlan:
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
-        flags: tuple[str, ...] = ()
         if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
-            start, end, flags = made_whole(start, end, received)
+            start, end, of_time = made_whole(start, end, received)
+            flags += of_time
         return _new(
             Event,
             (
@@ -284,7 +285,7 @@ class ApiCallPlan:
         context, values, request, response = self._context, work.values, work.request_headers, work.response_headers
         extra: dict[str, Any] = {}
         if found is not None:
-            _note(found, extra)
+            note_uri(found, extra)
         agent = request.get("user-agent") or text_of(values[self._agent])
         if agent and "user-agent" not in request:
             request = {**request, "user-agent": agent}
@@ -337,7 +338,13 @@ class ApiCallPlan:
         return path_version(path) if "/v" in path else ""
 
 
-def _note(found: uri.Uri, extra: dict[str, Any]) -> None:
+def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
+    """What metadata says about how an event was made, as Event.flags."""
+    return tuple(name for name in ("uri_host_guessed", "uri_from_route", "body_truncated") if name in extra)
+
+
+def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:
+    """Adds to metadata what had to be guessed or left out of a URI."""
     if found.host_guessed:
         extra["uri_host_guessed"] = True
     if found.from_route:

@@ -26,6 +26,7 @@ VARIANT: Final = ("feature_flag.result.variant", "feature_flag.variant", "varian
 _RESEND: Final = ("http.request.resend_count", "http.resend_count")
 
 REQUEST_HEADERS: Final = frozenset(QUEUE_START)
+LOG_FIELDS: Final = frozenset(("upstream_response_time", "upstream_cache_status", "queue_ms"))
 ATTRIBUTES: Final = frozenset((*ASN, *EXPERIMENT, *VARIANT, *_RESEND, "queue_ms"))
 
 _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)

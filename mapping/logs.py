@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from mapping import consumer, ids, taxonomy
-from mapping.api_call import path_version
+from mapping.api_call import flags_in, note_uri, path_version
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
 from mapping.identity import CONSUMER_BODY_KEYS, NOBODY, Identity
@@ -170,6 +170,8 @@ class LogMapper:
         context, understood, who = self._context, work.read, work.who
         found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
         path = "" if found.from_route else found.path
+        extra: dict[str, Any] = {"source": "log"}
+        note_uri(found, extra)
         end = understood.time_unix_ns
         start = end - round(max(http.duration_ms, 0.0) * 1e6)
         transaction = (
@@ -229,25 +231,26 @@ class LogMapper:
                 understood.event_name,
                 "",
                 "",
-                self._call_metadata(work),
-                _flags(end, job.received_unix_ns),
+                self._call_metadata(work, extra),
+                flags_in(extra) + _flags(end, job.received_unix_ns),
                 decision,
                 "",
             ),
         )
 
-    def _call_metadata(self, work: LogWork) -> str:
-        """Body and attributes in one object, attributes winning (L7)."""
+    def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
+        """Body and attributes in one object, attributes winning (L7), and what mapping adds."""
         pairs = {**work.read.body.flat, **{k: v for k, v in work.attributes.items() if k not in _CONSUMED}}
         http = work.read.http
         if http is not None:
-            start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
-            pairs |= consumer.extras(
-                http.request_headers, http.response_headers, pairs, (), start, consumer.parts(http.response_headers)
-            )
-            pairs |= consumer.log_extras(pairs)
+            request, response = http.request_headers, http.response_headers
+            if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
+                start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
+                pairs |= consumer.extras(request, response, pairs, (), start, consumer.parts(response))
+            if not consumer.LOG_FIELDS.isdisjoint(pairs):
+                pairs |= consumer.log_extras(pairs)
         masked = self._context.masks.attributes(pairs)
-        return flat_text({**masked, **(self._error(work.read) or {}), "source": "log"}.items())
+        return flat_text({**masked, **(self._error(work.read) or {}), **extra}.items())
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception

@@ -89,7 +89,7 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
     flat: dict[str, Any] = {}
     for key, value in pairs:
         kind = type(value)
-        if kind is str or kind is bool:
+        if kind is str or kind is bool or (kind is int and -_INT64 <= value < _INT64):
             flat[key or "_"] = value
         else:
             for name, leaf in flatten(key, value):

@@ -155,6 +155,7 @@ def test_uri(attributes: dict[str, Any], uri: str) -> None:
 def test_guessed_and_shortened_uris_say_so() -> None:
     base = {"http.request.method": "GET", "http.response.status_code": 200}
     assert metadata(one({**base, "http.route": "/a"}))["uri_from_route"] is True
+    assert one({**base, "http.route": "/a"}).flags == ("uri_host_guessed", "uri_from_route")
     assert metadata(one({**base, "url.path": "/a"}))["uri_host_guessed"] is True
     many = one({**base, "url.path": "/a", "server.address": "h", "url.query": "&".join(["a"] * 600)})
     assert metadata(many)["query_params_dropped"] == 100
