@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from click.testing import Result as Done
 
 from cli_process import environment, run_cli
+from events import event
 from exporter.deadletter import DeadLetters
 from exporter.queries import Condition
 from exporter.queries_reader import Result
@@ -202,19 +203,9 @@ def dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dead letters in the spool of the working directory's settings, one of them twice."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weighbridge.yaml").write_text("spool: {directory: spool}")
-    letters = DeadLetters(tmp_path / "spool/deadletter.jsonl", lambda event: {"event_type": event})
+    letters = DeadLetters(tmp_path / "spool/deadletter.jsonl", lambda event: {"event_type": event.transaction_id})
     for transaction_id, reason in (("aaaa1", "row too long"), ("bbbb2", "bad date\x1b[2J"), ("aaaa1", "row too long")):
-        letters.add("store", reason, [_Dead(transaction_id)])  # type: ignore[list-item]
-
-
-class _Dead(str):
-    """An event reduced to what a dead letter needs of it."""
-
-    __slots__ = ()
-
-    @property
-    def transaction_id(self) -> str:
-        return str(self)
+        letters.add("store", reason, [event(transaction_id=transaction_id)])
 
 
 def test_dead_letters_are_listed_once_and_cannot_steer_the_terminal(dead_letters: None) -> None:
