@@ -26,6 +26,8 @@ class Told(NamedTuple):
     story: Story
     what: str
     times: int = 1  # each request is sent so often
+    prefix: tuple[str, ...] = ()  # before the bridge's command
+    spool_mib: int = 0  # of a disk for the spool alone, 0 for none
 
 
 async def nothing(system: System, dice: random.Random, seconds: float) -> None:
@@ -118,6 +120,32 @@ async def engine_killed(system: System, dice: random.Random, seconds: float) -> 
         await system.kill_engine()
 
 
+async def disk_full(system: System, dice: random.Random, seconds: float) -> None:
+    """The store is away until the spool's disk is full, and longer; then all is well without a restart."""
+    await system.to_store.set_fault(Fault(refuse=True))
+    until = time.monotonic() + max(seconds, 60.0)
+    while await system.ready():
+        assert time.monotonic() < until, "the disk was never full"
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(seconds / 3)
+    await system.to_store.set_fault(NONE)
+    until = time.monotonic() + 60.0
+    while not await system.ready():
+        assert time.monotonic() < until, "the bridge did not become ready again"
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(seconds / 3)
+
+
+async def syncs_fail(system: System, dice: random.Random, seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    log = await asyncio.to_thread(system.bridge_log.read_text)
+    assert "sync failed" in log, "no sync failed"
+
+
+# Every 40th sync of the bridge fails. -D: the bridge is the process started, the tracer its child.
+SYNC_FAILS = ("strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync")
+EVERY_40TH = (*SYNC_FAILS, "-e", "inject=fdatasync:error=EIO:when=30+40")
+
 STORIES: dict[str, Told] = {
     "quiet": Told(nothing, "no fault: the tools themselves"),
     "killed": Told(killed, "R01 kill -9 of the bridge at random times"),
@@ -133,5 +161,7 @@ STORIES: dict[str, Told] = {
     "lost-answers": Told(while_the_intake(Fault(close_after_commit=0.3)), "a third of the answers to senders is lost"),
     "resent": Told(nothing, "R27 each request is sent three times", times=3),
     "engine-killed": Told(engine_killed, "kill -9 of the store's engine at random times"),
+    "disk-full": Told(disk_full, "R15 the spool's disk of 4 MiB is full", spool_mib=4),
+    "sync-fails": Told(syncs_fail, "R16 every 40th fdatasync fails with EIO", prefix=EVERY_40TH),
     "comes-and-goes": Told(store_comes_and_goes, "R30 all troubles of the store and kills of the bridge, at random"),
 }

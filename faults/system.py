@@ -12,12 +12,15 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
 
+from exporter.engine.endpoint import Endpoint
 from exporter.engine.supervisor import EngineSupervisor
 from faults.judge import Store
 from faults.proxy import Proxy
@@ -29,41 +32,62 @@ class BridgeEnded(Exception):
     """The bridge is not there when it should be."""
 
 
+class Impossible(Exception):
+    """This machine does not allow the fault."""
+
+
 class System:
     """`async with System(folder) as system`: started, and stopped at the end."""
 
-    def __init__(self, folder: Path, *, seed: int = 0, compression: str = "lz4", **sections: dict[str, Any]) -> None:
-        """compression: of the sink's inserts. sections: what to change in the bridge's settings, by section."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int = 0,
+        compression: str = "lz4",
+        prefix: Sequence[str] = (),
+        spool_mib: int = 0,
+        **sections: dict[str, Any],
+    ) -> None:
+        """What is not as usual.
+
+        compression: of the sink's inserts. prefix: before the bridge's command. spool_mib: of a disk for the spool
+        alone, 0 for none. sections: what to change in the bridge's settings, by section.
+        """
         self.folder = folder
         self.engine = EngineSupervisor(folder / "engine")
         self.bridge_log = folder / "bridge.log"
         self._sections = sections
         self._seed = seed
         self._compression = compression
+        self._prefix = prefix
+        self._spool_mib = spool_mib
         self._bridge: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> System:
-        endpoint = await self.engine.start()
-        self.store = Store(
-            f"http://{endpoint.host}:{endpoint.port}", endpoint.user, endpoint.password, endpoint.database
-        )
-        self.to_store = Proxy(endpoint.host, endpoint.port, seed=self._seed)
-        await self.to_store.start()
-        self._port, self._admin_port = free_port(), free_port()
-        self.to_bridge = Proxy("127.0.0.1", self._port, seed=self._seed)
-        await self.to_bridge.start()
-        self._write_settings(
-            f"http://{endpoint.user}:{endpoint.password}@127.0.0.1:{self.to_store.port}/{endpoint.database}"
-        )
-        await self.start_bridge()
+        async with AsyncExitStack() as stack:
+            if self._spool_mib:
+                spool = self.folder / "spool"
+                await mount(spool, self._spool_mib)
+                stack.push_async_callback(run, "umount", str(spool))
+            endpoint = await self.engine.start()
+            stack.push_async_callback(self.engine.stop)
+            self.store = store_at(endpoint)
+            self.to_store = Proxy(endpoint.host, endpoint.port, seed=self._seed)
+            await self.to_store.start()
+            stack.push_async_callback(self.to_store.stop)
+            self._port, self._admin_port = free_port(), free_port()
+            self.to_bridge = Proxy("127.0.0.1", self._port, seed=self._seed)
+            await self.to_bridge.start()
+            stack.push_async_callback(self.to_bridge.stop)
+            self._write_settings(endpoint)
+            stack.push_async_callback(self._end_bridge)
+            await self.start_bridge()
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(BridgeEnded, TimeoutError):
-            await self.stop_bridge()
-        await self.to_bridge.stop()
-        await self.to_store.stop()
-        await self.engine.stop()
+        await self._stack.aclose()
 
     @property
     def intake(self) -> str:
@@ -77,9 +101,19 @@ class System:
     async def start_bridge(self) -> float:
         """Seconds until it is ready. Raises BridgeEnded."""
         started = time.monotonic()
+        if self._prefix:
+            await run(self._prefix[0], "-V")
         with self.bridge_log.open("ab") as log:
             self._bridge = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "weighbridge", "serve", "--config", str(self.folder / "weighbridge.yaml")),
+                *(
+                    *self._prefix,
+                    sys.executable,
+                    "-m",
+                    "weighbridge",
+                    "serve",
+                    "--config",
+                    str(self.folder / "weighbridge.yaml"),
+                ),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,9 +164,7 @@ class System:
             await asyncio.sleep(0.05)
         endpoint = await self.engine.ready()
         self.to_store.redirect(endpoint.host, endpoint.port)
-        self.store = Store(
-            f"http://{endpoint.host}:{endpoint.port}", endpoint.user, endpoint.password, endpoint.database
-        )
+        self.store = store_at(endpoint)
 
     def rss_bytes(self) -> int:
         """Resident memory of the bridge."""
@@ -142,11 +174,17 @@ class System:
                 return int(line.split()[1]) * 1024
         raise BridgeEnded("no such process")
 
-    def _write_settings(self, dsn: str) -> None:
+    async def _end_bridge(self) -> None:
+        with contextlib.suppress(BridgeEnded, TimeoutError):
+            await self.stop_bridge()
+
+    def _write_settings(self, endpoint: Endpoint) -> None:
+        at = f"127.0.0.1:{self.to_store.port}/{endpoint.database}"
+        dsn = f"http://{endpoint.user}:{endpoint.password}@{at}"
         settings: dict[str, Any] = {
             "receiver": {"endpoint": f"127.0.0.1:{self._port}"},
             "admin": {"endpoint": f"127.0.0.1:{self._admin_port}"},
-            "spool": {"directory": str(self.folder / "spool")},
+            "spool": {"directory": str(self.folder / "spool")} | ({"min_free_bytes": 0} if self._spool_mib else {}),
             "exporter": {
                 "sinks": [
                     {
@@ -166,6 +204,30 @@ class System:
         path = self.folder / "weighbridge.yaml"
         path.touch(mode=0o600)
         path.write_text(yaml.safe_dump(settings))
+
+
+def store_at(endpoint: Endpoint) -> Store:
+    url = f"http://{endpoint.host}:{endpoint.port}"
+    return Store(url, endpoint.user, endpoint.password, endpoint.database)
+
+
+async def mount(folder: Path, mib: int) -> None:
+    """A file system of so many MiB in memory. Raises Impossible."""
+    await asyncio.to_thread(folder.mkdir)
+    await run("mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(folder))
+
+
+async def run(*command: str) -> None:
+    """Raises Impossible when it fails."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+    except FileNotFoundError as error:
+        raise Impossible(f"{command[0]} is not installed") from error
+    _, said = await process.communicate()
+    if process.returncode:
+        raise Impossible(f"{command[0]}: {said.decode(errors='replace').strip()}")
 
 
 def free_port() -> int:
