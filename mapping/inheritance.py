@@ -123,14 +123,15 @@ def _spread(values: list[str], sources: list[str], parents: list[int], works: Se
 
 
 def _lend_to_servers(values: list[str], sources: list[str], parents: list[int], works: Sequence[Work]) -> None:
-    stated: dict[int, set[str]] = {}
+    """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
+    below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
     for at, source in enumerate(sources):
         if source.startswith("attr:") and works[at].record.span.kind == INTERNAL:
-            here, steps = parents[at], 0
-            while here != _ROOT and steps < len(parents):
-                if not values[here] and works[here].record.span.kind == SERVER:
-                    stated.setdefault(here, set()).add(values[at])
-                here, steps = parents[here], steps + 1
-    for server, found in stated.items():
-        if len(found) == 1:
-            values[server] = found.pop()
+            stated, here = values[at], parents[at]
+            # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
+            while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:
+                stated = below[here] = stated if known is None else _MANY
+                here = parents[here]
+    for at, stated in below.items():
+        if stated != _MANY and not values[at] and works[at].record.span.kind == SERVER:
+            values[at] = stated

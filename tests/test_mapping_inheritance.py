@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -9,7 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from mapping.mapper import Mapper
 from mapping.otlp import Decoder
 from mapping.settings import MappingSettings
-from mapping_requests import CLIENT, INTERNAL, NOW, mapped, mapper, span, traces
+from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, mapped, mapper, span, traces
 
 HTTP = {"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200}
 
@@ -127,3 +128,27 @@ def test_trace_that_named_two_users_lends_none_across_requests() -> None:
 def user(made: Mapper, one: Span, received: int) -> str:
     (event,) = made.map(Decoder().traces(traces(one).SerializeToString()), received_unix_ns=received).events
     return event.user_id
+
+
+def test_nested_server_spans_take_the_value_of_all_below_them() -> None:
+    spans = (
+        span({"user.id": "a"}, kind=INTERNAL, number=4, parent=3),
+        span(HTTP, kind=SERVER, number=3, parent=2),
+        span({"user.id": "b"}, kind=INTERNAL, number=5, parent=2),
+        span({}, kind=INTERNAL, number=2, parent=1),
+        span(HTTP, kind=SERVER, number=1),
+    )
+    assert who(*spans) == ["a/", "a/", "b/", "/", "/"]
+
+
+def test_a_deep_trace_of_stated_users_costs_no_more_per_span() -> None:
+    def cost(depth: int) -> float:
+        chain = [span({"user.id": f"u{n % 3}"}, kind=INTERNAL, number=n, parent=n - 1) for n in range(2, depth)]
+        data = traces(*reversed(chain), span(HTTP, number=1)).SerializeToString()
+        decoded = Decoder().traces(data)
+        made = mapper()
+        start = time.process_time()
+        assert made.map(decoded, received_unix_ns=NOW).events[-1].user_id == ""
+        return (time.process_time() - start) / depth
+
+    assert cost(16_000) < 5 * cost(1_000)
