@@ -94,7 +94,7 @@ class Receiver:
         codings = compression.parse_codings(content_encoding)
         self._budgets.admit(export.tenant)
 
-        body = await read_body(export, self._settings, self._budgets)
+        body = compression.without_time(await read_body(export, self._settings, self._budgets))
         received_unix_ns = self._now_unix_ns()
         decoded = await self.decoding.decode(export.signal, media, codings, body)
         export.records = decoded.accepted + decoded.rejected

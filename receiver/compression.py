@@ -79,6 +79,17 @@ def inflate(raw: bytes, codings: tuple[str, ...], limit: int) -> bytes:
     return raw
 
 
+def without_time(raw: bytes) -> bytes:
+    """A gzip body with the time of compression set to zero, any other as it is.
+
+    Python's exporter compresses again, at another time, what it sends again; without the time both are the same bytes,
+    by which a resend is recognised. RFC 1952 §2.3.1: bytes 4 to 7, covered by no checksum unless FHCRC is set.
+    """
+    if raw[:3] == b"\x1f\x8b\x08" and len(raw) > 10 and raw[4:8] != b"\0\0\0\0" and not raw[3] & 2:
+        return raw[:4] + b"\0\0\0\0" + raw[8:]
+    return raw
+
+
 def _gzip(raw: bytes, limit: int) -> bytes:
     return _members(raw, limit, "gzip", lambda: _Zlib(31))
 

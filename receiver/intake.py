@@ -9,7 +9,10 @@ from receiver.errors import Overloaded as Overloaded
 
 
 class Received(NamedTuple):
-    """A request that passed every check. The body is kept as sent, so that what is stored can be decoded again."""
+    """A request that passed every check, with its body as sent, so that what is stored can be decoded again.
+
+    Only the time in a gzip header is zeroed, so that a request sent again is the same bytes.
+    """
 
     signal: str  # "traces" | "logs"
     tenant: str  # as authenticated; "" for none

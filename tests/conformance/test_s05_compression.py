@@ -35,7 +35,6 @@ from otlp_http import (
 def test_known_codings_are_undone(server: RunningReceiver, coding: str, body: bytes, media: str, path: str) -> None:
     name, pack = CODINGS[coding]
     assert server.post(pack(body), media, path=path, encoding=name).rejected == 0
-    assert server.last.body == pack(body) or coding.startswith(("gzip", "x-gzip", "identity in"))  # gzip holds a time
     assert server.last.decoded.accepted == (1 if media == JSON else 50)
 
 
@@ -45,9 +44,8 @@ def test_chunked_bodies_may_be_compressed(server: RunningReceiver, body: bytes, 
     raw = chunked(body, size)
     if body[:2] == b"\x1f\x8b":
         raw = raw.replace(b"Transfer-Encoding", b"Content-Encoding: gzip\r\nTransfer-Encoding", 1)
-    answer = server.exchange(raw)
-    assert answer.rejected == 0
-    assert server.last.body == body
+    assert server.exchange(raw).rejected == 0
+    assert server.last.decoded.accepted == 50
 
 
 @pytest.mark.parametrize("coding", ["br", "compress", "gzip2", "gzip;q=1", "aws-chunked", "*", "x" * 3000, "gzip, br"])
@@ -124,6 +122,16 @@ def test_anything_else_after_the_end_is_400(server: RunningReceiver, coding: str
     name, pack = CODINGS[coding]
     for tail in (b"x", bytes(20), b"garbage" * 10):
         assert server.post(pack(spans()) + tail, encoding=name).status == 400
+
+
+def test_the_time_of_compression_makes_no_other_body(server: RunningReceiver) -> None:
+    """Python's exporter compresses again what it sends again; a resend is recognised by its bytes."""
+    body = spans(3)
+    for mtime in (1, 2, 1_790_000_000):
+        assert server.post(gzip.compress(body, mtime=mtime), encoding="gzip").status == 200
+    one, two, three = (received.body for received in server.intake.received[-3:])
+    assert one == two == three
+    assert gzip.decompress(one) == body
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "deflate", "snappy", "lz4"])
