@@ -104,15 +104,27 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
     return orjson.dumps(flat).decode()
 
 
+@lru_cache(maxsize=8192)
+def _path(key: str) -> tuple[list[str], str]:
+    """(outer keys, innermost key) of a dotted key."""
+    *path, last = key.split(".")
+    return path, "_value" if set(last) == {"_"} else last
+
+
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
     """Dotted keys as nested objects (mapping.md §6 L7); a scalar beside deeper keys is found under
     `_value`.
     """
     out: dict[str, Any] = {}
     for key, value in flat.items():
-        *path, last = key.split(".")
-        if path and set(last) == {"_"}:
-            last = "_value"
+        if "." not in key:
+            inner = out.get(key)
+            if isinstance(inner, dict):
+                inner["_value"] = value
+            else:
+                out[key] = value
+            continue
+        path, last = _path(key) if len(key) <= 256 else _path.__wrapped__(key)
         at = out
         for part in path:
             inner = at.get(part)

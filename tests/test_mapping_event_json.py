@@ -128,7 +128,13 @@ def test_times_are_cut_to_milliseconds(unix_ns: int, text: str) -> None:
 
 def test_flags_are_shown() -> None:
     line = event_json(one(CALL, end_time_unix_nano=1))
-    assert line["metadata"]["flags"] == ["end_before_start"]
+    assert line["metadata"]["event_flags"] == ["end_before_start"]
+
+
+def test_attributes_named_like_our_metadata_are_kept_beside_it() -> None:
+    metadata = event_json(one({**CALL, "resource.kind": "order", "sampling": "mine"}))["metadata"]
+    assert metadata["resource"] == {"kind": "order", "service": {"name": "shop"}}
+    assert (metadata["sampling"]["_value"], metadata["sampling"]["p"]) == ("mine", 1.0)
 
 
 class Refusing:
