@@ -44,9 +44,11 @@ def table(engine: EngineProcess) -> Iterator[str]:
 
 @pytest.mark.parametrize("compress", [False, "lz4", "zstd", "gzip"])
 def test_a_stock_client_inserts_and_reads_back(engine: EngineProcess, table: str, compress: Any) -> None:
+    """20,000 rows: the client sends them as blocks of 8,192, each compressed by itself."""
     client = engine.client(compress=compress)
-    rows = [[number, f"name-{number % 7}"] for number in range(5000)]
-    assert client.insert(table, rows, column_names=["a", "s"]).written_rows == 5000
+    rows = [[number, f"name-{number % 7}"] for number in range(20_000)]
+    assert client.insert(table, rows, column_names=["a", "s"]).written_rows == 20_000
+    assert client.query(f"SELECT count(), sum(a) FROM {table}").result_rows == [(20_000, 199_990_000)]
     answer = client.query(
         "SELECT a, s FROM analytics.t WHERE a < {below:UInt32} AND s = {name:String} ORDER BY a",
         parameters={"below": 15, "name": "name-1"},

@@ -18,9 +18,9 @@ import re
 import sys
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from exporter.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
@@ -306,30 +306,43 @@ def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Reques
 
 
 def _inflate(raw: bytes, encoding: str, limit: int) -> bytes:
+    """The whole body. Raises ValueError for a body that is cut or is no such coding, _TooLarge over the limit.
+
+    A client writes an insert as one member or frame after the other, one for each block of rows.
+    """
     if encoding in ("", "identity"):
         return raw
+    start, failures = _decompressor(encoding)
+    parts: list[bytes] = []
+    room = limit + 1
+    while raw:
+        member = start()
+        try:
+            part = member.decompress(raw, room)
+        except failures as error:
+            raise ValueError(f"not {encoding}: {error}") from None
+        parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            raise _TooLarge(f"more than {limit} bytes when inflated")
+        if not member.eof:
+            raise ValueError(f"the {encoding} body is cut")
+        raw = member.unused_data or b""
+    return b"".join(parts)
+
+
+def _decompressor(encoding: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    """What reads one member of this coding, and what it raises on other bytes. Raises ValueError for another coding."""
     if encoding in ("gzip", "deflate"):
-        engine = zlib.decompressobj(47)  # 32 + 15: zlib or gzip by its header
-        data = engine.decompress(raw, limit + 1)
-    elif encoding == "lz4":
+        return lambda: zlib.decompressobj(47), (zlib.error,)  # 32 + 15: zlib or gzip by its header
+    if encoding == "lz4":
         import lz4.frame
 
-        data = lz4.frame.LZ4FrameDecompressor().decompress(raw, max_length=limit + 1)
-    elif encoding == "zstd":
-        data = _unzstd(raw, limit)
-    else:
-        raise ValueError(f"Content-Encoding {encoding[:20]!r} is not supported")
-    if len(data) > limit:
-        raise _TooLarge(f"more than {limit} bytes when inflated")
-    return data
-
-
-def _unzstd(raw: bytes, limit: int) -> bytes:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    try:
-        return zstd.ZstdDecompressor().decompress(raw, max_length=limit + 1)
-    except zstd.ZstdError as error:
-        raise ValueError(str(error)) from None
+        return lz4.frame.LZ4FrameDecompressor, (RuntimeError, EOFError)
+    if encoding == "zstd":
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+        return zstd.ZstdDecompressor, (zstd.ZstdError,)
+    raise ValueError(f"Content-Encoding {encoding[:20]!r} is not supported")
