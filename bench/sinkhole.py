@@ -59,8 +59,7 @@ async def serve(folder: str) -> None:
                 request.method,
                 f"http://{engine.host}:{engine.port}{request.rel_url}",
                 data=body,
-                headers=headers,
-                auth=aiohttp.BasicAuth(engine.user, engine.password),
+                headers={**headers, "Authorization": aiohttp.encode_basic_auth(engine.user, engine.password)},
             ) as reply:
                 kept = {
                     name: value
