@@ -203,7 +203,9 @@ def server() -> Iterator[RunningReceiver]:
     """Patient for a fraction of a second only, as many of these requests never end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection, "_LINGER_S", 0.2)
-        with receiver(max_body_bytes=200_000, body_timeout_s=0.2, header_timeout_s=0.2) as running:
+        with receiver(
+            max_body_bytes=200_000, body_timeout_s=0.2, header_timeout_s=0.2, keepalive_timeout_s=0.5
+        ) as running:
             yield running
 
 
