@@ -13,41 +13,24 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
 
+from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
-from exporter.journal import Journal, JournalError, Plan, Ref
-from exporter.retry import wait_s
+from exporter.errors import Rejected, TooLarge
+from exporter.journal import Journal, Plan, Ref
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
 from exporter.span_wait import SpanWait, waits
-from exporter.totals import Totals
+from exporter.totals import Counts, Totals
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
 
-# Repeats of one failure are logged at most this often per sink; the counters have the rest.
-LOG_INTERVAL_S = 10.0
-# A journal or dead letter that cannot be written is tried again after this.
-DISK_PAUSE_S = 1.0
-
 _transaction_id = attrgetter("transaction_id")
-
-
-@dataclass
-class PipelineCounts:
-    """Of this process; `Pipeline.totals` has what ended where."""
-
-    batches: int = 0
-    retries: int = 0
-    last_error: str = ""
-    last_delivery_unix_ns: int = 0
-    unauthorised: bool = False
 
 
 class Pipeline:
@@ -68,12 +51,12 @@ class Pipeline:
         now_unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.sink = sink
-        self.counts = PipelineCounts()
+        self._attempts = Attempts(sink.name, retry)
+        self.counts = self._attempts.counts
         self._source = source
         self._journal = journal
         self._dead_letters = dead_letters
         self._batch = batch
-        self._retry = retry
         self._day_of = day_of
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns())
@@ -81,7 +64,6 @@ class Pipeline:
         self._last_read: Unit | None = None
         self._watermark_unix_ns = 0  # received time of the newest record taken
         self._stopping = asyncio.Event()
-        self._logged: dict[str, float] = {}
         self._again: list[tuple[list[Event], asyncio.Future[int]]] = []
 
     async def run(self) -> None:
@@ -149,7 +131,7 @@ class Pipeline:
     # -- start ---------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        await self._until_done("open", self.sink.open)
+        await self._attempts.until_done("open", self.sink.open)
 
     async def _recover(self) -> int:
         """Finish what an earlier process had planned; returns where to go on."""
@@ -294,7 +276,7 @@ class Pipeline:
         async def ask() -> None:
             known.update(await self.sink.existing(old, ()))
 
-        await self._until_done("existing", ask)
+        await self._attempts.until_done("existing", ask)
         if known:
             draft.leave_out(known)
 
@@ -302,14 +284,14 @@ class Pipeline:
 
     async def _plan(self, draft: Draft) -> Plan:
         plan = draft.plan(self._journal.next_sequence)
-        await self._on_disk(lambda: self._journal.plan(plan))
+        await self._attempts.on_disk(lambda: self._journal.plan(plan))
         return plan
 
     async def _deliver(self, plan: Plan, events: list[Event], *, in_doubt: bool = False) -> None:
         ended = Totals()
         for batch in self._batches(plan, events):
             await self._write(batch, ended, in_doubt=in_doubt)
-        await self._on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
+        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
         self._release()
 
     async def _deliver_again(self, events: list[Event], done: asyncio.Future[int]) -> None:
@@ -322,12 +304,11 @@ class Pipeline:
             text = "".join(sorted(event.transaction_id for event in rows)).encode()
             batch_id = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
             await self._write(Batch(batch_id, rows), ended, in_doubt=True)
-        changed = {
-            tenant: {"delivered": outcomes["delivered"], "dead_lettered": -outcomes["delivered"]}
-            for tenant, outcomes in ended.plain().items()
-            if "delivered" in outcomes
-        }
-        await self._on_disk(lambda: self._journal.adjust(changed))
+        changed: Counts = {}
+        for tenant, outcomes in ended.plain().items():
+            taken = {outcome: count for outcome, count in outcomes.items() if outcome != "dead_lettered"}
+            changed[tenant] = {**taken, "dead_lettered": -sum(taken.values())}
+        await self._attempts.on_disk(lambda: self._journal.adjust(changed))
         if not done.cancelled():
             done.set_result(ended.get("delivered"))
 
@@ -348,66 +329,20 @@ class Pipeline:
     async def _write(self, batch: Batch, ended: Totals, *, in_doubt: bool) -> None:
         """Deliver a batch, whatever it takes; a row that can never be delivered goes to the dead letters, alone."""
         try:
-            await self._until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
+            left_out = await self._attempts.until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
         except (TooLarge, Rejected) as error:
             if len(batch.events) == 1:
                 reason = str(error)
-                await self._on_disk(lambda: self._dead_letters.add(self.sink.name, reason, batch.events))
+                await self._attempts.on_disk(lambda: self._dead_letters.add(self.sink.name, reason, batch.events))
                 ended.add_events("dead_lettered", batch.events)
                 return
             half = len(batch.events) // 2
             await self._write(Batch(batch.batch_id, batch.events[:half], batch.part + "0"), ended, in_doubt=False)
             await self._write(Batch(batch.batch_id, batch.events[half:], batch.part + "1"), ended, in_doubt=False)
         else:
-            ended.add_events("delivered", batch.events)
+            ended.add_written(batch.events, left_out)
             self.counts.batches += 1
             self.counts.last_delivery_unix_ns = self._now_unix_ns()
-
-    async def _until_done(self, what: str, attempt: Callable[[], object]) -> None:
-        """Run `attempt` until it neither fails nor is refused for good."""
-        failures = 0
-        while True:
-            try:
-                await attempt()  # type: ignore[misc]
-            except (TooLarge, Rejected):
-                raise
-            except SinkError as error:
-                failures += 1
-                self.counts.retries += 1
-                self.counts.last_error = str(error)
-                self.counts.unauthorised = isinstance(error, Unauthorised)
-                wait = wait_s(self._retry, failures, error)
-                self._warn(what, error, wait)
-                await asyncio.sleep(wait)
-            else:
-                self.counts.last_error = ""
-                self.counts.unauthorised = False
-                return
-
-    async def _on_disk(self, write: Callable[[], None]) -> None:
-        """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""
-        while True:
-            try:
-                await asyncio.to_thread(write)
-            except (OSError, JournalError) as error:
-                self.counts.last_error = str(error)
-                self._warn("disk", error, DISK_PAUSE_S)
-                await asyncio.sleep(DISK_PAUSE_S)
-            else:
-                return
-
-    def _warn(self, what: str, error: Exception, wait: float) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
-            self._logged[what] = now
-            log.warning(
-                "sink %s: %s failed, again in %.1f s: %s",
-                self.sink.name,
-                what,
-                wait,
-                error,
-                extra={"sink": self.sink.name, "action": what},
-            )
 
     def _release(self) -> None:
         self._source.release(self.sink.name, self._journal.low_water())

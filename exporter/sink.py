@@ -31,8 +31,11 @@ class Sink(Protocol):
         """Connect and create what is missing. Raises SinkError; the pipeline tries again later."""
         ...
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
-        """Return when the destination has the whole batch, durably.
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
+        """Return when the destination has the whole batch, durably: with the events that are not for it.
+
+        Those are left out for good, like a log for a destination that has no logs; they count as skipped. The events
+        themselves come back, not their number, because the ledger has a line per tenant.
 
         in_doubt: an earlier process may have written all, some or none of it; the sink finds out before it writes.
         Only whole batches (part "") are ever in doubt: a destination with some of the rows starts over.

@@ -38,6 +38,13 @@ class Totals:
         for tenant, count in Counter(map(_tenant, events)).items():
             self.add(tenant, outcome, count)
 
+    def add_written(self, events: Iterable[Event], left_out: Iterable[Event]) -> None:
+        """These events ended: `left_out` of them as skipped, the others as delivered."""
+        skipped = Counter(map(_tenant, left_out))
+        for tenant, count in Counter(map(_tenant, events)).items():
+            self.add(tenant, "delivered", count - skipped[tenant])
+            self.add(tenant, "skipped", skipped[tenant])
+
     def merge(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         for tenant, outcomes in counts.items():
             self._counts.setdefault(tenant, Counter()).update(outcomes)

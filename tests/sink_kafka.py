@@ -95,8 +95,8 @@ class _KafkaThatMoves:
     async def open(self) -> None:
         await (await self._current()).open()
 
-    async def write(self, batch: Any, *, in_doubt: bool) -> None:
-        await (await self._current()).write(batch, in_doubt=in_doubt)
+    async def write(self, batch: Any, *, in_doubt: bool) -> Any:
+        return await (await self._current()).write(batch, in_doubt=in_doubt)
 
     async def existing(self, events: Any, not_in: Any) -> set[str]:
         return await self._sink.existing(events, not_in)

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 import events
+from events import NOW_NS, SECOND_NS
 from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
 from exporter.sinks import http_answer, types
-from mapping.event import Event
+from mapping.event import ACTION, LOG, Event
 from sink_destinations import DESTINATIONS, Destination, Moesif, Otlp
 
 KINDS = sorted(DESTINATIONS)
+DAY_NS = 86_400 * SECOND_NS
 
 
 def event(**changes: Any) -> Event:
@@ -72,7 +74,7 @@ def test_it_delivers_every_event_once(kind: str, tmp_path: Path) -> None:
         sink = destination.sink()
         await sink.open()
         for number, rows in enumerate(batches):
-            await sink.write(Batch(number, rows), in_doubt=False)
+            assert list(await sink.write(Batch(number, rows), in_doubt=False)) == [], "nothing is left out"
         assert await stored(destination) == ids(*batches)
         assert await sink.existing(some(2), ()) == set()
         await sink.close()
@@ -100,6 +102,24 @@ def test_a_batch_in_doubt_is_complete_and_where_promised_not_repeated(kind: str,
         assert found.keys() == ids(first, half).keys()
         if destination.exact:
             assert found == ids(first, half)
+
+    on(kind, tmp_path, test)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_for_a_destination_comes_back_and_the_rest_is_there(kind: str, tmp_path: Path) -> None:
+    """Every event is either stored or returned, also when the batch is in doubt: the ledger counts by it."""
+    old = event(start_unix_ns=NOW_NS - 3000 * DAY_NS, end_unix_ns=NOW_NS - 3000 * DAY_NS)
+    rows = [event(), event(event_type=LOG), event(event_type=ACTION, action_name="a"), old]
+
+    async def test(destination: Destination) -> None:
+        sink = destination.sink()
+        await sink.open()
+        left_out = list(await sink.write(Batch(1, rows), in_doubt=False))
+        assert await stored(destination) + ids(left_out) == ids(rows)
+        assert ids(left_out) == ids(rows[1:] if kind == "moesif" else [])
+        assert ids(list(await sink.write(Batch(1, rows), in_doubt=True))) == ids(left_out)
+        await sink.close()
 
     on(kind, tmp_path, test)
 

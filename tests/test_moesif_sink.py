@@ -106,10 +106,10 @@ def test_logs_old_events_and_unless_asked_actions_are_left_out() -> None:
     rows = [event(), event(event_type=LOG), event(event_type=ACTION, action_name="a"), old]
     posts = list(requests(rows, event_json, NOW_NS, actions=False, **LIMITS))
     assert [(post.path, post.rows) for post in posts] == [("/v1/events/batch", 1)]
-    assert left_out(rows, NOW_NS, actions=False) == (2, 1)
+    assert left_out(rows, NOW_NS, actions=False) == ([rows[1], rows[2]], [old])
     posts = list(requests(rows, event_json, NOW_NS, actions=True, **LIMITS))
     assert [(post.path, post.rows) for post in posts] == [("/v1/events/batch", 1), ("/v1/actions/batch", 1)]
-    assert left_out(rows, NOW_NS, actions=True) == (1, 1)
+    assert left_out(rows, NOW_NS, actions=True) == ([rows[1]], [old])
 
 
 def test_no_request_is_over_the_limits() -> None:

@@ -20,7 +20,7 @@ from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch
 from exporter.sinks.memory import MemorySink
 from exporter.source import Unit
-from mapping.event import Event
+from mapping.event import API_CALL, LOG, Event
 
 QUICK_RETRY = RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001)
 QUICK_BATCH = BatchSettings(max_age_s=0.02)
@@ -44,7 +44,8 @@ class ListSource:
         assert index * 10 >= self.released, "the pipeline read what it had released"
         events = self.records[index]
         received = max((e.received_unix_ns for e in events), default=self.received_unix_ns)
-        return Unit(index * 10, index * 10 + 10, received, events, 1000 * len(events))
+        tenant = events[0].tenant if events else ""
+        return Unit(index * 10, index * 10 + 10, received, events, 1000 * len(events), tenant)
 
     def caught_up(self, position: int) -> bool:
         return position >= len(self.records) * 10
@@ -205,6 +206,39 @@ def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path)
     assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
     assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
     assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
+
+
+def test_what_a_sink_leaves_out_is_skipped_and_not_delivered(tmp_path: Path) -> None:
+    rows = [event(tenant="acme", event_type=LOG if number % 3 == 0 else API_CALL) for number in range(9)]
+    other = [event(tenant="other", event_type=LOG)]
+    bench = Bench(tmp_path, ListSource(rows, other), MemorySink(wants=lambda e: e.event_type == API_CALL))
+    bench.drain()
+    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
+    assert bench.pipeline.totals.plain()["other"] == {"received": 1, "skipped": 1}
+    bench.restart()
+    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
+
+
+def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Path) -> None:
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        raise Rejected("a log is not for us")
+
+    bench = Bench(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
+    bench.drain()
+    bench.sink.fail, bench.sink.wants = None, lambda e: False
+    bench.restart()
+
+    async def go() -> int:
+        task = asyncio.create_task(bench.pipeline.run())
+        again = [event_of(letter) for letter in bench.dead.read()]
+        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
+        bench.pipeline.stop()
+        await task
+        return taken
+
+    assert asyncio.run(go()) == 0
+    assert bench.pipeline.residue == 0
+    assert (bench.pipeline.totals.get("skipped"), bench.pipeline.totals.get("dead_lettered")) == (1, 0)
 
 
 def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:

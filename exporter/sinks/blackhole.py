@@ -29,8 +29,8 @@ class BlackholeSink:
     async def open(self) -> None:
         pass
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
-        pass
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
+        return ()
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return set()

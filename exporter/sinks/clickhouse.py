@@ -93,8 +93,9 @@ class ClickHouseSink:
                 raise Retryable(str(error)) from error
         await self._run(self._connected)
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self._run(lambda: self._write(batch, in_doubt), about_rows=True)
+        return ()
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return await self._run(lambda: self._existing(events, not_in))

@@ -55,11 +55,12 @@ class JsonLinesSink:
         if self._settings.path != "-":
             await self._threaded(self._open)
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         if self._settings.path == "-":
             await self._threaded(lambda: self._print(batch.events))
         else:
             await self._threaded(lambda: self._append(batch.events, in_doubt))
+        return ()
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return set()

@@ -48,8 +48,9 @@ class KafkaSink:
     async def open(self) -> None:
         await self._threaded(self._connect)
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self._threaded(lambda: self._send(batch.events))
+        return ()
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return set()

@@ -9,15 +9,24 @@ from mapping.event import Event
 
 
 class MemorySink:
-    """Delivery: exact. `fail` is called before each write and may raise what a real destination would."""
+    """Delivery: exact. `fail` is called before each write and may raise what a real destination would.
 
-    def __init__(self, name: str = "memory", fail: Callable[[Batch, bool], None] | None = None) -> None:
+    wants: False for events that are not for this destination.
+    """
+
+    def __init__(
+        self,
+        name: str = "memory",
+        fail: Callable[[Batch, bool], None] | None = None,
+        wants: Callable[[Event], bool] = lambda event: True,
+    ) -> None:
         self.name = name
         self.day_partitions = False
         self.batches: dict[str, tuple[int, list[Event]]] = {}  # token -> (batch id, rows)
         self.writes: list[tuple[str, int, bool]] = []  # (token, rows, in_doubt) of every successful write
         self.asked: list[list[str]] = []  # transaction ids that `existing` was asked about
         self.fail = fail
+        self.wants = wants
         self.closed = False
 
     @property
@@ -27,13 +36,15 @@ class MemorySink:
     async def open(self) -> None:
         self.closed = False
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         if self.fail:
             self.fail(batch, in_doubt)
         if in_doubt:  # an earlier process may have left pieces of it
             self.batches = {token: kept for token, kept in self.batches.items() if kept[0] != batch.batch_id}
-        self.batches[batch.token] = (batch.batch_id, list(batch.events))
-        self.writes.append((batch.token, len(batch.events), in_doubt))
+        left_out = [event for event in batch.events if not self.wants(event)]
+        self.batches[batch.token] = (batch.batch_id, [event for event in batch.events if self.wants(event)])
+        self.writes.append((batch.token, len(batch.events) - len(left_out), in_doubt))
+        return left_out
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         wanted = {event.transaction_id for event in events}

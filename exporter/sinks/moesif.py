@@ -46,7 +46,7 @@ class Settings(SinkSettings):
 
 @dataclass
 class MoesifCounts:
-    """Events since the process started. What is left out counts as delivered in the pipeline's numbers."""
+    """Events since the process started. What is left out is `skipped` in the pipeline's numbers."""
 
     sent: int = 0
     not_its_kind: int = 0  # logs, and actions unless asked for
@@ -82,7 +82,7 @@ class MoesifSink:
                 headers={"X-Moesif-Application-Id": self._settings.application_id.get_secret_value()},
             )
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self.open()
         token, done, now = self._sent
         if token != batch.token:
@@ -93,9 +93,10 @@ class MoesifSink:
             await self._post(request)
         self._sent = ("", 0, 0)
         others, late = left_out(batch.events, now, actions=self._settings.send_actions)
-        self.counts.sent += len(batch.events) - others - late
-        self.counts.not_its_kind += others
-        self.counts.late_rejected += late
+        self.counts.sent += len(batch.events) - len(others) - len(late)
+        self.counts.not_its_kind += len(others)
+        self.counts.late_rejected += len(late)
+        return [*others, *late]
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return set()

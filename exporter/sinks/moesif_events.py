@@ -101,12 +101,13 @@ def requests(
             yield Request(path, b"[" + b",".join(rows) + b"]", len(rows))
 
 
-def left_out(events: Sequence[Event], now_unix_ns: int, *, actions: bool) -> tuple[int, int]:
-    """How many of these Moesif does not get: (not its kind, too old)."""
+def left_out(events: Sequence[Event], now_unix_ns: int, *, actions: bool) -> tuple[list[Event], list[Event]]:
+    """Those that Moesif does not get: (not its kind, too old)."""
     oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
     kinds = {API_CALL, ACTION} if actions else {API_CALL}
-    wanted = [event for event in events if event.event_type in kinds]
-    return len(events) - len(wanted), sum(event.start_unix_ns < oldest for event in wanted)
+    others = [event for event in events if event.event_type not in kinds]
+    late = [event for event in events if event.event_type in kinds and event.start_unix_ns < oldest]
+    return others, late
 
 
 _WHO_KEYS = ("transaction_id", "session_token", "user_id", "company_id", "subscription_id")

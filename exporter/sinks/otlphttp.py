@@ -74,7 +74,7 @@ class OtlpHttpSink:
                 headers={name: value.get_secret_value() for name, value in self._settings.headers.items()},
             )
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> None:
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self.open()
         token, done = self._sent
         done = done if token == batch.token else 0
@@ -86,7 +86,9 @@ class OtlpHttpSink:
                 self.counts.refused += refused
                 self.counts.sent += len(events) - refused
         self._sent = ("", 0)
-        self.counts.not_its_signal += sum(_signal(event) not in self._settings.signals for event in batch.events)
+        others = [event for event in batch.events if _signal(event) not in self._settings.signals]
+        self.counts.not_its_signal += len(others)
+        return others
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return set()

@@ -1,0 +1,90 @@
+"""Trying until it works: what every delivery does about a destination that refuses, and about a disk that does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
+from exporter.journal import JournalError
+from exporter.retry import wait_s
+from exporter.settings import RetrySettings
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Repeats of one failure are logged at most this often per sink; the counters have the rest.
+LOG_INTERVAL_S = 10.0
+# A journal or dead letter that cannot be written is tried again after this.
+DISK_PAUSE_S = 1.0
+
+
+@dataclass
+class DeliveryCounts:
+    """Of this process; the totals of the journal have what ended where."""
+
+    batches: int = 0
+    retries: int = 0
+    last_error: str = ""
+    last_delivery_unix_ns: int = 0
+    unauthorised: bool = False
+
+
+class Attempts:
+    """Waits between the attempts of one sink, counted, and logged with restraint."""
+
+    def __init__(self, sink: str, retry: RetrySettings) -> None:
+        self.counts = DeliveryCounts()
+        self._sink = sink
+        self._retry = retry
+        self._logged: dict[str, float] = {}
+
+    async def until_done(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Rejected at once."""
+        failures = 0
+        while True:
+            try:
+                result = await attempt()
+            except (TooLarge, Rejected):
+                raise
+            except SinkError as error:
+                failures += 1
+                self.counts.retries += 1
+                self.counts.last_error = str(error)
+                self.counts.unauthorised = isinstance(error, Unauthorised)
+                wait = wait_s(self._retry, failures, error)
+                self._warn(what, error, wait)
+                await asyncio.sleep(wait)
+            else:
+                self.counts.last_error = ""
+                self.counts.unauthorised = False
+                return result
+
+    async def on_disk(self, write: Callable[[], None]) -> None:
+        """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""
+        while True:
+            try:
+                await asyncio.to_thread(write)
+            except (OSError, JournalError) as error:
+                self.counts.last_error = str(error)
+                self._warn("disk", error, DISK_PAUSE_S)
+                await asyncio.sleep(DISK_PAUSE_S)
+            else:
+                return
+
+    def _warn(self, what: str, error: Exception, wait: float) -> None:
+        now = time.monotonic()
+        if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._logged[what] = now
+            log.warning(
+                "sink %s: %s failed, again in %.1f s: %s",
+                self._sink,
+                what,
+                wait,
+                error,
+                extra={"sink": self._sink, "action": what},
+            )
