@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks import SinkSettings, parse_sink
+from exporter.sinks import SinkSettings, module_of, parse_sink
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.admin import AdminSettings
@@ -96,7 +96,7 @@ def _parse_sink(index: int, values: Any) -> SinkSettings:
     try:
         return parse_sink(values)
     except ValidationError as error:
-        raise ValueError(f".sinks.{index}.{_explain(error)}") from error
+        raise ValueError(f".sinks.{index}.{_explain(error, module_of(str(values['type'])).Settings)}") from error
     except ValueError as error:
         raise ValueError(f".sinks.{index}: {error}") from error
 
@@ -134,7 +134,7 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
     try:
         return Settings.model_validate(_expand(document, environment, ""))
     except ValidationError as error:
-        raise SettingsError(f"{file}: {_explain(error)}") from error
+        raise SettingsError(f"{file}: {_explain(error, Settings)}") from error
     except SettingsError as error:
         raise SettingsError(f"{file}: {error}") from error
 
@@ -188,21 +188,21 @@ def _expand(value: Any, environment: Mapping[str, str], path: str) -> Any:
     return _REFERENCE.sub(one, value)
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, root: type[BaseModel]) -> str:
     """The first problem as `dotted.path: what is wrong`, with the closest known key for one that nobody knows."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     more = error.error_count() - 1
     path = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        text = f"{path}: no such setting" + _suggestion(problem["loc"])
+        text = f"{path}: no such setting" + _suggestion(problem["loc"], root)
     else:
         message = problem["msg"].removeprefix("Value error, ")
         text = path + message if message.startswith(".") else f"{path}: {message}" if path else message
     return text + (f" (and {more} more)" if more else "")
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    model: Any = Settings
+def _suggestion(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    model: Any = root
     for part in location[:-1]:
         field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
         model = field.annotation if field else None
