@@ -199,7 +199,8 @@ class Context:
         if not masks.keeps_body_of(record.event_name):
             return "", ""
         if body.map is None:
-            return masks.text(body.text) if body.encoding == "text" else body.text, body.encoding
+            shown = masks.text if body.encoding == "text" else masks.base64
+            return shown(body.text) if body.text else "", body.encoding
         masked = masks.log_body(body.map)
         return body.text if body.text and masked is body.map else json_text(masked), "json"
 

@@ -24,17 +24,18 @@ _BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?<![\w\-])([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
-    r":[ \t]+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
+    r":(?:[ \t]|\\{1,8}t)+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
     re.IGNORECASE,
 )
 _XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>([^<]*)</")
 _USERINFO = re.compile(r"(://[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
-_FORM = re.compile(r"[^\s=&]{1,200}=[^\s&]*(?:&[^\s=&]{1,200}=[^\s&]*)*&?").fullmatch
+# Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
+_FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}=[^\s&]*(?:&[^\s=&\"'<>{}?]{1,200}=[^\s&]*)*&?").fullmatch
 
 
 def may_hide_secrets(text: str) -> bool:
     """False for texts that no mask changes, unless the key they stand under or a value pattern says so."""
-    return '"' in text or "'" in text or "=" in text or ": " in text or "@" in text
+    return '"' in text or "'" in text or "=" in text or ": " in text or "@" in text or ":\t" in text
 
 
 def quoted_pairs(text: str, secret: Secret) -> str:

@@ -269,7 +269,7 @@ class Redactor:
         return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
-        quoted, paired, spelled = '"' in text or "'" in text, "=" in text, ": " in text
+        quoted, paired, spelled = '"' in text or "'" in text, "=" in text, ": " in text or ":\t" in text
         if (quoted or paired or spelled) and verdicts.mentioned_in(text):
             text = self._structured(text, verdicts, paths, depth)
         if paired and "?" in text:

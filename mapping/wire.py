@@ -20,6 +20,8 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
+from mapping.mask_text import may_hide_secrets
+
 MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself stops at 100 messages, about 33 maps
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
@@ -28,8 +30,9 @@ MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself
 Entry = tuple[str, Any, str | None]
 # Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
 # without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
-# used. LIST: an array of scalars. LOOK, LOOK_LIST: text that may hold JSON, a query or named values, and arrays of
-# such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span a GraphQL operation.
+# used. LIST: an array of scalars. LOOK, LOOK_LIST: text in which secrets may hide (JSON, queries, header lines, URLs),
+# and arrays of such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span a
+# GraphQL operation.
 EMPTY_MARK: Final = "\0"
 NULL_MARK: Final = "\0null"
 TREE_MARK: Final = "\0tree"
@@ -40,7 +43,7 @@ GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='")
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@")
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _BYTES, _INT32, _UINT32 = _FIELD.TYPE_BYTES, _FIELD.TYPE_INT32, _FIELD.TYPE_UINT32
@@ -206,7 +209,7 @@ def _check_depth(depth: int) -> None:
 
 def _mark(text: str) -> str:
     """What a text's content says about its use."""
-    if "=" in text or '"' in text or "'" in text:
+    if may_hide_secrets(text):
         return LOOK_MARK
     if text == "graphql":
         return GRAPHQL_MARK
@@ -295,7 +298,7 @@ class AttributeCache(dict[bytes, Entry]):
                 kind = data[end + 2]
                 if kind == 0x0A and data[end + 3] == rest - 2:
                     raw = data[end + 4 :]
-                    if not raw.translate(None, _PLAIN) and raw != b"graphql":
+                    if not raw.translate(None, _PLAIN) and b": " not in raw and raw != b"graphql":
                         text = str(raw, "ascii")
                         return key, text, f'{prefix}"{text}"'
                 elif kind == 0x18 and rest < 9 and data[-1] < 0x80:

@@ -1,0 +1,162 @@
+"""No secret leaves, wherever in a request it stands: every kind of place, in every form that senders write it."""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from mapping.event import Event
+from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, key_values, log, logs, mapped, span, traces
+
+SECRET = "hunter2fake"
+
+CALL: dict[str, Any] = {
+    "http.request.method": "GET",
+    "url.path": "/x",
+    "http.response.status_code": 500,
+    "server.address": "h",
+}
+# Ways in which applications put secrets into attributes and log bodies.
+PLACES: dict[str, dict[str, Any]] = {
+    "header": {"http.request.header.authorization": [f"Bearer {SECRET}"]},
+    "cookies": {"http.request.header.cookie": [SECRET], "http.response.header.set_cookie": [SECRET]},
+    "header map as JSON": {"http.request.headers": orjson.dumps({"Cookie": SECRET, "X-Api-Key": SECRET}).decode()},
+    "header map": {"http.request.headers": {"Cookie": SECRET}},
+    "referer": {"http.request.header.referer": [f"http://x/?token={SECRET}"]},
+    "full URL": {"url.full": f"http://u:{SECRET}@h/a?token={SECRET}&b=1#access_token={SECRET}"},
+    "target": {"http.target": f"/a?api_key={SECRET}"},
+    "query": {"url.path": "/a", "url.query": f"password={SECRET}"},
+    "query in a path": {"url.path": f"/a?password={SECRET}"},
+    "query in a path beside a query": {"url.path": f"/a?password={SECRET}", "url.query": "x=1"},
+    "JSON body": {"http.request.body": orjson.dumps({"a": [{"password": SECRET}]}).decode()},
+    "body map": {"http.request.body": {"a": {"password": SECRET}}},
+    "form body": {"http.request.body": f"a=1&password={SECRET}"},
+    "body of bytes": {"http.request.body": orjson.dumps({"password": SECRET})},
+    "JSON in JSON": {"http.response.body": orjson.dumps({"inner": orjson.dumps({"token": SECRET}).decode()}).decode()},
+    "keys": {
+        "password": SECRET,
+        "app.user.password": SECRET,
+        "x.nested": {"a": {"client_secret": SECRET}},
+        "json": orjson.dumps({"ssn": SECRET}).decode(),
+    },
+    "texts": {
+        "peer": f"http://x/?sig={SECRET}",
+        "dsn": f"postgres://u:{SECRET}@db/x",
+        "cs": f"Server=a;Password={SECRET}",
+        "raw": f"Authorization: Bearer {SECRET}",
+        "tabbed": f"Authorization:\tBearer {SECRET}",
+    },
+    "headers by other names": {
+        "rpc.grpc.request.metadata.authorization": [SECRET],
+        "headers": [["cookie", SECRET]],
+        "har": [{"name": "Cookie", "value": SECRET}],
+    },
+    "statement": {"db.statement": f"select '{SECRET}'"},
+    "prompt": {"gen_ai.input.messages": SECRET, "gen_ai.request.model": "m"},
+    "API key": {"http.request.header.x_api_key": [SECRET]},
+    "JSON in a list": {"l": [orjson.dumps({"password": SECRET}).decode()]},
+    "bytes": {"b": orjson.dumps({"password": SECRET})},
+}
+
+names = pytest.mark.parametrize("name", PLACES)
+
+
+def decoded(text: str) -> str:
+    """What base64 text says, "" for any other text."""
+    try:
+        return b64decode(text, validate=True).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return ""
+
+
+def seen_in(event: Event) -> Iterator[str]:
+    """All that a reader of the event can see, base64 undone."""
+    yield repr(event)
+    yield from map(decoded, (event.request_body, event.response_body, event.body))
+    for value in orjson.loads(event.metadata).values():
+        if isinstance(value, str):
+            yield decoded(value)
+
+
+def assert_hidden(request: Any) -> None:
+    found = mapped(request)
+    assert not found.failed
+    assert len(found.events) == 1
+    assert not [text for text in seen_in(found.events[0]) if SECRET in text]
+
+
+def called(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The attributes on an HTTP call; those that locate it are not given twice."""
+    own = {"url.full", "http.target", "url.path"} & attributes.keys()
+    return {key: value for key, value in CALL.items() if not (own and key == "url.path")} | attributes
+
+
+def as_json(attributes: dict[str, Any]) -> str:
+    return orjson.dumps(attributes, default=bytes.decode).decode()
+
+
+@names
+@pytest.mark.parametrize("kind", [SERVER, CLIENT, INTERNAL])
+def test_span_attributes_hide_secrets(name: str, kind: int) -> None:
+    attributes = PLACES[name]
+    assert_hidden(traces(span(attributes if kind == INTERNAL else called(attributes), kind=kind)))
+
+
+@names
+@pytest.mark.parametrize("kind", [SERVER, INTERNAL])
+def test_what_surrounds_a_span_hides_secrets(name: str, kind: int) -> None:
+    attributes = PLACES[name]
+    own = {} if kind == INTERNAL else CALL
+    exception = {
+        "exception.message": f"{as_json(attributes)} password={SECRET}",
+        "exception.stacktrace": f'x "token": "{SECRET}"',
+    }
+    event = Span.Event(name="exception", attributes=key_values(exception | attributes))
+    link = Span.Link(trace_id=TRACE, span_id=b"\3" * 8, attributes=key_values(attributes))
+    failure = Status(code=Status.STATUS_CODE_ERROR, message=f'failed "password": "{SECRET}"')
+    assert_hidden(traces(span(own, kind=kind, events=[event], links=[link], status=failure)))
+    request = traces(
+        span(own, kind=kind, name=f"GET /x?token={SECRET}", status=failure), resource={"service.name": "s"} | attributes
+    )
+    request.resource_spans[0].scope_spans[0].scope.attributes.extend(key_values(attributes))
+    assert_hidden(request)
+
+
+@names
+def test_log_bodies_hide_secrets_in_every_form(name: str) -> None:
+    attributes = PLACES[name]
+    text = as_json(attributes)
+    plain = orjson.loads(text)
+    for body in (attributes, text, repr(plain), f"got {text} ok", text.encode()):
+        assert_hidden(logs(log(body)))
+
+
+@names
+def test_log_attributes_and_resources_hide_secrets(name: str) -> None:
+    attributes = PLACES[name]
+    assert_hidden(logs(log("x", attributes)))
+    assert_hidden(logs(log("x"), resource=attributes))
+
+
+@names
+def test_access_logs_hide_secrets(name: str) -> None:
+    body = {
+        "method": "GET",
+        "status": 200,
+        "url": f"http://u:{SECRET}@h/a?token={SECRET}",
+        "http.request.header.cookie": SECRET,
+        "request": {"headers": {"cookie": SECRET}},
+    }
+    assert_hidden(logs(log(body | PLACES[name])))
+
+
+def test_bytes_that_hide_nothing_come_as_sent() -> None:
+    assert decoded(mapped(logs(log(b"plain \xff bytes: nothing"))).events[0].body).startswith("plain")
+    assert mapped(logs(log(b""))).events[0].body == ""
+    assert mapped(logs(log(b"x", observed_time_unix_nano=NOW))).events[0].body_encoding == "base64"
