@@ -35,34 +35,56 @@ class DeliveryCounts:
 
 
 class Attempts:
-    """Waits between the attempts of one sink, counted, and logged with restraint."""
+    """Waits between the attempts of one sink, counted, and logged with restraint.
+
+    However many calls run at once, a destination in trouble is tried by one at a time: the others wait for it.
+    """
 
     def __init__(self, sink: str, retry: RetrySettings) -> None:
         self.counts = DeliveryCounts()
         self._sink = sink
         self._retry = retry
         self._logged: dict[str, float] = {}
+        self._trying_again = asyncio.Lock()
 
     async def until_done(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Rejected at once."""
-        failures = 0
-        while True:
-            try:
-                result = await attempt()
-            except (TooLarge, Rejected):
-                raise
-            except SinkError as error:
-                failures += 1
-                self.counts.retries += 1
-                self.counts.last_error = str(error)
-                self.counts.unauthorised = isinstance(error, Unauthorised)
-                wait = wait_s(self._retry, failures, error)
-                self._warn(what, error, wait)
+        async with self._trying_again:
+            pass
+        try:
+            return self._well(await attempt())
+        except (TooLarge, Rejected):
+            raise
+        except SinkError as first:
+            failed = first
+        failures, wait = 1, self._failed(what, failed, 1)
+        queued = self._trying_again.locked()
+        async with self._trying_again:
+            if queued:  # somebody has waited for us, and succeeded
+                wait = 0.0
+            while True:
                 await asyncio.sleep(wait)
-            else:
-                self.counts.last_error = ""
-                self.counts.unauthorised = False
-                return result
+                try:
+                    return self._well(await attempt())
+                except (TooLarge, Rejected):
+                    raise
+                except SinkError as error:
+                    failures += 1
+                    wait = self._failed(what, error, failures)
+
+    def _well(self, result: T) -> T:
+        self.counts.last_error = ""
+        self.counts.unauthorised = False
+        return result
+
+    def _failed(self, what: str, error: SinkError, failures: int) -> float:
+        """Count it; the seconds to wait."""
+        self.counts.retries += 1
+        self.counts.last_error = str(error)
+        self.counts.unauthorised = isinstance(error, Unauthorised)
+        wait = wait_s(self._retry, failures, error)
+        self._warn(what, error, wait)
+        return wait
 
     async def on_disk(self, write: Callable[[], None]) -> None:
         """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""

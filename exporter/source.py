@@ -1,4 +1,4 @@
-"""Where a pipeline takes its records from."""
+"""Where a pipeline takes its records from: mapped, or as they were received."""
 
 from __future__ import annotations
 
@@ -20,6 +20,35 @@ class Unit(NamedTuple):
     skipped: int = 0  # records that became no event: plumbing spans
     sampled_out: int = 0
     failed: int = 0  # records that could not be masked, so they went nowhere
+
+
+class RawRequest(NamedTuple):
+    """One spool record as it was received: nothing mapped, nothing masked, nothing sampled."""
+
+    position: int
+    next_position: int
+    signal: str  # "traces" | "logs"
+    tenant: str
+    content_type: str  # as in the header
+    content_encoding: str  # as in the header, "" for none
+    body: bytes  # as sent, so compressed when content_encoding says so
+    records: int  # spans or log records that were accepted from it
+
+
+class RawSource(Protocol):
+    """Requests in spool order, always from the spool."""
+
+    async def next_request(self, position: int, timeout_s: float) -> RawRequest | None:
+        """The first request at or after `position`; None when there is none within the time."""
+        ...
+
+    def caught_up(self, position: int) -> bool:
+        """True when no request at or after `position` is committed yet."""
+        ...
+
+    def release(self, sink: str, position: int) -> None:
+        """This sink needs nothing before `position` any more."""
+        ...
 
 
 class Source(Protocol):

@@ -18,7 +18,7 @@ from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthoris
 from exporter.sink import Batch, Sink
 from exporter.sinks import http_answer, types
 from mapping.event import ACTION, LOG, Event
-from sink_destinations import DESTINATIONS, Destination, Moesif, Otlp
+from sink_destinations import DESTINATIONS, Destination
 
 KINDS = sorted(DESTINATIONS)
 DAY_NS = 86_400 * SECOND_NS
@@ -62,8 +62,8 @@ async def opened_and_written(sink: Sink, batch: Batch) -> None:
 
 
 def test_every_kind_that_can_be_configured_is_tested_here() -> None:
-    """blackhole keeps nothing: there is nothing to test about it but that it accepts."""
-    assert set(types()) == {*DESTINATIONS, "blackhole"}
+    """blackhole keeps nothing: there is nothing to test about it but that it accepts. otlphttp forwards requests."""
+    assert set(types()) == {*DESTINATIONS, "blackhole", "otlphttp"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -225,9 +225,8 @@ STATUSES: list[tuple[int, type[SinkError]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("double", [Moesif, Otlp])
 @pytest.mark.parametrize(("status", "kind"), STATUSES)
-def test_an_http_status_has_one_meaning(double: type, status: int, kind: type[SinkError], tmp_path: Path) -> None:
+def test_an_http_status_has_one_meaning(status: int, kind: type[SinkError], tmp_path: Path) -> None:
     """Also a redirect or a 404, a wrong address, keeps the events."""
 
     async def test(destination: Any) -> None:
@@ -244,11 +243,10 @@ def test_an_http_status_has_one_meaning(double: type, status: int, kind: type[Si
         assert await stored(destination) == ids(rows)
         await sink.close()
 
-    on(double.__name__.lower() if double is Moesif else "otlphttp", tmp_path, test)
+    on("moesif", tmp_path, test)
 
 
-@pytest.mark.parametrize("kind", ["moesif", "otlphttp"])
-def test_a_retry_goes_on_with_the_request_that_failed(kind: str, tmp_path: Path) -> None:
+def test_a_retry_goes_on_with_the_request_that_failed(tmp_path: Path) -> None:
     rows = some(25)
 
     async def test(destination: Any) -> None:
@@ -271,7 +269,7 @@ def test_a_retry_goes_on_with_the_request_that_failed(kind: str, tmp_path: Path)
         assert sink.counts.sent == 25
         await sink.close()
 
-    on(kind, tmp_path, test)
+    on("moesif", tmp_path, test)
 
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""`weighbridge deadletter`: events that a destination refused for good."""
+"""`weighbridge deadletter`: events, and whole forwarded requests, that a destination refused for good."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 import orjson
 
 from exporter.deadletter import DeadLetters
+from exporter.refused import RefusedRequests
 from mapping.event_json import event_json
 from weighbridge.admin_client import ask
 from weighbridge.cli_errors import CommandError
@@ -72,10 +73,13 @@ def _matching(settings: Settings, reason: str | None, since: str | None) -> Iter
 
 
 def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Each event once per sink: one that was added again after a restart keeps its first place."""
+    """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests."""
+    directory = Path(settings.spool.directory)
     seen = set()
-    for entry in DeadLetters(Path(settings.spool.directory) / "deadletter.jsonl", event_json).read():
+    for entry in DeadLetters(directory / "deadletter.jsonl", event_json).read():
         key = (entry["sink"], entry["transaction_id"])
         if key not in seen:
             seen.add(key)
             yield entry
+    for about in RefusedRequests(directory / "refused").read():
+        yield {**about, "transaction_id": about["id"], "event": {"event_type": "request"}}

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.source import Unit
+from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
 from mapping.otlp import Decoded
 from receiver.spool import Appended, Entry, Stored
@@ -45,6 +45,7 @@ class _Held:
     received_unix_ns: int
     tenant: str
     size: int
+    records: int
     decoded: Decoded | None
     unit: Unit | None = None
 
@@ -98,7 +99,7 @@ class Feed:
         if isinstance(payload, Decoded):
             size = int(payload.size * DECODED_FACTOR)
             self._held[appended.position] = _Held(
-                appended.next_position, entry.received_unix_ns, entry.tenant, size, payload
+                appended.next_position, entry.received_unix_ns, entry.tenant, size, payload.accepted, payload
             )
             self._bytes += size
             while self._bytes > self._max_bytes:
@@ -135,6 +136,28 @@ class Feed:
         if unit is None:  # the end of a segment, or damage: there is nothing before the next record to come
             self._skips[position] = end
         return unit
+
+    async def next_request(self, position: int, timeout_s: float) -> RawRequest | None:
+        """As `next`, but the request as it was received: always from the spool, because memory has no bodies."""
+        position = self._skip(position)
+        if position >= self._end and (timeout_s <= 0 or not await self._arrived(position, timeout_s)):
+            return None
+        end = self._end
+        stored = await self._read(position)
+        if stored is None:
+            self._skips[position] = end
+            return None
+        entry = stored.entry
+        return RawRequest(
+            stored.position,
+            stored.next_position,
+            entry.signal,
+            entry.tenant,
+            entry.content_type,
+            entry.content_encoding,
+            entry.body,
+            self._records(stored),
+        )
 
     def caught_up(self, position: int) -> bool:
         return self._skip(position) >= self._end
@@ -192,6 +215,15 @@ class Feed:
                 self._progress.set()
         assert held.unit is not None
         return held.unit
+
+    def _records(self, stored: Stored) -> int:
+        held = self._held.get(stored.position)
+        if held is not None:
+            return held.records
+        try:
+            return self._decode(stored.entry).accepted
+        except Exception:  # accepted by an earlier version, refused by this one: forwarded all the same
+            return 1
 
     async def _from_spool(self, position: int) -> Unit | None:
         stored = await self._read(position)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from exporter.deadletter import event_of
+from exporter.pipeline import Pipeline
 from exporter.totals import ENDED
 from receiver.admin import Metric
 from receiver.counts import Key
@@ -69,7 +70,7 @@ class Health:
         replayed = 0
         for name, entries in chosen.items():
             pipeline = self._bridge.pipelines.get(name)
-            if pipeline is None:
+            if not isinstance(pipeline, Pipeline):
                 continue
             events = []
             for entry in entries.values():

@@ -17,8 +17,10 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
+from exporter.forward import RawPipeline
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
+from exporter.refused import RefusedRequests
 from exporter.sinks import SinkSettings, module_of
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
@@ -55,6 +57,7 @@ class Bridge:
         self.mapper = Mapper(settings.mapping, self.sampler)
         self.directory = Path(settings.spool.directory)
         self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
+        self.refused_requests = RefusedRequests(self.directory / "refused")
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
             self.spool.read,
@@ -65,7 +68,7 @@ class Bridge:
             settings.exporter.memory_bytes,
             self.directory / "unmappable",
         )
-        self.pipelines: dict[str, Pipeline] = {}
+        self.pipelines: dict[str, Pipeline | RawPipeline] = {}
         self.health = Health(self)
         self.accepting = False
         self.resent_records = 0
@@ -141,24 +144,24 @@ class Bridge:
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
 
-    def _pipeline(self, sink_settings: SinkSettings) -> Pipeline:
+    def _pipeline(self, sink_settings: SinkSettings) -> Pipeline | RawPipeline:
         module = module_of(sink_settings.type)
         needs = (event_json,) if getattr(module, "NEEDS_EVENT_JSON", False) else ()
         sink = module.create(sink_settings, *needs)
+        batch = sink_settings.batch or self.settings.exporter.batch
+        retry = sink_settings.retry or self.settings.exporter.retry
         journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
         journal.open(self.spool.start_position)
-        pipeline = self.pipelines[sink_settings.name] = Pipeline(
-            sink,
-            self.feed,
-            journal,
-            self.dead_letters,
-            sink_settings.batch or self.settings.exporter.batch,
-            sink_settings.retry or self.settings.exporter.retry,
-            day_of=getattr(sink, "day_of", None),
-        )
+        pipeline: Pipeline | RawPipeline
+        if getattr(module, "FORWARDS_REQUESTS", False):
+            pipeline = RawPipeline(sink, self.feed, journal, self.refused_requests, batch, retry)
+        else:
+            day_of = getattr(sink, "day_of", None)
+            pipeline = Pipeline(sink, self.feed, journal, self.dead_letters, batch, retry, day_of=day_of)
+        self.pipelines[sink_settings.name] = pipeline
         return pipeline
 
-    async def _deliver(self, pipeline: Pipeline, sink_settings: SinkSettings) -> None:
+    async def _deliver(self, pipeline: Pipeline | RawPipeline, sink_settings: SinkSettings) -> None:
         """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
         while True:
             try:

@@ -1,71 +1,68 @@
-"""Sink: another OTLP/HTTP endpoint, such as a Collector, a bridge, or Moesif's endpoint for logs.
+"""Sink: another OTLP/HTTP endpoint, such as a Collector or a vendor's, gets the requests as they were received.
 
-API calls and actions go to {endpoint}/v1/traces as spans, logs to {endpoint}/v1/logs; masked and sampled as here.
-Delivery: at least once; a batch on its way when the process dies is sent again. Order: none.
-Records that the endpoint refuses in a partial success are counted and not sent again (OTLP forbids that).
+Body, Content-Type and Content-Encoding are the sender's, byte for byte: a team keeps the telemetry it has while the
+bridge reads along. So there is no mapping, no sampling and *no masking* here: name only endpoints that may see what
+the senders send. Delivery: at least once; a bridge at the other end recognises repeats by their bytes. Order: none.
+A request that the endpoint refuses for good (400, 413, ...) and one that it takes in part are kept as files.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Literal
 
 import aiohttp
+import orjson
 from google.protobuf.message import DecodeError
-from isal import igzip
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from pydantic import Field, SecretStr
 
-from exporter.errors import Retryable, TooLarge
-from exporter.sink import Batch
+from exporter.errors import Retryable
+from exporter.forward import Taken
 from exporter.sinks import SinkSettings
 from exporter.sinks.http_answer import error_of
-from exporter.sinks.otlphttp_messages import logs, traces
-from mapping.event import Event
+from exporter.source import RawRequest
 
 logger = logging.getLogger(__name__)
 
+FORWARDS_REQUESTS = True  # it is a RequestSink, fed by a RawPipeline
+_LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
+
 
 class Settings(SinkSettings):
-    """Another OTLP/HTTP endpoint."""
+    """Another OTLP/HTTP endpoint, which gets the requests as they came: not mapped, not sampled, not masked."""
 
     type: Literal["otlphttp"] = "otlphttp"
     endpoint: str = Field(pattern=r"^https?://", description="Address without /v1/traces, http(s)://host:4318.")
     headers: dict[str, SecretStr] = Field(
-        default_factory=dict, description="Headers of every request, such as Authorization."
+        default_factory=dict, description="Headers added to every request, such as Authorization."
     )
     signals: list[Literal["traces", "logs"]] = Field(
-        default=["traces", "logs"], min_length=1, description="What is sent: traces (API calls and actions), logs."
+        default=["traces", "logs"], min_length=1, description="What is forwarded: traces, logs."
     )
-    max_request_events: int = Field(1000, ge=1, description="Most events in one request.")
-    gzip: bool = Field(True, description="Compress requests.")
+    at_once: int = Field(4, ge=1, le=64, description="Most requests on their way at a time.")
     timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for an answer.")
-
-
-@dataclass
-class OtlpCounts:
-    """Events since the process started."""
-
-    sent: int = 0
-    not_its_signal: int = 0
-    refused: int = 0  # by a partial success
+    max_refused_bytes: int = Field(
+        256 << 20,
+        ge=0,
+        description="Bytes of requests kept that the endpoint refused for good, beside the spool in `refused`; "
+        "the oldest are deleted first. They are unmasked.",
+    )
 
 
 class OtlpHttpSink:
-    """Sends each batch in one or more requests; a retry goes on with the request that failed."""
-
-    day_partitions = False
+    """Posts requests, several at a time over kept connections."""
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
-        self.counts = OtlpCounts()
+        self.signals: Collection[str] = settings.signals
+        self.at_once = settings.at_once
+        self.max_refused_bytes = settings.max_refused_bytes
         self._settings = settings
         self._session: aiohttp.ClientSession | None = None
-        self._sent: tuple[str, int] = ("", 0)  # token of the batch that is on its way, requests already answered
 
     async def open(self) -> None:
         if self._session is None or self._session.closed:
@@ -74,76 +71,55 @@ class OtlpHttpSink:
                 headers={name: value.get_secret_value() for name, value in self._settings.headers.items()},
             )
 
-    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
+    async def send(self, request: RawRequest) -> Taken:
         await self.open()
-        token, done = self._sent
-        done = done if token == batch.token else 0
-        for number, (signal, events) in enumerate(self._requests(batch.events)):
-            if number >= done:
-                self._sent = (batch.token, number)
-                body = await asyncio.to_thread(self._encoded, signal, events)
-                refused = await self._post(signal, body)
-                self.counts.refused += refused
-                self.counts.sent += len(events) - refused
-        self._sent = ("", 0)
-        others = [event for event in batch.events if _signal(event) not in self._settings.signals]
-        self.counts.not_its_signal += len(others)
-        return others
-
-    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
-        return set()
+        headers = {"Content-Type": request.content_type}
+        if request.content_encoding:
+            headers["Content-Encoding"] = request.content_encoding
+        url = f"{self._settings.endpoint.rstrip('/')}/v1/{request.signal}"
+        if self._session is None:
+            raise Retryable("not connected")
+        try:
+            async with self._session.post(url, data=request.body, headers=headers, allow_redirects=False) as answer:
+                error = error_of(answer.status, answer.headers)
+                said = await _read(answer) if error is None else b""
+                is_json = answer.content_type == "application/json"
+        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
+            raise Retryable(f"no answer from {self._settings.endpoint} ({type(failure).__name__})") from failure
+        if error is not None:
+            raise error
+        refused = rejected_records(request.signal, said, is_json=is_json)
+        return Taken(refused, f"the endpoint refused {refused} records") if refused else Taken()
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    def _requests(self, events: Sequence[Event]) -> Iterator[tuple[str, list[Event]]]:
-        most = self._settings.max_request_events
-        for signal in self._settings.signals:
-            chosen = [event for event in events if _signal(event) == signal]
-            for first in range(0, len(chosen), most):
-                yield signal, chosen[first : first + most]
 
-    def _encoded(self, signal: str, events: Sequence[Event]) -> bytes:
-        try:
-            body = (traces(events) if signal == "traces" else logs(events)).SerializeToString()
-        except (ValueError, TypeError) as error:  # ids that are no hex digits, times beyond 64 bits, lone surrogates
-            raise TooLarge(f"an event cannot be written as OTLP ({type(error).__name__})") from error
-        return igzip.compress(body) if self._settings.gzip else body
-
-    async def _post(self, signal: str, body: bytes) -> int:
-        """How many records the endpoint refused for good."""
-        headers = {"Content-Type": "application/x-protobuf"}
-        if self._settings.gzip:
-            headers["Content-Encoding"] = "gzip"
-        url = f"{self._settings.endpoint.rstrip('/')}/v1/{signal}"
-        if self._session is None:
-            raise Retryable("not connected")
-        try:
-            async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                error = error_of(answer.status, answer.headers)
-                said = await answer.read() if error is None else b""
-        except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise Retryable(f"no answer from {self._settings.endpoint} ({type(failure).__name__})") from failure
-        if error is not None:
-            raise error
-        return self._refused(signal, said)
-
-    def _refused(self, signal: str, said: bytes) -> int:
-        try:
-            if signal == "traces":
-                count = ExportTraceServiceResponse.FromString(said).partial_success.rejected_spans
-            else:
-                count = ExportLogsServiceResponse.FromString(said).partial_success.rejected_log_records
-        except DecodeError:  # a 200 is a 200 whatever else it says
-            return 0
-        if count:
-            logger.warning("sink %s: the endpoint refused %d records of %s", self.name, count, signal)
-        return count
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of a 200; nothing when it is too long or breaks off, because the status alone counts."""
+    said = b""
+    try:
+        async for chunk in answer.content.iter_chunked(1 << 16):
+            said += chunk
+            if len(said) > _LONGEST_ANSWER:
+                return b""
+    except (aiohttp.ClientPayloadError, asyncio.IncompleteReadError):
+        return b""
+    return said
 
 
-def _signal(event: Event) -> str:
-    return "logs" if event.event_type == "log" else "traces"
+def rejected_records(signal: str, said: bytes, *, is_json: bool) -> int:
+    """How many records a 200 says were refused: its partial success. A 200 is a 200 whatever else it says."""
+    try:
+        if is_json:
+            name = "rejectedSpans" if signal == "traces" else "rejectedLogRecords"
+            return max(0, int(orjson.loads(said)["partialSuccess"][name]))  # int64: in JSON a text or a number
+        if signal == "traces":
+            return max(0, ExportTraceServiceResponse.FromString(said).partial_success.rejected_spans)
+        return max(0, ExportLogsServiceResponse.FromString(said).partial_success.rejected_log_records)
+    except (DecodeError, ValueError, TypeError, LookupError):
+        return 0
 
 
 def create(settings: Settings) -> OtlpHttpSink:

@@ -1,0 +1,185 @@
+"""One sink's way for requests as they were received, so that a team keeps the telemetry it has.
+
+    source -> group (of the wanted signals) -> plan, fsynced -> sink.send, several at once -> done
+
+Unsampled, unmapped and *unmasked* on purpose: body, Content-Type and Content-Encoding leave byte for byte as they came.
+Guarantees: every record of the source ends in exactly one outcome of `exporter.totals`, or is still pending. Delivery
+is at least once: the group on its way when the process dies is sent again. Order: none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection
+from typing import NamedTuple, Protocol
+
+from exporter.attempts import Attempts
+from exporter.errors import Rejected, TooLarge
+from exporter.journal import Journal, Plan
+from exporter.refused import RefusedRequests
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.source import RawRequest, RawSource
+from exporter.totals import Totals
+
+log = logging.getLogger(__name__)
+
+
+class Taken(NamedTuple):
+    """A destination's yes. It may be a partial success: OTLP forbids to send what it refused again."""
+
+    refused: int = 0  # records
+    reason: str = ""
+
+
+class RequestSink(Protocol):
+    """A destination of whole requests. Calls of `send` overlap."""
+
+    name: str
+    signals: Collection[str]  # the others are skipped
+    at_once: int  # most calls of `send` at a time
+    max_refused_bytes: int  # of refused requests that are kept
+
+    async def open(self) -> None:
+        """Prepare. Raises SinkError; the pipeline tries again later."""
+        ...
+
+    async def send(self, request: RawRequest) -> Taken:
+        """Return when the destination has taken the request. Raises as `exporter.sink.Sink.write` does."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class RawPipeline:
+    """Delivers every request of a source to one sink, a group at a time: what lies between two lines of the journal."""
+
+    def __init__(
+        self,
+        sink: RequestSink,
+        source: RawSource,
+        journal: Journal,
+        refused: RefusedRequests,
+        batch: BatchSettings,
+        retry: RetrySettings,
+        now_unix_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.sink = sink
+        self.waiting = 0  # nothing waits for a span here
+        self._attempts = Attempts(sink.name, retry)
+        self.counts = self._attempts.counts
+        self._source = source
+        self._journal = journal
+        self._refused = refused
+        self._batch = batch
+        self._now_unix_ns = now_unix_ns
+        self._gate = asyncio.Semaphore(sink.at_once)
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
+        await self._attempts.until_done("open", self.sink.open)
+        for plan in list(self._journal.open_plans):
+            await self._deliver(plan, await self._requests_of(plan))
+        self._release()
+        while True:
+            plan, requests = await self._collect(self._journal.cursor)
+            if plan.end > plan.begin:
+                await self._attempts.on_disk(lambda plan=plan: self._journal.plan(plan))  # type: ignore[misc]
+                await self._deliver(plan, requests)
+            elif self._stopping.is_set() and self._source.caught_up(plan.end):
+                return
+
+    @property
+    def totals(self) -> Totals:
+        """Where every record ended, since the sink was new: of the groups that are done."""
+        return self._journal.totals
+
+    @property
+    def residue(self) -> int:
+        """Records that the finished groups do not explain: always 0 (P4)."""
+        return self.totals.get("received") - self.totals.ended()
+
+    @property
+    def cursor(self) -> int:
+        """Spool position before which everything is delivered."""
+        return self._journal.cursor
+
+    def stop(self) -> None:
+        """Ask `run` to deliver what is committed and return."""
+        self._stopping.set()
+
+    def close(self) -> None:
+        self._journal.close()
+
+    async def _collect(self, begin: int) -> tuple[Plan, list[RawRequest]]:
+        """The requests of a group: until it is full, or old enough."""
+        limits = self._batch
+        totals, requests = Totals(), list[RawRequest]()
+        end, records, size, deadline = begin, 0, 0, 0.0
+        while records < limits.max_events and size < limits.max_bytes:
+            left = deadline - time.monotonic() if deadline else min(limits.max_age_s, 0.25)
+            if deadline and left <= 0:
+                break
+            request = await self._source.next_request(end, 0 if self._stopping.is_set() else left)
+            if request is None:
+                if deadline and not self._stopping.is_set():
+                    continue
+                break
+            deadline = deadline or time.monotonic() + limits.max_age_s
+            end = request.next_position
+            records += max(1, request.records)
+            totals.add(request.tenant, "received", request.records)
+            if request.signal in self.sink.signals:
+                requests.append(request)
+                size += len(request.body)
+            else:
+                totals.add(request.tenant, "skipped", request.records)
+        return Plan(self._journal.next_sequence, begin, end, counts=totals.plain()), requests
+
+    async def _requests_of(self, plan: Plan) -> list[RawRequest]:
+        """The requests of a group that an earlier process had planned."""
+        requests, position = [], plan.begin
+        while position < plan.end:
+            request = await self._source.next_request(position, 0)
+            if request is None or request.position >= plan.end:
+                break
+            position = request.next_position
+            if request.signal in self.sink.signals:
+                requests.append(request)
+        return requests
+
+    async def _deliver(self, plan: Plan, requests: list[RawRequest]) -> None:
+        ended = Totals()
+        async with asyncio.TaskGroup() as group:
+            for request in requests:
+                group.create_task(self._send(request, ended))
+        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
+        self.counts.batches += 1
+        self._release()
+
+    async def _send(self, request: RawRequest, ended: Totals) -> None:
+        """Deliver a request, whatever it takes; one that can never be delivered is kept with the reason."""
+        async with self._gate:
+            try:
+                taken = await self._attempts.until_done("send", lambda: self.sink.send(request))
+            except (TooLarge, Rejected) as error:
+                taken = Taken(request.records, str(error))
+                await self._set_aside(request, taken)
+            else:
+                self.counts.last_delivery_unix_ns = self._now_unix_ns()
+                if taken.refused:
+                    await self._set_aside(request, taken)
+        refused = min(taken.refused, request.records)
+        ended.add(request.tenant, "delivered", request.records - refused)
+        ended.add(request.tenant, "dead_lettered", refused)
+
+    async def _set_aside(self, request: RawRequest, taken: Taken) -> None:
+        def write() -> None:
+            self._refused.add(self.sink.name, taken.reason, request, taken.refused, self.sink.max_refused_bytes)
+
+        await self._attempts.on_disk(write)
+
+    def _release(self) -> None:
+        self._source.release(self.sink.name, self._journal.low_water())
