@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import multiprocessing
 import random
@@ -87,12 +88,14 @@ def trickle(port: int, stop: Event, connections: int = 500) -> None:
         return client
 
     clients = [open_one(number) for number in range(connections)]
-    while not stop.wait(1):
-        for number, client in enumerate(clients):
+    number = 0
+    while not stop.wait(1 / 50):
+        for _ in range(connections // 50):
+            number = (number + 1) % connections
             try:
-                client.sendall(b"a")
+                clients[number].sendall(b"a")
             except OSError:
-                client.close()
+                clients[number].close()
                 clients[number] = open_one(number)
 
 
@@ -171,6 +174,7 @@ def scenarios() -> dict[str, Attack]:
     empty_spans = field(1, field(2, b"\x12\x00" * 500_000))
     return {
         "500 slow connections": trickle,
+        "2,000 slow connections": functools.partial(trickle, connections=2000),
         "2 GB gzip bombs, 4 at a time": repeat(post(squeezed(bytes(1 << 20), 2000), PROTOBUF, "gzip")),
         "500,000 empty spans in 1 MB": repeat(post(empty_spans)),
         "10 M empty attributes": repeat(post(elements(b"\x4a\x00", 10_000_000), PROTOBUF, "gzip")),

@@ -271,7 +271,7 @@ async def start(
         reuse_port=reuse_port or None,
     )
     late_s = settings.header_timeout_s
-    chores = [_every(min(1.0, late_s / 5), lambda: connection.sweep(connections, loop.time(), late_s))]
+    chores = [_every(min(0.25, late_s / 5), lambda: connection.sweep(connections, loop.time(), late_s))]
     if settings.auth.keys_file is not None:
         chores.append(_every(settings.auth.keys_reload_interval_s, receiver.keys.reload))
     if tls is not None and settings.tls is not None:
