@@ -20,7 +20,7 @@ from bridge import eventually
 from engine_process import EngineProcess
 from exporter.engine.endpoint import READER, password, published
 from exporter.engine.settings import EngineSettings
-from exporter.engine.supervisor import EngineFailed, EngineSupervisor, environment
+from exporter.engine.supervisor import EngineFailed, EngineSupervisor, command, environment
 
 MAKE = "CREATE TABLE analytics.t (a UInt32, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a SETTINGS "
 DURABLE = "non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1"
@@ -170,6 +170,30 @@ async def main():
     await asyncio.sleep(60)
 asyncio.run(main())
 """
+
+
+def test_signals_in_quick_succession_end_it_like_one(tmp_path: Path) -> None:
+    """A signal that arrives while the last one is being handled must not leave it waiting for itself."""
+    for _ in range(3):
+        process = EngineProcess(tmp_path)
+        for _ in range(300):
+            process.process.send_signal(signal.SIGTERM)
+        assert process.stop() in (0, -signal.SIGTERM)  # the interpreter itself is ended by one that comes last
+
+
+def test_an_engine_that_waits_for_the_data_ends_when_its_parent_does(tmp_path: Path) -> None:
+    first = EngineProcess(tmp_path)
+    waiting = subprocess.Popen(
+        command(tmp_path, EngineSettings(lock_wait_s=60)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment(),
+    )
+    time.sleep(1.0)
+    assert waiting.poll() is None
+    assert waiting.communicate(timeout=10)[0] == b""
+    assert waiting.returncode == 1
+    assert first.stop() == 0
 
 
 def test_the_engine_ends_with_its_parent_and_frees_the_data(tmp_path: Path) -> None:

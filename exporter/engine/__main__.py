@@ -12,6 +12,7 @@ import ctypes
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -42,21 +43,39 @@ def main() -> int:
     if set("?&#%") & set(str(data)):
         parser.error(f"the folder's name cannot hold ? & # or %: {data}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s engine: %(message)s")
-    stop = threading.Event()
+    stop = Stop()
     _stop_with_parent(stop)
     return serve(data, settings, stop)
 
 
-def serve(data: Path, settings: EngineSettings, stop: threading.Event) -> int:
+class Stop:
+    """The wish to end. A pipe, because `set` is called by signal handlers: a handler that runs while its own thread is
+    inside threading.Event's lock would wait for itself for ever (seen when two signals came within a millisecond)."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def set(self) -> None:
+        os.write(self._write, b"x")
+
+    def is_set(self) -> bool:
+        return bool(select.select([self._read], [], [], 0)[0])
+
+    def wait(self) -> None:
+        select.select([self._read], [], [])
+
+
+def serve(data: Path, settings: EngineSettings, stop: Stop) -> int:
     """Open, answer until `stop`, drain, close. The exit status."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         passwords = Passwords(password(data, WRITER), password(data, READER))
         lanes = Lanes(data, settings)
-        lanes.open()
+        lanes.open(stop.is_set)
     except (Locked, EngineError, OSError) as error:
-        logger.error("cannot open the store: %s", error)
-        print(json.dumps({"error": str(error)}), flush=True)
+        if not stop.is_set():
+            logger.error("cannot open the store: %s", error)
+            print(json.dumps({"error": str(error)}), flush=True)
         return 1
     server = Server(lanes, Guard(), passwords, settings)
     acceptor = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -82,7 +101,7 @@ def _finish(data: Path, server: Server, lanes: Lanes, drain_s: float) -> int:
     return 0
 
 
-def _stop_with_parent(stop: threading.Event) -> None:
+def _stop_with_parent(stop: Stop) -> None:
     """Set `stop` on SIGTERM or SIGINT, when standard input ends, and when the thread that started us ends (Linux)."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

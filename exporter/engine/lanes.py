@@ -12,7 +12,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,8 +44,8 @@ class Answer(NamedTuple):
     elapsed_s: float
 
 
-def wait_for_lock(data: Path, wait_s: float) -> None:
-    """Return once nobody else holds the data. Raises Locked after `wait_s`.
+def wait_for_lock(data: Path, wait_s: float, stopping: Callable[[], bool]) -> None:
+    """Return once nobody else holds the data. Raises Locked after `wait_s`, or when `stopping`.
 
     The engine itself takes an flock on its file `status`, and reports a failure on stderr only.
     """
@@ -59,7 +59,7 @@ def wait_for_lock(data: Path, wait_s: float) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            if time.monotonic() >= deadline:
+            if stopping() or time.monotonic() >= deadline:
                 holder = published(data)
                 who = f" (process {holder.pid})" if holder else ""
                 raise Locked(f"{data} is in use by another process{who}; waited {wait_s:g} s") from None
@@ -166,8 +166,11 @@ class Lanes:
         self._readers: queue.Queue[Connection] = queue.Queue()
         self.version = ""
 
-    def open(self) -> None:
-        """Open the engine on its data with its limits. Raises Locked or EngineError."""
+    def open(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Open the engine on its data with its limits. Raises Locked or EngineError.
+
+        stopping: asked while somebody else holds the data; an engine whose parent has died must not queue for it.
+        """
         settings = self._settings
         limits = {
             "max_server_memory_usage": settings.max_memory_bytes,
@@ -178,7 +181,7 @@ class Lanes:
         target = f"{self._data}?" + "&".join(f"{name}={value}" for name, value in limits.items())
         deadline = time.monotonic() + settings.lock_wait_s
         while True:
-            wait_for_lock(self._data, max(0.0, deadline - time.monotonic()))
+            wait_for_lock(self._data, max(0.0, deadline - time.monotonic()), stopping)
             try:
                 self._writer = Connection(target)
                 break
@@ -241,7 +244,7 @@ def quoted(text: str) -> str:
 
 def _is_locked(data: Path) -> bool:
     try:
-        wait_for_lock(data, 0)
+        wait_for_lock(data, 0, lambda: False)
     except Locked:
         return True
     return False
