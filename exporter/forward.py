@@ -102,6 +102,10 @@ class RawPipeline:
         return self.totals.get("received") - self.totals.ended()
 
     @property
+    def journal(self) -> Journal:
+        return self._journal
+
+    @property
     def cursor(self) -> int:
         """Spool position before which everything is delivered."""
         return self._journal.cursor
@@ -127,6 +131,10 @@ class RawPipeline:
                 if deadline and not self._stopping.is_set():
                     continue
                 break
+            if begin < self._journal.mark <= request.position:
+                if deadline:
+                    break
+                begin = request.position  # there was nothing before it any more
             deadline = deadline or time.monotonic() + limits.max_age_s
             end = request.next_position
             records += max(1, request.records)

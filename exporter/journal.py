@@ -55,10 +55,15 @@ class Plan(NamedTuple):
 
 
 class Journal:
-    """The delivery state of one sink. Not thread safe; methods that write block for one fdatasync."""
+    """The delivery state of one sink. Not thread safe; methods that write block for one fdatasync.
 
-    def __init__(self, path: Path) -> None:
+    mark: a spool position at which the ledger wants to know the totals; no plan may begin before it and end after it.
+    """
+
+    def __init__(self, path: Path, mark: int = 0) -> None:
         self.path = path
+        self.mark = mark
+        self.at_mark: Counts | None = None  # totals before the first record from `mark` on; None: not so far yet
         self.journal_id = ""
         self.cursor = 0  # every event before this position is delivered, dropped or waiting
         self.next_sequence = 0
@@ -79,6 +84,7 @@ class Journal:
         else:
             self.journal_id = secrets.token_hex(8)
             self.cursor = start
+        self.at_mark = None  # what was replayed is the past
         self._checkpoint()
 
     def plan(self, plan: Plan) -> None:
@@ -113,6 +119,12 @@ class Journal:
         self._append({"adjust": counts}, sync=True)
         self.totals.merge(counts)
 
+    def received_since_mark(self, tenant: str) -> int:
+        """Records from `mark` on that are delivered, or otherwise done with, or wait for their span."""
+        if self.at_mark is None:
+            return 0
+        return self.totals.get("received", tenant) - self.at_mark.get(tenant, {}).get("received", 0)
+
     def low_water(self) -> int:
         """The spool may forget everything before this position."""
         oldest_waiting = min((position for position, _ in self.waiting), default=self.cursor)
@@ -138,6 +150,8 @@ class Journal:
         for index, plan in enumerate(self.open_plans):
             if plan.sequence == sequence:
                 self.cursor = max(self.cursor, plan.end)
+                if self.at_mark is None and plan.begin >= self.mark:
+                    self.at_mark = self.totals.plain()
                 self.totals.merge(plan.counts)
                 self.totals.merge(counts)
                 del self.open_plans[index]

@@ -108,6 +108,10 @@ class Pipeline:
         return self.totals.get("received") - self.totals.ended() - (self.waiting - unfinished)
 
     @property
+    def journal(self) -> Journal:
+        return self._journal
+
+    @property
     def cursor(self) -> int:
         """Spool position before which everything is delivered or waits for its span."""
         return self._journal.cursor
@@ -180,6 +184,10 @@ class Pipeline:
         while draft.rows < limits.max_events and draft.size < limits.max_bytes:
             unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
             if unit is not None:
+                if draft.begin < self._journal.mark <= unit.position:
+                    if draft.opened:
+                        break
+                    draft.begin = unit.position  # there was nothing before it any more
                 self._take(draft, unit)
                 continue
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())

@@ -18,6 +18,7 @@ from mapping.event import Event
 
 Outcome = Literal["received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed"]
 ENDED: tuple[Outcome, ...] = ("delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed")
+OUTCOMES: tuple[Outcome, ...] = ("received", *ENDED)
 
 Counts = dict[str, dict[str, int]]  # tenant -> outcome -> records
 

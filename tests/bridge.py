@@ -125,6 +125,12 @@ class BridgeProcess:
         assert not check or done.returncode == 0, done.stderr
         return done
 
+    def ledger(self) -> dict[str, Any]:
+        """GET /ledger."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/ledger", timeout=30) as answer:
+            found: dict[str, Any] = json.loads(answer.read())
+            return found
+
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Rows of the store, asked through `weighbridge query`."""
         rows: list[dict[str, Any]] = json.loads(self.command("query", sql, "--format", "json").stdout)

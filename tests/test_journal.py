@@ -128,3 +128,19 @@ def test_a_plan_that_is_made_again_is_counted_once(path: Path) -> None:
     journal.close()
     totals = reopened(path).totals
     assert (totals.get("received"), totals.ended()) == (5, 5)
+
+
+def test_records_from_the_mark_on_are_told_from_those_before(path: Path) -> None:
+    """The ledger compares what this process took in with what a sink has taken of it."""
+    journal = Journal(path, mark=100)
+    journal.open(0)
+    journal.plan(Plan(0, 0, 90, counts={"": {"received": 5}}))
+    journal.done(0, {"": {"delivered": 5}})
+    assert (journal.at_mark, journal.received_since_mark("")) == (None, 0)
+    journal.plan(Plan(1, 100, 120, counts={"": {"received": 3}, "acme": {"received": 2}}))
+    journal.done(1, {})
+    assert (journal.received_since_mark(""), journal.received_since_mark("acme")) == (3, 2)
+    journal.close()
+    next_process = Journal(path, mark=120)
+    next_process.open(0)
+    assert next_process.received_since_mark("") == 0

@@ -380,3 +380,13 @@ def progress(bench: Bench) -> int:
 
 def finished(bench: Bench) -> bool:
     return bench.source.caught_up(bench.pipeline._journal.cursor)
+
+
+def test_a_batch_never_mixes_what_an_earlier_process_received_with_what_this_one_did(tmp_path: Path) -> None:
+    records = [[event() for _ in range(3)] for _ in range(6)]
+    bench = Bench(tmp_path, ListSource(*records), MemorySink())
+    bench.pipeline.journal.mark = 35  # no record begins there: the next one does at 40
+    bench.drain()
+    assert [rows for _, rows, _ in bench.sink.writes] == [12, 6]
+    assert bench.pipeline.journal.received_since_mark("") == 6
+    assert outcomes(bench) == {"received": 18, "delivered": 18}

@@ -27,6 +27,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from bridge import BridgeProcess, eventually
 from otlp_requests import logs_request, spans_request
 
+LABELS = {"sink", "tenant", "catching_up", "received"}
 CORPUS = Path(__file__).parent / "testdata" / "corpus"
 
 
@@ -153,15 +154,32 @@ def test_a_request_sent_again_is_not_counted_again(bridge: BridgeProcess) -> Non
     assert bridge.post("/v1/traces", gzip.compress(body), Content_Encoding="gzip") == (200, b"")
     in_list = "span_id IN (" + ",".join(f"'{span_id}'" for span_id in ids) + ")"
     eventually(lambda: len(stored(bridge, in_list)) >= 30, "the spans are stored")
-    eventually(lambda: ledger(bridge)["pending"] == 0, "everything is delivered")
+    eventually(lambda: pending(bridge) == 0, "everything is delivered")
     assert len(stored(bridge, in_list)) == 30
 
 
-def ledger(bridge: BridgeProcess) -> dict[str, int]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{bridge.admin}/ledger") as answer:
-        [row] = json.loads(answer.read())
-    assert isinstance(row, dict)
-    return row
+def pending(bridge: BridgeProcess) -> int:
+    """Records that have not ended. Whenever it is asked, the ledger adds up."""
+    ledger = bridge.ledger()
+    assert not any(ledger["residue"].values()), ledger
+    for row in ledger["sinks"]:
+        assert row["received"] == sum(value for name, value in row.items() if name not in LABELS)
+    return sum(row["waiting_for_span"] + row["in_spool"] for row in ledger["sinks"])
+
+
+def test_the_ledger_begins_at_the_socket(bridge: BridgeProcess) -> None:
+    (before,) = bridge.ledger()["intake"]
+    _, body = spans_request(random.Random(8), 12)
+    for _ in range(3):
+        assert bridge.post("/v1/traces", body)[0] == 200
+    assert bridge.post("/v1/traces", b"\xff\xff")[0] == 400
+    (after,) = bridge.ledger()["intake"]
+    grown = {name: after[name] - before[name] for name in ("accepted", "resent", "unanswered", "stored")}
+    assert grown == {"accepted": 36, "resent": 24, "unanswered": 0, "stored": 12}
+    assert after["refused_requests"]["malformed"] == before["refused_requests"].get("malformed", 0) + 1
+    shown = bridge.command("ledger").stdout
+    assert "resent" in shown
+    assert shown.splitlines()[-1] == "Nothing is unexplained."
 
 
 @pytest.mark.parametrize(

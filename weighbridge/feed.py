@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class FeedCounts:
     skipped: int = 0
     sampled_out: int = 0
     failed: int = 0
+    taken: int = 0  # of the requests that were mapped: the sum of the four above, counted before mapping
     mapped_again: int = 0  # requests read back from the spool, since the start
 
 
@@ -79,6 +80,7 @@ class Feed:
         self._bytes = 0
         self._end = 0  # position after the newest committed record
         self._skips: dict[int, int] = {}  # positions with no record up to another: ends of segments
+        self.stored: Counter[str] = Counter()  # records committed since the start, by tenant
         self._counted = 0  # records before this position are in the counts
         self._news = asyncio.Event()
         self._progress = asyncio.Event()  # a request in memory was mapped, or let go
@@ -97,6 +99,7 @@ class Feed:
             self._skips[self._end] = appended.position
         self._end = appended.next_position
         if isinstance(payload, Decoded):
+            self.stored[entry.tenant] += payload.accepted
             size = int(payload.size * DECODED_FACTOR)
             self._held[appended.position] = _Held(
                 appended.next_position, entry.received_unix_ns, entry.tenant, size, payload.accepted, payload
@@ -160,7 +163,11 @@ class Feed:
         )
 
     def caught_up(self, position: int) -> bool:
-        return self._skip(position) >= self._end
+        return self.passed(position, self._end)
+
+    def passed(self, position: int, end: int) -> bool:
+        """True when no request lies between the two positions."""
+        return self._skip(position) >= end
 
     def release(self, sink: str, position: int) -> None:
         self._passed[sink] = position
@@ -257,6 +264,7 @@ class Feed:
             mapped, failed = Mapped([], 0, 0, []), decoded.accepted
         if position >= self._counted:
             self._counted = next_position
+            self.counts.taken += decoded.accepted
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped
             self.counts.sampled_out += mapped.sampled_out

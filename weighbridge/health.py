@@ -12,9 +12,10 @@ from aiohttp import web
 
 from exporter.deadletter import event_of
 from exporter.pipeline import Pipeline
-from exporter.totals import ENDED
+from exporter.totals import OUTCOMES
 from receiver.admin import Metric
 from receiver.counts import Key
+from weighbridge.ledger import intake, residue, sinks
 
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
@@ -41,7 +42,8 @@ class Health:
         """For the command line: the ledger, and where an embedded store lives."""
 
         async def ledger(request: web.Request) -> web.Response:
-            return web.json_response(self.ledger())
+            bridge = self._bridge
+            return web.json_response({"intake": intake(bridge), "sinks": sinks(bridge), "residue": residue(bridge)})
 
         async def stores(request: web.Request) -> web.Response:
             paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
@@ -87,18 +89,6 @@ class Health:
             await asyncio.to_thread(letters.remove, sent_again)
         return replayed
 
-    def ledger(self) -> list[dict[str, Any]]:
-        """One row per sink and tenant: every record taken in, and where it ended (P4)."""
-        rows = []
-        for name, pipeline in self._bridge.pipelines.items():
-            totals = pipeline.totals
-            for tenant in totals.tenants():
-                row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": totals.get("received", tenant)}
-                row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
-                row["pending"] = row["received"] - totals.ended(tenant)
-                rows.append(row)
-        return rows
-
     def metrics(self) -> Iterator[Metric]:
         """Names of the OpenTelemetry Collector where it has one for the same thing."""
         yield from self._receiver_metrics()
@@ -133,7 +123,7 @@ class Health:
             "weighbridge_receiver_resent_records_total",
             "counter",
             "Records of requests that had been received before and were not stored again.",
-            [({}, self._bridge.resent_records)],
+            [({"tenant": tenant}, count) for tenant, count in sorted(self._bridge.resent.items())],
         )
         yield _gauge("weighbridge_receiver_connections", "Open connections.", counts.connections)
         yield _gauge("weighbridge_receiver_in_flight_bytes", "Bytes of requests under way.", counts.in_flight_bytes)
@@ -169,7 +159,7 @@ class Health:
                 ({"sink": name, "tenant": tenant, "outcome": outcome}, pipeline.totals.get(outcome, tenant))
                 for name, pipeline in pipelines.items()
                 for tenant in pipeline.totals.tenants()
-                for outcome in ("received", *ENDED)
+                for outcome in OUTCOMES
             ],
         )
         yield Metric(
@@ -177,6 +167,12 @@ class Health:
             "gauge",
             "Records that no outcome explains. Anything but 0 is a fault of the bridge.",
             [({"sink": name}, pipeline.residue) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_intake_residue_records",
+            "gauge",
+            "Records lost between the socket and the sinks, by step. Anything but 0 is a fault of the bridge.",
+            [({"step": step}, residue(self._bridge)[step]) for step in ("stored", "mapped")],
         )
         yield Metric(
             "weighbridge_sink_waiting_calls",

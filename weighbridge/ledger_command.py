@@ -1,9 +1,12 @@
-"""`weighbridge ledger`: where every record ended, per sink and tenant."""
+"""`weighbridge ledger`: every record from the socket to where it ended, per tenant and sink."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import click
+import orjson
 
 from exporter.queries_reader import Result
 from weighbridge.admin_client import ask
@@ -11,22 +14,51 @@ from weighbridge.query_command import show
 from weighbridge.settings import Settings
 
 SIDE_BY_SIDE = 5  # rows that fit beside each other on a terminal
+_LABELS = {"sink", "tenant", "catching_up"}
 
 
 def run_ledger(settings: Settings, form: str) -> None:
-    """Prints the running bridge's ledger; form as in `query`."""
-    rows = ask(settings, "/ledger")
-    columns = tuple(rows[0]) if rows else ("sink", "tenant", "received", "pending")
-    if form == "table" and 0 < len(rows) <= SIDE_BY_SIDE:
-        show(_upright(rows), form)
-    else:
-        show(Result(columns, [tuple(row.get(name) for name in columns) for row in rows]), form)
+    """Prints the running bridge's ledger. json: all of it; csv: the sinks' rows."""
+    ledger = ask(settings, "/ledger")
+    if form == "json":
+        click.echo(orjson.dumps(ledger, option=orjson.OPT_INDENT_2))
+        return
+    sinks = ledger["sinks"]
+    if form == "csv":
+        columns = tuple(sinks[0]) if sinks else ("sink", "tenant", "received")
+        show(Result(columns, [tuple(row.get(name) for name in columns) for row in sinks]), form)
+        return
+    if ledger["intake"]:
+        click.echo("At the socket, since the bridge was started:")
+        show(_side_by_side([_flat(row) for row in ledger["intake"]]), form)
+    click.echo("At the sinks, since each sink was new (received is the sum of what follows it):")
+    show(_side_by_side(sinks), form)
+    behind = sorted({row["sink"] for row in sinks if row["catching_up"]})
+    if behind:
+        click.echo(
+            f"Still reading requests from before the start, which count when they are read: {', '.join(behind)}."
+        )
+    wrong = {step: count for step, count in ledger["residue"].items() if count}
+    said = ", ".join(f"{step} {count}" for step, count in wrong.items())
+    click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")
 
 
-def _upright(rows: Sequence[Mapping[str, Any]]) -> Result:
-    """A line per outcome, a column per sink and tenant: `received` is the sum of the lines below it."""
-    names = [f"{row['sink']} / {row['tenant']}" if row["tenant"] else str(row["sink"]) for row in rows]
-    outcomes = [name for name in rows[0] if name not in {"sink", "tenant"}]
-    return Result(
-        ("records", *names), [(name.replace("_", " "), *(row.get(name) for row in rows)) for name in outcomes]
-    )
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The socket's row with a line per reason of refusal."""
+    flat = {name: value for name, value in row.items() if not isinstance(value, Mapping)}
+    flat |= {f"refused: {reason}": count for reason, count in row["refused"].items()}
+    return flat | {f"requests refused: {reason}": count for reason, count in row["refused_requests"].items()}
+
+
+def _side_by_side(rows: Sequence[Mapping[str, Any]]) -> Result:
+    """A line per outcome and a column per row while they fit, else a line per row."""
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "catching_up"))
+    if 0 < len(rows) <= SIDE_BY_SIDE:
+        heads = [
+            " / ".join(row[label] for label in ("sink", "tenant") if row.get(label)) or "no tenant" for row in rows
+        ]
+        lines = [name for name in names if name not in _LABELS]
+        return Result(
+            ("records", *heads), [(name.replace("_", " "), *(row.get(name, 0) for row in rows)) for name in lines]
+        )
+    return Result(tuple(names) or ("records",), [tuple(row.get(name, 0) for name in names) for row in rows])

@@ -13,6 +13,7 @@ import gc
 import logging
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -71,7 +72,10 @@ class Bridge:
         self.pipelines: dict[str, Pipeline | RawPipeline] = {}
         self.health = Health(self)
         self.accepting = False
-        self.resent_records = 0
+        # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
+        self.acknowledged: Counter[str] = Counter()
+        self.resent: Counter[str] = Counter()
+        self._started_at = 0  # spool position of the first record of this process
         self._deliveries: dict[str, asyncio.Task[None]] = {}
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
@@ -79,7 +83,8 @@ class Bridge:
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        self.feed.start(self.spool.end_position)
+        self._started_at = self.spool.end_position
+        self.feed.start(self._started_at)
         for sink_settings in self.settings.exporter.sinks:
             pipeline = self._pipeline(sink_settings)
             name = f"sink {sink_settings.name}"
@@ -128,8 +133,9 @@ class Bridge:
             raise Overloaded(f"the spool is full: {error}") from error
         except SpoolFailed as error:
             raise Overloaded(f"the spool cannot be written: {error}") from error
+        self.acknowledged[received.tenant] += received.decoded.accepted
         if appended.duplicate:
-            self.resent_records += received.decoded.accepted
+            self.resent[received.tenant] += received.decoded.accepted
         else:
             await self.feed.pace()
 
@@ -150,8 +156,10 @@ class Bridge:
         sink = module.create(sink_settings, *needs)
         batch = sink_settings.batch or self.settings.exporter.batch
         retry = sink_settings.retry or self.settings.exporter.retry
-        journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal")
+        journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal", self._started_at)
         journal.open(self.spool.start_position)
+        if before := self.pipelines.get(sink_settings.name):
+            journal.at_mark = before.journal.at_mark
         pipeline: Pipeline | RawPipeline
         if getattr(module, "FORWARDS_REQUESTS", False):
             pipeline = RawPipeline(sink, self.feed, journal, self.refused_requests, batch, retry)

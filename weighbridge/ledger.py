@@ -1,0 +1,84 @@
+"""P4, put together: every record from the socket to where it ended, per tenant and sink, and what nobody can explain.
+
+at the socket, since this process started      accepted + refused = what arrived
+                                               accepted - resent + unanswered = stored in the spool
+per sink, since the sink was new               received = its outcomes + waiting for a span + in the spool
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from exporter.totals import ENDED
+
+if TYPE_CHECKING:
+    from weighbridge.service import Bridge
+
+
+def intake(bridge: Bridge) -> list[dict[str, Any]]:
+    """One row per tenant.
+
+    `unanswered`: stored, but the answer is still to come, or its sender was gone before it came. `refused` counts
+    records of requests that were decoded, `refused_requests` requests; both by reason.
+    """
+    counts, stored = bridge.counts, bridge.feed.stored
+    named = [*counts.accepted_records, *counts.refused_records, *counts.refused_requests]
+    rows = []
+    for tenant in sorted({key.tenant for key in named} | stored.keys() | bridge.acknowledged.keys()):
+        accepted, resent = bridge.acknowledged[tenant], bridge.resent[tenant]
+        rows.append(
+            {
+                "tenant": tenant,
+                "accepted": accepted,
+                "resent": resent,
+                "unanswered": max(0, stored[tenant] - (accepted - resent)),
+                "stored": stored[tenant],
+                "refused": _by_reason(counts.refused_records, tenant),
+                "refused_requests": _by_reason(counts.refused_requests, tenant),
+            }
+        )
+    return rows
+
+
+def sinks(bridge: Bridge) -> list[dict[str, Any]]:
+    """One row per sink and tenant. `received` is the sum of what follows it.
+
+    in_spool: taken in by this process, not yet done with by this sink. What an earlier process left unread counts
+    when it is read: until then `catching_up` is true.
+    """
+    rows = []
+    for name, pipeline in bridge.pipelines.items():
+        totals, journal = pipeline.totals, pipeline.journal
+        for tenant in sorted({*totals.tenants(), *bridge.feed.stored}):
+            done = totals.get("received", tenant)
+            in_spool = bridge.feed.stored[tenant] - journal.received_since_mark(tenant)
+            row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": done + in_spool}
+            row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
+            row["waiting_for_span"] = done - totals.ended(tenant)
+            row["in_spool"] = in_spool
+            row["catching_up"] = not bridge.feed.passed(pipeline.cursor, journal.mark)
+            rows.append(row)
+    return rows
+
+
+def residue(bridge: Bridge) -> dict[str, int]:
+    """Records that nothing explains, by step; anything but 0 is a fault of ours.
+
+    stored: acknowledged and new, yet not in the spool. mapped: mapping lost or invented them. Then each sink's.
+    """
+    stored = bridge.feed.stored
+    lost = {
+        tenant: bridge.acknowledged[tenant] - bridge.resent[tenant] - stored[tenant] for tenant in bridge.acknowledged
+    }
+    counts = bridge.feed.counts
+    mapped = counts.taken - counts.events - counts.skipped - counts.sampled_out - counts.failed
+    steps = {"stored": sum(max(0, count) for count in lost.values()), "mapped": mapped}
+    return steps | {f"sink {name}": pipeline.residue for name, pipeline in bridge.pipelines.items()}
+
+
+def _by_reason(counter: Any, tenant: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for key, count in sorted(counter.items()):
+        if key.tenant == tenant:
+            found[key.reason] = found.get(key.reason, 0) + count
+    return found
