@@ -29,7 +29,21 @@ def authority(directory: Path, name: str) -> tuple[Path, Path]:
     """A self-signed authority: certificate and key."""
     certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", f"/CN={name}")
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # without it Python 3.13 trusts no authority
+    openssl(
+        "req",
+        "-x509",
+        *curve,
+        *usage,
+        "-keyout",
+        str(key),
+        "-out",
+        str(certificate),
+        "-days",
+        "2",
+        "-subj",
+        f"/CN={name}",
+    )
     return certificate, key
 
 
@@ -37,7 +51,9 @@ def issue(directory: Path, name: str, ca: tuple[Path, Path]) -> tuple[Path, Path
     """A certificate for localhost signed by the authority, and its key."""
     certificate, key, request = directory / f"{name}.crt", directory / f"{name}.key", directory / f"{name}.csr"
     names = directory / f"{name}.ext"
-    names.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    names.write_text(
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+    )
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     openssl("req", "-new", *curve, "-keyout", str(key), "-out", str(request), "-subj", f"/CN={name}")
     signed_by = ("-CA", str(ca[0]), "-CAkey", str(ca[1]), "-CAcreateserial")
