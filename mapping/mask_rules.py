@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Literal
 
+from mapping.mask_mentions import Mentions
 from mapping.rules_settings import Action, MaskRule, MaskSettings, Place
 
 HEADERS = (
@@ -133,16 +134,15 @@ class PathNode:
 class Verdicts:
     """What happens to each key in one place. Verdicts are remembered, since the same keys come again and again."""
 
-    def __init__(self, names: dict[str, Verdict], paths: PathNode | None = None, drop: re.Pattern[str] | None = None):
+    def __init__(self, names: dict[str, Verdict], paths: PathNode | None = None, drop: Iterable[str] = ()):
+        """drop: globs of keys that go altogether."""
         self._names = names
-        self._drop = drop
+        globs = tuple(drop)
+        self._drop = re.compile("|".join(map(translate, globs))) if globs else None
         self._remembered: dict[str, Verdict] = {}
         self.paths = paths
-        # For the quick look at a text: every masked key holds one of these, whatever its case and separators.
-        folded = sorted({*names, *(paths.leaves() if paths is not None else ())}, key=len)
-        self.words = tuple(
-            word for place, word in enumerate(folded) if not any(shorter in word for shorter in folded[:place])
-        )
+        self._mentions = Mentions({*names, *(paths.leaves() if paths is not None else ())}, globs)
+        self.mentioned_in = self._mentions.in_text
 
     def of(self, key: str) -> Verdict:
         try:
@@ -160,12 +160,6 @@ class Verdicts:
     def hides(self, key: str) -> bool:
         """True when a value under this key must not be seen as it is."""
         return self.of(key) is not None
-
-    def mentioned_in(self, text: str) -> bool:
-        """False only when no masked key can be in the text."""
-        folded = text.lower().replace("-", "").replace("_", "")
-        # A JSON text may spell a key with \\u escapes; then only decoding tells.
-        return any(word in folded for word in self.words) or "\\u" in text
 
 
 def verdicts_for(
@@ -186,8 +180,7 @@ def verdicts_for(
     for rule in settings.rules:
         if not rule.places or place in rule.places:
             _add(rule, place, names, root)
-    dropped = re.compile("|".join(map(translate, globs))) if globs else None
-    return Verdicts(names, root if root.children else None, dropped)
+    return Verdicts(names, root if root.children else None, globs)
 
 
 def _defaults(place: Place) -> Iterable[str]:

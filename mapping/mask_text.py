@@ -23,7 +23,7 @@ _VALUE = re.compile(
 _BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
-    r"(?<![\w\-])([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
+    r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
     r":(?:[ \t]|\\{1,8}t)+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
     re.IGNORECASE,
 )
@@ -52,12 +52,21 @@ def quoted_pairs(text: str, secret: Secret) -> str:
 
 def bare_pairs(text: str, secret: Secret) -> str:
     """`password=x` as in logfmt, forms, connection strings and command lines."""
-    return _BARE_PAIR.sub(lambda found: f"{found[1]}={MASK}" if secret(found[1]) else found[0], text)
+    return _BARE_PAIR.sub(lambda found: f"{found[1]}={MASK}" if _hides(found, secret) else found[0], text)
 
 
 def header_lines(text: str, secret: Secret) -> str:
     """`Authorization: Bearer x` and its like in dumps of requests."""
-    return _HEADER_LINE.sub(lambda found: f"{found[1]}: {MASK}" if secret(found[1]) else found[0], text)
+    return _HEADER_LINE.sub(lambda found: f"{found[1]}: {MASK}" if _hides(found, secret) else found[0], text)
+
+
+def _hides(found: re.Match[str], secret: Secret) -> bool:
+    """True for a masked key, also one that seems to begin with the letter of an escaped line end, `\\npassword`."""
+    key = found[1]
+    if secret(key):
+        return True
+    before = found.string[max(found.start() - 1, 0) : found.start()]
+    return before == "\\" and key[0] in "nrt" and secret(key[1:])
 
 
 def xml_elements(text: str, secret: Secret) -> str:

@@ -269,18 +269,20 @@ class Redactor:
         return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
-        quoted, paired, spelled = '"' in text or "'" in text, "=" in text, ": " in text or ":\t" in text
-        if (quoted or paired or spelled) and verdicts.mentioned_in(text):
-            text = self._structured(text, verdicts, paths, depth)
-        if paired and "?" in text:
-            text = self._urls(text)
+        paired = "=" in text
+        if paired or '"' in text or "'" in text or ": " in text or ":\t" in text:
+            json = text.lstrip()[:1] in _JSON_BEGINS
+            if verdicts.mentioned_in(text, json=json):
+                text = self._structured(text, verdicts, paths, depth)
+            if paired and "?" in text:
+                text = self._urls(text)
         if "@" in text and "://" in text:
             text = passwords_in_urls(text)
         return text if self._hide is None else self._hide(text)
 
     def _structured(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
         """Text that may be JSON, masked as such; any other text with the values masked whose keys can be seen."""
-        if text.lstrip()[:1] in ("{", "[", '"'):
+        if text.lstrip()[:1] in _JSON_BEGINS:
             try:
                 parsed = orjson.loads(text)
             except orjson.JSONDecodeError:
@@ -289,7 +291,8 @@ class Redactor:
                 masked = self._walk(parsed, verdicts, paths, depth + 1)
                 return text if masked is parsed else orjson.dumps(masked).decode()
         secret = verdicts.hides
-        return header_lines(bare_pairs(quoted_pairs(text, secret), secret), secret)
+        masked = header_lines(bare_pairs(quoted_pairs(text, secret), secret), secret)
+        return text if masked == text else masked
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
         """Bytes that are text in truth are masked like text; the others come back untouched."""
@@ -356,3 +359,4 @@ class Redactor:
 
 
 _SORTED = orjson.OPT_SORT_KEYS
+_JSON_BEGINS = ("{", "[", '"')
