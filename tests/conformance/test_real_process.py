@@ -48,6 +48,12 @@ def test_good_requests_are_acknowledged(process: BridgeProcess, raw: bytes) -> N
     assert exchange(process, raw).rejected == 0
 
 
+def test_spans_that_are_no_api_call_are_no_rejection(process: BridgeProcess) -> None:
+    """JavaScript and the Collector log every rejection as a warning; plumbing is not one."""
+    answer = exchange(process, request(json_spans(json_span(kind=1, attributes=[])), JSON))
+    assert (answer.status, answer.body) == (200, b"{}")
+
+
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
