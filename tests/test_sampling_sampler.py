@@ -319,3 +319,15 @@ def test_a_decision_names_the_rules_it_was_made_under() -> None:
     names = {s.span(b"\xff" * 16, "", NO_FACTS).config for s in (first, second, sampler(rate=50))}
     assert len(names) == 2
     assert "" not in names
+
+
+@pytest.mark.parametrize("rate", [100, 0])
+def test_a_log_without_a_trace_is_hashed_only_when_its_fate_depends_on_it(rate: int) -> None:
+    s, by_hash = sampler(rate=rate), sampler(rate=rate)
+    # A sampler that has learned the rv of some trace decides everything in full.
+    by_hash.learned.learn(TRACE, 1)
+    expected = by_hash.log(b"", None, None, lambda: b"record", NO_FACTS)
+    assert s.log(b"", None, None, never, NO_FACTS) == expected
+    assert expected.r_source == "record_hash"
+    with pytest.raises(AssertionError):
+        sampler(rate=50).log(b"", None, None, never, NO_FACTS)

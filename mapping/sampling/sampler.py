@@ -26,6 +26,8 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, parse_rate, threshold
 from mapping.sampling.tracestate import parse
 
+_UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
+
 
 class Sampler:
     """Sampler(settings): decides every record of every request of one process.
@@ -136,6 +138,13 @@ class Sampler:
                     slot = band.dropped
                 self._count(slot)
                 return slot.decision
+            if not trace_id:
+                # A rate that keeps all, or none, needs no R: the record is not serialised and hashed for it.
+                band = ruled.band(_UNTRACED)
+                if not band.limit or band.t_out == M:
+                    slot = band.light if band.t_out < M else band.dropped
+                    self._count(slot)
+                    return slot.decision
         return self._log_in_full(trace_id, threshold, randomness, record, facts)
 
     def tick(self, now_unix_ns: int) -> None:
