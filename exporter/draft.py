@@ -8,7 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from exporter.journal import Plan, Ref
-from exporter.totals import Totals
+from exporter.totals import Outcome, Totals
 from mapping.event import Event
 
 
@@ -66,9 +66,9 @@ class Draft:
             if kept:
                 self.take(Chunk(position, [index for index, _ in kept], [event for _, event in kept]))
 
-    def not_needed(self, ref: Ref, tenant: str) -> None:
-        """A waiting call is a duplicate: gone if an earlier batch deferred it, dropped if this one did."""
-        self.totals.add(tenant, "deduplicated", 1)
+    def not_needed(self, ref: Ref, tenant: str, outcome: Outcome = "deduplicated") -> None:
+        """A waiting call is a duplicate, or lost: gone if an earlier batch deferred it, dropped if this one did."""
+        self.totals.add(tenant, outcome, 1)
         if ref in self.defer:
             del self.defer[ref]
             self.drop.append(ref)
@@ -85,6 +85,7 @@ class Draft:
             tuple(self.add),
             frozenset(self.gone),
             self.totals.plain(),
+            self.rows,
         )
 
 

@@ -81,7 +81,9 @@ class RawPipeline:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
         await self._attempts.until_done("open", self.sink.open)
         for plan in list(self._journal.open_plans):
-            await self._deliver(plan, await self._requests_of(plan))
+            requests = await self._requests_of(plan)
+            found = sum(request.records for request in requests)
+            await self._deliver(plan, requests, plan.balance(found))
         self._release()
         while True:
             plan, requests = await self._collect(self._journal.cursor)
@@ -144,7 +146,8 @@ class RawPipeline:
                 size += len(request.body)
             else:
                 totals.add(request.tenant, "skipped", request.records)
-        return Plan(self._journal.next_sequence, begin, end, counts=totals.plain()), requests
+        rows = sum(request.records for request in requests)
+        return Plan(self._journal.next_sequence, begin, end, counts=totals.plain(), rows=rows), requests
 
     async def _requests_of(self, plan: Plan) -> list[RawRequest]:
         """The requests of a group that an earlier process had planned."""
@@ -158,8 +161,8 @@ class RawPipeline:
                 requests.append(request)
         return requests
 
-    async def _deliver(self, plan: Plan, requests: list[RawRequest]) -> None:
-        ended = Totals()
+    async def _deliver(self, plan: Plan, requests: list[RawRequest], ended: Totals | None = None) -> None:
+        ended = ended or Totals()
         async with asyncio.TaskGroup() as group:
             for request in requests:
                 group.create_task(self._send(request, ended))

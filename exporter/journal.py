@@ -4,7 +4,8 @@ One append-only text file per sink. A line is a CRC-32, a space and a JSON objec
 
     {"journal": id, "version": 1, "cursor": p, "next": n, "waiting": [[p, i], ...], "totals": {...}}
                                               a checkpoint, first line of every file
-    {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...}}
+    {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...},
+     "rows": r}
                                               fsynced before the sink is called
     {"done": n, "counts": {...}}              when the sink has it all
     {"adjust": {...}}                         outcomes that changed later: dead letters that were sent again
@@ -53,6 +54,22 @@ class Plan(NamedTuple):
     gone: frozenset[Ref] = frozenset()
     counts: Counts = {}  # noqa: RUF012 - never changed; a NamedTuple has no default factory
 
+    rows: int = -1  # how many records the sink is to be given; -1: the plan is of a version that did not say
+
+    def balance(self, found: int) -> Totals:
+        """What keeps the books right when a plan cannot be made again as it was; found: its rows as they are now.
+
+        Its records are damaged, the sink was out of the settings while the spool let go of them, or the settings of
+        mapping and sampling have changed.
+        """
+        balance = Totals()
+        if self.rows >= 0 and found != self.rows:
+            log.error("a planned batch of %d records is now one of %d", self.rows, found)
+            tenant = min(self.counts, default="")
+            balance.add(tenant, "failed", max(0, self.rows - found))
+            balance.add(tenant, "received", max(0, found - self.rows))
+        return balance
+
 
 class Journal:
     """The delivery state of one sink. Not thread safe; methods that write block for one fdatasync.
@@ -99,6 +116,7 @@ class Journal:
                 "add": plan.add,
                 "gone": sorted(plan.gone),
                 "counts": plan.counts,
+                "rows": plan.rows,
             },
             sync=True,
         )
@@ -187,6 +205,7 @@ class Journal:
                         _refs(entry["add"]),
                         frozenset(_refs(entry["gone"])),
                         entry["counts"],
+                        entry.get("rows", -1),
                     )
                 )
             elif "adjust" in entry:

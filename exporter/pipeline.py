@@ -142,13 +142,29 @@ class Pipeline:
         journal = self._journal
         for plan in list(journal.open_plans):
             events = await self._events_of(plan)
-            await self._deliver(plan, events, in_doubt=True)
+            await self._deliver(plan, events, in_doubt=True, ended=plan.balance(len(events)))
+        lost = []
         for ref in journal.waiting:
             event = await self._event_at(ref)
             if event is not None:
                 self._waiting.hold(ref, event)
+            else:
+                lost.append(ref)
+        if lost:  # else they would hold the spool for ever
+            failed = {self._pending_tenant(): {"failed": len(lost)}}
+            cursor = journal.cursor
+            plan = Plan(journal.next_sequence, cursor, cursor, gone=frozenset(lost), counts=failed)
+            await self._attempts.on_disk(lambda: journal.plan(plan))
+            await self._attempts.on_disk(lambda: journal.done(plan.sequence, {}))
         self._release()
         return journal.cursor
+
+    def _pending_tenant(self) -> str:
+        """A tenant whose calls wait for their span."""
+        totals = self.totals
+        return max(
+            totals.tenants(), key=lambda tenant: totals.get("received", tenant) - totals.ended(tenant), default=""
+        )
 
     async def _events_of(self, plan: Plan) -> list[Event]:
         skip = plan.drop.union(plan.defer)
@@ -264,7 +280,7 @@ class Pipeline:
         for transaction_id, (ref, held, tenant, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
             event = held or await self._event_at(ref)
             if event is None or self._recent.seen(transaction_id):
-                draft.not_needed(ref, tenant)
+                draft.not_needed(ref, tenant, "failed" if event is None else "deduplicated")
                 continue
             if ref in draft.defer:  # replayed long after it was received: no need to defer it at all
                 del draft.defer[ref]
@@ -295,8 +311,10 @@ class Pipeline:
         await self._attempts.on_disk(lambda: self._journal.plan(plan))
         return plan
 
-    async def _deliver(self, plan: Plan, events: list[Event], *, in_doubt: bool = False) -> None:
-        ended = Totals()
+    async def _deliver(
+        self, plan: Plan, events: list[Event], *, in_doubt: bool = False, ended: Totals | None = None
+    ) -> None:
+        ended = ended or Totals()
         for batch in self._batches(plan, events):
             await self._write(batch, ended, in_doubt=in_doubt)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -47,6 +49,11 @@ class BridgeProcess:
         self.config = directory / "weighbridge.yaml"
         self.log = directory / "bridge.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.configure(**sections)
+
+    def configure(self, **sections: Any) -> None:
+        """Write the settings file: what a test needs, and in each section what it names."""
+        directory = self.directory
         settings: dict[str, Any] = {
             "receiver": {"endpoint": f"127.0.0.1:{self.port}"},
             "admin": {"endpoint": f"127.0.0.1:{self.admin}"},
@@ -101,6 +108,16 @@ class BridgeProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def metric(self, name: str) -> float:
+        """The sum over all labels of a metric."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
         """One request; header names with `_` for `-`. Raises OSError when there is no answer."""

@@ -33,11 +33,12 @@ class ListSource:
         self.records = list(records)
         self.received_unix_ns = received_unix_ns
         self.released = 0
+        self.gone = 0  # so many records are not there any more
         self.reads: list[int] = []
 
     async def next(self, position: int, timeout_s: float) -> Unit | None:
         self.reads.append(position)
-        index = -(-position // 10)
+        index = max(self.gone, -(-position // 10))
         if index >= len(self.records):
             await asyncio.sleep(min(timeout_s, 0.005))
             return None
@@ -390,3 +391,33 @@ def test_a_batch_never_mixes_what_an_earlier_process_received_with_what_this_one
     assert [rows for _, rows, _ in bench.sink.writes] == [12, 6]
     assert bench.pipeline.journal.received_since_mark("") == 6
     assert outcomes(bench) == {"received": 18, "delivered": 18}
+
+
+def test_a_planned_batch_whose_records_are_gone_is_accounted_for(tmp_path: Path) -> None:
+    """So it is with damage, and with a sink that was out of the settings while the spool let go."""
+    records = [[event(tenant="acme") for _ in range(3)] for _ in range(4)]
+
+    def away(batch: Batch, in_doubt: bool) -> None:
+        raise Retryable("away")
+
+    bench = Bench(tmp_path, ListSource(*records), MemorySink(fail=away))
+    bench.run_until(lambda: bench.pipeline.counts.retries > 0)
+    bench.source.gone = 2
+    bench.sink.fail = None
+    bench.restart()
+    bench.drain()
+    assert ids(bench.sink.events) == ids(records[2] + records[3])
+    assert outcomes(bench) == {"received": 12, "delivered": 6, "failed": 6}
+    assert bench.source.released == 40
+
+
+def test_a_waiting_call_that_is_gone_does_not_hold_the_spool(tmp_path: Path) -> None:
+    source = ListSource([access_log(event(tenant="acme"))], [event(tenant="acme")])
+    bench = Bench(tmp_path, source, MemorySink())
+    bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 1)
+    assert source.released == 0
+    source.gone = 1
+    bench.restart()
+    bench.drain()
+    assert outcomes(bench) == {"received": 2, "delivered": 1, "failed": 1}
+    assert source.released == 20

@@ -85,6 +85,7 @@ class Bridge:
         await self.spool.open()
         self._started_at = self.spool.end_position
         self.feed.start(self._started_at)
+        self._tell_of_removed_sinks()
         for sink_settings in self.settings.exporter.sinks:
             pipeline = self._pipeline(sink_settings)
             name = f"sink {sink_settings.name}"
@@ -157,7 +158,10 @@ class Bridge:
         batch = sink_settings.batch or self.settings.exporter.batch
         retry = sink_settings.retry or self.settings.exporter.retry
         journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal", self._started_at)
+        is_new = not journal.path.exists()
         journal.open(self.spool.start_position)
+        if is_new:
+            log.info("sink %s is new: it begins with the oldest request in the spool", sink_settings.name)
         if before := self.pipelines.get(sink_settings.name):
             journal.at_mark = before.journal.at_mark
         pipeline: Pipeline | RawPipeline
@@ -168,6 +172,16 @@ class Bridge:
             pipeline = Pipeline(sink, self.feed, journal, self.dead_letters, batch, retry, day_of=day_of)
         self.pipelines[sink_settings.name] = pipeline
         return pipeline
+
+    def _tell_of_removed_sinks(self) -> None:
+        named = {sink.name for sink in self.settings.exporter.sinks}
+        for path in sorted((self.directory / "sinks").glob("*.journal")):
+            if path.stem not in named:
+                log.warning(
+                    "sink %s is not in the settings any more: the spool does not wait for it; its place is kept in %s",
+                    path.stem,
+                    path,
+                )
 
     async def _deliver(self, pipeline: Pipeline | RawPipeline, sink_settings: SinkSettings) -> None:
         """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
