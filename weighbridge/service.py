@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -213,6 +214,8 @@ async def run(settings: Settings, ready: Callable[[], None] = lambda: None) -> N
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        # Threads that decode or encode hand over after 1 ms instead of 5: answers wait less, at no cost measured.
+        sys.setswitchinterval(0.001)
         log.info("ready after %.2f s", time.monotonic() - started)
         ready()
         await stopping.wait()
