@@ -148,6 +148,7 @@ class Context:
         # Error messages and stack traces repeat when something is down, and are the longest texts to search.
         self.texts: Memory[str] = Memory(masks.text, 2048)
         self.names: Memory[Name] = Memory(self._name)
+        self.words: Memory[str] = Memory(read_text, 1024)  # severities and event names
         # (service, route that is the path itself) -> its template
         self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
         self.normalised: Memory[str] = Memory(route.normalise)
@@ -201,6 +202,8 @@ class Context:
         if body.map is None:
             shown = masks.text if body.encoding == "text" else masks.base64
             return shown(body.text) if body.text else "", body.encoding
+        if body.text and masks.leaves_json_as_it_is(body.text, "log_body"):
+            return body.text, "json"
         masked = masks.log_body(body.map)
         return body.text if body.text and masked is body.map else json_text(masked), "json"
 

@@ -101,19 +101,25 @@ class Resolver:
         self._subscription: tuple[str, ...] = SUBSCRIPTION_ATTRIBUTES
         self._note_names()
 
-    def for_keys(self, keys: Iterable[str]) -> Resolver:
+    def for_keys(self, keys: Iterable[str], body: Iterable[str] = (), headers: Iterable[str] = ()) -> Resolver:
         """A resolver that gives the same results for records with exactly these attribute keys, at less cost.
 
-        Its `silent` is True when such a record has no identity. Log bodies are not cut: pass them to the full resolver.
+        body: keys of a flattened log body; headers: names of headers in it. Its `silent` is True when such a record has
+        no identity.
         """
-        present = set(keys)
+        of_body = frozenset(body)
+        present = {*keys}
         request = {named[1] for key in present if (named := header_name(key)) and named[0] == "request"}
         response = {named[1] for key in present if (named := header_name(key)) and named[0] == "response"}
+        request.update(headers)
+        response.update(headers)
         if not present.isdisjoint(REQUEST_MAPS):
             request |= self.request_headers
         if not present.isdisjoint(RESPONSE_MAPS):
             response |= self.response_headers
+        present |= of_body
         cut = copy.copy(self)
+        cut._user_body_keys = tuple(key for key in self._user_body_keys if key in of_body)
         for name in ("_user_attributes", "_company_attributes", "_session", "_client", "_application"):
             setattr(cut, name, tuple(key for key in getattr(self, name) if key in present))
         cut._plan = tuple(key for key in self._plan if key in present)
@@ -126,7 +132,9 @@ class Resolver:
         cut._note_names()
         if _KEY_HEADER not in request:
             cut.request_headers -= {_KEY_HEADER}
-        cut.silent = not (cut.attribute_keys or cut.request_headers or cut.response_headers or cut.parameters)
+        cut.silent = not (
+            cut.attribute_keys or cut._user_body_keys or cut.request_headers or cut.response_headers or cut.parameters
+        )
         return cut
 
     def resolve(

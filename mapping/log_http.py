@@ -97,7 +97,7 @@ _WITH_UNIT = ("duration", "latency", "response.duration")
 _DIRECTION = ("direction", "kind")
 _OUTGOING = frozenset(("outgoing", "outbound", "egress", "client"))
 
-_METHOD_KEYS = frozenset(_METHOD)
+METHOD_KEYS = frozenset(_METHOD)
 _HEADER_PREFIXES = (
     ("request.headers.", True),
     ("req.headers.", True),
@@ -148,9 +148,15 @@ class HttpExchange(NamedTuple):
 
 def exchange_in(flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
     """The exchange in a flattened log body; None without a known method, a status, and a URL, path or route."""
-    if _METHOD_KEYS.isdisjoint(flat):
+    if METHOD_KEYS.isdisjoint(flat):
         return None
-    keys = _present(flat)
+    names = tuple(flat)
+    short = len(names) <= 64 and sum(map(len, names)) <= 2048
+    return exchange_by(_remembered(names) if short else keys_of(names), flat, trust_forwarded)
+
+
+def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
+    """As `exchange_in`, for a caller that remembers what the body's keys are synonyms of."""
     verb = _verb(flat, keys.method)
     status = _status(flat, keys.status) if verb else 0
     if not status:
@@ -180,7 +186,7 @@ def exchange_in(flat: Mapping[str, object], trust_forwarded: bool = True) -> Htt
     )
 
 
-class _Keys(NamedTuple):
+class HttpKeys(NamedTuple):
     """The synonyms that a set of body keys holds, each list in the order of precedence."""
 
     method: tuple[str, ...]
@@ -203,15 +209,10 @@ class _Keys(NamedTuple):
     headers: tuple[tuple[str, str, bool], ...]  # body key, header name, of the request?
 
 
-def _present(flat: Mapping[str, object]) -> _Keys:
-    # One application writes its access log with the same keys again and again: looking for synonyms once per key set
-    # halves the cost of a line.
-    names = tuple(flat)
-    return _keys_of(names) if len(names) <= 64 and sum(map(len, names)) <= 2048 else _keys_of.__wrapped__(names)
-
-
-@lru_cache(maxsize=1024)
-def _keys_of(names: tuple[str, ...]) -> _Keys:
+def keys_of(names: tuple[str, ...]) -> HttpKeys:
+    """The synonyms among a body's keys. One application writes its access log with the same keys again and again, so
+    this is worth remembering.
+    """
     present = set(names)
     headers = []
     for key in names:
@@ -223,7 +224,7 @@ def _keys_of(names: tuple[str, ...]) -> _Keys:
     def here(synonyms: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(key for key in synonyms if key in present)
 
-    return _Keys(
+    return HttpKeys(
         method=here(_METHOD),
         status=here(_STATUS),
         url=here(_URL),
@@ -243,6 +244,9 @@ def _keys_of(names: tuple[str, ...]) -> _Keys:
         direction=here(_DIRECTION),
         headers=tuple(headers),
     )
+
+
+_remembered = lru_cache(maxsize=1024)(keys_of)
 
 
 def _verb(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
@@ -282,7 +286,7 @@ def _headers(
     return request, response
 
 
-def _ip(flat: Mapping[str, object], keys: _Keys, request: Mapping[str, str], trust_forwarded: bool) -> str:
+def _ip(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], trust_forwarded: bool) -> str:
     if trust_forwarded:
         for key in keys.forwarded_for:
             value = flat[key]
@@ -291,7 +295,7 @@ def _ip(flat: Mapping[str, object], keys: _Keys, request: Mapping[str, str], tru
     return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)
 
 
-def _duration_ms(flat: Mapping[str, object], keys: _Keys) -> float:
+def _duration_ms(flat: Mapping[str, object], keys: HttpKeys) -> float:
     for names, factor in ((keys.milliseconds, 1.0), (keys.seconds, 1e3), (keys.nanoseconds, 1e-6)):
         for key in names:
             value = flat[key]

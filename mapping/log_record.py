@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
 import orjson
 
-from mapping.log_http import HttpExchange, exchange_in
+from mapping.log_http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
 
 MAX_JSON_BODY_CHARS = 1024 * 1024  # L1: longer strings stay text
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
@@ -47,6 +47,7 @@ _SPAN_KEYS = (
 _ID_KEYS = frozenset((*_TRACE_KEYS, *_SPAN_KEYS))
 _TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
 _LEVEL_KEYS = ("level", "severity", "levelname", "log.level")
+_EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
 _HEX32 = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -83,6 +84,7 @@ _LEVELS = {
 }
 _PINO_LEVELS = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 _NOTHING: Mapping[str, object] = {}
+_new = tuple.__new__
 
 
 class Body(NamedTuple):
@@ -116,6 +118,19 @@ class LogRecord(NamedTuple):
     http: HttpExchange | None
 
 
+class LogKeys(NamedTuple):
+    """What a set of attribute keys and body keys can say; the keys that are there, in the order of precedence."""
+
+    attribute_ids: bool
+    body_ids: bool
+    times: tuple[str, ...]
+    levels: tuple[str, ...]
+    event_names: tuple[str, ...]  # among the attributes
+    body_event: bool
+    exception: bool
+    http: HttpKeys | None  # None without a key for a method
+
+
 NO_BODY = Body("", "", None, _NOTHING)
 
 
@@ -139,33 +154,86 @@ def read(
     http_from_attributes: attributes may describe an HTTP exchange too (winston and pino bridges put it there).
     """
     found = read_body(body)
+    return understand(
+        found,
+        attributes,
+        log_keys(attributes, found.flat),
+        trace_id=trace_id,
+        span_id=span_id,
+        time_unix_nano=time_unix_nano,
+        observed_unix_nano=observed_unix_nano,
+        received_unix_ns=received_unix_ns,
+        severity_number=severity_number,
+        severity_text=severity_text,
+        event_name=event_name,
+        http_from_attributes=http_from_attributes,
+        trust_forwarded=trust_forwarded,
+    )
+
+
+def log_keys(attributes: Iterable[str], body: Iterable[str]) -> LogKeys:
+    """What records with these attribute keys and these keys of a flattened body may say."""
+    of_attributes, names = frozenset(attributes), tuple(body)
+    of_body = frozenset(names)
+    return LogKeys(
+        attribute_ids=not _ID_KEYS.isdisjoint(of_attributes),
+        body_ids=not _ID_KEYS.isdisjoint(of_body),
+        times=tuple(key for key in _TIME_KEYS if key in of_body),
+        levels=tuple(key for key in _LEVEL_KEYS if key in of_body),
+        event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
+        body_event="event" in of_body,
+        exception=not _EXCEPTION_KEYS.isdisjoint(of_attributes),
+        http=None if METHOD_KEYS.isdisjoint(of_body) else keys_of(names),
+    )
+
+
+def understand(
+    found: Body,
+    attributes: Mapping[str, object],
+    keys: LogKeys,
+    *,
+    trace_id: str,
+    span_id: str,
+    time_unix_nano: int,
+    observed_unix_nano: int,
+    received_unix_ns: int,
+    severity_number: int,
+    severity_text: str,
+    event_name: str,
+    http_from_attributes: bool,
+    trust_forwarded: bool,
+) -> LogRecord:
+    """As `read`, for a caller that has read the body and remembers the keys."""
     flat = found.flat
     trace_source = "record" if trace_id and trace_id.strip("0") else ""
     trace_id = trace_id if trace_source else ""
     span_id = span_id if span_id and span_id.strip("0") else ""
     if not (trace_id and span_id):
-        for source, values in (("attributes", attributes), ("body", flat)):
-            if values and not _ID_KEYS.isdisjoint(values):
+        for source, values, named in (("attributes", attributes, keys.attribute_ids), ("body", flat, keys.body_ids)):
+            if named:
                 if not trace_id and (trace_id := _trace_id(values)):
                     trace_source = source
                 span_id = span_id or _span_id(values)
     if not severity_number:
-        severity_number, severity_text = _severity(severity_text, flat)
-    described = exchange_in(flat, trust_forwarded) if flat else None
+        severity_number, severity_text = _severity(severity_text, flat, keys.levels)
+    described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
-    return LogRecord(
-        found,
-        trace_id,
-        span_id,
-        trace_source,
-        time_unix_nano or _body_time(flat) or observed_unix_nano or received_unix_ns,
-        severity_number,
-        severity_text,
-        event_name or _text(attributes, _EVENT_NAME_KEYS),
-        _text(flat, ("event",)),
-        exception_in(attributes),
-        described,
+    return _new(
+        LogRecord,
+        (
+            found,
+            trace_id,
+            span_id,
+            trace_source,
+            time_unix_nano or _body_time(flat, keys.times) or observed_unix_nano or received_unix_ns,
+            severity_number,
+            severity_text,
+            event_name or (_text(attributes, keys.event_names) if keys.event_names else ""),
+            _text(flat, ("event",)) if keys.body_event else "",
+            exception_in(attributes) if keys.exception else None,
+            described,
+        ),
     )
 
 
@@ -193,13 +261,13 @@ def read_body(body: object) -> Body:
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
     """The map with nested keys joined by dots; a literal dotted key wins. A map without nesting comes back as is."""
     for value in nested.values():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             break
     else:
         return nested
-    flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, Mapping)}
+    flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, dict)}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             _add_leaves(flat, value, key + ".", 1)
     return flat
 
@@ -247,19 +315,19 @@ def _iso_ns(text: str) -> int:
     return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
 
 
-def _body_time(flat: Mapping[str, object]) -> int:
-    for key in _TIME_KEYS:
+def _body_time(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
+    for key in keys:
         value = flat.get(key)
         if value is not None and (found := unix_ns(value)):
             return found
     return 0
 
 
-def _severity(text: str, flat: Mapping[str, object]) -> tuple[int, str]:
+def _severity(text: str, flat: Mapping[str, object], keys: tuple[str, ...]) -> tuple[int, str]:
     number = _level(text)
     if number:
         return number, text
-    for key in _LEVEL_KEYS:
+    for key in keys:
         value = flat.get(key)
         if value is not None and (number := _level(value)):
             return number, text or (value if isinstance(value, str) else "")
@@ -338,7 +406,7 @@ def _decimal_id(value: object) -> str:
 
 def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: str, depth: int) -> None:
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             if depth < _MAX_DEPTH:
                 _add_leaves(flat, value, f"{prefix}{key}.", depth + 1)
         elif len(flat) < _MAX_FLAT_KEYS:

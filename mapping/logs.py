@@ -14,13 +14,13 @@ from mapping import consumer, ids, taxonomy
 from mapping.api_call import flags_in, note_uri, path_version
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
-from mapping.identity import CONSUMER_BODY_KEYS, NOBODY, Identity
+from mapping.identity import NOBODY, Identity, Resolver
 from mapping.log_http import HttpExchange
-from mapping.log_record import LogRecord, read
+from mapping.log_record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.metadata import flat_text
 from mapping.otlp import LogItem
 from mapping.shape import MetadataPlan, Shape
-from mapping.wire import read_text
+from mapping.weights import WEIGHTS
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
@@ -33,22 +33,29 @@ _CONSUMED: Final = frozenset(
         "sampling.randomness",
     )
 )
-_NOTHING: Final[Mapping[str, object]] = {}
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
 _REQUEST_IDS: Final = ("request_id", "requestId", "request.id")
 
 
 class LogPlan(NamedTuple):
-    """What is known of all log records of one shape."""
+    """What is known of all log records of one shape: attribute keys, and keys of the flattened body."""
 
+    names: tuple[str, ...]  # of the attributes
+    nulls: bool  # some attributes have no value
     metadata: MetadataPlan
-    silent: bool  # the attributes name nobody
+    keys: LogKeys
+    resolver: Resolver  # of whom the record names
+    request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
+    weights: tuple[str, ...]  # attributes that state a weight
 
 
 class LogWork(NamedTuple):
     """One log record understood, on its way to an event."""
 
     item: LogItem
+    plan: LogPlan
+    values: tuple[Any, ...]
+    fragments: tuple[str | None, ...]
     attributes: Mapping[str, Any]
     read: LogRecord
     who: Identity
@@ -62,24 +69,30 @@ class LogMapper:
     def __init__(self, context: Context, *, http_from_attributes: bool) -> None:
         self._context = context
         self._http_from_attributes = http_from_attributes
-        self._names = context.resolver.attribute_keys | frozenset(CONSUMER_BODY_KEYS)
+        self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
         self._plans: Memory[LogPlan] = Memory(self._plan, 1024)
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
         """seen: how often each record came in this request."""
-        record = item.record
-        attributes = {key.partition("\0")[0]: value for key, value, _ in item.entries if value is not None}
-        understood = read(
-            item.body,
+        record, words = item.record, self._context.words
+        keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
+        body = read_body(item.body)
+        plan = self._plans[keys, tuple(body.flat)]
+        attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
+        if plan.nulls:
+            attributes = {key: value for key, value in attributes.items() if value is not None}
+        understood = understand(
+            body,
             attributes,
+            plan.keys,
             trace_id=item.trace_id.hex(),
             span_id=item.span_id.hex(),
             time_unix_nano=record.time_unix_nano,
             observed_unix_nano=record.observed_time_unix_nano,
             received_unix_ns=job.received_unix_ns,
             severity_number=record.severity_number,
-            severity_text=read_text(record.severity_text),
-            event_name=read_text(record.event_name),
+            severity_text=words[record.severity_text],
+            event_name=words[record.event_name],
             http_from_attributes=self._http_from_attributes,
             trust_forwarded=self._context.trust_forwarded,
         )
@@ -87,24 +100,13 @@ class LogMapper:
         key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
         occurrence = seen.get(key, 0)
         seen[key] = occurrence + 1
-        return LogWork(item, attributes, understood, self._who(item, attributes, understood), occurrence, digest)
-
-    def _who(self, item: LogItem, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
-        flat, http = understood.body.flat, understood.http
-        if flat and self._names.isdisjoint(flat):
-            flat = _NOTHING
-        if not flat and http is None and self._plans[tuple(entry[0] for entry in item.entries)].silent:
-            return NOBODY
-        if http is None:
-            return self._context.resolver.resolve(attributes, body=flat)
-        query = http.query or http.url.partition("?")[2]
-        return self._context.resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
+        who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
+        return _new(LogWork, (item, plan, values, fragments, attributes, understood, who, occurrence, digest))
 
     def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
         if work.read.http is not None:
             return self._call(work, work.read.http, group, job, decision)
-        context, understood, item, who = self._context, work.read, work.item, work.who
-        keys, values, fragments = zip(*item.entries, strict=True)
+        context, understood, who = self._context, work.read, work.who
         body, encoding = context.log_body(understood)
         transaction = self._transaction(work)
         return _new(
@@ -159,7 +161,7 @@ class LogMapper:
                 understood.event_name,
                 body,
                 encoding,
-                self._plans[keys].metadata.text(values, fragments, self._error(understood)),
+                work.plan.metadata.text(work.values, work.fragments, self._error(understood)),
                 _flags(understood.time_unix_ns, job.received_unix_ns),
                 decision,
                 "",
@@ -213,8 +215,8 @@ class LogMapper:
                 http.user_agent,
                 "" if http.outgoing else context.masks.ip(http.ip_address),
                 "",
-                context.masks.headers(http.request_headers),
-                context.masks.headers(http.response_headers, "response"),
+                context.masks.headers(http.request_headers) if http.request_headers else EMPTY_HEADERS,
+                context.masks.headers(http.response_headers, "response") if http.response_headers else EMPTY_HEADERS,
                 "",
                 "",
                 "",
@@ -240,7 +242,10 @@ class LogMapper:
 
     def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
         """Body and attributes in one object, attributes winning (L7), and what mapping adds."""
-        pairs = {**work.read.body.flat, **{k: v for k, v in work.attributes.items() if k not in _CONSUMED}}
+        attributes, body, masks = work.attributes, work.read.body, self._context.masks
+        if not _CONSUMED.isdisjoint(attributes):
+            attributes = {k: v for k, v in attributes.items() if k not in _CONSUMED}
+        pairs = {**body.flat, **attributes}
         http = work.read.http
         if http is not None:
             request, response = http.request_headers, http.response_headers
@@ -249,7 +254,14 @@ class LogMapper:
                 pairs |= consumer.extras(request, response, pairs, (), start, consumer.parts(response))
             if not consumer.LOG_FIELDS.isdisjoint(pairs):
                 pairs |= consumer.log_extras(pairs)
-        masked = self._context.masks.attributes(pairs)
+        masked = (
+            {
+                **pairs,
+                **masks.attributes({key: pairs[key] for key in pairs if key not in body.flat or key in attributes}),
+            }
+            if body.text and masks.leaves_json_as_it_is(body.text, "attributes")
+            else masks.attributes(pairs)
+        )
         return flat_text({**masked, **(self._error(work.read) or {}), **extra}.items())
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
@@ -269,10 +281,33 @@ class LogMapper:
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
         return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key)
 
-    def _plan(self, keys: tuple[str, ...]) -> LogPlan:
-        shape = Shape(keys)
-        cut = self._context.resolver.for_keys(shape.at)
-        return LogPlan(MetadataPlan(shape, _CONSUMED, self._context.masks), cut.silent)
+    def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> LogPlan:
+        marked, body = key
+        parts = [name.partition("\0") for name in marked[:-1]]
+        names = tuple(name for name, _, _ in parts)
+        keys = log_keys(names, body)
+        headers = [header for _, header, _ in keys.http.headers] if keys.http is not None else []
+        full = self._context.resolver
+        # An exchange that attributes describe may bring any header.
+        resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
+        places = ((False, frozenset(names)), (True, frozenset(body)))
+        return LogPlan(
+            names=names,
+            nulls=any(mark == "null" for _, _, mark in parts),
+            metadata=self._metadata[marked],
+            keys=keys,
+            resolver=resolver,
+            request_ids=tuple((of_body, name) for of_body, there in places for name in _REQUEST_IDS if name in there),
+            weights=tuple(name for name in WEIGHTS if name in names),
+        )
+
+
+def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
+    flat, http = understood.body.flat, understood.http
+    if http is None:
+        return resolver.resolve(attributes, body=flat)
+    query = http.query or http.url.partition("?")[2]
+    return resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
 
 
 def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
@@ -300,9 +335,8 @@ def _request_id(work: LogWork) -> str:
         for name in ("x-request-id", "x-correlation-id", "request-id"):
             if name in http.request_headers:
                 return http.request_headers[name]
-    for values in (work.attributes, work.read.body.flat):
-        for name in _REQUEST_IDS:
-            value = values.get(name)
-            if isinstance(value, str) and value:
-                return value
+    for of_body, name in work.plan.request_ids:
+        value = (work.read.body.flat if of_body else work.attributes).get(name)
+        if isinstance(value, str) and value:
+            return value
     return ""

@@ -219,15 +219,23 @@ class Mapper:
         self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out
     ) -> Generator[None, None, Mapped]:
         seen: dict[Any, int] = {}
+        at_once = sampler.early and self._should_skip is None
         for group in groups:
             for start in range(0, len(group.records), STEP):
                 for item in group.records[start : start + STEP]:
                     try:
                         facts = self._groups.of(group)
                         work = self._logs.look(item, facts, job, seen)
+                        if at_once:
+                            decision = _decide_log(sampler, work, facts.early_facts, facts, group)
+                            if decision.keep:
+                                out.events.append(self._logs.event(work, facts, job, decision))
+                            else:
+                                out.sampled_out += 1
+                            continue
                         event = self._logs.event(work, facts, job, UNSAMPLED)
                         headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
-                        decide = partial(_decide_log, sampler, work, event, facts, group)
+                        decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
                         self._judge(event, headers, decide, out)
                     except Exception as error:  # one bad record harms nobody else
                         out.fail("logs", item, error)
@@ -258,17 +266,17 @@ def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
     return decision if weight == ABSENT else weighed(decision, work.values[weight], record.trace_id)
 
 
-def _decide_log(sampler: Sampler, work: LogWork, event: Event, facts: Group, group: LogGroup) -> Decision:
-    attributes, trace_id = work.attributes, bytes.fromhex(event.trace_id)
+def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
+    attributes, trace_id = work.attributes, work.item.trace_id or bytes.fromhex(work.read.trace_id)
     threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
     decision = sampler.log(
         trace_id,
         threshold if isinstance(threshold, str) else None,
         randomness if isinstance(randomness, str) else None,
-        lambda: log_record_bytes(work, facts, group),
-        LogFacts(event, work, facts),
+        lambda: log_record_bytes(work, of_group, group),
+        facts,
     )
-    for name in ("moesif.weight", "sampling.weight"):
+    for name in work.plan.weights:
         if name in attributes:
             return weighed(decision, attributes[name], trace_id or work.digest.encode())
     return decision

@@ -36,6 +36,7 @@ class Masking:
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.query = redactor.query
         self.text = redactor.text
+        self.leaves_json_as_it_is = redactor.leaves_json_as_it_is
         self.base64 = redactor.base64
         self.log_body = redactor.log_body
         self.attributes = redactor.attributes
