@@ -102,7 +102,10 @@ class Attempts:
         now = time.monotonic()
         if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
             self._logged[what] = now
-            log.warning(
+            # Refused credentials are mended by nobody but the operator.
+            level = logging.ERROR if isinstance(error, Unauthorised) else logging.WARNING
+            log.log(
+                level,
                 "sink %s: %s failed, again in %.1f s: %s",
                 self._sink,
                 what,

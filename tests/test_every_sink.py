@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 import events
 from events import NOW_NS, SECOND_NS
 from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
-from exporter.sinks import http_answer, types
+from exporter.sinks import clickhouse_errors, http_answer, types
 from mapping.event import ACTION, LOG, Event
 from sink_destinations import DESTINATIONS, Destination
 
@@ -246,6 +247,16 @@ def test_an_http_status_has_one_meaning(status: int, kind: type[SinkError], tmp_
     on("moesif", tmp_path, test)
 
 
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+def test_a_proxy_before_a_store_has_the_same_answers(status: int, kind: type[SinkError]) -> None:
+    """An answer without ClickHouse's code is not ClickHouse's: a 502 must not put a backlog into the dead letters."""
+    said = DatabaseError(f"HTTP driver received HTTP status {status}, server response: <html>no</html> (for url ...)")
+    assert type(clickhouse_errors.sink_error(said, about_rows=True)) is kind
+    asked = clickhouse_errors.sink_error(said, about_rows=False)
+    assert type(asked) is (Unauthorised if kind is Unauthorised else Retryable)
+    assert type(clickhouse_errors.sink_error(OperationalError(str(said)), about_rows=True)) is kind
+
+
 def test_a_retry_goes_on_with_the_request_that_failed(tmp_path: Path) -> None:
     rows = some(25)
 
@@ -288,6 +299,10 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
         ("1e9", None),
         ("", None),
         ("٥", None),
+        ("1.5", None),
+        ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 300),
+        ("1" * 5000, None),
     ],
 )
 def test_retry_after_is_read_and_bounded(text: str, wait: float | None) -> None:

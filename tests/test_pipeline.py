@@ -16,6 +16,7 @@ from exporter.deadletter import DeadLetters, event_of
 from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
+from exporter.retry import wait_s
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch
 from exporter.sinks.memory import MemorySink
@@ -421,3 +422,68 @@ def test_a_waiting_call_that_is_gone_does_not_hold_the_spool(tmp_path: Path) -> 
     bench.drain()
     assert outcomes(bench) == {"received": 2, "delivered": 1, "failed": 1}
     assert source.released == 20
+
+
+def test_one_bad_row_of_five_thousand_costs_at_most_fourteen_further_inserts(tmp_path: Path) -> None:
+    rows = [event() for _ in range(5000)]
+    poison = rows[3217]
+    refused = 0
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        nonlocal refused
+        if poison in batch.events:
+            refused += 1
+            raise TooLarge("cannot parse")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.drain()
+    assert outcomes(bench) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
+    assert len(bench.sink.writes) <= 14
+    assert refused <= 15
+    assert bench.source.released == 10
+
+
+def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp_path: Path) -> None:
+    """R12: a 413 that no halving cures ends, and the next batch goes through."""
+    bad = [event(uri="http://shop.example/huge") for _ in range(6)]
+    good = [event() for _ in range(3)]
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if any(e.uri.endswith("huge") for e in batch.events):
+            raise TooLarge("the destination answered 413")
+
+    bench = Bench(tmp_path, ListSource(bad, good), MemorySink(fail=fail), max_events=6)
+    bench.drain()
+    assert outcomes(bench) == {"received": 9, "delivered": 3, "dead_lettered": 6}
+    assert sorted(letter["transaction_id"] for letter in bench.dead.read()) == ids(bad)
+    assert bench.pipeline.counts.retries == 0
+
+
+def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_path: Path) -> None:
+    """R13."""
+    answers = iter([*["401", "402", "403"] * 5])
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if (status := next(answers, "")) != "":
+            assert status != "403" or bench.pipeline.counts.unauthorised
+            raise Unauthorised(f"the destination answered {status}")
+
+    bench = Bench(tmp_path, ListSource([event() for _ in range(4)]), MemorySink(fail=fail))
+    bench.drain()
+    assert outcomes(bench) == {"received": 4, "delivered": 4}
+    assert (bench.pipeline.counts.unauthorised, list(bench.dead.read())) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "attempt", "least", "most"),
+    [(5.0, 1, 5, 5), (120.0, 1, 120, 120), (86_400.0, 1, 600, 600), (0.0, 1, 0.4, 0.6), (None, 1, 0.4, 0.6),
+     (None, 50, 24, 36), (None, 10**6, 24, 36), (1.0, 50, 24, 36)],
+)  # fmt: skip
+def test_retry_after_is_honoured_and_never_makes_a_hot_loop(
+    asked_s: float | None, attempt: int, least: float, most: float
+) -> None:
+    """R08: no sooner than asked, capped at 20 intervals, and no sooner than backing off would be."""
+    for uniform in (0.0, 0.5, 0.999):
+        wait = wait_s(RetrySettings(), attempt, Retryable("429", retry_after_s=asked_s), uniform)
+        assert least <= wait <= most
+        assert 24 <= wait_s(RetrySettings(), attempt, Unauthorised("401"), uniform) <= 36

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError, StreamFailureError
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
+from exporter.sinks.http_answer import error_of
 
 # Same rows, later, may succeed: the server is busy, short of something, or cut off from its own parts.
 _RETRY = {
@@ -58,6 +61,10 @@ _UNAUTHORISED = {
 }
 
 
+# The client's words for an answer without ClickHouse's own code: something in between gave it, such as a proxy.
+_HTTP_STATUS = re.compile(r"received HTTP status (\d{3})\b")
+
+
 def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
     """The pipeline's exception for one of the client's. Its text has no payload: engine texts can quote rows.
 
@@ -70,6 +77,11 @@ def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
         return Unauthorised(f"ClickHouse code {code}: {_UNAUTHORISED[code]}")
     if code in _RETRY:
         return Retryable(f"ClickHouse code {code}: {_RETRY[code]}")
+    between = _HTTP_STATUS.search(str(error)) if code is None and isinstance(error, ClickHouseError) else None
+    if between is not None:
+        answer = error_of(int(between[1]), {}) or Retryable(f"the destination answered {between[1]} and an error")
+        if about_rows or not isinstance(answer, TooLarge):
+            return answer
     if code is None and (isinstance(error, (OperationalError, StreamFailureError, OSError))):
         return Retryable(f"no answer from ClickHouse ({type(error.__cause__ or error).__name__})")
     if not about_rows:

@@ -40,7 +40,7 @@ def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> fl
         return min(float(text), LONGEST_RETRY_AFTER_S)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for absurdly long numbers
         return None
     wait = (when.replace(tzinfo=when.tzinfo or UTC) - (now or datetime.now(UTC))).total_seconds()
     return min(max(wait, 0.0), LONGEST_RETRY_AFTER_S)
