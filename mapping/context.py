@@ -72,21 +72,23 @@ class Work(NamedTuple):
 class Memory(dict[Any, Value]):
     """A dict that fills itself with `make(key)` and starts over when it has `limit` entries.
 
-    Hits cost no Python frame. Long keys are not remembered, and all keys together are bounded.
+    Hits cost no Python frame. Keys of more than `longest` characters are not remembered, and all keys together are
+    bounded.
     """
 
-    __slots__ = ("_limit", "_make", "_size")
+    __slots__ = ("_limit", "_longest", "_make", "_size")
 
-    def __init__(self, make: Callable[[Any], Value], limit: int = 8192) -> None:
+    def __init__(self, make: Callable[[Any], Value], limit: int = 8192, longest: int = _LONGEST_KEY) -> None:
         super().__init__()
         self._make = make
         self._limit = limit
+        self._longest = longest
         self._size = 0  # characters of all keys
 
     def __missing__(self, key: Any) -> Value:
         value = self._make(key)
         size = _size(key)
-        if size <= _LONGEST_KEY:
+        if size <= self._longest:
             self._size += size
             if len(self) >= self._limit or self._size > _ALL_KEYS:
                 self.clear()
@@ -146,7 +148,7 @@ class Context:
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()
         # Error messages and stack traces repeat when something is down, and are the longest texts to search.
-        self.texts: Memory[str] = Memory(masks.text, 2048)
+        self.texts: Memory[str] = Memory(masks.text, 2048, longest=65_536)
         self.names: Memory[Name] = Memory(self._name)
         self.words: Memory[str] = Memory(read_text, 1024)  # severities and event names
         # (service, route that is the path itself) -> its template

@@ -20,6 +20,7 @@ from mapping.log_record import LogKeys, LogRecord, log_keys, read_body, understa
 from mapping.metadata import flat_text
 from mapping.otlp import LogItem
 from mapping.shape import MetadataPlan, Shape
+from mapping.uri_plan import of_target
 from mapping.weights import WEIGHTS
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
@@ -34,6 +35,7 @@ _CONSUMED: Final = frozenset(
     )
 )
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
+_VERSION_ATTRIBUTES: Final = frozenset(("api.version", "api_version"))
 _REQUEST_IDS: Final = ("request_id", "requestId", "request.id")
 
 
@@ -170,7 +172,11 @@ class LogMapper:
 
     def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
         context, understood, who = self._context, work.read, work.who
-        found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
+        found = None
+        if http.url[:1] == "/" and not (http.path or http.query):
+            found = of_target(context, http.url, http.scheme, http.host, http.port, http.host_is_header)
+        if found is None:
+            found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
         path = "" if found.from_route else found.path
         extra: dict[str, Any] = {"source": "log"}
         note_uri(found, extra)
@@ -211,7 +217,7 @@ class LogMapper:
                 found.text,
                 context.routes.route(group.service, http_route=http.route, path=path),
                 http.status,
-                _version(http, work.attributes, path),
+                _version(http, work, path),
                 http.user_agent,
                 "" if http.outgoing else context.masks.ip(http.ip_address),
                 "",
@@ -243,26 +249,27 @@ class LogMapper:
     def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
         """Body and attributes in one object, attributes winning (L7), and what mapping adds."""
         attributes, body, masks = work.attributes, work.read.body, self._context.masks
-        if not _CONSUMED.isdisjoint(attributes):
-            attributes = {k: v for k, v in attributes.items() if k not in _CONSUMED}
+        if work.plan.keys.exception:
+            attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
         pairs = {**body.flat, **attributes}
+        added: dict[str, Any] = {}
         http = work.read.http
         if http is not None:
             request, response = http.request_headers, http.response_headers
             if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
                 start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
-                pairs |= consumer.extras(request, response, pairs, (), start, consumer.parts(response))
+                added = consumer.extras(request, response, pairs, (), start, consumer.parts(response))
             if not consumer.LOG_FIELDS.isdisjoint(pairs):
-                pairs |= consumer.log_extras(pairs)
-        masked = (
-            {
-                **pairs,
-                **masks.attributes({key: pairs[key] for key in pairs if key not in body.flat or key in attributes}),
-            }
-            if body.text and masks.leaves_json_as_it_is(body.text, "attributes")
-            else masks.attributes(pairs)
-        )
-        return flat_text({**masked, **(self._error(work.read) or {}), **extra}.items())
+                added |= consumer.log_extras({**pairs, **added})
+        if body.text and masks.leaves_json_as_it_is(body.text, "attributes"):
+            masked = {**body.flat, **masks.attributes({**attributes, **added})}
+        else:
+            masked = {**masks.attributes({**pairs, **added})}
+        error = self._error(work.read)
+        if error:
+            masked.update(error)
+        masked.update(extra)
+        return flat_text(masked.items())
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception
@@ -316,17 +323,18 @@ def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
     return ("late",) if time_unix_ns < received_unix_ns - LATE_NS else ()
 
 
-def _version(http: HttpExchange, attributes: Mapping[str, Any], path: str) -> str:
-    for values, names in (
-        (http.request_headers, _VERSION_HEADERS),
-        (attributes, ("api.version", "api_version")),
-        (http.response_headers, _VERSION_HEADERS[:2]),
-    ):
-        for name in names:
-            value = values.get(name)
-            if isinstance(value, str) and value:
-                return value
-    return path_version(path)
+def _version(http: HttpExchange, work: LogWork, path: str) -> str:
+    if http.request_headers or http.response_headers or not _VERSION_ATTRIBUTES.isdisjoint(work.plan.names):
+        for values, names in (
+            (http.request_headers, _VERSION_HEADERS),
+            (work.attributes, ("api.version", "api_version")),
+            (http.response_headers, _VERSION_HEADERS[:2]),
+        ):
+            for name in names:
+                value = values.get(name)
+                if isinstance(value, str) and value:
+                    return value
+    return path_version(path) if "/v" in path else ""
 
 
 def _request_id(work: LogWork) -> str:

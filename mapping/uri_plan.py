@@ -35,6 +35,15 @@ _SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold t
 _ORIGIN_HEADERS: Final = frozenset(("forwarded", "x-forwarded-proto", "x-forwarded-host", "host", ":authority"))
 
 
+def of_target(context: Context, target: str, scheme: str, host: str, port: int, host_is_header: bool) -> uri.Uri | None:
+    """What `uri.resolve` says of a plain request target and a host, from memory; None for targets that need a look."""
+    path, _, query = target.partition("?")
+    if not host or target[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
+        return None
+    text = context.origins[scheme, host, port, host_is_header, uri.NO_ORIGIN] + path
+    return uri.Uri(text + context.queries[query] if query else text, path, query, False, False)
+
+
 class UriPlan:
     """Composes the URI of spans of one shape (mapping.md §3.2)."""
 
