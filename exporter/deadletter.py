@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any
 import orjson
 
 from mapping.event import Decision, Event
+
+log = logging.getLogger(__name__)
 
 
 class DeadLetters:
@@ -54,21 +57,32 @@ class DeadLetters:
                 os.close(fd)
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Every entry, oldest first; a torn last line is passed over."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield orjson.loads(line)
+        """Every entry, oldest first. A torn last line is passed over; a damaged one is too, and said."""
+        for line in self._lines():
+            entry = self._parse(line)
+            if entry is not None:
+                yield entry
+
+    def _lines(self) -> Iterator[bytes]:
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))
+
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        try:
+            entry: dict[str, Any] = orjson.loads(line)
+        except ValueError:
+            log.warning("a line of %s is unreadable, passed over", self.path)
+            return None
+        return entry
 
     def remove(self, delivered: Callable[[dict[str, Any]], bool]) -> None:
-        """Take out the entries for which `delivered` is true, atomically."""
+        """Take out the entries for which `delivered` is true, atomically. What is unreadable stays."""
         with self._lock:
-            kept = [entry for entry in self.read() if not delivered(entry)]
+            kept = [line for line in self._lines() if (entry := self._parse(line)) is None or not delivered(entry)]
             fresh = self.path.with_suffix(".new")
             with fresh.open("wb") as file:
-                file.writelines(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE) for entry in kept)
+                file.writelines(kept)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)
@@ -84,4 +98,7 @@ def event_of(entry: dict[str, Any]) -> Event:
     row = entry.get("row")
     if not isinstance(row, dict) or set(row) != set(Event._fields):
         raise ValueError("written by another version, so it cannot be sent again")
-    return Event(**{**row, "flags": tuple(row["flags"]), "decision": Decision(*row["decision"])})
+    try:
+        return Event(**{**row, "flags": tuple(row["flags"]), "decision": Decision(*row["decision"])})
+    except TypeError as error:
+        raise ValueError("written by another version, so it cannot be sent again") from error

@@ -185,6 +185,11 @@ class Journal:
                 if line:  # the torn last line of a killed process, or damage: later lines are still true
                     log.warning("journal line unreadable, ignored", extra={"file": str(self.path), "line": number})
             elif "journal" in entry:
+                if entry.get("version") != VERSION:
+                    raise JournalError(
+                        f"{self.path} is of format {entry.get('version')}, this weighbridge reads {VERSION}: "
+                        "it was written by a newer one; start that one, or move the file away to send the spool again"
+                    )
                 seen_checkpoint = True
                 self.journal_id = entry["journal"]
                 self.cursor = entry["cursor"]
@@ -192,8 +197,6 @@ class Journal:
                 self.waiting = dict.fromkeys(_refs(entry["waiting"]))
                 self.open_plans = []
                 self.totals = Totals(entry["totals"])
-                if entry["version"] != VERSION:
-                    raise JournalError(f"{self.path} was written by a newer weighbridge (format {entry['version']})")
             elif "plan" in entry:
                 self._apply_plan(
                     Plan(
