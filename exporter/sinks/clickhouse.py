@@ -16,9 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from clickhouse_connect.datatypes.base import ClickHouseType
-from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.engine.endpoint import Endpoint
@@ -27,8 +26,8 @@ from exporter.errors import Retryable, SinkError
 from exporter.sink import Batch
 from exporter.sinks.clickhouse_client import connect
 from exporter.sinks.clickhouse_errors import sink_error
-from exporter.sinks.clickhouse_rows import CLAMPED_REACH_US, columns, event_day, event_time_us, is_clamped
-from exporter.sinks.clickhouse_schema import Place, insert_types, prepare
+from exporter.sinks.clickhouse_rows import CLAMPED_REACH_US, event_day, event_time_us, insert, is_clamped
+from exporter.sinks.clickhouse_schema import Place, prepare
 from exporter.sinks.clickhouse_settings import Settings
 from mapping.event import Event
 
@@ -68,7 +67,6 @@ class ClickHouseSink:
         self._settings = settings
         self._endpoint = endpoint or self._own_endpoint
         self._place = Place(settings.database, settings.cluster, settings.retention_days)
-        self._types: dict[str, ClickHouseType] = {name: get_from_name(kind) for name, kind in insert_types().items()}
         self._insert_settings: dict[str, Any] = {
             **_INSERT_SETTINGS,
             **(_CLUSTER_SETTINGS if settings.cluster else {}),
@@ -188,13 +186,14 @@ class ClickHouseSink:
         return rows if batch.part and batch_id == batch.batch_id else 0
 
     def _insert(self, client: Client, batch: Batch, token: str) -> None:
-        found = columns(batch.events, batch.batch_id, self._settings.retention_days)
-        client.insert(
+        found = insert(batch.events, batch.batch_id, self._settings.retention_days)
+        compressor = get_compressor(client.write_compression)
+        client.raw_insert(
             self._place.table,
-            list(found.values()),
-            column_names=list(found),
-            column_types=[self._types[name] for name in found],
-            column_oriented=True,
+            column_names=found.columns,
+            insert_block=b"".join(map(compressor.compress_block, found.blocks)),
+            fmt="Native",
+            compression=client.write_compression,
             settings={
                 **self._insert_settings,
                 "insert_deduplication_token": token,
