@@ -7,35 +7,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from string import ascii_lowercase, digits
+from string import ascii_letters, digits
+from typing import Final
 
-_ALNUM = ascii_lowercase + digits
-_LONGEST_WORD = 64
+# One pass in C: letters to lower case, everything that is not part of a word to blanks; `-` and `_` are left out.
+_WORDS: Final = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters + digits else 0x20 for code in range(256))
+_LEFT_OUT: Final = b"-_"
+# The letter of an escaped line end or tab stands right before the word that begins the next line.
+_ESCAPES: Final = ("", "n", "r", "t", "b", "f")
 # What follows a key in text that masks would change: perhaps the rest of a path, a closing quote, then : or =.
-_AFTER_KEY = re.compile(r"[.\[\]*$]*(?:\\{0,8}[\"'])?\s*[:=]").match
+_AFTER_KEY: Final = re.compile(r"[.\[\]*$]*(?:\\{0,8}[\"'])?\s*[:=]").match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}.
-_AFTER_NAME = re.compile(r"[.\[\]*$]*(?:[\\\"']|\s*[:=])").match
-_GLOB_PARTS = re.compile(r"[*?.]|\[.*", re.DOTALL).split
+_AFTER_NAME: Final = re.compile(r"[.\[\]*$]*(?:[\\\"']|\s*[:=])").match
+# A part of a glob may be followed by other parts.
+_AFTER_PART: Final = re.compile(r"[.\[\]*$\\\"']|\s*[:=]").match
 
 
 class Mentions:
     """Looks for a set of folded keys (`mask_rules.fold`) and for keys that match a glob."""
 
-    def __init__(self, words: set[str], globs: Iterable[str]) -> None:
-        self._words = words
-        literals = {
-            max(map(_folded, _GLOB_PARTS(glob)), key=len)
-            for glob in globs
-            if not glob.isascii() or set("*?[") & set(glob)
+    def __init__(self, words: Iterable[str], globs: Iterable[str]) -> None:
+        self._keys, self._globs = frozenset(words), tuple(globs)
+        parts = {max(map(folded, _plain_parts(glob)), default="", key=len) for glob in self._globs}
+        self._parts = frozenset(filter(_is_word, parts))
+        self._words = {
+            (escape + word).encode(): escape + word
+            for word in self._keys | self._parts
+            if _is_word(word)
+            for escape in _ESCAPES
         }
-        # Every word holds one of these roots: looking for them alone is enough.
-        by_length = sorted(words, key=len)
-        self._roots = tuple(
-            word for place, word in enumerate(by_length) if not any(short in word for short in by_length[:place])
-        )
-        self._literals = tuple(literals)
-        # Words of other characters cannot be told from what surrounds them.
-        self._exact = all(word.isascii() and word.isalnum() and len(word) <= _LONGEST_WORD for word in words)
+        self._encoded = frozenset(self._words)
+        self._of_parts = frozenset(escape + part for part in self._parts for escape in _ESCAPES)
+        # What cannot be told from the words around it is looked for everywhere.
+        self._anywhere = tuple(word for word in self._keys | parts if not _is_word(word))
+
+    def joined(self, other: Mentions) -> Mentions:
+        """Looks for the keys of both."""
+        return Mentions(self._keys | other._keys, (*self._globs, *other._globs))
 
     def in_text(self, text: str, *, json: bool) -> bool:
         """False only when no masked key is in the text. json: it may be JSON."""
@@ -44,32 +52,34 @@ class Mentions:
                 return True
         elif ":" not in text and "=" not in text:
             return False
-        folded = text.lower().replace("-", "").replace("_", "")
-        for literal in self._literals:
-            if literal in folded:
-                return True
-        for root in self._roots:  # noqa: SIM110 - any() costs three times as much here
-            if root in folded and (not self._exact or self._is_key(root, folded, json)):
-                return True
-        return False
+        if not text.isascii():
+            text = text.lower()  # some letters become ASCII by it
+        words = text.encode("utf-8", "surrogatepass").translate(_WORDS, _LEFT_OUT).split()
+        if self._encoded.isdisjoint(words) and not self._anywhere:
+            return False
+        return self._has_key(folded(text), [self._words[word] for word in self._encoded.intersection(words)], json)
 
-    def _is_key(self, root: str, folded: str, json: bool) -> bool:
-        """True when one of the places where a root stands may be a masked key of its own."""
-        after = _AFTER_NAME if json else _AFTER_KEY
-        at = folded.find(root)
-        while at >= 0:
-            before = folded[max(at - _LONGEST_WORD, 0) : at]
-            start = at - len(before) + len(before.rstrip(_ALNUM))
-            rest = folded[at : at + 2 * _LONGEST_WORD]
-            end = at + len(rest) - len(rest.lstrip(_ALNUM))
-            if after(folded, end) is not None:
-                word = folded[start:end]
-                # The n of an escaped line end stands right before a key that begins a line.
-                if word in self._words or (folded[start - 1 : start] == "\\" and word[1:] in self._words):
+    def _has_key(self, text: str, words: list[str], json: bool) -> bool:
+        """True when one of the words stands where a key may stand."""
+        for word in words:
+            after = _AFTER_PART if word in self._of_parts else _AFTER_NAME if json else _AFTER_KEY
+            at = text.find(word)
+            while at >= 0:
+                if after(text, at + len(word)) is not None:
                     return True
-            at = folded.find(root, at + 1)
-        return False
+                at = text.find(word, at + 1)
+        return any(word in text for word in self._anywhere)
 
 
-def _folded(part: str) -> str:
-    return part.lower().replace("-", "").replace("_", "")
+def folded(text: str) -> str:
+    """Keys and texts as they are compared: in lower case without `-` and `_`."""
+    return text.lower().replace("-", "").replace("_", "")
+
+
+def _is_word(text: str) -> bool:
+    return text.isascii() and text.isalnum()
+
+
+def _plain_parts(glob: str) -> list[str]:
+    """The dotted parts of a glob that stand for themselves."""
+    return [part for part in glob.split(".") if not set("*?[]") & set(part)]

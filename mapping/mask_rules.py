@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Literal
 
-from mapping.mask_mentions import Mentions
+from mapping.mask_mentions import Mentions, folded
 from mapping.rules_settings import Action, MaskRule, MaskSettings, Place
 
 HEADERS = (
@@ -89,7 +89,7 @@ def fold(key: str) -> str:
     if "." in key or "[" in key:
         last = _LAST_PART(key)
         key = last[0] if last is not None else key
-    return key.lower().replace("-", "").replace("_", "")
+    return folded(key)
 
 
 class PathNode:
@@ -141,8 +141,8 @@ class Verdicts:
         self._drop = re.compile("|".join(map(translate, globs))) if globs else None
         self._remembered: dict[str, Verdict] = {}
         self.paths = paths
-        self._mentions = Mentions({*names, *(paths.leaves() if paths is not None else ())}, globs)
-        self.mentioned_in = self._mentions.in_text
+        self.mentions = Mentions({*names, *(paths.leaves() if paths is not None else ())}, globs)
+        self.mentioned_in = self.mentions.in_text
 
     def of(self, key: str) -> Verdict:
         try:

@@ -45,6 +45,7 @@ _GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmat
 _MAX_PLAIN_KEYS = 10_000
 _MAX_DEPTH = 100  # deeper values are masked whole
 _URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
+_ODD_PARAMETER = re.compile(r"\?[^\s\"'<>#?]*[%+]").search  # its name may be encoded
 _URL_QUERY = re.compile(r"\?([^\s\"'<>#?]+)")
 # Where addresses stand in attributes and log bodies, compared by the last part of the key (mapping.md §3.7, §6).
 _IP_KEYS = (
@@ -105,6 +106,8 @@ class Redactor:
         self._attributes = self._verdicts["attributes"]
         self._log = self._verdicts["log_body"]
         self._query = self._verdicts["query"]
+        # Masked keys and masked parameters of URLs, as both may be in a JSON text.
+        self._in_json = {place: self._verdicts[place].mentions.joined(self._query.mentions).in_text for place in PLACES}
         self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
@@ -152,13 +155,11 @@ class Redactor:
         return masked if isinstance(masked, Mapping) else {}
 
     @_guarded
-    def leaves_json_as_it_is(self, text: str, place: Literal["log_body", "attributes"]) -> bool:
+    def leaves_json_as_it_is(self, text: str, place: Place) -> bool:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
-        if self._hide is not None or self._ip_keys or "@" in text:
+        if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
             return False
-        if "?" in text and "=" in text and self._urls(text) != text:
-            return False
-        return not self._verdicts[place].mentioned_in(text, json=True)
+        return not self._in_json[place](text, json=True)
 
     @_guarded
     def text(self, text: str) -> str:
