@@ -88,8 +88,8 @@ def _varint(number: int) -> bytes:
 
 _VERSION = struct.pack("<Q", 1)  # of keys; first in the column, also where it is inside of a Map or an Array
 _OWN_KEYS = 1 << 9 | 1 << 10  # a new dictionary, and keys that are only this block's
-_INDEX_CODES = "BHI"  # for up to 2**8, 2**16 and 2**32 keys
-MOST_BY_INDEX = 1 << 8  # keys that one byte can tell apart
+_INDEX_CODES = "BHI"  # 1, 2 and 4 bytes a row
+MOST_BY_INDEX = 255  # keys that one byte numbers; the stock client takes two bytes from 256 on
 
 
 def low_cardinality(values: Sequence[str]) -> bytes:
@@ -99,7 +99,7 @@ def low_cardinality(values: Sequence[str]) -> bytes:
 def low_cardinality_by(values: Sequence[str], index: bytes) -> bytes:
     """The column whose row i holds values[index[i]], of at most MOST_BY_INDEX values."""
     keys: defaultdict[str, int] = defaultdict(count().__next__)
-    table = bytes(map(keys.__getitem__, values)).ljust(MOST_BY_INDEX, b"\0")
+    table = bytes(map(keys.__getitem__, values)).ljust(256, b"\0")
     return _VERSION + _with_dictionary(list(keys), index.translate(table), len(index))
 
 
@@ -110,7 +110,7 @@ def _low_cardinality(values: Sequence[str]) -> bytes:
     index = list(map(keys.__getitem__, values))
     if len(keys) <= MOST_BY_INDEX:
         return _with_dictionary(list(keys), bytes(index), len(index))
-    size = 1 if len(keys) <= 1 << 16 else 2
+    size = 1 if len(keys) < 1 << 16 else 2
     packed = struct.pack(f"<{len(index)}{_INDEX_CODES[size]}", *index)
     return _with_dictionary(list(keys), packed, len(index), size)
 
