@@ -43,7 +43,9 @@ GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@")
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:")
+# What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
+_TEXT_OF: Final = tuple(bytes((0x12, rest, 0x0A, max(rest - 2, 0))) for rest in range(0x80))
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _BYTES, _INT32, _UINT32 = _FIELD.TYPE_BYTES, _FIELD.TYPE_INT32, _FIELD.TYPE_UINT32
@@ -265,14 +267,12 @@ class AttributeCache(dict[bytes, Entry]):
         """limit_bytes: estimated memory of one generation."""
         super().__init__()
         self._old: dict[bytes, Entry] = {}
-        self._keys: dict[bytes, tuple[str, str]] = {}  # key bytes -> key, its JSON with a colon
+        self._keys: dict[bytes, tuple[str, str]] = {}  # tag, length and key on the wire -> key, its JSON with a colon
         self._cost = 0
         self._limit = limit_bytes
 
     def __missing__(self, data: bytes) -> Entry:
-        found = self._old.get(data)
-        if found is None:
-            found = self._read(data)
+        found = self._old.get(data) or self._read(data)
         size = len(data)
         if size <= 1024:  # a long value seldom repeats, and would push out many that do
             self._cost += 4 * size + 320  # bytes, tuple, value and fragment objects, measured with sys.getsizeof
@@ -286,22 +286,29 @@ class AttributeCache(dict[bytes, Entry]):
     def _read(self, data: bytes) -> Entry:
         """The entry of one KeyValue. Raises Undecodable.
 
-        The forms that nearly all new attributes have are read without a message: a key and one plain text or number,
-        all shorter than 128 bytes.
+        The forms that nearly all new attributes have are read without a message: a known key and one plain text or
+        number, all shorter than 128 bytes.
         """
         size = len(data)
-        if size > 6 and data[0] == 0x0A:
+        if size > 6:
             end = data[1] + 2
             rest = size - end - 2
-            if 2 < rest < 0x80 and end < 0x82 and data[end + 1] == rest and data[end] == 0x12:
-                key, prefix = self._keys.get(data[2:end]) or self._key(data[2:end])
-                kind = data[end + 2]
-                if kind == 0x0A and data[end + 3] == rest - 2:
+            known = self._keys.get(data[:end])
+            if known is not None and 2 < rest < 0x80:
+                if data.startswith(_TEXT_OF[rest], end):
                     raw = data[end + 4 :]
-                    if not raw.translate(None, _PLAIN) and b": " not in raw and raw != b"graphql":
-                        text = str(raw, "ascii")
+                    odd = raw.translate(None, _PLAIN)
+                    if (not odd or (not odd.strip(b":") and b": " not in raw)) and raw != b"graphql":
+                        text = raw.decode()
+                        key, prefix = known
                         return key, text, f'{prefix}"{text}"'
-                elif kind == 0x18 and rest < 9 and data[-1] < 0x80:
+                elif (
+                    data[end] == 0x12
+                    and data[end + 1] == rest
+                    and data[end + 2] == 0x18
+                    and rest < 9
+                    and data[-1] < 0x80
+                ):
                     number = shift = 0
                     for byte in data[end + 3 :]:
                         number |= (byte & 0x7F) << shift
@@ -309,14 +316,16 @@ class AttributeCache(dict[bytes, Entry]):
                         if byte < 0x80 and shift < (rest - 1) * 7:
                             break  # more fields follow
                     else:
-                        return key, number, f"{prefix}{number}"
+                        return known[0], number, f"{known[1]}{number}"
         message = parse(_KeyValue, data, "an attribute")
-        return entry(read_text(message.key), _value(message.value, 0))
+        key = read_text(message.key)
+        if size > 6 and data[0] == 0x0A and data[1] < 0x80 and data[2 : data[1] + 2] == message.key:
+            self._learn(data[: data[1] + 2], key)
+        return entry(key, _value(message.value, 0))
 
-    def _key(self, raw: bytes) -> tuple[str, str]:
-        key = sys.intern(read_text(raw).replace("\0", "\ufffd"))  # NUL separates key and mark
-        found = key, f"{orjson.dumps(key or '_').decode()}:"
+    def _learn(self, raw: bytes, key: str) -> None:
+        """Remembers a key with what stands before it on the wire."""
+        key = sys.intern(key.replace("\0", "\ufffd"))  # NUL separates key and mark
         if len(self._keys) >= 4096:
             self._keys.clear()
-        self._keys[raw] = found
-        return found
+        self._keys[raw] = key, f"{orjson.dumps(key or '_').decode()}:"
