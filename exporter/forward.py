@@ -76,6 +76,7 @@ class RawPipeline:
         self._now_unix_ns = now_unix_ns
         self._gate = asyncio.Semaphore(sink.at_once)
         self._stopping = asyncio.Event()
+        self._leaving = False
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
@@ -85,8 +86,10 @@ class RawPipeline:
             found = sum(request.records for request in requests)
             await self._deliver(plan, requests, plan.balance(found))
         self._release()
-        while True:
+        while not self._leaving:
             plan, requests = await self._collect(self._journal.cursor)
+            if self._leaving:
+                return
             if plan.end > plan.begin:
                 await self._attempts.on_disk(lambda plan=plan: self._journal.plan(plan))  # type: ignore[misc]
                 await self._deliver(plan, requests)
@@ -116,6 +119,10 @@ class RawPipeline:
         """Ask `run` to deliver what is committed and return."""
         self._stopping.set()
 
+    def leave(self) -> None:
+        """Ask `run` to return when the sink has the group it is being given: another pipeline will go on."""
+        self._leaving = True
+
     def close(self) -> None:
         self._journal.close()
 
@@ -124,7 +131,7 @@ class RawPipeline:
         limits = self._batch
         totals, requests = Totals(), list[RawRequest]()
         end, records, size, deadline = begin, 0, 0, 0.0
-        while records < limits.max_events and size < limits.max_bytes:
+        while records < limits.max_events and size < limits.max_bytes and not self._leaving:
             left = deadline - time.monotonic() if deadline else min(limits.max_age_s, 0.25)
             if deadline and left <= 0:
                 break

@@ -19,7 +19,7 @@ from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Rejected, TooLarge
+from exporter.errors import Rejected, Retryable, TooLarge
 from exporter.journal import Journal, Plan, Ref
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
@@ -64,6 +64,7 @@ class Pipeline:
         self._last_read: Unit | None = None
         self._watermark_unix_ns = 0  # received time of the newest record taken
         self._stopping = asyncio.Event()
+        self._leaving = False
         self._again: list[tuple[list[Event], asyncio.Future[int]]] = []
 
     async def run(self) -> None:
@@ -78,6 +79,8 @@ class Pipeline:
                 if delivery:
                     await delivery
                     delivery = None
+                if self._leaving:  # the draft is in no plan: the next pipeline reads it again
+                    return
                 while self._again:
                     await self._deliver_again(*self._again.pop(0))
                 if not draft.empty:
@@ -90,6 +93,8 @@ class Pipeline:
             if delivery and not delivery.done():
                 delivery.cancel()
                 await asyncio.gather(delivery, return_exceptions=True)
+            for _, done in self._again:
+                _give_up(done)
 
     @property
     def totals(self) -> Totals:
@@ -131,6 +136,10 @@ class Pipeline:
     def stop(self) -> None:
         """Ask `run` to close the batch it is filling, deliver what is committed, and return."""
         self._stopping.set()
+
+    def leave(self) -> None:
+        """Ask `run` to return when the sink has the batch it is being given: another pipeline will go on."""
+        self._leaving = True
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -197,7 +206,7 @@ class Pipeline:
         """Take records until the batch is full, or old enough and the sink is free."""
         draft = Draft(cursor, cursor)
         limits = self._batch
-        while draft.rows < limits.max_events and draft.size < limits.max_bytes:
+        while draft.rows < limits.max_events and draft.size < limits.max_bytes and not self._leaving:
             unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
             if unit is not None:
                 if draft.begin < self._journal.mark <= unit.position:
@@ -321,6 +330,15 @@ class Pipeline:
         self._release()
 
     async def _deliver_again(self, events: list[Event], done: asyncio.Future[int]) -> None:
+        try:
+            taken = await self._delivered_again(events)
+        except BaseException:
+            _give_up(done)
+            raise
+        if not done.done():
+            done.set_result(taken)
+
+    async def _delivered_again(self, events: list[Event]) -> int:
         """The batch id comes from the events alone, and the destination is asked first: twice is as good as once."""
         ended = Totals()
         days: dict[int, list[Event]] = {}
@@ -335,8 +353,7 @@ class Pipeline:
             taken = {outcome: count for outcome, count in outcomes.items() if outcome != "dead_lettered"}
             changed[tenant] = {**taken, "dead_lettered": -sum(taken.values())}
         await self._attempts.on_disk(lambda: self._journal.adjust(changed))
-        if not done.cancelled():
-            done.set_result(ended.get("delivered"))
+        return ended.get("delivered")
 
     def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
         if not events:
@@ -372,3 +389,9 @@ class Pipeline:
 
     def _release(self) -> None:
         self._source.release(self.sink.name, self._journal.low_water())
+
+
+def _give_up(done: asyncio.Future[int]) -> None:
+    """Tell who waits for dead letters to be sent again that this pipeline will not do it any more."""
+    if not done.done():
+        done.set_exception(Retryable("the sink was stopped; try again"))

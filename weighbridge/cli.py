@@ -32,11 +32,12 @@ def main() -> None:
 @main.command()
 @config_option
 def serve(config: str | None) -> None:
-    """Run the bridge until SIGTERM or Ctrl-C, then drain."""
+    """Run the bridge until SIGTERM or Ctrl-C, then drain. SIGHUP reads the settings again."""
     settings = _settings(config)
     from weighbridge.serve_command import serve as run_serve
+    from weighbridge.settings import load_settings
 
-    run_serve(settings)
+    run_serve(settings, lambda: load_settings(config))
 
 
 @main.command()

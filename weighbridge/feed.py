@@ -171,12 +171,29 @@ class Feed:
 
     def release(self, sink: str, position: int) -> None:
         self._passed[sink] = position
-        everyone = min(self._passed.values())
+        self._let_go()
+
+    def _let_go(self) -> None:
+        everyone = min(self._passed.values(), default=0)
         while self._held and next(iter(self._held)) < everyone:
             self._drop_oldest()
         self._progress.set()
         self._skips = {start: end for start, end in self._skips.items() if start >= everyone}
         self._release(everyone)
+
+    @property
+    def end(self) -> int:
+        """The position after the newest committed request."""
+        return self._end
+
+    def add_sink(self, sink: str) -> None:
+        """From now on the spool waits for this sink too."""
+        self._passed[sink] = 0
+
+    def drop_sink(self, sink: str) -> None:
+        """The spool does not wait for this sink any more."""
+        del self._passed[sink]
+        self._let_go()
 
     @property
     def _behind(self) -> bool:

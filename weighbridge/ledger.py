@@ -52,6 +52,7 @@ def sinks(bridge: Bridge) -> list[dict[str, Any]]:
         for tenant in sorted({*totals.tenants(), *bridge.feed.stored}):
             done = totals.get("received", tenant)
             in_spool = bridge.feed.stored[tenant] - journal.received_since_mark(tenant)
+            in_spool -= bridge.deliveries.stored_before(name, tenant)
             row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": done + in_spool}
             row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
             row["waiting_for_span"] = done - totals.ended(tenant)

@@ -16,12 +16,12 @@ from weighbridge.service import run
 from weighbridge.settings import Settings
 
 
-def serve(settings: Settings) -> None:
-    """Returns when the bridge has drained after SIGTERM or Ctrl-C."""
+def serve(settings: Settings, read_again: Callable[[], Settings] | None = None) -> None:
+    """Returns when the bridge has drained after SIGTERM or Ctrl-C. read_again: the settings anew, for SIGHUP."""
     log_to_stderr(settings.telemetry.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(settings, ready=lambda: click.echo(welcome(settings), err=True)))
+            runner.run(run(settings, lambda: click.echo(welcome(settings), err=True), read_again))
     except (OSError, SpoolFailed, JournalError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
 

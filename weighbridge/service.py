@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 import time
@@ -19,11 +20,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
-from exporter.forward import RawPipeline
-from exporter.journal import Journal
-from exporter.pipeline import Pipeline
-from exporter.refused import RefusedRequests
-from exporter.sinks import SinkSettings, module_of
+from exporter.journal import JournalError
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
@@ -34,16 +31,15 @@ from receiver.counts import ReceiverCounts
 from receiver.decode import DecodeLimits, decode_request
 from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
+from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
 from weighbridge.health import Health
-from weighbridge.settings import Settings
+from weighbridge.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
-# SIGTERM is answered within this many seconds whatever the sinks do; container runtimes kill after 10.
-DRAIN_S = 8.0
-# Pause before a pipeline that failed unexpectedly begins again.
-SINK_RESTART_S = 5.0
+# Sections of the settings that are read once: the socket, the spool's files and the log are opened with them.
+NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
 
 class Bridge:
@@ -59,63 +55,67 @@ class Bridge:
         self.mapper = Mapper(settings.mapping, self.sampler)
         self.directory = Path(settings.spool.directory)
         self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
-        self.refused_requests = RefusedRequests(self.directory / "refused")
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
             self.spool.read,
             self._decode_again,
             self._map,
             self.spool.release,
-            [sink.name for sink in settings.exporter.sinks],
+            [],
             settings.exporter.memory_bytes,
             self.directory / "unmappable",
         )
-        self.pipelines: dict[str, Pipeline | RawPipeline] = {}
+        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters)
+        self.pipelines = self.deliveries.pipelines
         self.health = Health(self)
         self.accepting = False
         # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
         self.acknowledged: Counter[str] = Counter()
         self.resent: Counter[str] = Counter()
-        self._started_at = 0  # spool position of the first record of this process
-        self._deliveries: dict[str, asyncio.Task[None]] = {}
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        self._started_at = self.spool.end_position
-        self.feed.start(self._started_at)
-        self._tell_of_removed_sinks()
-        for sink_settings in self.settings.exporter.sinks:
-            pipeline = self._pipeline(sink_settings)
-            name = f"sink {sink_settings.name}"
-            self._deliveries[sink_settings.name] = asyncio.create_task(
-                self._deliver(pipeline, sink_settings), name=name
-            )
+        self.feed.start(self.spool.end_position)
+        await self.deliveries.start(self.settings.exporter)
         self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
         self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
 
     async def stop(self) -> None:
-        """Refuse new requests, answer open ones, deliver what is committed within DRAIN_S; the spool keeps the rest."""
+        """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest."""
         self.accepting = False
         if self._receiver:
             await self._receiver.stop()
-        for pipeline in self.pipelines.values():
-            pipeline.stop()
-        if self._deliveries:
-            _, late = await asyncio.wait(self._deliveries.values(), timeout=DRAIN_S)
-            for task in late:
-                log.warning("%s is not drained: the rest stays in the spool", task.get_name())
-                task.cancel()
-            await asyncio.gather(*self._deliveries.values(), return_exceptions=True)
-        for pipeline in self.pipelines.values():
-            await pipeline.sink.close()
-            pipeline.close()
+        await self.deliveries.stop()
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
+
+    async def reload(self, settings: Settings) -> None:
+        """Go on with other settings of mapping, sampling and sinks; what cannot be changed while running is said.
+
+        Raises ValueError when they cannot be used; then nothing has been changed. A request is mapped by the settings
+        that hold when a sink first asks for it.
+        """
+        now = self.settings
+        needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
+        if settings.exporter.memory_bytes != now.exporter.memory_bytes:
+            needing.append("exporter.memory_bytes")
+        rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
+        sampler = Sampler(settings.sampling) if rules_changed else self.sampler
+        mapper = Mapper(settings.mapping, sampler) if rules_changed else self.mapper
+        changes = await self.deliveries.change(settings.exporter)
+        if rules_changed:
+            self.sampler, self.mapper = sampler, mapper
+            changes.insert(0, "mapping and sampling")
+        kept = {name: getattr(now, name) for name in NEED_RESTART}
+        self.settings = settings.model_copy(update=kept)
+        log.info("settings reloaded: %s", ", ".join(changes) or "nothing has changed")
+        if needing:
+            log.warning("changed settings that need a restart: %s", ", ".join(needing))
 
     # -- the steps between the parts -----------------------------------------------------------------------
 
@@ -152,62 +152,21 @@ class Bridge:
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
 
-    def _pipeline(self, sink_settings: SinkSettings) -> Pipeline | RawPipeline:
-        module = module_of(sink_settings.type)
-        needs = (event_json,) if getattr(module, "NEEDS_EVENT_JSON", False) else ()
-        sink = module.create(sink_settings, *needs)
-        batch = sink_settings.batch or self.settings.exporter.batch
-        retry = sink_settings.retry or self.settings.exporter.retry
-        journal = Journal(self.directory / "sinks" / f"{sink_settings.name}.journal", self._started_at)
-        is_new = not journal.path.exists()
-        journal.open(self.spool.start_position)
-        if is_new:
-            log.info("sink %s is new: it begins with the oldest request in the spool", sink_settings.name)
-        if before := self.pipelines.get(sink_settings.name):
-            journal.at_mark = before.journal.at_mark
-        pipeline: Pipeline | RawPipeline
-        if getattr(module, "FORWARDS_REQUESTS", False):
-            pipeline = RawPipeline(sink, self.feed, journal, self.refused_requests, batch, retry)
-        else:
-            day_of = getattr(sink, "day_of", None)
-            pipeline = Pipeline(sink, self.feed, journal, self.dead_letters, batch, retry, day_of=day_of)
-        self.pipelines[sink_settings.name] = pipeline
-        return pipeline
 
-    def _tell_of_removed_sinks(self) -> None:
-        named = {sink.name for sink in self.settings.exporter.sinks}
-        for path in sorted((self.directory / "sinks").glob("*.journal")):
-            if path.stem not in named:
-                log.warning(
-                    "sink %s is not in the settings any more: the spool does not wait for it; its place is kept in %s",
-                    path.stem,
-                    path,
-                )
+async def run(
+    settings: Settings, ready: Callable[[], None] = lambda: None, read_again: Callable[[], Settings] | None = None
+) -> None:
+    """Run until SIGTERM or SIGINT, then drain. ready: called once requests are accepted.
 
-    async def _deliver(self, pipeline: Pipeline | RawPipeline, sink_settings: SinkSettings) -> None:
-        """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
-        while True:
-            try:
-                await pipeline.run()
-                return
-            except Exception:
-                log.exception("sink %s stopped; its events are in the spool, it begins again", sink_settings.name)
-            await pipeline.sink.close()
-            pipeline.close()
-            await asyncio.sleep(SINK_RESTART_S)
-            pipeline = self._pipeline(sink_settings)
-            if not self.accepting:
-                pipeline.stop()
-
-
-async def run(settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
-    """Run until SIGTERM or SIGINT, then drain. ready: called once requests are accepted."""
+    read_again: the settings as they are now, for SIGHUP; raises SettingsError.
+    """
     started = time.monotonic()
     bridge = Bridge(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    reloading = asyncio.create_task(_reload_on_hangup(bridge, read_again or (lambda: settings), stopping))
     try:
         await bridge.start()
         # The hot path makes few cycles: a collection every 50,000 allocations instead of 700 saves a tenth of the CPU.
@@ -221,4 +180,34 @@ async def run(settings: Settings, ready: Callable[[], None] = lambda: None) -> N
         await stopping.wait()
         log.info("stopping")
     finally:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
         await bridge.stop()
+
+
+async def _reload_on_hangup(bridge: Bridge, read_again: Callable[[], Settings], stopping: asyncio.Event) -> None:
+    """Read the settings again for every SIGHUP; bad ones cost one line, and the old ones go on.
+
+    The same signal tells that the terminal is gone that the bridge was started on: then it stops.
+    """
+    asked = asyncio.Event()
+    on_terminal = os.isatty(0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    while True:
+        await asked.wait()
+        asked.clear()
+        if on_terminal and not _terminal_is_there():
+            stopping.set()
+        elif bridge.accepting:
+            try:
+                await bridge.reload(await asyncio.to_thread(read_again))
+            except (SettingsError, ValueError, OSError, JournalError) as error:
+                log.error("settings not reloaded, the old ones go on: %s", error)
+
+
+def _terminal_is_there() -> bool:
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,201 @@
+"""The sinks of a running bridge: each has a journal, a pipeline and a task, begun, changed and ended on its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from exporter.deadletter import DeadLetters
+from exporter.forward import RawPipeline
+from exporter.journal import Journal, JournalError
+from exporter.pipeline import Pipeline
+from exporter.refused import RefusedRequests
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.sinks import SinkSettings, module_of
+from mapping.event_json import event_json
+from receiver.spool import Spool
+from weighbridge.feed import Feed
+from weighbridge.settings import ExporterSettings
+
+log = logging.getLogger(__name__)
+
+Delivery = Pipeline | RawPipeline
+
+# SIGTERM is answered within this many seconds whatever the sinks do; container runtimes kill after 10.
+DRAIN_S = 8.0
+# A sink whose settings change may finish the batch under way for so long; then the batch is in doubt, as after a kill.
+LEAVE_S = 2.0
+# Pause before a pipeline that failed unexpectedly begins again.
+RESTART_S = 5.0
+
+
+class Wanted(NamedTuple):
+    """All settings that one sink depends on."""
+
+    sink: SinkSettings
+    batch: BatchSettings
+    retry: RetrySettings
+
+
+class Deliveries:
+    """One task per sink. `pipelines` has what each is doing, by the sink's name."""
+
+    def __init__(self, directory: Path, feed: Feed, spool: Spool, dead_letters: DeadLetters) -> None:
+        self.pipelines: dict[str, Delivery] = {}
+        self.refused_requests = RefusedRequests(directory / "refused")
+        self._journals = directory / "sinks"
+        self._feed = feed
+        self._spool = spool
+        self._dead_letters = dead_letters
+        self._wanted: dict[str, Wanted] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
+        self._stopping = False
+
+    async def start(self, settings: ExporterSettings) -> None:
+        """Begin with every sink. Raises JournalError or OSError when one's journal cannot be used."""
+        await self.change(settings)
+        for path in sorted(self._journals.glob("*.journal")):
+            if path.stem not in self._wanted:
+                self._tell_of_removed(path.stem)
+
+    async def change(self, settings: ExporterSettings) -> list[str]:
+        """Make the sinks those of the settings; one that stays as it was notices nothing. Returns what was done.
+
+        Raises ValueError when a sink cannot be made; then nothing has been changed. Raises JournalError or OSError when
+        a new sink's journal cannot be used; then that sink and those after it have not been begun.
+        """
+        wanted = _wanted(settings)
+        made = {name: _make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
+        done = []
+        for name in [name for name in self._wanted if name not in wanted]:
+            await self._end(name)
+            del self._wanted[name], self._since[name], self.pipelines[name]
+            self._feed.drop_sink(name)
+            self._tell_of_removed(name)
+            done.append(f"sink {name} removed")
+        for name, sink in made.items():
+            known = name in self._wanted
+            if known:
+                await self._end(name)
+            else:
+                self._feed.add_sink(name)
+                self._since[name] = (self._feed.end, self._feed.stored.copy())
+            self._wanted[name] = wanted[name]
+            try:
+                self._begin(name, sink)
+            except (JournalError, OSError):
+                del self._wanted[name], self._since[name]
+                self._feed.drop_sink(name)
+                raise
+            done.append(f"sink {name} {'changed' if known else 'added'}")
+        return done
+
+    async def stop(self) -> None:
+        """Deliver what is committed within DRAIN_S; the spool keeps the rest."""
+        self._stopping = True
+        for pipeline in self.pipelines.values():
+            pipeline.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=DRAIN_S)
+            for task in late:
+                log.warning("%s is not drained: the rest stays in the spool", task.get_name())
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for pipeline in self.pipelines.values():
+            await pipeline.sink.close()
+            pipeline.close()
+
+    def stored_before(self, name: str, tenant: str) -> int:
+        """Records that this process had stored before the sink came."""
+        return self._since[name][1][tenant]
+
+    # -- one sink ------------------------------------------------------------------------------------------
+
+    def _begin(self, name: str, sink: Any) -> None:
+        pipeline: Delivery | None
+        try:
+            pipeline = self._open(name, sink)
+        except (JournalError, OSError) as error:
+            if name not in self.pipelines:
+                raise
+            log.error("sink %s cannot go on yet: %s", name, error)
+            pipeline = None
+        self._tasks[name] = asyncio.create_task(self._run(name, pipeline), name=f"sink {name}")
+
+    async def _end(self, name: str) -> None:
+        """Stop after the batch under way; what is left stays in the spool."""
+        task = self._tasks.pop(name)
+        self.pipelines[name].leave()
+        await asyncio.wait([task], timeout=LEAVE_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await self.pipelines[name].sink.close()
+        self.pipelines[name].close()
+
+    def _open(self, name: str, sink: Any) -> Delivery:
+        """A pipeline that goes on where the journal says."""
+        wanted = self._wanted[name]
+        journal = Journal(self._journals / f"{name}.journal", self._since[name][0])
+        is_new = not journal.path.exists()
+        journal.open(self._spool.start_position)
+        if is_new:
+            log.info("sink %s is new: it begins with the oldest request in the spool", name)
+        if before := self.pipelines.get(name):
+            journal.at_mark = before.journal.at_mark
+        pipeline: Delivery
+        if getattr(module_of(wanted.sink.type), "FORWARDS_REQUESTS", False):
+            pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
+        else:
+            day_of = getattr(sink, "day_of", None)
+            pipeline = Pipeline(
+                sink, self._feed, journal, self._dead_letters, wanted.batch, wanted.retry, day_of=day_of
+            )
+        self.pipelines[name] = pipeline
+        return pipeline
+
+    async def _run(self, name: str, pipeline: Delivery | None) -> None:
+        """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
+        while True:
+            if pipeline is None:
+                pipeline = await self._opened_again(name)
+                if self._stopping:
+                    pipeline.stop()
+            try:
+                await pipeline.run()
+                return
+            except Exception:
+                log.exception("sink %s stopped; its events are in the spool, it begins again", name)
+            await pipeline.sink.close()
+            pipeline.close()
+            pipeline = None
+
+    async def _opened_again(self, name: str) -> Delivery:
+        while True:
+            await asyncio.sleep(RESTART_S)
+            try:
+                return self._open(name, _make(self._wanted[name].sink))
+            except Exception:
+                log.exception("sink %s cannot begin again yet", name)
+
+    def _tell_of_removed(self, name: str) -> None:
+        log.warning(
+            "sink %s is not in the settings any more: the spool does not wait for it; its place is kept in %s",
+            name,
+            self._journals / f"{name}.journal",
+        )
+
+
+def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
+    return {
+        sink.name: Wanted(sink, sink.batch or settings.batch, sink.retry or settings.retry) for sink in settings.sinks
+    }
+
+
+def _make(settings: SinkSettings) -> Any:
+    module = module_of(settings.type)
+    needs = (event_json,) if getattr(module, "NEEDS_EVENT_JSON", False) else ()
+    return module.create(settings, *needs)
