@@ -188,11 +188,13 @@ class ClickHouseSink:
     def _insert(self, client: Client, batch: Batch, token: str) -> None:
         found = insert(batch.events, batch.batch_id, self._settings.retention_days)
         compressor = get_compressor(client.write_compression)
+        statement = f"INSERT INTO {self._place.table} ({', '.join(found.columns)}) FORMAT Native\n".encode()
+        body = bytearray(compressor.compress_block(statement))
+        for block in found.blocks:
+            body += compressor.compress_block(block)
         client.raw_insert(
-            self._place.table,
-            column_names=found.columns,
-            insert_block=b"".join(map(compressor.compress_block, found.blocks)),
-            fmt="Native",
+            "",  # the statement is in the body
+            insert_block=body,  # type: ignore[arg-type]  # sent as it is; as bytes it would be copied once more
             compression=client.write_compression,
             settings={
                 **self._insert_settings,

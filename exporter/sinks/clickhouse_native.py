@@ -12,7 +12,6 @@ import struct
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, chain, count
-from operator import methodcaller
 from typing import Any, NamedTuple
 
 Values = Sequence[Any]
@@ -32,12 +31,14 @@ def kind(type_: str) -> Kind:
     return _KINDS[name]
 
 
-def block(rows: int, columns: Sequence[tuple[str, str, bytes]]) -> bytes:
-    """One block of so many rows. columns: name, type and content of each."""
-    parts = [_varint(len(columns)) + _varint(rows)]
-    for name, type_, content in columns:
-        parts += (strings((name, type_)), content)
-    return b"".join(parts)
+def heading(name: str, type_: str) -> bytes:
+    """What stands before a column's content."""
+    return strings((name, type_))
+
+
+def block(rows: int, columns: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """One block of so many rows. columns: heading and content of each."""
+    return b"".join((_varint(len(columns)), _varint(rows), *chain.from_iterable(columns)))
 
 
 # -- strings -------------------------------------------------------------------------------------------------
@@ -168,13 +169,10 @@ def _ends(sizes: list[int]) -> bytes:
     return struct.pack(f"<{rows}Q", *accumulate(sizes))
 
 
-_VALUES = methodcaller("values")
-
-
 def _maps(values: Sequence[Mapping[str, str]]) -> bytes:
     filled = list(filter(None, values))
     keys = list(chain.from_iterable(filled))
-    texts = list(chain.from_iterable(map(_VALUES, filled)))
+    texts = [text for row in filled for text in row.values()]
     return b"".join((_VERSION, _ends(list(map(len, values))), _low_cardinality(keys), strings(texts)))
 
 

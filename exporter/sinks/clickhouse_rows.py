@@ -15,6 +15,7 @@ from exporter.sinks.clickhouse_native import (
     MOST_BY_INDEX,
     Kind,
     block,
+    heading,
     kind,
     low_cardinality_by,
     nullable_floats,
@@ -31,9 +32,8 @@ CLAMPED = "event_time_clamped"  # added to `flags` where event_time is not the s
 # size is used again instead of being given back to the system and fetched anew (up to 1 µs a row with 10,000), and
 # because the longest call into C, 0.4 µs a row, keeps the event loop waiting.
 _BLOCK_ROWS = 1024
-_NANOSECONDS = "DateTime64(9, 'UTC')"  # the server makes the column's precision of it, for less than we could
 
-Content = tuple[str, bytes]  # type and values of a column
+Content = tuple[bytes, bytes]  # name and type of a column, its values
 
 
 def event_time_us(event: Event, retention_days: int) -> int:
@@ -84,9 +84,8 @@ def insert(events: Sequence[Event], batch_id: int, retention_days: int) -> Inser
     return Insert(names, map(partial(_block, names), map(len, parts), contents))
 
 
-def _block(names: Sequence[str], rows: int, contents: dict[str, Content]) -> bytes:
-    columns = [(name, *(contents.pop(name, None) or _PLANS[name].empty(rows))) for name in names]
-    return block(rows, columns)
+def _block(names: Sequence[str], rows: int, contents: dict[str, Content | None]) -> bytes:
+    return block(rows, [contents.pop(name, None) or _PLANS[name].same(rows, _PLANS[name].default) for name in names])
 
 
 def _contents(events: Sequence[Event], batch_id: int, retention_days: int) -> dict[str, Content]:
@@ -101,8 +100,11 @@ def _contents(events: Sequence[Event], batch_id: int, retention_days: int) -> di
     found |= times
     found["flags"] = _PLANS["flags"].content(flags)
     found |= _decided(of.decision)
-    same_ids = of.request_id == of.transaction_id  # where the caller sent no id of its own, and found out at once
-    found["request_id"] = found["event_id"] if same_ids else _PLANS["request_id"].content(of.request_id)
+    request, event = _PLANS["request_id"], found["event_id"]
+    if event and of.request_id == of.transaction_id:  # no request had an id of its own; this is seen at a glance
+        found["request_id"] = request.heading, event[1]
+    else:
+        found["request_id"] = request.content(of.request_id)
     return {name: content for name, content in found.items() if content}
 
 
@@ -112,15 +114,15 @@ def _times(events: Sequence[Event], of: Any, retention_days: int) -> tuple[dict[
     clocks: set[int] = set(of.received_unix_ns)  # a few
     ticks = _TICKS.many(starts)
     found = {
-        "start_unix_ns": (_PLANS["start_unix_ns"].type, ticks),
-        "received_at": (_NANOSECONDS, _TICKS.many(of.received_unix_ns)),
+        "start_unix_ns": (_PLANS["start_unix_ns"].heading, ticks),
+        "received_at": (_RECEIVED_NS, _TICKS.many(of.received_unix_ns)),
     }
     in_order = max(starts) // 1000 <= min(clocks) // 1000 + SKEW_US
     if in_order and min(starts) // 1000 >= max(clocks) // 1000 - _reach_us(retention_days):
-        found["event_time"] = _NANOSECONDS, ticks  # the rule of event_time_us, true of every row at once
+        found["event_time"] = _EVENT_TIME_NS, ticks  # the rule of event_time_us, true of every row at once
         return found, of.flags
     times = [event_time_us(event, retention_days) for event in events]
-    found["event_time"] = _PLANS["event_time"].type, _PLANS["event_time"].kind.many(times)
+    found["event_time"] = _PLANS["event_time"].heading, _PLANS["event_time"].kind.many(times)
     return found, [
         (*event.flags, CLAMPED) if is_clamped(event, time) else event.flags
         for event, time in zip(events, times, strict=True)
@@ -129,10 +131,11 @@ def _times(events: Sequence[Event], of: Any, retention_days: int) -> tuple[dict[
 
 def _durations(values: Sequence[float]) -> Content:
     """-1.0, unknown, becomes NULL."""
-    return _PLANS["duration_ms"].type, nullable_floats(values, [value >= 0 for value in values])
+    return _PLANS["duration_ms"].heading, nullable_floats(values, [value >= 0 for value in values])
 
 
 def _directions(values: Sequence[str]) -> Sequence[str]:
+    """In lower case, as the analytics guide has them."""
     names = {value: _DIRECTION.get(value, value) for value in set(values)}
     return list(map(names.__getitem__, values))
 
@@ -154,9 +157,9 @@ def _decided(decisions: Sequence[Decision]) -> dict[str, Content | None]:
         if _is_same(values):
             found[plan.name] = plan.repeated(rows, values[0])
         elif plan.type == _LOW_CARDINALITY:
-            found[plan.name] = plan.type, low_cardinality_by(values, index)
+            found[plan.name] = plan.heading, low_cardinality_by(values, index)
         else:
-            found[plan.name] = plan.type, plan.kind.many(list(map(values.__getitem__, index)))
+            found[plan.name] = plan.heading, plan.kind.many(list(map(values.__getitem__, index)))
     return found
 
 
@@ -171,21 +174,19 @@ class _Plan(NamedTuple):
 
     name: str
     type: str
+    heading: bytes
     kind: Kind
     default: object  # what the server fills in when the column is left out
 
     def content(self, values: Sequence[Any]) -> Content | None:
         """None when all values are the default."""
-        return self.repeated(len(values), values[0]) if _is_same(values) else (self.type, self.kind.many(values))
+        return self.repeated(len(values), values[0]) if _is_same(values) else (self.heading, self.kind.many(values))
 
     def repeated(self, rows: int, value: object) -> Content | None:
         return None if value == self.default else self.same(rows, value)
 
     def same(self, rows: int, value: object) -> Content:
-        return self.type, self.kind.same(value, rows)
-
-    def empty(self, rows: int) -> Content:
-        return self.same(rows, self.default)
+        return self.heading, self.kind.same(value, rows)
 
 
 _DIRECTION = {"Incoming": "incoming", "Outgoing": "outgoing", "Internal": "internal"}
@@ -220,6 +221,8 @@ _COMPUTED = (
     "flags",
 )
 _LOW_CARDINALITY = "LowCardinality(String)"
+# The server makes the columns' precision of nanoseconds, for less than we could.
+_EVENT_TIME_NS, _RECEIVED_NS = (heading(name, "DateTime64(9, 'UTC')") for name in ("event_time", "received_at"))
 _TICKS = kind("UInt64")  # nanoseconds since 1970 are the same bytes as a DateTime64(9)
 
 
@@ -229,7 +232,7 @@ def _plans() -> dict[str, _Plan]:
         written = kind(type_)
         part = _decision_part(name)
         default = UNSAMPLED[Decision._fields.index(part)] if part else written.empty  # as in clickhouse_schema.sql
-        plans[name] = _Plan(name, type_, written, default)
+        plans[name] = _Plan(name, type_, heading(name, type_), written, default)
     return plans
 
 
