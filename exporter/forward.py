@@ -102,11 +102,6 @@ class RawPipeline:
         return self._journal.totals
 
     @property
-    def residue(self) -> int:
-        """Records that the finished groups do not explain: always 0 (P4)."""
-        return self.totals.get("received") - self.totals.ended()
-
-    @property
     def journal(self) -> Journal:
         return self._journal
 

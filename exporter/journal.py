@@ -23,6 +23,7 @@ import contextlib
 import logging
 import os
 import secrets
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +72,25 @@ class Plan(NamedTuple):
         return balance
 
 
+class Books(NamedTuple):
+    """What the ledger needs of a journal, all of one moment."""
+
+    totals: Totals
+    waiting: int  # calls that wait for their span, of the plans that are done
+    at_mark: Totals | None
+
+    @property
+    def residue(self) -> int:
+        """Records that the finished plans do not explain: always 0 (P4)."""
+        return self.totals.get("received") - self.totals.ended() - self.waiting
+
+    def received_since_mark(self, tenant: str) -> int:
+        """Records from `mark` on that are delivered, or otherwise done with, or wait for their span."""
+        if self.at_mark is None:
+            return 0
+        return self.totals.get("received", tenant) - self.at_mark.get("received", tenant)
+
+
 class Journal:
     """The delivery state of one sink. Not thread safe; methods that write block for one fdatasync.
 
@@ -80,13 +100,14 @@ class Journal:
     def __init__(self, path: Path, mark: int = 0) -> None:
         self.path = path
         self.mark = mark
-        self.at_mark: Counts | None = None  # totals before the first record from `mark` on; None: not so far yet
+        self.at_mark: Totals | None = None  # totals before the first record from `mark` on; None: not so far yet
         self.journal_id = ""
         self.cursor = 0  # every event before this position is delivered, dropped or waiting
         self.next_sequence = 0
         self.waiting: dict[Ref, None] = {}  # in order of arrival
         self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
-        self.totals = Totals()  # of everything done, since the journal was new
+        self.totals = Totals()  # of everything done, since the journal was new; replaced, never changed
+        self._state = threading.Lock()  # held while these change: the ledger is read on another thread
         self._fd = -1
         self._size = 0
 
@@ -135,13 +156,14 @@ class Journal:
     def adjust(self, counts: Counts) -> None:
         """Change the totals of records that had ended otherwise before."""
         self._append({"adjust": counts}, sync=True)
-        self.totals.merge(counts)
+        with self._state:
+            self.totals = self.totals.plus(counts)
 
-    def received_since_mark(self, tenant: str) -> int:
-        """Records from `mark` on that are delivered, or otherwise done with, or wait for their span."""
-        if self.at_mark is None:
-            return 0
-        return self.totals.get("received", tenant) - self.at_mark.get(tenant, {}).get("received", 0)
+    def books(self) -> Books:
+        """The state of the ledger at one moment."""
+        with self._state:
+            unfinished = sum(len(plan.defer) - len(plan.add) - len(plan.gone) for plan in self.open_plans)
+            return Books(self.totals, len(self.waiting) - unfinished, self.at_mark)
 
     def low_water(self) -> int:
         """The spool may forget everything before this position."""
@@ -158,21 +180,22 @@ class Journal:
     # -- state ---------------------------------------------------------------------------------------------
 
     def _apply_plan(self, plan: Plan) -> None:
-        self.open_plans.append(plan)
-        self.next_sequence = plan.sequence + 1
-        for ref in (*plan.add, *plan.gone):
-            self.waiting.pop(ref, None)
-        self.waiting.update(dict.fromkeys(plan.defer))
+        with self._state:
+            self.open_plans.append(plan)
+            self.next_sequence = plan.sequence + 1
+            for ref in (*plan.add, *plan.gone):
+                self.waiting.pop(ref, None)
+            self.waiting.update(dict.fromkeys(plan.defer))
 
     def _apply_done(self, sequence: int, counts: Counts) -> None:
         for index, plan in enumerate(self.open_plans):
             if plan.sequence == sequence:
-                self.cursor = max(self.cursor, plan.end)
-                if self.at_mark is None and plan.begin >= self.mark:
-                    self.at_mark = self.totals.plain()
-                self.totals.merge(plan.counts)
-                self.totals.merge(counts)
-                del self.open_plans[index]
+                with self._state:
+                    self.cursor = max(self.cursor, plan.end)
+                    if self.at_mark is None and plan.begin >= self.mark:
+                        self.at_mark = self.totals
+                    self.totals = self.totals.plus(plan.counts).plus(counts)
+                    del self.open_plans[index]
                 return
 
     # -- file ----------------------------------------------------------------------------------------------
@@ -212,7 +235,7 @@ class Journal:
                     )
                 )
             elif "adjust" in entry:
-                self.totals.merge(entry["adjust"])
+                self.totals = self.totals.plus(entry["adjust"])
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
         if not seen_checkpoint:

@@ -107,12 +107,6 @@ class Pipeline:
         return len(self._journal.waiting)
 
     @property
-    def residue(self) -> int:
-        """Records that the finished batches do not explain: always 0 (P4)."""
-        unfinished = sum(len(plan.defer) - len(plan.add) - len(plan.gone) for plan in self._journal.open_plans)
-        return self.totals.get("received") - self.totals.ended() - (self.waiting - unfinished)
-
-    @property
     def journal(self) -> Journal:
         return self._journal
 

@@ -50,6 +50,12 @@ class Totals:
         for tenant, outcomes in counts.items():
             self._counts.setdefault(tenant, Counter()).update(outcomes)
 
+    def plus(self, counts: Mapping[str, Mapping[str, int]]) -> Totals:
+        """These and more, as new totals."""
+        total = Totals(self._counts)
+        total.merge(counts)
+        return total
+
     def get(self, outcome: Outcome, tenant: str | None = None) -> int:
         """Records with this outcome; of all tenants when none is named."""
         if tenant is not None:

@@ -118,7 +118,7 @@ class Bench:
         asyncio.run(go())
 
     def outcomes(self) -> dict[str, int]:
-        assert self.pipeline.residue == 0
+        assert self.pipeline.journal.books().residue == 0
         return dict(sum((Counter(c) for c in self.pipeline.totals.plain().values()), Counter()))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -136,11 +138,35 @@ def test_records_from_the_mark_on_are_told_from_those_before(path: Path) -> None
     journal.open(0)
     journal.plan(Plan(0, 0, 90, counts={"": {"received": 5}}))
     journal.done(0, {"": {"delivered": 5}})
-    assert (journal.at_mark, journal.received_since_mark("")) == (None, 0)
+    assert (journal.at_mark, journal.books().received_since_mark("")) == (None, 0)
     journal.plan(Plan(1, 100, 120, counts={"": {"received": 3}, "acme": {"received": 2}}))
     journal.done(1, {})
-    assert (journal.received_since_mark(""), journal.received_since_mark("acme")) == (3, 2)
+    assert (journal.books().received_since_mark(""), journal.books().received_since_mark("acme")) == (3, 2)
     journal.close()
     next_process = Journal(path, mark=120)
     next_process.open(0)
-    assert next_process.received_since_mark("") == 0
+    assert next_process.books().received_since_mark("") == 0
+
+
+def test_the_books_add_up_at_every_moment_another_thread_looks(path: Path) -> None:
+    """The journal is written in a thread while the ledger is shown."""
+    journal = reopened(path)
+    stop = threading.Event()
+    wrong: list[int] = []
+
+    def look() -> None:
+        while not stop.is_set():
+            books = journal.books()
+            wrong.extend([books.residue] if books.residue else [])
+            assert sum(books.totals.get("received", tenant) for tenant in books.totals.tenants()) >= 0
+
+    with ThreadPoolExecutor(1) as thread:
+        looking = thread.submit(look)
+        for number in range(300):
+            defer, gone = ((number * 10, 0),), frozenset({(number * 10 - 10, 0)} if number else ())
+            counts = {f"tenant {number}": {"received": 4}, f"tenant {number - 1}": {"deduplicated": len(gone)}}
+            journal.plan(Plan(number, number * 10, number * 10 + 10, defer=defer, gone=gone, counts=counts))
+            journal.done(number, {f"tenant {number}": {"delivered": 3}})
+        stop.set()
+        looking.result()
+    assert wrong == []

@@ -166,7 +166,7 @@ class Health:
             "weighbridge_sink_residue_records",
             "gauge",
             "Records that no outcome explains. Anything but 0 is a fault of the bridge.",
-            [({"sink": name}, pipeline.residue) for name, pipeline in pipelines.items()],
+            [({"sink": name}, pipeline.journal.books().residue) for name, pipeline in pipelines.items()],
         )
         yield Metric(
             "weighbridge_intake_residue_records",

@@ -7,12 +7,19 @@ per sink, since the sink was new               received = its outcomes + waiting
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from exporter.totals import ENDED
 
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
+
+log = logging.getLogger(__name__)
+
+AUDIT_INTERVAL_S = 10.0
 
 
 def intake(bridge: Bridge) -> list[dict[str, Any]]:
@@ -48,16 +55,17 @@ def sinks(bridge: Bridge) -> list[dict[str, Any]]:
     """
     rows = []
     for name, pipeline in bridge.pipelines.items():
-        totals, journal = pipeline.totals, pipeline.journal
+        books = pipeline.journal.books()
+        totals = books.totals
         for tenant in sorted({*totals.tenants(), *bridge.feed.stored}):
             done = totals.get("received", tenant)
-            in_spool = bridge.feed.stored[tenant] - journal.received_since_mark(tenant)
+            in_spool = bridge.feed.stored[tenant] - books.received_since_mark(tenant)
             in_spool -= bridge.deliveries.stored_before(name, tenant)
             row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": done + in_spool}
             row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
             row["waiting_for_span"] = done - totals.ended(tenant)
             row["in_spool"] = in_spool
-            row["catching_up"] = not bridge.feed.passed(pipeline.cursor, journal.mark)
+            row["catching_up"] = not bridge.feed.passed(pipeline.cursor, pipeline.journal.mark)
             rows.append(row)
     return rows
 
@@ -74,7 +82,24 @@ def residue(bridge: Bridge) -> dict[str, int]:
     counts = bridge.feed.counts
     mapped = counts.taken - counts.events - counts.skipped - counts.sampled_out - counts.failed
     steps = {"stored": sum(max(0, count) for count in lost.values()), "mapped": mapped}
-    return steps | {f"sink {name}": pipeline.residue for name, pipeline in bridge.pipelines.items()}
+    ahead: Counter[str] = Counter()  # more taken in by a sink than there was
+    for row in sinks(bridge):
+        ahead[row["sink"]] += max(0, -row["in_spool"])
+    for name, pipeline in bridge.pipelines.items():
+        steps[f"sink {name}"] = pipeline.journal.books().residue or ahead[name]
+    return steps
+
+
+async def audit(bridge: Bridge) -> None:
+    """Look at the residue for as long as the bridge runs; say when it changes. Metrics have it too."""
+    known: dict[str, int] = {}
+    while True:
+        await asyncio.sleep(AUDIT_INTERVAL_S)
+        found = {step: count for step, count in residue(bridge).items() if count}
+        if found != known:
+            known = found
+            if found:
+                log.error("the ledger does not add up: %s", ", ".join(f"{step} {n}" for step, n in found.items()))
 
 
 def _by_reason(counter: Any, tenant: str) -> dict[str, int]:
