@@ -7,7 +7,7 @@ middleware's span. Own evidence always wins. Only spans of one resource lend to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from mapping.context import Work
 from mapping.spans import INTERNAL, SERVER
@@ -15,20 +15,30 @@ from mapping.spans import INTERNAL, SERVER
 _UNKNOWN = -2
 _ROOT = -1
 _MANY = "\0many"  # in the memory: the trace names several
+_SLICE = 4096  # spans between two pauses: a few milliseconds
+
+Owners = list[tuple[str, str]]  # (user_id, company_id) of every span
 
 
-def inherit(works: Sequence[Work]) -> list[tuple[str, str]] | None:
-    """(user_id, company_id) of every span after inheritance, None when nobody has anything to lend or to borrow."""
-    users = [work.who.user_id for work in works]
-    companies = [work.who.company_id for work in works]
+def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
+    """Returns who every span belongs to after inheritance, None when nobody has anything to lend or to borrow.
+
+    It pauses often, so that an event loop can breathe however many spans there are.
+    """
+    users: list[str] = []
+    companies: list[str] = []
+    for part in _slices(len(works)):
+        users += [works[at].who.user_id for at in part]
+        companies += [works[at].who.company_id for at in part]
+        yield
     lend_users, lend_companies = _uneven(users), _uneven(companies)
     if not (lend_users or lend_companies):
         return None
-    parents = _parents(works)
+    parents = yield from _parents(works)
     if lend_users:
-        _spread(users, [work.who.user_source for work in works], parents, works)
+        yield from _spread(users, "user_source", parents, works)
     if lend_companies:
-        _spread(companies, [work.who.company_source for work in works], parents, works)
+        yield from _spread(companies, "company_source", parents, works)
     return list(zip(users, companies, strict=True))
 
 
@@ -47,19 +57,23 @@ class TraceMemory:
         return self._ns > 0
 
     def inherit(
-        self, works: Sequence[Work], inherited: list[tuple[str, str]] | None, received_unix_ns: int
-    ) -> list[tuple[str, str]]:
-        """(user_id, company_id) of every span, gaps filled from earlier requests. Remembers what these spans say."""
+        self, works: Sequence[Work], inherited: Owners | None, received_unix_ns: int
+    ) -> Generator[None, None, Owners]:
+        """Returns who every span belongs to, gaps filled from earlier requests. Remembers what these spans say."""
         found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
-        for work, (user, company) in zip(works, found, strict=True):
-            if user or company:
-                self._learn(work.record.trace_id, user, company, received_unix_ns)
-        return [
-            self._filled(work.record.trace_id, user, company, received_unix_ns)
-            if not (user and company)
-            else (user, company)
-            for work, (user, company) in zip(works, found, strict=True)
-        ]
+        for part in _slices(len(works)):
+            for at in part:
+                user, company = found[at]
+                if user or company:
+                    self._learn(works[at].record.trace_id, user, company, received_unix_ns)
+            yield
+        for part in _slices(len(works)):
+            for at in part:
+                user, company = found[at]
+                if not (user and company):
+                    found[at] = self._filled(works[at].record.trace_id, user, company, received_unix_ns)
+            yield
+        return found
 
     def _learn(self, trace_id: bytes, user: str, company: str, now: int) -> None:
         known = self._seen.get(trace_id)
@@ -90,48 +104,67 @@ def _uneven(values: list[str]) -> bool:
     return "" in values and any(values)
 
 
-def _parents(works: Sequence[Work]) -> list[int]:
-    """For each span the index of its parent in this request and resource, _ROOT without one."""
-    index = {work.record.trace_id + work.record.span_id: at for at, work in enumerate(works)}
-    parents = []
-    for at, work in enumerate(works):
-        record = work.record
-        parent = index.get(record.trace_id + record.parent_id, _ROOT) if record.parent_id else _ROOT
-        if parent == at or (parent != _ROOT and works[parent].group.resource != work.group.resource):
-            parent = _ROOT
-        parents.append(parent)
+def _slices(count: int) -> Iterator[range]:
+    return (range(start, min(start + _SLICE, count)) for start in range(0, count, _SLICE))
+
+
+def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
+    """Returns for each span the index of its parent in this request and resource, _ROOT without one."""
+    index: dict[bytes, int] = {}
+    for part in _slices(len(works)):
+        for at in part:
+            record = works[at].record
+            index[record.trace_id + record.span_id] = at
+        yield
+    parents: list[int] = []
+    for part in _slices(len(works)):
+        for at in part:
+            work = works[at]
+            record = work.record
+            parent = index.get(record.trace_id + record.parent_id, _ROOT) if record.parent_id else _ROOT
+            if parent == at or (parent != _ROOT and works[parent].group.resource != work.group.resource):
+                parent = _ROOT
+            parents.append(parent)
+        yield
     return parents
 
 
-def _spread(values: list[str], sources: list[str], parents: list[int], works: Sequence[Work]) -> None:
-    """Fills the gaps in `values`, in place."""
-    _lend_to_servers(values, sources, parents, works)
+def _spread(values: list[str], source: str, parents: list[int], works: Sequence[Work]) -> Generator[None, None, None]:
+    """Fills the gaps in `values`, in place. source: the field of an identity that says where the value was found."""
+    yield from _lend_to_servers(values, source, parents, works)
     # Nearest known ancestor of each span, found once: spans of one branch share the walk.
     nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
-    for at in range(len(values)):
-        walked = []
-        here = at
-        while here != _ROOT and nearest[here] == _UNKNOWN:
-            nearest[here] = _ROOT  # ends a walk that a loop of parents would make endless
-            walked.append(here)
-            here = parents[here]
-        found = nearest[here] if here != _ROOT else _ROOT
-        if found != _ROOT:
-            for step in walked:
-                nearest[step] = found
-                values[step] = values[found]
+    for part in _slices(len(values)):
+        for at in part:
+            walked = []
+            here = at
+            while here != _ROOT and nearest[here] == _UNKNOWN:
+                nearest[here] = _ROOT  # ends a walk that a loop of parents would make endless
+                walked.append(here)
+                here = parents[here]
+            found = nearest[here] if here != _ROOT else _ROOT
+            if found != _ROOT:
+                for step in walked:
+                    nearest[step] = found
+                    values[step] = values[found]
+        yield
 
 
-def _lend_to_servers(values: list[str], sources: list[str], parents: list[int], works: Sequence[Work]) -> None:
+def _lend_to_servers(
+    values: list[str], source: str, parents: list[int], works: Sequence[Work]
+) -> Generator[None, None, None]:
     """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
     below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
-    for at, source in enumerate(sources):
-        if source.startswith("attr:") and works[at].record.span.kind == INTERNAL:
-            stated, here = values[at], parents[at]
-            # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
-            while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:
-                stated = below[here] = stated if known is None else _MANY
-                here = parents[here]
+    for part in _slices(len(works)):
+        for at in part:
+            work = works[at]
+            if work.record.span.kind == INTERNAL and getattr(work.who, source).startswith("attr:"):
+                stated, here = values[at], parents[at]
+                # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
+                while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:
+                    stated = below[here] = stated if known is None else _MANY
+                    here = parents[here]
+        yield
     for at, stated in below.items():
         if stated != _MANY and not values[at] and works[at].record.span.kind == SERVER:
             values[at] = stated

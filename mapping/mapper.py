@@ -152,9 +152,9 @@ class Mapper:
             for start in range(0, len(group.records), STEP):
                 self._look(group, start, sampler if early else None, works, out)
                 yield
-        inherited = inherit(works) if self._inherit else None
+        inherited = (yield from inherit(works)) if self._inherit else None
         if self._traces_seen:
-            inherited = self._traces_seen.inherit(works, inherited, job.received_unix_ns)
+            inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns)
         judged = not early or self._should_skip is not None
         events = out.events
         for start in range(0, len(works), STEP):
