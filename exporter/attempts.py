@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from exporter.errors import Rejected, SinkError, TooLarge, Unauthorised
+from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.journal import JournalError
 from exporter.retry import wait_s
 from exporter.settings import RetrySettings
@@ -113,3 +113,9 @@ class Attempts:
                 error,
                 extra={"sink": self._sink, "action": what},
             )
+
+
+def give_up(done: asyncio.Future[int]) -> None:
+    """Tell who waits for dead letters to be sent again that this pipeline will not do it any more."""
+    if not done.done():
+        done.set_exception(Retryable("the sink was stopped; try again"))

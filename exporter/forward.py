@@ -10,12 +10,13 @@ is at least once: the group on its way when the process dies is sent again. Orde
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from exporter.attempts import Attempts
+from exporter.attempts import Attempts, give_up
 from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.refused import RefusedRequests
@@ -77,6 +78,7 @@ class RawPipeline:
         self._gate = asyncio.Semaphore(sink.at_once)
         self._stopping = asyncio.Event()
         self._leaving = False
+        self._again: list[tuple[list[dict[str, Any]], asyncio.Future[int]]] = []
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
@@ -86,10 +88,19 @@ class RawPipeline:
             found = sum(request.records for request in requests)
             await self._deliver(plan, requests, plan.balance(found))
         self._release()
+        try:
+            await self._go_on()
+        finally:
+            for _, done in self._again:
+                give_up(done)
+
+    async def _go_on(self) -> None:
         while not self._leaving:
             plan, requests = await self._collect(self._journal.cursor)
             if self._leaving:
                 return
+            while self._again:
+                await self._deliver_again(*self._again.pop(0))
             if plan.end > plan.begin:
                 await self._attempts.on_disk(lambda plan=plan: self._journal.plan(plan))  # type: ignore[misc]
                 await self._deliver(plan, requests)
@@ -109,6 +120,15 @@ class RawPipeline:
     def cursor(self) -> int:
         """Spool position before which everything is delivered."""
         return self._journal.cursor
+
+    async def deliver_again(self, refused: list[dict[str, Any]]) -> int:
+        """Send requests that were refused whole once more; returns how many records were taken this time.
+
+        refused: entries of RefusedRequests. Of those taken in part nobody knows which records are missing.
+        """
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._again.append(([about for about in refused if about["refused"] >= about["records"]], done))
+        return await done
 
     def stop(self) -> None:
         """Ask `run` to deliver what is committed and return."""
@@ -132,7 +152,7 @@ class RawPipeline:
                 break
             request = await self._source.next_request(end, 0 if self._stopping.is_set() else left)
             if request is None:
-                if deadline and not self._stopping.is_set():
+                if deadline and not self._stopping.is_set() and not self._again:
                     continue
                 break
             if begin < self._journal.mark <= request.position:
@@ -187,6 +207,24 @@ class RawPipeline:
         refused = min(taken.refused, request.records)
         ended.add(request.tenant, "delivered", request.records - refused)
         ended.add(request.tenant, "dead_lettered", refused)
+
+    async def _deliver_again(self, refused: list[dict[str, Any]], done: asyncio.Future[int]) -> None:
+        changed = Totals()
+        try:
+            for about in refused:
+                with contextlib.suppress(OSError, TooLarge, Rejected):  # gone meanwhile, or refused again: it stays
+                    request = await asyncio.to_thread(self._refused.request, about)
+                    taken = await self._attempts.until_done("send", lambda r=request: self.sink.send(r))  # type: ignore[misc]
+                    if not taken.refused:
+                        await asyncio.to_thread(self._refused.remove, about)
+                        changed.add(request.tenant, "delivered", request.records)
+                        changed.add(request.tenant, "dead_lettered", -request.records)
+            await self._attempts.on_disk(lambda: self._journal.adjust(changed.plain()))
+        except BaseException:
+            give_up(done)
+            raise
+        if not done.done():
+            done.set_result(changed.get("delivered"))
 
     async def _set_aside(self, request: RawRequest, taken: Taken) -> None:
         def write() -> None:

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from operator import attrgetter
 
-from exporter.attempts import Attempts
+from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Rejected, Retryable, TooLarge
+from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan, Ref
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
@@ -94,7 +94,7 @@ class Pipeline:
                 delivery.cancel()
                 await asyncio.gather(delivery, return_exceptions=True)
             for _, done in self._again:
-                _give_up(done)
+                give_up(done)
 
     @property
     def totals(self) -> Totals:
@@ -327,7 +327,7 @@ class Pipeline:
         try:
             taken = await self._delivered_again(events)
         except BaseException:
-            _give_up(done)
+            give_up(done)
             raise
         if not done.done():
             done.set_result(taken)
@@ -383,9 +383,3 @@ class Pipeline:
 
     def _release(self) -> None:
         self._source.release(self.sink.name, self._journal.low_water())
-
-
-def _give_up(done: asyncio.Future[int]) -> None:
-    """Tell who waits for dead letters to be sent again that this pipeline will not do it any more."""
-    if not done.done():
-        done.set_exception(Retryable("the sink was stopped; try again"))

@@ -70,6 +70,26 @@ class RefusedRequests:
             entries.append({"id": stem, **about, "file": str(path.with_name(stem + ".bin"))})
         yield from sorted(entries, key=lambda entry: entry["dead_lettered_unix_ns"])
 
+    def request(self, about: dict[str, Any]) -> RawRequest:
+        """The request of an entry that `read` gave. Raises OSError when it is gone."""
+        headers = dict(about["headers"])
+        return RawRequest(
+            int(about["id"].rpartition("-")[2], 16),
+            0,  # nothing is after it: it is in no spool any more
+            about["path"].removeprefix("/v1/"),
+            about["tenant"],
+            headers["Content-Type"],
+            headers.get("Content-Encoding", ""),
+            Path(about["file"]).read_bytes(),
+            about["records"],
+        )
+
+    def remove(self, about: dict[str, Any]) -> None:
+        """Forget an entry: it has been delivered after all."""
+        body = Path(about["file"])
+        body.with_name(about["id"] + _SIDECAR).unlink(missing_ok=True)
+        body.unlink(missing_ok=True)
+
     def _make_room(self, sink: str, max_bytes: int) -> None:
         kept = sorted(self.folder.glob(f"{sink}-{'[0-9a-f]' * 16}.bin"))  # by position: oldest first
         size = sum(path.stat().st_size for path in kept)

@@ -241,3 +241,33 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
         assert bench.outcomes() == {"received": sum(r.records for r in requests)} | {
             "delivered": sum(r.records for r in requests)
         }
+
+
+def test_refused_requests_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:
+    never = request(4, tenant="other")
+
+    def answer(request: RawRequest) -> Taken | None:
+        if request.position in (10, never.position):
+            raise TooLarge("the destination answered 400")
+        return Taken(1, "the endpoint refused 1 records") if request.position == 20 else None
+
+    requests = [*(request(number) for number in range(4)), never]
+    bench = Bench(tmp_path, ListSource(*requests), MemorySink(answer))
+    bench.drain()
+    assert bench.outcomes() == {"received": 15, "delivered": 8, "dead_lettered": 7}
+    bench.sink.answer = lambda request: None if request.position != never.position else answer(request)
+    bench.sink.taken.clear()
+    bench.pipeline.close()
+    bench.pipeline = bench.build()
+
+    async def go() -> int:
+        task = asyncio.create_task(bench.pipeline.run())
+        taken = await asyncio.wait_for(bench.pipeline.deliver_again(list(bench.refused.read())), 5)
+        bench.pipeline.stop()
+        await task
+        return taken
+
+    assert asyncio.run(go()) == 3
+    assert [r._replace(next_position=20) for r in bench.sink.taken] == [requests[1]], "not the one taken in part"
+    assert bench.outcomes() == {"received": 15, "delivered": 11, "dead_lettered": 4}
+    assert [entry["id"][-2:] for entry in bench.refused.read()] == ["14", "28"]

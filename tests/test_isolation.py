@@ -131,6 +131,10 @@ def test_a_dead_destination_slows_nobody_and_catches_up_byte_for_byte(tmp_path: 
         assert "the destination answered 400" in listed
         shown = json.loads(bridge.command("deadletter", "show", listed.split()[2]).stdout)
         assert len(bridge.command("map", shown["file"]).stdout.splitlines()) == 50
+        endpoint.status = 200
+        assert bridge.command("deadletter", "replay", "--reason", "answered 400").stdout.startswith("50 ")
+        assert len(endpoint.received) == 41
+        assert bridge.command("deadletter", "list").stdout == ""
     finally:
         assert bridge.stop() == 0
 

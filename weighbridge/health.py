@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from exporter.deadletter import event_of
+from exporter.forward import RawPipeline
 from exporter.pipeline import Pipeline
 from exporter.totals import OUTCOMES
 from receiver.admin import Metric
@@ -54,7 +55,10 @@ class Health:
             since = query.get("since_unix_ns", "0")
             if not since.isdigit():
                 return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
-            return web.json_response({"replayed": await self._replay(query.get("reason", ""), int(since))})
+            reason = query.get("reason", "").lower()
+            events = await self._replay(reason, int(since))
+            requests = await self._replay_requests(reason, int(since))
+            return web.json_response({"replayed": events + requests})
 
         return [
             web.get("/ledger", ledger),
@@ -63,11 +67,11 @@ class Health:
         ]
 
     async def _replay(self, reason: str, since_unix_ns: int) -> int:
-        """Send matching dead letters to their sinks again; how many were taken this time."""
+        """Send matching dead letters to their sinks again; how many events were taken this time."""
         letters = self._bridge.dead_letters
         chosen: dict[str, dict[str, dict[str, Any]]] = {}
         for entry in await asyncio.to_thread(lambda: list(letters.read())):
-            if entry["dead_lettered_unix_ns"] >= since_unix_ns and reason.lower() in entry["reason"].lower():
+            if _matches(entry, reason, since_unix_ns):
                 chosen.setdefault(entry["sink"], {})[entry["transaction_id"]] = entry
         replayed = 0
         for name, entries in chosen.items():
@@ -87,6 +91,19 @@ class Health:
                 return bool(same and entry["dead_lettered_unix_ns"] < before)
 
             await asyncio.to_thread(letters.remove, sent_again)
+        return replayed
+
+    async def _replay_requests(self, reason: str, since_unix_ns: int) -> int:
+        """Send matching refused requests to their sinks again; how many records were taken this time."""
+        chosen: dict[str, list[dict[str, Any]]] = {}
+        for entry in await asyncio.to_thread(lambda: list(self._bridge.deliveries.refused_requests.read())):
+            if _matches(entry, reason, since_unix_ns):
+                chosen.setdefault(entry["sink"], []).append(entry)
+        replayed = 0
+        for name, entries in chosen.items():
+            pipeline = self._bridge.pipelines.get(name)
+            if isinstance(pipeline, RawPipeline):
+                replayed += await pipeline.deliver_again(entries)
         return replayed
 
     def metrics(self) -> Iterator[Metric]:
@@ -198,6 +215,11 @@ class Health:
             "1 while the destination refuses our credentials.",
             [({"sink": name}, float(pipeline.counts.unauthorised)) for name, pipeline in pipelines.items()],
         )
+
+
+def _matches(entry: Mapping[str, Any], reason: str, since_unix_ns: int) -> bool:
+    """reason: in lower case."""
+    return entry["dead_lettered_unix_ns"] >= since_unix_ns and reason in entry["reason"].lower()
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:

@@ -1,7 +1,7 @@
 """Sink: Moesif's Collector API. API calls go to /v1/events/batch; actions, when asked for, to /v1/actions/batch.
 
 Delivery: at least once; Moesif recognises repeats by transaction_id, also across batches. Order: none.
-Not sent, and counted: log events (Moesif has no object for them; use the otlphttp sink), actions unless
+Not sent, and counted: log events (Moesif has no object for them), actions unless
 `send_actions`, and events older than 30 days, which Moesif refuses. Rights needed: a Collector Application Id.
 """
 

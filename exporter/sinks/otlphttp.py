@@ -1,8 +1,9 @@
 """Sink: another OTLP/HTTP endpoint, such as a Collector or a vendor's, gets the requests as they were received.
 
 Body, Content-Type and Content-Encoding are the sender's, byte for byte (but for the time in a gzip header, which the
-receiver sets to zero to recognise what is sent again): a team keeps the telemetry it has while the bridge reads along. So there is no mapping, no sampling and *no masking* here: name only endpoints that may see what
-the senders send. Delivery: at least once; a bridge at the other end recognises repeats by their bytes. Order: none.
+receiver sets to zero to recognise what is sent again): a team keeps the telemetry it has while the bridge reads along.
+So there is no mapping, no sampling and *no masking* here: name only endpoints that may see what the senders send.
+Delivery: at least once; a bridge at the other end recognises repeats by their bytes. Order: none.
 A request that the endpoint refuses for good (400, 413, ...) and one that it takes in part are kept as files.
 """
 
