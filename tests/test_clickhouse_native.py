@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import events
 from engine_process import EngineProcess
 from exporter.sinks.clickhouse_native import kind, low_cardinality_by
-from exporter.sinks.clickhouse_rows import CLAMPED, DAY_US, event_time_us, insert
+from exporter.sinks.clickhouse_rows import CLAMPED, DAY_US, event_day, event_time_us, insert
 from exporter.sinks.clickhouse_schema import Place, create_statements, insert_types
 from mapping.event import EMPTY_HEADERS, UNSAMPLED, Decision, Event
 
@@ -287,3 +287,14 @@ def test_values_that_do_not_fit_are_found_before_anything_is_sent() -> None:
     rows[-1] = events.event(name="\ud800")
     with pytest.raises(UnicodeError):
         insert(rows, 1, DAYS)
+
+
+@given(
+    st.integers(0, 2**63),
+    st.sampled_from([-300_000_000_000, 0, DAY_NS // 2, DAY_NS, 89 * DAY_NS]) | st.integers(-DAY_NS, 3 * DAY_NS),
+    st.integers(-1001, 1001),
+    st.sampled_from([1, 2, 90]),
+)
+def test_the_day_is_that_of_the_event_time(start: int, late: int, jitter: int, days: int) -> None:
+    one = events.event(start_unix_ns=start, received_unix_ns=max(0, start + late + jitter))
+    assert event_day(one, days) == event_time_us(one, days) // DAY_US

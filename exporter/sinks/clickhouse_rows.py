@@ -26,6 +26,10 @@ from mapping.event import UNSAMPLED, Decision, Event
 DAY_US = 86_400_000_000
 SKEW_US = 300_000_000  # mapping.md §9: more than 5 minutes ahead of our clock, and the receive time counts
 CLAMPED_REACH_US = 2 * DAY_US  # a copy of an event whose time is our clock's is looked for this far back
+_DAY_NS = DAY_US * 1000
+# Within these, a start is the event time however long the table keeps its rows.
+_SURE_EARLY_NS = SKEW_US * 1000 - 1000
+_SURE_LATE_NS = _DAY_NS // 2 - 1000
 CLAMPED = "event_time_clamped"  # added to `flags` where event_time is not the sender's start time
 
 # Rows in a block. Small, because what is looked at twice is then still in the processor's cache, because memory of this
@@ -51,6 +55,8 @@ def event_time_us(event: Event, retention_days: int) -> int:
 
 def event_day(event: Event, retention_days: int) -> int:
     """The UTC day of `event_time_us`, in days since the epoch: the partition. One batch holds one day."""
+    if -_SURE_EARLY_NS < event.received_unix_ns - event.start_unix_ns < _SURE_LATE_NS:  # nearly always
+        return event.start_unix_ns // _DAY_NS
     return event_time_us(event, retention_days) // DAY_US
 
 
