@@ -161,3 +161,51 @@ def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Pa
         await bench.spool.close()
 
     asyncio.run(go())
+
+
+def test_requests_are_handed_on_as_they_came_with_their_number_of_records(tmp_path: Path) -> None:
+    """From the spool, over many segments, whether or not memory still knows them."""
+
+    async def go() -> None:
+        bench = Bench(tmp_path, max_bytes=20_000)
+        await bench.open()
+        position = bench.spool.start_position
+        sent = [await bench.send(count) for count in range(3, 23)]
+        taken: list[tuple[int, set[str]]] = []
+        while (request := await bench.feed.next_request(position, 0)) is not None:
+            units = await bench.feed.next(request.position, 0)
+            assert units is not None
+            taken.append((request.records, {event.span_id for event in units.events}))
+            assert bench.decoder.traces(request.body).accepted == request.records
+            assert (request.signal, request.tenant, request.content_encoding) == ("traces", "acme", "")
+            position = request.next_position
+        assert taken == [(len(ids), ids) for ids in sent]
+        assert bench.feed.caught_up(position)
+        waiting = asyncio.create_task(bench.feed.next_request(position, 5))
+        await asyncio.sleep(0)
+        await bench.send(1)
+        arrived = await waiting
+        assert arrived is not None
+        assert arrived.records == 1
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_the_spool_waits_for_a_sink_that_comes_and_not_for_one_that_goes(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path)
+        await bench.open()
+        position = bench.spool.start_position
+        for _ in range(3):
+            await bench.send(10)
+        bench.feed.add_sink("c")
+        _, end = await bench.take_all(position)
+        bench.feed.release("a", end)
+        bench.feed.release("b", end)
+        assert bench.spool.record_count == 3
+        bench.feed.drop_sink("c")
+        assert bench.spool.record_count == 0
+        await bench.spool.close()
+
+    asyncio.run(go())

@@ -1,120 +1,17 @@
-"""From mapped requests to delivered batches: nothing lost, nothing twice, whatever the sink or a restart does."""
+"""From mapped requests to delivered batches: nothing lost, nothing twice, whatever a restart does."""
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from events import NOW_NS, SECOND_NS, event
-from exporter.deadletter import DeadLetters, event_of
-from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
-from exporter.journal import Journal
-from exporter.pipeline import Pipeline
-from exporter.retry import wait_s
-from exporter.settings import BatchSettings, RetrySettings
+from exporter.errors import Retryable
 from exporter.sink import Batch
 from exporter.sinks.memory import MemorySink
-from exporter.source import Unit
-from mapping.event import API_CALL, LOG, Event
-
-QUICK_RETRY = RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001)
-QUICK_BATCH = BatchSettings(max_age_s=0.02)
-
-
-class ListSource:
-    """A spool of ten bytes per record that holds what it is given."""
-
-    def __init__(self, *records: list[Event], received_unix_ns: int = NOW_NS) -> None:
-        self.records = list(records)
-        self.received_unix_ns = received_unix_ns
-        self.released = 0
-        self.gone = 0  # so many records are not there any more
-        self.reads: list[int] = []
-
-    async def next(self, position: int, timeout_s: float) -> Unit | None:
-        self.reads.append(position)
-        index = max(self.gone, -(-position // 10))
-        if index >= len(self.records):
-            await asyncio.sleep(min(timeout_s, 0.005))
-            return None
-        assert index * 10 >= self.released, "the pipeline read what it had released"
-        events = self.records[index]
-        received = max((e.received_unix_ns for e in events), default=self.received_unix_ns)
-        tenant = events[0].tenant if events else ""
-        return Unit(index * 10, index * 10 + 10, received, events, 1000 * len(events), tenant)
-
-    def caught_up(self, position: int) -> bool:
-        return position >= len(self.records) * 10
-
-    def release(self, sink: str, position: int) -> None:
-        self.released = position
-
-
-class Bench:
-    """One pipeline over a source and a sink; `restart` builds the next process over the same files."""
-
-    def __init__(self, directory: Path, source: ListSource, sink: MemorySink, **batch: Any) -> None:
-        self.directory = directory
-        self.source = source
-        self.sink = sink
-        self.now = NOW_NS
-        self.batch = QUICK_BATCH.model_copy(update=batch)
-        self.dead = DeadLetters(directory / "dead.jsonl", lambda e: {"uri": e.uri})
-        self.pipeline = self.build()
-
-    def build(self) -> Pipeline:
-        journal = Journal(self.directory / "sink.journal")
-        journal.open(0)
-        return Pipeline(
-            self.sink,
-            self.source,
-            journal,
-            self.dead,
-            self.batch,
-            QUICK_RETRY,
-            day_of=lambda e: e.start_unix_ns // (86_400 * SECOND_NS),
-            now_unix_ns=lambda: self.now,
-        )
-
-    def drain(self) -> None:
-        async def go() -> None:
-            task = asyncio.create_task(self.pipeline.run())
-            self.pipeline.stop()
-            await asyncio.wait_for(task, 10)
-
-        asyncio.run(go())
-
-    def run_until(self, done: Callable[[], bool]) -> None:
-        """Run like a living process and then kill it: whatever is in flight is cancelled."""
-
-        async def go() -> None:
-            task = asyncio.create_task(self.pipeline.run())
-            async with asyncio.timeout(10):
-                while not done():
-                    await asyncio.sleep(0.002)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        asyncio.run(go())
-
-    def restart(self) -> None:
-        self.pipeline = self.build()
-
-
-def outcomes(bench: Bench) -> dict[str, int]:
-    """Where the records ended, all tenants together; nothing may be left unexplained."""
-    assert bench.pipeline.journal.books().residue == 0
-    return dict(sum((Counter(c) for c in bench.pipeline.totals.plain().values()), Counter()))
-
-
-def ids(events: list[Event]) -> list[str]:
-    return sorted(e.transaction_id for e in events)
+from pipeline_bench import Bench, ListSource, access_log, ids, outcomes
 
 
 def test_everything_is_delivered_once_and_released(tmp_path: Path) -> None:
@@ -177,101 +74,6 @@ def test_the_sink_is_not_asked_about_events_that_could_not_have_come_before(tmp_
     assert bench.sink.asked == []
 
 
-def test_a_failing_sink_is_tried_again_with_the_same_token_until_it_has_the_batch(tmp_path: Path) -> None:
-    tokens: list[str] = []
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        tokens.append(batch.token)
-        if len(tokens) < 4:
-            raise Unauthorised("401") if len(tokens) == 2 else Retryable("503 from the store", retry_after_s=0.001)
-
-    bench = Bench(tmp_path, ListSource([event()]), MemorySink(fail=fail))
-    bench.drain()
-    assert len(tokens) == 4
-    assert len(set(tokens)) == 1
-    assert (len(bench.sink.events), bench.pipeline.counts.retries) == (1, 3)
-
-
-def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path) -> None:
-    poison = event(uri="http://shop.example/poison")
-    rows = [event() for _ in range(99)]
-    rows.insert(41, poison)
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        if poison in batch.events:
-            raise Rejected("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
-
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert ids(bench.sink.events) == ids([e for e in rows if e is not poison])
-    [letter] = bench.dead.read()
-    assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
-    assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
-    assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
-
-
-def test_what_a_sink_leaves_out_is_skipped_and_not_delivered(tmp_path: Path) -> None:
-    rows = [event(tenant="acme", event_type=LOG if number % 3 == 0 else API_CALL) for number in range(9)]
-    other = [event(tenant="other", event_type=LOG)]
-    bench = Bench(tmp_path, ListSource(rows, other), MemorySink(wants=lambda e: e.event_type == API_CALL))
-    bench.drain()
-    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
-    assert bench.pipeline.totals.plain()["other"] == {"received": 1, "skipped": 1}
-    bench.restart()
-    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
-
-
-def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Path) -> None:
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        raise Rejected("a log is not for us")
-
-    bench = Bench(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
-    bench.drain()
-    bench.sink.fail, bench.sink.wants = None, lambda e: False
-    bench.restart()
-
-    async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
-        again = [event_of(letter) for letter in bench.dead.read()]
-        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
-        bench.pipeline.stop()
-        await task
-        return taken
-
-    assert asyncio.run(go()) == 0
-    assert bench.pipeline.journal.books().residue == 0
-    assert (bench.pipeline.totals.get("skipped"), bench.pipeline.totals.get("dead_lettered")) == (1, 0)
-
-
-def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:
-    rows = [event(request_headers={"accept": "*/*"}, flags=("late",), tenant="acme") for _ in range(5)]
-    refused = {rows[1].transaction_id, rows[3].transaction_id}
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        if any(e.transaction_id in refused for e in batch.events):
-            raise Rejected("unknown column")
-
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 3)
-    assert outcomes(bench) == {"received": 5, "delivered": 3, "dead_lettered": 2}
-    again = [event_of(letter) for letter in bench.dead.read()]
-    assert again == [rows[1], rows[3]]
-    refused.remove(rows[1].transaction_id)
-    bench.restart()
-
-    async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
-        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
-        bench.pipeline.stop()
-        await task
-        return taken
-
-    assert asyncio.run(go()) == 1
-    assert sorted(ids(bench.sink.events)) == sorted(e.transaction_id for e in rows if e is not rows[3])
-    bench.restart()
-    assert outcomes(bench) == {"received": 5, "delivered": 4, "dead_lettered": 1}
-
-
 def test_a_process_killed_inside_a_write_repeats_the_same_batch_in_doubt(tmp_path: Path) -> None:
     records = [[event() for _ in range(3)] for _ in range(4)]
     sink = MemorySink()
@@ -290,10 +92,6 @@ def test_a_process_killed_inside_a_write_repeats_the_same_batch_in_doubt(tmp_pat
     bench.drain()
     assert ids(sink.events) == ids(sum(records, []))
     assert [(token in tokens, in_doubt) for token, _, in_doubt in sink.writes] == [(True, True)]
-
-
-def access_log(span: Event, **changes: Any) -> Event:
-    return span._replace(source="log", **changes)
 
 
 def test_an_access_log_line_collapses_onto_its_span_whichever_comes_first(tmp_path: Path) -> None:
@@ -422,68 +220,3 @@ def test_a_waiting_call_that_is_gone_does_not_hold_the_spool(tmp_path: Path) -> 
     bench.drain()
     assert outcomes(bench) == {"received": 2, "delivered": 1, "failed": 1}
     assert source.released == 20
-
-
-def test_one_bad_row_of_five_thousand_costs_at_most_fourteen_further_inserts(tmp_path: Path) -> None:
-    rows = [event() for _ in range(5000)]
-    poison = rows[3217]
-    refused = 0
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        nonlocal refused
-        if poison in batch.events:
-            refused += 1
-            raise TooLarge("cannot parse")
-
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
-    assert len(bench.sink.writes) <= 14
-    assert refused <= 15
-    assert bench.source.released == 10
-
-
-def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp_path: Path) -> None:
-    """R12: a 413 that no halving cures ends, and the next batch goes through."""
-    bad = [event(uri="http://shop.example/huge") for _ in range(6)]
-    good = [event() for _ in range(3)]
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        if any(e.uri.endswith("huge") for e in batch.events):
-            raise TooLarge("the destination answered 413")
-
-    bench = Bench(tmp_path, ListSource(bad, good), MemorySink(fail=fail), max_events=6)
-    bench.drain()
-    assert outcomes(bench) == {"received": 9, "delivered": 3, "dead_lettered": 6}
-    assert sorted(letter["transaction_id"] for letter in bench.dead.read()) == ids(bad)
-    assert bench.pipeline.counts.retries == 0
-
-
-def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_path: Path) -> None:
-    """R13."""
-    answers = iter([*["401", "402", "403"] * 5])
-
-    def fail(batch: Batch, in_doubt: bool) -> None:
-        if (status := next(answers, "")) != "":
-            assert status != "403" or bench.pipeline.counts.unauthorised
-            raise Unauthorised(f"the destination answered {status}")
-
-    bench = Bench(tmp_path, ListSource([event() for _ in range(4)]), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 4, "delivered": 4}
-    assert (bench.pipeline.counts.unauthorised, list(bench.dead.read())) == (False, [])
-
-
-@pytest.mark.parametrize(
-    ("asked_s", "attempt", "least", "most"),
-    [(5.0, 1, 5, 5), (120.0, 1, 120, 120), (86_400.0, 1, 600, 600), (0.0, 1, 0.4, 0.6), (None, 1, 0.4, 0.6),
-     (None, 50, 24, 36), (None, 10**6, 24, 36), (1.0, 50, 24, 36)],
-)  # fmt: skip
-def test_retry_after_is_honoured_and_never_makes_a_hot_loop(
-    asked_s: float | None, attempt: int, least: float, most: float
-) -> None:
-    """R08: no sooner than asked, capped at 20 intervals, and no sooner than backing off would be."""
-    for uniform in (0.0, 0.5, 0.999):
-        wait = wait_s(RetrySettings(), attempt, Retryable("429", retry_after_s=asked_s), uniform)
-        assert least <= wait <= most
-        assert 24 <= wait_s(RetrySettings(), attempt, Unauthorised("401"), uniform) <= 36

@@ -1,0 +1,178 @@
+"""What a pipeline does about a destination that refuses: wait, halve, dead-letter, send again, and count it all."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from events import event
+from exporter.deadletter import event_of
+from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
+from exporter.retry import wait_s
+from exporter.settings import RetrySettings
+from exporter.sink import Batch
+from exporter.sinks.memory import MemorySink
+from mapping.event import API_CALL, LOG
+from pipeline_bench import Bench, ListSource, ids, outcomes
+
+
+def test_a_failing_sink_is_tried_again_with_the_same_token_until_it_has_the_batch(tmp_path: Path) -> None:
+    tokens: list[str] = []
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        tokens.append(batch.token)
+        if len(tokens) < 4:
+            raise Unauthorised("401") if len(tokens) == 2 else Retryable("503 from the store", retry_after_s=0.001)
+
+    bench = Bench(tmp_path, ListSource([event()]), MemorySink(fail=fail))
+    bench.drain()
+    assert len(tokens) == 4
+    assert len(set(tokens)) == 1
+    assert (len(bench.sink.events), bench.pipeline.counts.retries) == (1, 3)
+
+
+def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path) -> None:
+    poison = event(uri="http://shop.example/poison")
+    rows = [event() for _ in range(99)]
+    rows.insert(41, poison)
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if poison in batch.events:
+            raise Rejected("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.drain()
+    assert ids(bench.sink.events) == ids([e for e in rows if e is not poison])
+    [letter] = bench.dead.read()
+    assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
+    assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
+    assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
+
+
+def test_what_a_sink_leaves_out_is_skipped_and_not_delivered(tmp_path: Path) -> None:
+    rows = [event(tenant="acme", event_type=LOG if number % 3 == 0 else API_CALL) for number in range(9)]
+    other = [event(tenant="other", event_type=LOG)]
+    bench = Bench(tmp_path, ListSource(rows, other), MemorySink(wants=lambda e: e.event_type == API_CALL))
+    bench.drain()
+    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
+    assert bench.pipeline.totals.plain()["other"] == {"received": 1, "skipped": 1}
+    bench.restart()
+    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
+
+
+def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Path) -> None:
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        raise Rejected("a log is not for us")
+
+    bench = Bench(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
+    bench.drain()
+    bench.sink.fail, bench.sink.wants = None, lambda e: False
+    bench.restart()
+
+    async def go() -> int:
+        task = asyncio.create_task(bench.pipeline.run())
+        again = [event_of(letter) for letter in bench.dead.read()]
+        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
+        bench.pipeline.stop()
+        await task
+        return taken
+
+    assert asyncio.run(go()) == 0
+    assert bench.pipeline.journal.books().residue == 0
+    assert (bench.pipeline.totals.get("skipped"), bench.pipeline.totals.get("dead_lettered")) == (1, 0)
+
+
+def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:
+    rows = [event(request_headers={"accept": "*/*"}, flags=("late",), tenant="acme") for _ in range(5)]
+    refused = {rows[1].transaction_id, rows[3].transaction_id}
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if any(e.transaction_id in refused for e in batch.events):
+            raise Rejected("unknown column")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 3)
+    assert outcomes(bench) == {"received": 5, "delivered": 3, "dead_lettered": 2}
+    again = [event_of(letter) for letter in bench.dead.read()]
+    assert again == [rows[1], rows[3]]
+    refused.remove(rows[1].transaction_id)
+    bench.restart()
+
+    async def go() -> int:
+        task = asyncio.create_task(bench.pipeline.run())
+        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
+        bench.pipeline.stop()
+        await task
+        return taken
+
+    assert asyncio.run(go()) == 1
+    assert sorted(ids(bench.sink.events)) == sorted(e.transaction_id for e in rows if e is not rows[3])
+    bench.restart()
+    assert outcomes(bench) == {"received": 5, "delivered": 4, "dead_lettered": 1}
+
+
+def test_one_bad_row_of_five_thousand_costs_at_most_fourteen_further_inserts(tmp_path: Path) -> None:
+    rows = [event() for _ in range(5000)]
+    poison = rows[3217]
+    refused = 0
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        nonlocal refused
+        if poison in batch.events:
+            refused += 1
+            raise TooLarge("cannot parse")
+
+    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    bench.drain()
+    assert outcomes(bench) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
+    assert len(bench.sink.writes) <= 14
+    assert refused <= 15
+    assert bench.source.released == 10
+
+
+def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp_path: Path) -> None:
+    """R12: a 413 that no halving cures ends, and the next batch goes through."""
+    bad = [event(uri="http://shop.example/huge") for _ in range(6)]
+    good = [event() for _ in range(3)]
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if any(e.uri.endswith("huge") for e in batch.events):
+            raise TooLarge("the destination answered 413")
+
+    bench = Bench(tmp_path, ListSource(bad, good), MemorySink(fail=fail), max_events=6)
+    bench.drain()
+    assert outcomes(bench) == {"received": 9, "delivered": 3, "dead_lettered": 6}
+    assert sorted(letter["transaction_id"] for letter in bench.dead.read()) == ids(bad)
+    assert bench.pipeline.counts.retries == 0
+
+
+def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_path: Path) -> None:
+    """R13."""
+    answers = iter([*["401", "402", "403"] * 5])
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if (status := next(answers, "")) != "":
+            assert status != "403" or bench.pipeline.counts.unauthorised
+            raise Unauthorised(f"the destination answered {status}")
+
+    bench = Bench(tmp_path, ListSource([event() for _ in range(4)]), MemorySink(fail=fail))
+    bench.drain()
+    assert outcomes(bench) == {"received": 4, "delivered": 4}
+    assert (bench.pipeline.counts.unauthorised, list(bench.dead.read())) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "attempt", "least", "most"),
+    [(5.0, 1, 5, 5), (120.0, 1, 120, 120), (86_400.0, 1, 600, 600), (0.0, 1, 0.4, 0.6), (None, 1, 0.4, 0.6),
+     (None, 50, 24, 36), (None, 10**6, 24, 36), (1.0, 50, 24, 36)],
+)  # fmt: skip
+def test_retry_after_is_honoured_and_never_makes_a_hot_loop(
+    asked_s: float | None, attempt: int, least: float, most: float
+) -> None:
+    """R08: no sooner than asked, capped at 20 intervals, and no sooner than backing off would be."""
+    for uniform in (0.0, 0.5, 0.999):
+        wait = wait_s(RetrySettings(), attempt, Retryable("429", retry_after_s=asked_s), uniform)
+        assert least <= wait <= most
+        assert 24 <= wait_s(RetrySettings(), attempt, Unauthorised("401"), uniform) <= 36
