@@ -5,6 +5,7 @@ A column that would hold nothing but its default is left out of the insert; most
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -84,7 +85,10 @@ def insert(events: Sequence[Event], batch_id: int, retention_days: int) -> Inser
     """
     size = -(-len(events) // -(-len(events) // _BLOCK_ROWS))
     parts = [events[first : first + size] for first in range(0, len(events), size)]
-    contents = [_contents(part, batch_id, retention_days) for part in parts]
+    contents = []
+    for part in parts:
+        contents.append(_contents(part, batch_id, retention_days))
+        time.sleep(0)  # the event loop gets its turn now, not when the interpreter's 5 ms are over
     filled: set[str] = set().union(*contents)
     names = tuple(name for name in _PLANS if name in filled)
     return Insert(names, map(partial(_block, names), map(len, parts), contents))
