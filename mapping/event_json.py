@@ -127,6 +127,11 @@ def _metadata(event: Event) -> dict[str, Any]:
             theirs = metadata[name]
             value = {**(theirs if isinstance(theirs, dict) else {"_value": theirs}), **value}
         metadata[name] = value
+    if event.ip_address and not event.ip_address.startswith("hmac"):
+        network = metadata.get("network", {})
+        if not isinstance(network, dict):
+            network = {"_value": network}
+        metadata["network"] = {"ip_family": "ipv6" if ":" in event.ip_address else "ipv4", **network}
     if event.flags:
         metadata["event_flags"] = list(event.flags)
     return metadata

@@ -25,6 +25,7 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
 from mapping.should_skip import compiled
+from mapping.spans import INTERNAL
 from mapping.weights import weighed
 from mapping.wire import read_text
 
@@ -193,16 +194,22 @@ class Mapper:
         for record in records:
             span = record[0]
             try:
-                decision = UNSAMPLED
-                if sampler is not None:
+                name, kind, decision = names[span.name], span.kind, UNSAMPLED
+                # Plumbing is skipped, not sampled; only these can be plumbing, and their attributes tell.
+                unclear = name.plumbing or kind == INTERNAL
+                if sampler is not None and not unclear:
                     state = span.trace_state
                     decision = sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
                     if not decision.keep:
                         out.sampled_out += 1
                         continue
                 keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
-                name = names[span.name]
-                plan = plumbing[keys] if name.plumbing else plans[span.kind][keys]
+                plan = plumbing[keys] if name.plumbing else plans[kind][keys]
+                if sampler is not None and unclear and plan.event_type != SKIP:
+                    decision = sampler.span(record[1], read_text(span.trace_state), facts.early_facts)
+                    if not decision.keep:
+                        out.sampled_out += 1
+                        continue
                 who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
                 if plan.slots.present or record[6]:
                     request, response = plan.slots.read(values, record[6])

@@ -30,9 +30,8 @@ class Masking:
     def __init__(self, settings: MappingSettings) -> None:
         masks = settings.masks.with_preset(settings.presets)
         dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
-        genai = masks.genai_content or settings.genai.content
-        masks = masks.model_copy(update={"drop_attributes": dropped, "genai_content": genai})
-        self._redactor = redactor = Redactor(masks)
+        masks = masks.model_copy(update={"drop_attributes": dropped})
+        self._redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.query = redactor.query
         self.text = redactor.text

@@ -84,8 +84,9 @@ def _guarded(method: Callable[Concatenate[Redactor, P], R]) -> Callable[Concaten
 class Redactor:
     """Applies one set of mask settings."""
 
-    def __init__(self, settings: MaskSettings) -> None:
-        dropped = (*settings.drop_attributes, *(() if settings.genai_content else GENAI_ATTRIBUTES))
+    def __init__(self, settings: MaskSettings, *, genai_content: bool = False) -> None:
+        """genai_content: prompts, completions and tool arguments are kept."""
+        dropped = (*settings.drop_attributes, *(() if genai_content else GENAI_ATTRIBUTES))
         ip: Verdict = "ip" if settings.ip_address != "keep" else None
         of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
         of_values: dict[str, Verdict] = {}
@@ -111,7 +112,7 @@ class Redactor:
         self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
-        self._genai_content = settings.genai_content
+        self._genai_content = genai_content
 
     @_guarded
     def headers(

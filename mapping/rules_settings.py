@@ -307,7 +307,6 @@ class MaskSettings(BaseModel):
     patterns: tuple[Literal["email", "pan", "iban", "token"], ...] = Field(
         default=(), description="Hide values that look like mail addresses, card numbers, IBANs or credentials."
     )
-    genai_content: bool = Field(default=False, description="Keep prompts, completions and tool arguments.")
 
     @model_validator(mode="after")
     def _hash_needs_a_key(self) -> Self:

@@ -66,6 +66,7 @@ def test_api_call() -> None:
         "start_time_unix_nano": NOW - 5_000_000,
         "end_time_unix_nano": NOW,
         "metadata": {
+            "network": {"ip_family": "ipv4"},
             "http": {"route": "/v1/a"},
             "client": {"address": "192.0.2.1"},
             "app": {"tier": "gold"},
@@ -135,6 +136,18 @@ def test_attributes_named_like_our_metadata_are_kept_beside_it() -> None:
     metadata = event_json(one({**CALL, "resource.kind": "order", "sampling": "mine"}))["metadata"]
     assert metadata["resource"] == {"kind": "order", "service": {"name": "shop"}}
     assert (metadata["sampling"]["_value"], metadata["sampling"]["p"]) == ("mine", 1.0)
+
+
+def test_family_of_the_callers_address_is_in_metadata() -> None:
+    def network(address: str, **more: str) -> object:
+        attributes = CALL | {"client.address": address, **more}
+        return event_json(one(attributes))["metadata"].get("network")
+
+    assert network("2001:db8::1") == {"ip_family": "ipv6"}
+    assert network("192.0.2.1", **{"network.transport": "tcp"}) == {"ip_family": "ipv4", "transport": "tcp"}
+    assert network("not an address") is None
+    hashing = MappingSettings.model_validate({"masks": {"ip_address": "hash", "hash_key": "k"}})
+    assert "network" not in event_json(mapped(traces(span(CALL)), hashing).events[0])["metadata"]
 
 
 class Refusing:

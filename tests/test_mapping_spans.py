@@ -9,8 +9,11 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from mapping.event import UNSAMPLED, Event
+from mapping.mapper import Mapper
+from mapping.otlp import Decoder
 from mapping.rules_settings import MaskSettings
 from mapping.sampling.rules import PATHS
+from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import DbSettings, GenAiSettings, MappingSettings
 from mapping_requests import (
@@ -474,3 +477,18 @@ def test_error_type_of_an_exception_is_kept_where_no_attribute_says_it() -> None
     raised = Span.Event(name="exception", attributes=key_values({"exception.type": "E"}))
     assert metadata(one(HTTP, events=[raised]))["error.type"] == "E"
     assert metadata(one({**HTTP, "error.type": "500"}, events=[raised]))["error.type"] == "500"
+
+
+def test_plumbing_is_skipped_and_not_sampled() -> None:
+    """What is skipped anyway is neither counted by the sampler nor called sampled out, also where it decides early."""
+    sampler = Sampler(SamplingSettings(rate=0))
+    assert sampler.early
+    request = traces(
+        span({"express.type": "middleware"}, kind=INTERNAL, number=1),
+        span({}, kind=SERVER, name="graphql.parse", number=2),
+        span({"a": 1}, kind=INTERNAL, number=3),
+        span({"http.request.method": "GET", "url.path": "/"}, number=4),
+    )
+    result = Mapper(MappingSettings(), sampler).map(Decoder().traces(request.SerializeToString()), received_unix_ns=NOW)
+    assert (result.skipped, result.sampled_out) == (2, 2)
+    assert sum(sums.records for sums in sampler.tally.take().values()) == 2

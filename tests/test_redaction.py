@@ -223,7 +223,7 @@ def test_prompts_are_dropped_unless_wanted() -> None:
     assert SECRET not in DEFAULT.text(f"{{'gen_ai.input.messages': '{SECRET}'}}")
     assert not DEFAULT.keeps_body_of("gen_ai.user.message")
     assert DEFAULT.keeps_body_of("billing.invoice_viewed")
-    keeping = redactor(genai_content=True)
+    keeping = Redactor(MaskSettings(), genai_content=True)
     assert keeping.attributes(attributes) == attributes
     assert keeping.keeps_body_of("gen_ai.user.message")
 
