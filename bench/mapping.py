@@ -1,8 +1,9 @@
 """CPU per span of decoding and mapping, stages apart: `python -m bench.mapping`.
 
-Two mixes: the captures in tests/testdata/corpus, and 512-span requests of 16 attributes with new ids and paths
-(bench.traffic). "parse only" is protobuf's own parser with OTLP's own classes. CPU time of this process, garbage
-collector set as the service sets it; the best of the rounds counts, since noise only adds.
+Mixes: the captures in tests/testdata/corpus, 512-span requests of 16 attributes with new ids and paths
+(bench.traffic), and logs of each kind in batches of 512 (bench.log_traffic). "parse only" is protobuf's own parser with
+OTLP's own classes. CPU time of this process, garbage collector set as the service sets it; the best of the rounds
+counts, since noise only adds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gzip
 import time
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from rich.console import Console
 from rich.table import Table
 
+from bench import log_traffic
 from bench.traffic import request
 from mapping.mapper import Mapper
 from mapping.otlp import Decoded, Decoder
@@ -54,6 +57,10 @@ def captures(signal: str) -> list[Request]:
 
 def traffic(requests: int, first: int) -> list[Request]:
     return [("traces", request(first + number, now_unix_ns=RECEIVED)) for number in range(requests)]
+
+
+def logs_of(kind: str, number: int, requests: int = 4) -> list[Request]:
+    return [("logs", log_traffic.request(kind, 1000 * number + more, RECEIVED)) for more in range(requests)]
 
 
 def parse(data: Request) -> None:
@@ -99,6 +106,7 @@ def main() -> None:
         ("captured spans", lambda _: captures("traces") * 8),
         ("captured logs", lambda _: captures("logs") * 24),
         ("16 attributes, batches of 512", lambda number: traffic(12, 1000 * number)),
+        *((kind, partial(logs_of, kind)) for kind in log_traffic.KINDS),
     ]
     for name, requests in mixes:
         bench = Bench(SamplingSettings())
