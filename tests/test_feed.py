@@ -170,6 +170,7 @@ def test_requests_are_handed_on_as_they_came_with_their_number_of_records(tmp_pa
         bench = Bench(tmp_path, max_bytes=20_000)
         await bench.open()
         position = bench.spool.start_position
+        bench.feed.add_sink("copy", forwards=True)
         sent = [await bench.send(count) for count in range(3, 23)]
         taken: list[tuple[int, set[str]]] = []
         while (request := await bench.feed.next_request(position, 0)) is not None:
@@ -199,11 +200,12 @@ def test_the_spool_waits_for_a_sink_that_comes_and_not_for_one_that_goes(tmp_pat
         position = bench.spool.start_position
         for _ in range(3):
             await bench.send(10)
-        bench.feed.add_sink("c")
+        bench.feed.add_sink("c", forwards=True)
         _, end = await bench.take_all(position)
         bench.feed.release("a", end)
         bench.feed.release("b", end)
         assert bench.spool.record_count == 3
+        assert bench.feed._bytes == 0, "a sink that forwards needs nothing in memory"
         bench.feed.drop_sink("c")
         assert bench.spool.record_count == 0
         await bench.spool.close()

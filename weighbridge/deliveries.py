@@ -82,9 +82,9 @@ class Deliveries:
             if known:
                 await self._end(name)
             else:
-                self._feed.add_sink(name)
                 self._since[name] = (self._feed.end, self._feed.stored.copy())
             self._wanted[name] = wanted[name]
+            self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
             try:
                 self._begin(name, sink)
             except (JournalError, OSError):
@@ -147,7 +147,7 @@ class Deliveries:
         if before := self.pipelines.get(name):
             journal.at_mark = before.journal.at_mark
         pipeline: Delivery
-        if getattr(module_of(wanted.sink.type), "FORWARDS_REQUESTS", False):
+        if _forwards(wanted.sink):
             pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
         else:
             day_of = getattr(sink, "day_of", None)
@@ -193,6 +193,11 @@ def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
     return {
         sink.name: Wanted(sink, sink.batch or settings.batch, sink.retry or settings.retry) for sink in settings.sinks
     }
+
+
+def _forwards(settings: SinkSettings) -> bool:
+    """True for a sink of whole requests, which a RawPipeline feeds."""
+    return getattr(module_of(settings.type), "FORWARDS_REQUESTS", False)
 
 
 def _make(settings: SinkSettings) -> Any:

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 # Measured with 16-attribute spans: memory of a request in inflated bytes, decoded (4.1) and mapped (2.3).
 DECODED_FACTOR = 4.5
 MAPPED_FACTOR = 2.5
+# So many requests' numbers of records are remembered for sinks that forward requests, about 100 bytes each.
+RECORDS_REMEMBERED = 65_536
 # An answer waits at most this long for mapping to catch up.
 LONGEST_PACE_S = 0.2
 
@@ -46,7 +48,6 @@ class _Held:
     received_unix_ns: int
     tenant: str
     size: int
-    records: int
     decoded: Decoded | None
     unit: Unit | None = None
 
@@ -74,6 +75,8 @@ class Feed:
         self._steps = steps
         self._release = release
         self._passed = dict.fromkeys(sinks, 0)
+        self._forwarding: set[str] = set()  # sinks that take requests as they came: they need nothing in memory
+        self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
         self._max_bytes = max_bytes
         self._unmappable = unmappable
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -102,9 +105,13 @@ class Feed:
             self.stored[entry.tenant] += payload.accepted
             size = int(payload.size * DECODED_FACTOR)
             self._held[appended.position] = _Held(
-                appended.next_position, entry.received_unix_ns, entry.tenant, size, payload.accepted, payload
+                appended.next_position, entry.received_unix_ns, entry.tenant, size, payload
             )
             self._bytes += size
+            if self._forwarding:
+                self._records[appended.position] = payload.accepted
+                if len(self._records) > RECORDS_REMEMBERED:
+                    self._records.popitem(last=False)
             while self._bytes > self._max_bytes:
                 self._drop_oldest()
         self._news.set()
@@ -159,7 +166,7 @@ class Feed:
             entry.content_type,
             entry.content_encoding,
             entry.body,
-            self._records(stored),
+            self._count(stored),
         )
 
     def caught_up(self, position: int) -> bool:
@@ -175,8 +182,12 @@ class Feed:
 
     def _let_go(self) -> None:
         everyone = min(self._passed.values(), default=0)
-        while self._held and next(iter(self._held)) < everyone:
+        mapped = [passed for sink, passed in self._passed.items() if sink not in self._forwarding]
+        in_memory = min(mapped, default=self._end)
+        while self._held and next(iter(self._held)) < in_memory:
             self._drop_oldest()
+        while self._records and next(iter(self._records)) < everyone:
+            self._records.popitem(last=False)
         self._progress.set()
         self._skips = {start: end for start, end in self._skips.items() if start >= everyone}
         self._release(everyone)
@@ -186,13 +197,15 @@ class Feed:
         """The position after the newest committed request."""
         return self._end
 
-    def add_sink(self, sink: str) -> None:
-        """From now on the spool waits for this sink too."""
+    def add_sink(self, sink: str, *, forwards: bool = False) -> None:
+        """From now on the spool waits for this sink too. forwards: it calls `next_request` and never `next`."""
         self._passed[sink] = 0
+        (self._forwarding.add if forwards else self._forwarding.discard)(sink)
 
     def drop_sink(self, sink: str) -> None:
         """The spool does not wait for this sink any more."""
         del self._passed[sink]
+        self._forwarding.discard(sink)
         self._let_go()
 
     @property
@@ -240,10 +253,10 @@ class Feed:
         assert held.unit is not None
         return held.unit
 
-    def _records(self, stored: Stored) -> int:
-        held = self._held.get(stored.position)
-        if held is not None:
-            return held.records
+    def _count(self, stored: Stored) -> int:
+        records = self._records.get(stored.position)
+        if records is not None:
+            return records
         try:
             return self._decode(stored.entry).accepted
         except Exception:  # accepted by an earlier version, refused by this one: forwarded all the same
