@@ -159,6 +159,8 @@ class Context:
         )
         self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
         self.origins: Memory[str] = Memory(_origin)
+        # service -> what stands in for a host that nobody named (uri.resolve)
+        self.stand_ins: Memory[str] = Memory(lambda name: quote(name, safe="", errors="replace") or "unknown", 1024)
         # (WhoPlan, values it asks for) -> identity
         self.identities: Memory[Identity] = Memory(lambda key: key[0].resolved(key[1:]), 4096)
         self.queries: Memory[str] = Memory(self._query_part)

@@ -20,7 +20,7 @@ from mapping.log_record import LogKeys, LogRecord, log_keys, read_body, understa
 from mapping.metadata import flat_text
 from mapping.otlp import LogItem
 from mapping.shape import MetadataPlan, Shape
-from mapping.uri_plan import of_target
+from mapping.uri_plan import of_exchange
 from mapping.weights import WEIGHTS
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
@@ -44,6 +44,7 @@ class LogPlan(NamedTuple):
 
     names: tuple[str, ...]  # of the attributes
     nulls: bool  # some attributes have no value
+    plain: bool  # no attribute needs a mask, whatever its value
     metadata: MetadataPlan
     keys: LogKeys
     resolver: Resolver  # of whom the record names
@@ -172,9 +173,7 @@ class LogMapper:
 
     def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
         context, understood, who = self._context, work.read, work.who
-        found = None
-        if http.url[:1] == "/" and not (http.path or http.query):
-            found = of_target(context, http.url, http.scheme, http.host, http.port, http.host_is_header)
+        found = of_exchange(context, http, group.service)
         if found is None:
             found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
         path = "" if found.from_route else found.path
@@ -240,7 +239,7 @@ class LogMapper:
                 "",
                 "",
                 self._call_metadata(work, extra),
-                flags_in(extra) + _flags(end, job.received_unix_ns),
+                (flags_in(extra) if len(extra) > 1 else ()) + _flags(end, job.received_unix_ns),
                 decision,
                 "",
             ),
@@ -262,7 +261,9 @@ class LogMapper:
             if not consumer.LOG_FIELDS.isdisjoint(pairs):
                 added |= consumer.log_extras({**pairs, **added})
         if body.text and masks.leaves_json_as_it_is(body.text, "attributes"):
-            masked = {**body.flat, **masks.attributes({**attributes, **added})}
+            of_attributes = {**attributes, **added} if added else attributes
+            shown = of_attributes if work.plan.plain and not added else masks.attributes(of_attributes)
+            masked = {**body.flat, **shown}
         else:
             masked = {**masks.attributes({**pairs, **added})}
         error = self._error(work.read)
@@ -301,6 +302,9 @@ class LogMapper:
         return LogPlan(
             names=names,
             nulls=any(mark == "null" for _, _, mark in parts),
+            plain=not self._context.masks.looks_inside_text
+            and not any(mark in ("look", "looklist", "tree") for _, _, mark in parts)
+            and all(self._context.masks.verdict(name) == "keep" for name in names),
             metadata=self._metadata[marked],
             keys=keys,
             resolver=resolver,

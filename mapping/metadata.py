@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Final
 
 import orjson
@@ -89,7 +90,12 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
     flat: dict[str, Any] = {}
     for key, value in pairs:
         kind = type(value)
-        if kind is str or kind is bool or (kind is int and -_INT64 <= value < _INT64):
+        if (
+            kind is str
+            or kind is bool
+            or (kind is int and -_INT64 <= value < _INT64)
+            or (kind is float and isfinite(value))
+        ):
             flat[key or "_"] = value
         else:
             for name, leaf in flatten(key, value):

@@ -9,6 +9,7 @@ from typing import Any, Final
 from mapping import uri
 from mapping.captured import HeaderSlots
 from mapping.context import Context, Group, text_of
+from mapping.log_http import HttpExchange
 from mapping.shape import ABSENT, Shape
 from mapping.spans import CLIENT
 
@@ -35,13 +36,18 @@ _SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold t
 _ORIGIN_HEADERS: Final = frozenset(("forwarded", "x-forwarded-proto", "x-forwarded-host", "host", ":authority"))
 
 
-def of_target(context: Context, target: str, scheme: str, host: str, port: int, host_is_header: bool) -> uri.Uri | None:
-    """What `uri.resolve` says of a plain request target and a host, from memory; None for targets that need a look."""
-    path, _, query = target.partition("?")
-    if not host or target[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
+def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri | None:
+    """What `HttpExchange.uri` says of a plain path or request target, from memory; None where it needs a look."""
+    path, query = http.path, http.query
+    if http.url:
+        if path or query:
+            return None
+        path, _, query = http.url.partition("?")
+    if path[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
         return None
-    text = context.origins[scheme, host, port, host_is_header, uri.NO_ORIGIN] + path
-    return uri.Uri(text + context.queries[query] if query else text, path, query, False, False)
+    host = http.host or context.stand_ins[service]
+    text = context.origins[http.scheme, host, http.port, http.host_is_header, uri.NO_ORIGIN] + path
+    return uri.Uri(text + context.queries[query] if query else text, path, query, not http.host, False)
 
 
 class UriPlan:

@@ -6,12 +6,18 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mapping.context import Context
 from mapping.event import Event
+from mapping.log_http import exchange_in
 from mapping.settings import GenAiSettings, LogSettings, MappingSettings
+from mapping.uri_plan import of_exchange
 from mapping_requests import NOW, TRACE, log, logs, mapped, one
 
 ACCESS = {"method": "GET", "status": 200, "path": "/a/7", "duration_ms": 5}
+CONTEXT = Context(MappingSettings())
 IDS: dict[str, Any] = {"trace_id": TRACE, "span_id": (1).to_bytes(8, "big")}
 
 
@@ -121,3 +127,32 @@ def test_weight_of_upstream_sampling_is_honoured() -> None:
 def test_log_without_time_and_ids_is_dated_by_receipt() -> None:
     event = only("x", time_unix_nano=0)
     assert (event.start_unix_ns, event.end_unix_ns, event.duration_ms) == (NOW, NOW, -1.0)
+
+
+TARGETS = st.lists(
+    st.sampled_from(["/", "a", "é", "//", "?", "?token=1", "b=2&password=x", "%20", "#f", " ", "http://h/", ":8080"]),
+    max_size=5,
+).map("".join)
+
+
+@given(
+    url=TARGETS,
+    path=TARGETS,
+    query=TARGETS,
+    scheme=st.sampled_from(["", "https", "HTTP", "x y"]),
+    host=st.sampled_from(["", "h", "h:443", "u:p@h", "::1"]),
+    port=st.sampled_from([0, 80, 443]),
+)
+@settings(max_examples=300, deadline=None)
+def test_uris_from_memory_are_those_that_are_worked_out(
+    url: str, path: str, query: str, scheme: str, host: str, port: int
+) -> None:
+    body = {"method": "GET", "status": 200, "route": "/r", "url": url, "path": path, "url.query": query}
+    http = exchange_in({**body, "scheme": scheme, "host": host, "server.port": port})
+    assert http is not None
+    found, expected = of_exchange(CONTEXT, http, "my shop"), http.uri("my shop", mask=CONTEXT.masks.query)
+    assert found is None or (found.text, found.path, found.host_guessed) == (
+        expected.text,
+        expected.path,
+        expected.host_guessed,
+    )
