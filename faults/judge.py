@@ -149,14 +149,22 @@ async def settled(store: Store, logs: Iterable[Log], timeout_s: float) -> Verdic
         await asyncio.sleep(0.5)
 
 
-async def ledger_residue(admin: str) -> dict[str, int]:
-    """Records per sink and tenant that the bridge's own ledger does not account for; empty when it adds up.
+async def ledger_residue(admin: str, timeout_s: float = 15.0) -> dict[str, int]:
+    """Records that the bridge's own ledger does not account for, by sink, tenant or step; empty when it adds up.
 
-    admin: http://host:13133. The bridge says itself what it cannot explain; here nothing may be under way either.
+    admin: http://host:13133. The bridge says itself what it cannot explain; in the end nothing may be under way either.
     """
-    async with aiohttp.ClientSession() as session, session.get(f"{admin.rstrip('/')}/ledger") as answer:
-        answer.raise_for_status()
-        ledger = await answer.json()
+    deadline = time.monotonic() + timeout_s
+    while True:
+        async with aiohttp.ClientSession() as session, session.get(f"{admin.rstrip('/')}/ledger") as answer:
+            answer.raise_for_status()
+            found = _unaccounted(await answer.json())
+        if not found or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.2)
+
+
+def _unaccounted(ledger: dict[str, Any]) -> dict[str, int]:
     under_way = {f"{row['sink']} {row['tenant']}": row["waiting_for_span"] + row["in_spool"] for row in ledger["sinks"]}
     return {place: count for place, count in {**under_way, **ledger["residue"]}.items() if count}
 
