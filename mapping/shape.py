@@ -180,7 +180,7 @@ class MetadataPlan:
         for key, index in self._looked_at:
             value = self._masks.value(key, values[index])
             if value is not None:
-                member = fragment(key, value)
+                member = (fragments[index] if value is values[index] else None) or fragment(key, value)
                 body = f"{body},{member}" if body else member
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail

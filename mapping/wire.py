@@ -42,6 +42,7 @@ LOOK_MARK: Final = "\0look"
 GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
+_LONGEST_WRITTEN: Final = 256
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
 _PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:")
 # What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
@@ -225,7 +226,10 @@ def entry(key: str, value: Any) -> Entry:
     if "\0" in key:
         key = key.replace("\0", "\ufffd")  # NUL separates key and mark
     if isinstance(value, str):
-        return sys.intern(key + _mark(value)), value, fragment(key, value)
+        mark = _mark(value)
+        # Masks may change it, and a long text seldom comes twice: its JSON is made when it is needed.
+        written = None if mark is LOOK_MARK and len(value) > _LONGEST_WRITTEN else fragment(key, value)
+        return sys.intern(key + mark), value, written
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
         return sys.intern(key + TREE_MARK), value, None
     if isinstance(value, list):
