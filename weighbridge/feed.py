@@ -68,7 +68,9 @@ class Feed:
         sinks: list[str],
         max_bytes: int,
         unmappable: Path,
+        counted: Callable[[str, int], None] = lambda tenant, received_unix_ns: None,
     ) -> None:
+        """counted: called with tenant and receive time when a request was mapped for the first time."""
         self.counts = FeedCounts()
         self._read = read
         self._decode = decode
@@ -79,6 +81,7 @@ class Feed:
         self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
         self._max_bytes = max_bytes
         self._unmappable = unmappable
+        self._first_time = counted
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._bytes = 0
         self._end = 0  # position after the newest committed record
@@ -168,6 +171,11 @@ class Feed:
             entry.body,
             self._count(stored),
         )
+
+    async def between_requests(self, act: Callable[[], None]) -> None:
+        """Call `act` at a moment when no request is being mapped."""
+        async with self._mapping:
+            act()
 
     def caught_up(self, position: int) -> bool:
         return self.passed(position, self._end)
@@ -294,6 +302,7 @@ class Feed:
             mapped, failed = Mapped([], 0, 0, []), decoded.accepted
         if position >= self._counted:
             self._counted = next_position
+            self._first_time(tenant, received_unix_ns)
             self.counts.taken += decoded.accepted
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped

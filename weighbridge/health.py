@@ -46,6 +46,9 @@ class Health:
             bridge = self._bridge
             return web.json_response({"intake": intake(bridge), "sinks": sinks(bridge), "residue": residue(bridge)})
 
+        async def sampled(request: web.Request) -> web.Response:
+            return web.json_response(self.sampling())
+
         async def stores(request: web.Request) -> web.Response:
             paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
             return web.json_response([str(path.absolute()) for path in paths if path])
@@ -63,6 +66,7 @@ class Health:
         return [
             web.get("/ledger", ledger),
             web.get("/stores", stores),
+            web.get("/sampling", sampled),
             web.post("/deadletter/replay", replay),
         ]
 
@@ -106,11 +110,46 @@ class Health:
                 replayed += await pipeline.deliver_again(entries)
         return replayed
 
+    def sampling(self) -> list[dict[str, Any]]:
+        """One row per rule and tenant, of requests mapped for the first time by this process."""
+        sampling = self._bridge.sampling
+        return [
+            {"rule": rule, "tenant": tenant, **row._asdict(), "audit_z": sampling.ledger.audits[rule, tenant].z()}
+            for (rule, tenant), row in sorted(sampling.sums.items())
+        ]
+
+    def _sampling_metrics(self) -> Iterator[Metric]:
+        sampling = self._bridge.sampling
+        yield Metric(
+            "weighbridge_sampling_records_total",
+            "counter",
+            "Records decided since the start; reason `kept` or why not.",
+            [(key._asdict(), sums.records) for key, sums in sorted(sampling.totals.items())],
+        )
+        audits = {key: audit.z() for key, audit in sorted(sampling.ledger.audits.items())}
+        yield Metric(
+            "weighbridge_sampling_audit_z",
+            "gauge",
+            "Weights of what was kept less what came, in standard errors.",
+            [({"rule": rule, "tenant": tenant}, z) for (rule, tenant), z in audits.items()],
+        )
+        yield _gauge(
+            "weighbridge_sampling_audit_alarm", "1 while weights do not add up.", float(bool(sampling.ledger.alarms()))
+        )
+        yield Metric(
+            "weighbridge_sampling_trace_id_alarm",
+            "gauge",
+            "Chi-square of services whose trace ids are not random.",
+            [({"service": name}, value) for name, value in sorted(sampling.sampler.watch.alarms.items())],
+        )
+        yield _gauge("weighbridge_sampling_hashed", "1 while trace ids are hashed.", float(sampling.sampler.hashed))
+
     def metrics(self) -> Iterator[Metric]:
         """Names of the OpenTelemetry Collector where it has one for the same thing."""
         yield from self._receiver_metrics()
         yield from self._spool_metrics()
         yield from self._sink_metrics()
+        yield from self._sampling_metrics()
 
     def _receiver_metrics(self) -> Iterator[Metric]:
         counts = self._bridge.counts

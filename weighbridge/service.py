@@ -24,23 +24,26 @@ from exporter.journal import JournalError
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
-from mapping.sampling.sampler import Sampler
 from receiver import app
 from receiver.admin import Admin
 from receiver.counts import ReceiverCounts
 from receiver.decode import DecodeLimits, decode_request
 from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
+from weighbridge.cli_errors import CommandError
 from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
 from weighbridge.health import Health
 from weighbridge.ledger import audit
+from weighbridge.sampling import Sampling
 from weighbridge.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
 # Sections of the settings that are read once: the socket, the spool's files and the log are opened with them.
 NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
+
+TICK_S = 1.0
 
 
 class Bridge:
@@ -52,9 +55,9 @@ class Bridge:
         self._limits = DecodeLimits(receiver.max_body_bytes, receiver.max_records, receiver.max_elements)
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
-        self.sampler = Sampler(settings.sampling)
-        self.mapper = Mapper(settings.mapping, self.sampler)
         self.directory = Path(settings.spool.directory)
+        self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
+        self.mapper = Mapper(settings.mapping, self.sampling.sampler)
         self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
@@ -65,6 +68,7 @@ class Bridge:
             [],
             settings.exporter.memory_bytes,
             self.directory / "unmappable",
+            self._counted,
         )
         self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters)
         self.pipelines = self.deliveries.pipelines
@@ -75,11 +79,15 @@ class Bridge:
         self.resent: Counter[str] = Counter()
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
+        self._mapped_by = self.sampling
+        self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
         self.feed.start(self.spool.end_position)
+        self.sampling.start()
+        self._ticking = asyncio.create_task(self._tick(), name="sampling")
         await self.deliveries.start(self.settings.exporter)
         self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
         self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
@@ -91,6 +99,10 @@ class Bridge:
         if self._receiver:
             await self._receiver.stop()
         await self.deliveries.stop()
+        if self._ticking:
+            self._ticking.cancel()
+            await asyncio.gather(self._ticking, return_exceptions=True)
+        await self.sampling.stop()
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
@@ -106,11 +118,16 @@ class Bridge:
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")
         rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
-        sampler = Sampler(settings.sampling) if rules_changed else self.sampler
-        mapper = Mapper(settings.mapping, sampler) if rules_changed else self.mapper
+        sampling, mapper = self.sampling, self.mapper
+        if rules_changed:
+            sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
+            mapper = Mapper(settings.mapping, sampling.sampler)
         changes = await self.deliveries.change(settings.exporter)
         if rules_changed:
-            self.sampler, self.mapper = sampler, mapper
+            await self.sampling.stop()
+            sampling.carry_on(self.sampling)
+            sampling.start()
+            self.sampling, self.mapper = sampling, mapper
             changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
         self.settings = settings.model_copy(update=kept)
@@ -151,7 +168,24 @@ class Bridge:
         )
 
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
-        return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+        sampling = self.sampling
+        sampling.begin(time.time_ns())
+        mapped = yield from self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+        sampling.take()
+        self._mapped_by = sampling
+        return mapped
+
+    def _counted(self, tenant: str, received_unix_ns: int) -> None:
+        self._mapped_by.count(tenant, received_unix_ns)
+
+    async def _tick(self) -> None:
+        """What is due in sampling also comes into force while nothing arrives."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self.feed.between_requests(lambda: self.sampling.tick(time.time_ns()))
+            if self.sampling.remote is not None:
+                for pipeline in self.pipelines.values():
+                    self.sampling.remote.seen(getattr(pipeline.sink, "config_etag", ""))
 
 
 async def run(
@@ -162,7 +196,10 @@ async def run(
     read_again: the settings as they are now, for SIGHUP; raises SettingsError.
     """
     started = time.monotonic()
-    bridge = Bridge(settings)
+    try:
+        bridge = Bridge(settings)
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,0 +1,81 @@
+"""Sampling as the bridge runs it: what outlives a process, and exact counts."""
+
+from __future__ import annotations
+
+import json
+import random
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from bridge import BridgeProcess, eventually
+from mapping.sampling.settings import SamplingSettings
+from otlp_requests import spans_request
+from weighbridge.sampling import Sampling
+from weighbridge.settings import SettingsError
+
+NOW_NS = 1_795_200_000_000_000_000
+
+
+def sampling(directory: Path, **settings: object) -> Sampling:
+    return Sampling(SamplingSettings.model_validate(settings), (), directory)
+
+
+def no_facts(path: str) -> object:
+    return None
+
+
+def test_hashed_randomness_outlives_the_process(tmp_path: Path) -> None:
+    first = sampling(tmp_path / "spool", rate=10)
+    dice = random.Random(1)
+    for _ in range(600):  # as an old ratio sampler leaves them
+        first.sampler.span(dice.randbytes(5) + b"\0" + dice.randbytes(3) + b"\0" * 7, "", no_facts)
+    assert not first.sampler.hashed
+    first.tick(NOW_NS)
+    assert first.sampler.hashed
+    assert sampling(tmp_path / "spool", rate=10).sampler.hashed
+    assert not sampling(tmp_path / "spool", rate=10, randomness="trace_id").sampler.hashed
+
+
+def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> None:
+    bridge = sampling(tmp_path, rules=[{"name": "none", "rate": 0}])
+    for first_time in (True, False, False):
+        bridge.begin(NOW_NS)
+        bridge.sampler.span(b"\1" * 16, "", no_facts)
+        bridge.take()
+        if first_time:
+            bridge.count("t1", NOW_NS)
+    row = bridge.sums["none", "t1"]
+    assert (row.received, row.dropped_rule_zero, row.kept) == (1, 1, 0)
+
+
+def test_whole_traces_are_refused_rather_than_kept_undecided(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"sampling\.tail"):
+        sampling(tmp_path, tail={})
+
+
+def test_a_rate_of_0_and_one_of_100_are_counted_exactly_by_the_running_bridge(tmp_path: Path) -> None:
+    rules = [{"name": "customers", "rate": 100, "when": [{"path": "user", "op": "eq", "value": "user-1"}]}]
+    bridge = BridgeProcess(
+        tmp_path,
+        sampling={"rate": 0, "rules": rules},
+        exporter={"sinks": [{"name": "hole", "type": "blackhole"}]},
+    )
+    bridge.start()
+    try:
+        _, body = spans_request(random.Random(3), 200)
+        assert [bridge.post("/v1/traces", body)[0] for _ in range(2)] == [200, 200]
+
+        def rows() -> list[dict[str, object]]:
+            with urllib.request.urlopen(f"http://127.0.0.1:{bridge.admin}/sampling") as answer:
+                found: list[dict[str, object]] = json.loads(answer.read())
+            return found
+
+        by_rule = {str(row["rule"]): row for row in eventually(rows, "the request is mapped")}
+        kept = body.count(b"user-1")
+        assert by_rule["customers"]["kept"] == by_rule["customers"]["received"] == kept > 0
+        assert by_rule["default"]["dropped_rule_zero"] == by_rule["default"]["received"] == 200 - kept
+        assert bridge.stop() == 0
+    finally:
+        bridge.kill()

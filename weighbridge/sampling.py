@@ -1,0 +1,135 @@
+"""Sampling of the running bridge: the sampler's clock, what must outlive the process, and exact counts.
+
+Decisions themselves are in `mapping.sampling`. What is in force changes in tick() only, which is called between two
+requests and never while one is being mapped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from exporter.sinks import SinkSettings
+from mapping.sampling.counts import CountKey, Sums, add
+from mapping.sampling.ledger import Ledger, LedgerRow
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from weighbridge.moesif_config import MoesifConfiguration
+from weighbridge.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+LATCH = "sampling_hashed"
+REMOTE = "moesif_config.json"
+
+
+class Sampling:
+    """One per process and settings. directory: where the spool is; it may not exist yet.
+
+    Raises SettingsError for settings that the bridge cannot honour.
+    """
+
+    def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
+        if settings.tail is not None:
+            # Undecided events would be delivered as they are, and no rule would ever apply to them.
+            raise SettingsError("sampling.tail: the running bridge cannot wait for whole traces yet; leave it out")
+        self._latch = directory / LATCH
+        self.sampler = Sampler(settings, hashed=self._latch.exists())
+        self.ledger = Ledger()
+        self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
+        self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
+        self._taken: Mapping[CountKey, Sums] = {}
+        self._latched = self._latch.exists()
+        self._named: set[str] = set()  # services whose trace ids the log has named
+        self.remote: MoesifConfiguration | None = None
+        if settings.moesif_remote is not None and settings.moesif_remote.enabled:
+            own = settings.moesif_remote.application_id.get_secret_value()
+            self.remote = MoesifConfiguration(
+                settings.moesif_remote,
+                own or _application_id(sinks),
+                directory / REMOTE,
+                self.sampler.use_remote,
+            )
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Call before the first request is mapped."""
+        if self.remote is not None:
+            self.remote.resume()
+            self._following = asyncio.create_task(self.remote.run(), name="moesif configuration")
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    def carry_on(self, earlier: Sampling) -> None:
+        """Keep the books of the settings that held before."""
+        self.ledger, self.totals, self.sums = earlier.ledger, earlier.totals, earlier.sums
+        self._named = earlier._named
+
+    def tick(self, now_unix_ns: int) -> None:
+        """Put in force what is due. Between requests, at least once a second."""
+        sampler = self.sampler
+        sampler.tick(now_unix_ns)
+        if sampler.watch.alarms.keys() - self._named:
+            for service in sorted(sampler.watch.alarms.keys() - self._named):
+                self._named.add(service)
+                log.warning(
+                    "trace ids of service %r are not random in their last 7 bytes (chi-square %.0f)",
+                    service,
+                    sampler.watch.alarms[service],
+                )
+        if sampler.hashed and sampler.settings.randomness == "auto" and not self._latched:
+            self._latched = True
+            self._keep_latch()
+
+    def begin(self, now_unix_ns: int) -> None:
+        """A request is about to be mapped. What a request that failed left in the counters is thrown away."""
+        self.tick(now_unix_ns)
+        self.take()
+        self._taken = {}
+
+    def take(self) -> None:
+        """A request was mapped."""
+        self._taken = self.sampler.tally.take()
+
+    def count(self, tenant: str, received_unix_ns: int) -> None:
+        """The request that was mapped last was mapped for the first time."""
+        taken = self._taken
+        if not taken:
+            return
+        self.ledger.add(tenant, received_unix_ns, taken)
+        self.ledger.closed(received_unix_ns)  # keeps it bounded
+        once = Ledger()
+        once.add(tenant, received_unix_ns, taken)
+        for key, row in once.rows().items():
+            at = key.rule, tenant
+            self.sums[at] = self.sums.get(at, LedgerRow()).plus(row)
+        for name, sums in taken.items():
+            self.totals[name] = add(self.totals.get(name), sums)
+        self._taken = {}
+
+    def _keep_latch(self) -> None:
+        """On disk before anything is decided by it, so that a replay after a restart decides the same."""
+        fresh = self._latch.with_suffix(".new")
+        try:
+            self._latch.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("wb") as file:
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._latch)
+        except OSError as error:
+            log.warning("%s cannot be written: %s", self._latch, error.strerror)
+
+
+def _application_id(sinks: tuple[SinkSettings, ...]) -> str:
+    """Of the first Moesif sink."""
+    for sink in sinks:
+        if sink.type == "moesif":
+            text: str = sink.application_id.get_secret_value()  # type: ignore[attr-defined]
+            return text
+    return ""
