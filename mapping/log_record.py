@@ -15,44 +15,17 @@ from typing import NamedTuple
 import orjson
 
 from mapping.log_http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
+from mapping.log_ids import ID_KEYS, span_id_in, trace_id_in
 
 MAX_JSON_BODY_CHARS = 1024 * 1024  # L1: longer strings stay text
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
 
-_TRACE_KEYS = (
-    "trace_id",
-    "traceId",
-    "traceID",
-    "TraceId",
-    "trace.id",
-    "otelTraceID",
-    "otel.trace_id",
-    "dd.trace_id",
-    "logging.googleapis.com/trace",
-    "traceparent",
-)
-_SPAN_KEYS = (
-    "span_id",
-    "spanId",
-    "spanID",
-    "SpanId",
-    "span.id",
-    "otelSpanID",
-    "otel.span_id",
-    "dd.span_id",
-    "logging.googleapis.com/spanId",
-    "traceparent",
-)
-_ID_KEYS = frozenset((*_TRACE_KEYS, *_SPAN_KEYS))
 _TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
 _LEVEL_KEYS = ("level", "severity", "levelname", "log.level")
 _EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
-_HEX32 = re.compile(r"[0-9a-f]{32}").fullmatch
-_HEX16 = re.compile(r"[0-9a-f]{16}").fullmatch
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?").fullmatch
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
 ).fullmatch
@@ -176,8 +149,8 @@ def log_keys(attributes: Iterable[str], body: Iterable[str]) -> LogKeys:
     of_attributes, names = frozenset(attributes), tuple(body)
     of_body = frozenset(names)
     return LogKeys(
-        attribute_ids=not _ID_KEYS.isdisjoint(of_attributes),
-        body_ids=not _ID_KEYS.isdisjoint(of_body),
+        attribute_ids=not ID_KEYS.isdisjoint(of_attributes),
+        body_ids=not ID_KEYS.isdisjoint(of_body),
         times=tuple(key for key in _TIME_KEYS if key in of_body),
         levels=tuple(key for key in _LEVEL_KEYS if key in of_body),
         event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
@@ -211,9 +184,9 @@ def understand(
     if not (trace_id and span_id):
         for source, values, named in (("attributes", attributes, keys.attribute_ids), ("body", flat, keys.body_ids)):
             if named:
-                if not trace_id and (trace_id := _trace_id(values)):
+                if not trace_id and (trace_id := trace_id_in(values)):
                     trace_source = source
-                span_id = span_id or _span_id(values)
+                span_id = span_id or span_id_in(values)
     if not severity_number:
         severity_number, severity_text = _severity(severity_text, flat, keys.levels)
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
@@ -350,57 +323,6 @@ def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
         value = values.get(key)
         if isinstance(value, str) and value:
             return value
-    return ""
-
-
-def _trace_id(values: Mapping[str, object]) -> str:
-    for key in _TRACE_KEYS:
-        value = values.get(key)
-        if value is None:
-            continue
-        if key == "dd.trace_id" and (decimal := _decimal_id(value)):
-            return decimal.rjust(32, "0")
-        if not isinstance(value, str) or len(value) > 256:
-            continue
-        text = value.strip().lower()
-        if key == "traceparent":
-            parent = _TRACEPARENT(text)
-            text = parent[1] if parent else ""
-        elif "/" in text:
-            text = text.rpartition("traces/")[2]
-        text = text.replace("-", "")
-        if _HEX16(text):
-            text = text.rjust(32, "0")
-        if _HEX32(text) and text.strip("0"):
-            return text
-    return ""
-
-
-def _span_id(values: Mapping[str, object]) -> str:
-    for key in _SPAN_KEYS:
-        value = values.get(key)
-        if value is None:
-            continue
-        if key == "dd.span_id" and (decimal := _decimal_id(value)):
-            return decimal
-        if not isinstance(value, str) or len(value) > 256:
-            continue
-        text = value.strip().lower()
-        if key == "traceparent":
-            parent = _TRACEPARENT(text)
-            text = parent[2] if parent else ""
-        if _HEX16(text) and text.strip("0"):
-            return text
-    return ""
-
-
-def _decimal_id(value: object) -> str:
-    """16 hex digits of Datadog's decimal 64-bit ids, "" when the value is none."""
-    if isinstance(value, str):
-        text = value.strip()
-        value = int(text) if text.isascii() and text.isdigit() and len(text) <= 20 else 0
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**64:
-        return f"{value:016x}"
     return ""
 
 

@@ -271,7 +271,8 @@ class AttributeCache(dict[bytes, Entry]):
         """limit_bytes: estimated memory of one generation."""
         super().__init__()
         self._old: dict[bytes, Entry] = {}
-        self._keys: dict[bytes, tuple[str, str]] = {}  # tag, length and key on the wire -> key, its JSON with a colon
+        # Tag, length and key on the wire -> key, key with LOOK_MARK, JSON of the key with a colon.
+        self._keys: dict[bytes, tuple[str, str, str]] = {}
         self._cost = 0
         self._limit = limit_bytes
 
@@ -302,10 +303,10 @@ class AttributeCache(dict[bytes, Entry]):
                 if data.startswith(_TEXT_OF[rest], end):
                     raw = data[end + 4 :]
                     odd = raw.translate(None, _PLAIN)
-                    if (not odd or (not odd.strip(b":") and b": " not in raw)) and raw != b"graphql":
+                    if not odd.translate(None, b":='@") and raw != b"graphql":
                         text = raw.decode()
-                        key, prefix = known
-                        return key, text, f'{prefix}"{text}"'
+                        look = odd and (odd.strip(b":") or b": " in raw)
+                        return known[1] if look else known[0], text, f'{known[2]}"{text}"'
                 elif (
                     data[end] == 0x12
                     and data[end + 1] == rest
@@ -320,7 +321,7 @@ class AttributeCache(dict[bytes, Entry]):
                         if byte < 0x80 and shift < (rest - 1) * 7:
                             break  # more fields follow
                     else:
-                        return known[0], number, f"{known[1]}{number}"
+                        return known[0], number, f"{known[2]}{number}"
         message = parse(_KeyValue, data, "an attribute")
         key = read_text(message.key)
         if size > 6 and data[0] == 0x0A and data[1] < 0x80 and data[2 : data[1] + 2] == message.key:
@@ -332,4 +333,4 @@ class AttributeCache(dict[bytes, Entry]):
         key = sys.intern(key.replace("\0", "\ufffd"))  # NUL separates key and mark
         if len(self._keys) >= 4096:
             self._keys.clear()
-        self._keys[raw] = key, f"{orjson.dumps(key or '_').decode()}:"
+        self._keys[raw] = key, sys.intern(key + LOOK_MARK), f"{orjson.dumps(key or '_').decode()}:"

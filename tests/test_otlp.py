@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from mapping.otlp import Decoded, DecodeError, Decoder
-from mapping.wire import AttributeCache, Undecodable
+from mapping.wire import AttributeCache, Undecodable, entry
 from mapping_requests import any_value, key_values, log, logs, span, traces
 
 scalars = st.one_of(
@@ -227,3 +227,17 @@ def test_message_names_the_most_frequent_reasons_only() -> None:
     decoded = Decoded("traces", [], 0, {"a": 1, "b": 5, "c": 2, "d": 3}, 0)
     assert decoded.rejected == 11
     assert decoded.message == "5 refused: b; 3 refused: d; 2 refused: c; and 1 more reasons"
+
+
+@given(
+    key=st.text(max_size=20) | st.just("component"),
+    value=st.text(alphabet="ab:=@'\"\\ ?\té\0", max_size=20)
+    | st.sampled_from(["graphql", "GET", "a: b", "page=3", "x" * 200, "http://h:80/a"])
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.booleans(),
+)
+def test_attributes_of_known_keys_are_read_as_those_of_new_ones(key: str, value: str | int) -> None:
+    cache = AttributeCache()
+    learned = KeyValue(key=key, value=any_value("x")).SerializeToString()
+    assert cache[learned] == entry(key, "x")
+    assert cache[KeyValue(key=key, value=any_value(value)).SerializeToString()] == entry(key, value)
