@@ -76,6 +76,7 @@ def test_a_rate_of_0_and_one_of_100_are_counted_exactly_by_the_running_bridge(tm
         kept = body.count(b"user-1")
         assert by_rule["customers"]["kept"] == by_rule["customers"]["received"] == kept > 0
         assert by_rule["default"]["dropped_rule_zero"] == by_rule["default"]["received"] == 200 - kept
+        assert "customers" in bridge.command("ledger").stdout
         assert bridge.stop() == 0
     finally:
         bridge.kill()

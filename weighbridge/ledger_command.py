@@ -38,6 +38,9 @@ def run_ledger(settings: Settings, form: str) -> None:
         click.echo(
             f"Still reading requests from before the start, which count when they are read: {', '.join(behind)}."
         )
+    if sampled := ask(settings, "/sampling"):
+        click.echo("Sampling, by rule and tenant, since the bridge was started:")
+        show(Result(tuple(sampled[0]), [tuple(row.values()) for row in sampled]), form)
     wrong = {step: count for step, count in ledger["residue"].items() if count}
     said = ", ".join(f"{step} {count}" for step, count in wrong.items())
     click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")

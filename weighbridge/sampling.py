@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.sinks import SinkSettings
+from mapping.event import Event
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.sampler import Sampler
@@ -42,6 +43,7 @@ class Sampling:
         self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
         self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
         self._taken: Mapping[CountKey, Sums] = {}
+        self._kept: Sequence[Event] = ()
         self._latched = self._latch.exists()
         self._named: set[str] = set()  # services whose trace ids the log has named
         self.remote: MoesifConfiguration | None = None
@@ -93,9 +95,9 @@ class Sampling:
         self.take()
         self._taken = {}
 
-    def take(self) -> None:
-        """A request was mapped."""
-        self._taken = self.sampler.tally.take()
+    def take(self, events: Sequence[Event] = ()) -> None:
+        """A request was mapped; events: what was kept of it."""
+        self._taken, self._kept = self.sampler.tally.take(), events
 
     def count(self, tenant: str, received_unix_ns: int) -> None:
         """The request that was mapped last was mapped for the first time."""
@@ -111,7 +113,9 @@ class Sampling:
             self.sums[at] = self.sums.get(at, LedgerRow()).plus(row)
         for name, sums in taken.items():
             self.totals[name] = add(self.totals.get(name), sums)
-        self._taken = {}
+        if any(sums.variance for sums in taken.values()):  # the audit's error grows with the spans that traces share
+            self.ledger.kept(tenant, ((event.trace_id, event.decision) for event in self._kept if event.trace_id))
+        self._taken, self._kept = {}, ()
 
     def _keep_latch(self) -> None:
         """On disk before anything is decided by it, so that a replay after a restart decides the same."""

@@ -171,7 +171,7 @@ class Bridge:
         sampling = self.sampling
         sampling.begin(time.time_ns())
         mapped = yield from self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
-        sampling.take()
+        sampling.take(mapped.events)
         self._mapped_by = sampling
         return mapped
 
