@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
-from exporter.journal import Plan, Ref
+from exporter.journal import Plan, Ref, event_key
 from exporter.totals import Outcome, Totals
 from mapping.event import Event
 
 
 class Chunk(NamedTuple):
-    """Rows from one spool record: events, and the place of each in that record."""
+    """Rows from one spool record."""
 
     position: int
-    indices: Sequence[int]
     events: Sequence[Event]
 
 
@@ -46,25 +46,26 @@ class Draft:
 
     def events(self) -> list[Event]:
         """The rows in spool order, which is the order in which a restart makes them again."""
-        return list(chain.from_iterable(chunk.events for chunk in sorted(self.chunks, key=_place)))
+        return list(chain.from_iterable(chunk.events for chunk in sorted(self.chunks, key=attrgetter("position"))))
 
     def leave_out(self, known: set[str]) -> None:
         """Drop the rows with these transaction ids: the destination has them already."""
         chunks, self.chunks, self.rows = self.chunks, [], 0
-        for position, indices, events in chunks:
-            kept: list[tuple[int, Event]] = []
-            for index, event in zip(indices, events, strict=True):
+        for position, events in chunks:
+            kept: list[Event] = []
+            for event in events:
                 if event.transaction_id not in known:
-                    kept.append((index, event))
+                    kept.append(event)
                     continue
                 self.totals.add(event.tenant, "deduplicated", 1)
-                if (position, index) in self.add:
-                    del self.add[position, index]
-                    self.gone.append((position, index))
+                ref = position, event_key(event.transaction_id)
+                if ref in self.add:
+                    del self.add[ref]
+                    self.gone.append(ref)
                 else:
-                    self.drop.append((position, index))
+                    self.drop.append(ref)
             if kept:
-                self.take(Chunk(position, [index for index, _ in kept], [event for _, event in kept]))
+                self.take(Chunk(position, kept))
 
     def not_needed(self, ref: Ref, tenant: str, outcome: Outcome = "deduplicated") -> None:
         """A waiting call is a duplicate, or lost: gone if an earlier batch deferred it, dropped if this one did."""
@@ -80,14 +81,10 @@ class Draft:
             sequence,
             self.begin,
             self.end,
-            frozenset(self.drop),
+            tuple(self.drop),
             tuple(self.defer),
             tuple(self.add),
             frozenset(self.gone),
             self.totals.plain(),
             self.rows,
         )
-
-
-def _place(chunk: Chunk) -> tuple[int, int]:
-    return chunk.position, chunk.indices[0] if chunk.indices else 0

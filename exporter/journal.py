@@ -10,16 +10,18 @@ One append-only text file per sink. A line is a CRC-32, a space and a JSON objec
     {"done": n, "counts": {...}}              when the sink has it all
     {"adjust": {...}}                         outcomes that changed later: dead letters that were sent again
 
-Positions are the spool's. `[p, i]` names event i of the record at position p. The rows of a plan are the events of the
-records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs that still wait for their span),
-plus `add` (waited long enough). `gone` are waiting calls whose span came. Mapping is a pure function, so positions are
-enough to make the rows again. `counts` are the outcomes (exporter.totals) that a plan and its delivery add; both count
-only when the plan is done, so that a plan made again after a restart is not counted twice.
+Positions are the spool's. `[p, i]` names the event with id `i` (`event_key`) of the record at position p: by id and not
+by place, because a budget or new rules may let other events of that record through when it is mapped again. The rows
+of a plan are the events of the records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs
+that still wait for their span), plus `add` (waited long enough). `gone` are waiting calls whose span came. `counts` are
+the outcomes (exporter.totals) that a plan and its delivery add; both count only when the plan is done, so that a plan
+made again after a restart is not counted twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import secrets
@@ -34,11 +36,16 @@ from exporter.totals import Counts, Totals
 
 log = logging.getLogger(__name__)
 
-Ref = tuple[int, int]  # (spool position, index of the event in that record)
+Ref = tuple[int, int]  # (spool position, key of the event's transaction id)
 
 VERSION = 1
 # A checkpoint replaces the history when the file has grown to this many bytes.
 COMPACT_AT_BYTES = 4 << 20
+
+
+def event_key(transaction_id: str) -> int:
+    """56 bits of a digest: names an event within its spool record, where a chance clash is one in 10^12."""
+    return int.from_bytes(hashlib.blake2b(transaction_id.encode(), digest_size=7).digest(), "big")
 
 
 class JournalError(Exception):
@@ -49,7 +56,7 @@ class Plan(NamedTuple):
     sequence: int
     begin: int
     end: int
-    drop: frozenset[Ref] = frozenset()
+    drop: tuple[Ref, ...] = ()  # one entry for each copy
     defer: tuple[Ref, ...] = ()
     add: tuple[Ref, ...] = ()
     gone: frozenset[Ref] = frozenset()
@@ -132,7 +139,7 @@ class Journal:
                 "plan": plan.sequence,
                 "begin": plan.begin,
                 "end": plan.end,
-                "drop": sorted(plan.drop),
+                "drop": plan.drop,
                 "defer": plan.defer,
                 "add": plan.add,
                 "gone": sorted(plan.gone),
@@ -226,7 +233,7 @@ class Journal:
                         entry["plan"],
                         entry["begin"],
                         entry["end"],
-                        frozenset(_refs(entry["drop"])),
+                        _refs(entry["drop"]),
                         _refs(entry["defer"]),
                         _refs(entry["add"]),
                         frozenset(_refs(entry["gone"])),

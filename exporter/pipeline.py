@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from operator import attrgetter
 
@@ -20,7 +21,8 @@ from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, TooLarge
-from exporter.journal import Journal, Plan, Ref
+from exporter.journal import Journal, Plan, event_key
+from exporter.replay import Replay
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
@@ -61,7 +63,7 @@ class Pipeline:
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns())
         self._waiting = SpanWait(batch.span_wait_s)
-        self._last_read: Unit | None = None
+        self._replay = Replay(source, sink.name)
         self._watermark_unix_ns = 0  # received time of the newest record taken
         self._stopping = asyncio.Event()
         self._leaving = False
@@ -144,11 +146,13 @@ class Pipeline:
         """Finish what an earlier process had planned; returns where to go on."""
         journal = self._journal
         for plan in list(journal.open_plans):
-            events = await self._events_of(plan)
-            await self._deliver(plan, events, in_doubt=True, ended=plan.balance(len(events)))
+            events = await self._replay.rows_of(plan)
+            ended = plan.balance(len(events))
+            events = await self._compared_again(plan, events, ended)
+            await self._deliver(plan, events, in_doubt=True, ended=ended)
         lost = []
         for ref in journal.waiting:
-            event = await self._event_at(ref)
+            event = await self._replay.event_at(ref)
             if event is not None:
                 self._waiting.hold(ref, event)
             else:
@@ -169,30 +173,29 @@ class Pipeline:
             totals.tenants(), key=lambda tenant: totals.get("received", tenant) - totals.ended(tenant), default=""
         )
 
-    async def _events_of(self, plan: Plan) -> list[Event]:
-        skip = plan.drop.union(plan.defer)
-        events = [event for ref in sorted(plan.add) if (event := await self._event_at(ref)) is not None]
-        position = plan.begin
-        while position < plan.end:
-            unit = await self._source.next(position, 0)
-            if unit is None or unit.position >= plan.end:
-                break
-            events += [event for index, event in enumerate(unit.events) if (unit.position, index) not in skip]
-            position = unit.next_position
-        return events
+    async def _compared_again(self, plan: Plan, events: list[Event], ended: Totals) -> list[Event]:
+        """The rows without those that the destination has from other batches.
 
-    async def _event_at(self, ref: Ref) -> Event | None:
-        position, index = ref
-        unit = self._last_read
-        if unit is None or unit.position != position:  # neighbours in one record are mapped once
-            unit = self._last_read = await self._source.next(position, 0)
-        if unit is None or unit.position != position or index >= len(unit.events):
-            log.error(
-                "a waiting event is no longer in the spool",
-                extra={"sink": self.sink.name, "position": position},
-            )
-            return None
-        return unit.events[index]
+        Nearly always all of them. But other rates than when the batch was planned, a budget's or new settings', let
+        events through that nobody has compared with others yet.
+        """
+        rows: dict[str, Event] = {}
+        for event in events:
+            known = rows.get(event.transaction_id)
+            if known is None or known.source == "log":
+                rows[event.transaction_id] = event
+        stored: set[str] = set()
+
+        async def ask() -> None:
+            batches = [batch.batch_id for batch in self._batches(plan, events)]
+            stored.update(await self.sink.existing(list(rows.values()), batches))
+
+        await self._attempts.until_done("existing", ask)
+        kept = [event for transaction_id, event in rows.items() if transaction_id not in stored]
+        ended.add_events("deduplicated", events)
+        for tenant, count in Counter(event.tenant for event in kept).items():
+            ended.add(tenant, "deduplicated", -count)
+        return kept
 
     # -- filling a batch -----------------------------------------------------------------------------------
 
@@ -238,7 +241,7 @@ class Pipeline:
             and not (is_log and any(map(waits, events)))
             and self._recent.all_new(transaction_ids)
         ):
-            draft.take(Chunk(unit.position, range(len(events)), events))
+            draft.take(Chunk(unit.position, events))
         else:
             self._pick(draft, unit)
         tenant, totals = unit.tenant, draft.totals
@@ -255,33 +258,34 @@ class Pipeline:
         """As `_take`, one event after the other: some are duplicates, wait for a span, or are the span waited for."""
         waiting = self._waiting
         position = unit.position
-        kept: list[int] = []
+        kept: list[Event] = []
         dropped = 0
-        for index, event in enumerate(unit.events):
+        for event in unit.events:
             transaction_id = event.transaction_id
             if waits(event):
+                ref = position, event_key(transaction_id)
                 if transaction_id in self._recent or transaction_id in waiting:
-                    draft.drop.append((position, index))
+                    draft.drop.append(ref)
                     dropped += 1
                 else:
-                    draft.defer[position, index] = None
-                    waiting.hold((position, index), event)
+                    draft.defer[ref] = None
+                    waiting.hold(ref, event)
             elif self._recent.seen(transaction_id):
-                draft.drop.append((position, index))
+                draft.drop.append((position, event_key(transaction_id)))
                 dropped += 1
             else:
-                kept.append(index)
+                kept.append(event)
                 if transaction_id in waiting:  # the span of a call that a log had told us about
                     held = waiting.pop(transaction_id)
                     draft.not_needed(held.ref, held.tenant)
-        draft.take(Chunk(position, kept, [unit.events[index] for index in kept]))
+        draft.take(Chunk(position, kept))
         draft.totals.add(unit.tenant, "deduplicated", dropped)
 
     async def _let_go(self, draft: Draft) -> None:
         """Calls whose span did not come in time count for themselves."""
         room = self._batch.max_events - draft.rows
         for transaction_id, (ref, held, tenant, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
-            event = held or await self._event_at(ref)
+            event = held or await self._replay.event_at(ref)
             if event is None or self._recent.seen(transaction_id):
                 draft.not_needed(ref, tenant, "failed" if event is None else "deduplicated")
                 continue
@@ -289,7 +293,7 @@ class Pipeline:
                 del draft.defer[ref]
             else:
                 draft.add[ref] = None
-            draft.take(Chunk(ref[0], (ref[1],), (event,)))
+            draft.take(Chunk(ref[0], (event,)))
 
     async def _drop_known(self, draft: Draft) -> None:
         """Ask the destination about events that are older than our memory of ids."""

@@ -33,7 +33,7 @@ def test_a_new_journal_begins_at_the_oldest_record_of_the_spool(path: Path) -> N
 
 def test_a_plan_without_done_is_open_again_after_a_restart_with_the_same_id_and_rows(path: Path) -> None:
     journal = reopened(path)
-    plan = Plan(0, 0, 90, frozenset({(10, 3)}), ((20, 1),), (), frozenset())
+    plan = Plan(0, 0, 90, ((10, 3),), ((20, 1),), (), frozenset())
     journal.plan(plan)
     first_id = journal.journal_id
     journal.close()

@@ -11,6 +11,7 @@ from events import NOW_NS, SECOND_NS, event
 from exporter.errors import Retryable
 from exporter.sink import Batch
 from exporter.sinks.memory import MemorySink
+from exporter.source import Unit
 from pipeline_bench import Bench, ListSource, access_log, ids, outcomes
 
 
@@ -172,6 +173,55 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path: Path,
         "delivered": len(expected),
         "deduplicated": len(traffic) - len(expected),
     }
+
+
+class MoodySource(ListSource):
+    """Maps a record again with other rates in force, as after a restart in budget mode: every life drops others."""
+
+    mood = 0
+
+    async def next(self, position: int, timeout_s: float) -> Unit | None:
+        unit = await super().next(position, timeout_s)
+        if unit is None:
+            return None
+        kept = [e for e in unit.events if int(e.transaction_id[:4], 16) % 7 != self.mood]
+        return unit._replace(events=kept, sampled_out=len(unit.events) - len(kept))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_other_rates_after_a_restart_still_lose_and_repeat_nothing_that_all_of_them_keep(
+    tmp_path: Path, seed: int
+) -> None:
+    dice = random.Random(seed)
+    spans = [event(span_id=f"{number:016x}") for number in range(150)]
+    traffic = spans + [access_log(span) for span in spans if dice.random() < 0.5] + dice.sample(spans, 30)
+    dice.shuffle(traffic)
+    source = MoodySource(*[traffic[at : at + 7] for at in range(0, len(traffic), 7)])
+    sink = MemorySink()
+
+    def chance(batch: Batch, in_doubt: bool) -> None:
+        if dice.random() < 0.5:
+            if not in_doubt:
+                sink.batches[batch.token] = (batch.batch_id, list(batch.events))  # committed, answer lost
+            raise Retryable("connection reset")
+
+    sink.fail = chance
+    bench = Bench(tmp_path, source, sink, max_events=13)
+    for life in range(4):
+        source.mood = life
+        target = dice.randrange(1, 5)
+        bench.run_until(lambda: progress(bench) >= target or finished(bench))  # noqa: B023
+        bench.restart()
+    sink.fail = None
+    bench.now = NOW_NS + 120 * SECOND_NS
+    for _ in range(3):
+        bench.restart()
+        bench.drain()
+    stored = ids(bench.sink.events)
+    assert len(stored) == len(set(stored)), "nothing twice"
+    always = {e.transaction_id for e in spans if int(e.transaction_id[:4], 16) % 7 > 3}
+    assert always <= set(stored)
+    outcomes(bench)  # nothing is unexplained
 
 
 def progress(bench: Bench) -> int:
