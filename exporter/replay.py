@@ -1,4 +1,4 @@
-"""Rows made again from the spool: of a batch that an earlier process had planned, or a call that waited for its span."""
+"""Rows made again from the spool: of a batch that an earlier process planned, or a call that waited for its span."""
 
 from __future__ import annotations
 
