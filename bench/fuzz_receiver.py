@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["receiver", "mapping"]):
     from mapping.otlp import Decoder
+    from receiver import otlp_json
     from receiver.decode import BadRequest, DecodeLimits, decode_request
+    from receiver.prescan import Limits
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 CODINGS = ("", "gzip", "zstd", "deflate", "snappy", "lz4", "gzip, gzip", "")
@@ -42,13 +45,30 @@ def run_one(data: bytes) -> None:
 
 
 def seeds(directory: Path) -> None:
-    """One good input for each choice that is worth starting from."""
-    spans = traffic.request(1, 3)
+    """One good input for each signal, encoding and coding."""
     span = {"traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "kind": 2, "name": "x"}
     span["attributes"] = [{"key": "k", "value": {"arrayValue": {"values": [{"intValue": "1"}, {"doubleValue": 0.5}]}}}]
-    as_json = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
-    for choice, body in ((0, spans), (1, b""), (2, as_json), (3, b"{}"), (4, gzip.compress(spans))):
-        (directory / f"seed-{choice}").write_bytes(bytes([choice]) + body)
+    log = {"body": {"kvlistValue": {"values": [{"key": "u", "value": {"stringValue": "/"}}]}}, "severityNumber": 9}
+    events = {"events": [{"name": "e"}], "links": [{}], "traceId": span["traceId"], "spanId": span["spanId"]}
+    json_spans = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span, events]}]}]}).encode()
+    json_logs = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [log, {}]}]}]}).encode()
+    bounds = Limits(LIMITS.max_records, LIMITS.max_elements)
+    logs = otlp_json.transcode(json_logs, "logs", bounds, otlp_json.Refused())
+    bodies = (traffic.request(1, 3), logs, json_spans, json_logs)
+    for form, body in enumerate(bodies):
+        for number, coding in enumerate(CODINGS[:7]):
+            coded = body
+            for name in filter(None, coding.split(", ")):
+                coded = compress(name, coded)
+            (directory / f"seed-{form}-{number}").write_bytes(bytes([number << 2 | form]) + coded)
+
+
+def compress(coding: str, body: bytes) -> bytes:
+    if coding in ("gzip", "deflate"):
+        return gzip.compress(body) if coding == "gzip" else zlib.compress(body)
+    modules = {"zstd": "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd", "lz4": "lz4.frame"}
+    library: Any = importlib.import_module(modules.get(coding, "cramjam"))
+    return bytes(library.snappy.compress_raw(body) if coding == "snappy" else library.compress(body))
 
 
 def main() -> None:
