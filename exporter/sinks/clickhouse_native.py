@@ -147,11 +147,12 @@ def nullable_floats(values: Sequence[float], known: Sequence[bool]) -> bytes:
 
 
 def _nullable_floats(values: Sequence[float | None]) -> bytes:
-    return nullable_floats([value or 0.0 for value in values], [value is not None for value in values])
+    known = [value is not None for value in values]
+    return nullable_floats([0.0 if value is None else value for value in values], known)
 
 
 def _same_nullable_float(value: float | None, rows: int) -> bytes:
-    return bytes([value is None]) * rows + _FLOATS.same(value or 0.0, rows)
+    return bytes([value is None]) * rows + _FLOATS.same(0.0 if value is None else value, rows)
 
 
 _NOT = bytes([1, 0]).ljust(256, b"\0")
