@@ -12,7 +12,7 @@ import pytest
 
 from bridge import BridgeProcess
 
-# On a developer's machine every run tries new examples; in CI the same ones, so that a change is judged by its own faults.
+# On a developer's machine every run tries new examples; in CI the same ones: a change is judged by its own faults.
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
