@@ -21,9 +21,10 @@ from engine_process import EngineProcess
 from exporter.engine.endpoint import Endpoint, password
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
+from exporter.sinks import clickhouse
 from exporter.sinks.clickhouse import ClickHouseSink, Settings, create, event_day, event_time_us
 from exporter.sinks.clickhouse_errors import sink_error
-from exporter.sinks.clickhouse_rows import DAY_US
+from exporter.sinks.clickhouse_rows import DAY_US, insert
 from exporter.sinks.clickhouse_schema import Place, columns, create_statements, insert_types
 from mapping.event import Decision, Event
 
@@ -219,6 +220,22 @@ def test_a_batch_in_doubt_is_written_only_as_far_as_it_is_missing(clean: EngineP
 
     with_sink(clean, use)
     assert count(clean) == count(clean, "uniqExact(event_id)") == 300
+
+
+def test_rows_lost_on_their_way_to_a_store_that_says_ok_are_noticed(
+    clean: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch(9, some(20))
+
+    async def use(sink: ClickHouseSink) -> None:
+        monkeypatch.setattr(clickhouse, "insert", lambda events, *rest: insert(events[:13], *rest))
+        with pytest.raises(Retryable, match="wrote 13 of 20 rows"):
+            await sink.write(batch, in_doubt=False)
+        monkeypatch.setattr(clickhouse, "insert", insert)
+        await sink.write(batch, in_doubt=False)
+
+    with_sink(clean, use)
+    assert count(clean) == count(clean, "uniqExact(event_id)") == 20
 
 
 def test_a_remembered_token_cannot_swallow_a_batch(clean: EngineProcess) -> None:
