@@ -1,7 +1,9 @@
 """`python -m faults [STORY ...]`: put faults to a real bridge under load and judge what its store then holds.
 
 Exit status 0 when every story ended with nothing missing, twice, altered, invented or unexplained. A story can be told
-again with the seed that is printed; what the machine does between the lines cannot.
+again with the seed that is printed; what the machine does between the lines cannot. `python -m faults figures` measures
+instead: speed, latency, memory, disk and an outage of the store. Reports go into docs/reliability.md, or where
+--report says; a run of chosen stories writes none unless told to.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
+from faults import report
 from faults.judge import JudgeFailed, Verdict, ledger_residue, settled
 from faults.plan import Plan
 from faults.producer import Producer, Sent, read_log
@@ -23,10 +27,19 @@ from faults.system import BridgeEnded, Impossible, System
 SETTLE_S = 90.0
 
 
+class Ending(NamedTuple):
+    """How a story ended."""
+
+    problems: list[str]  # empty when the promises were kept
+    sent: Sent
+    verdict: Verdict | None = None  # None: the store could not be asked
+    unexplained: int = 0  # records
+
+
 async def tell(
     told: Told, folder: Path, *, seed: int, seconds: float, records_per_s: float, compression: str = "lz4"
-) -> list[str]:
-    """What went wrong, empty when nothing did. Prints the figures."""
+) -> Ending:
+    """Prints the figures, too."""
     problems: list[str] = []
     async with System(
         folder, seed=seed, compression=compression, prefix=told.prefix, spool_mib=told.spool_mib
@@ -47,18 +60,19 @@ async def tell(
             producer.stop()
             sent = await sending
         print(f"  {sent}")
-        problems += await judged(system, folder, sent)
-    return problems
+        ending = await judged(system, folder, sent)
+    return ending._replace(problems=problems + ending.problems)
 
 
-async def judged(system: System, folder: Path, sent: Sent) -> list[str]:
+async def judged(system: System, folder: Path, sent: Sent) -> Ending:
+    """What the store and the ledger say, once nothing is missing or the time is over."""
     problems = [f"refused for good: request {number}, {why}" for number, why in list(sent.refused.items())[:3]]
     if not sent.acknowledged:
         problems.append("nothing was acknowledged")
     try:
-        verdict: Verdict = await settled(system.store, [read_log(folder / "evidence")], SETTLE_S)
+        verdict = await settled(system.store, [read_log(folder / "evidence")], SETTLE_S)
     except JudgeFailed as error:
-        return [*problems, f"the store cannot be asked: {error}"]
+        return Ending([*problems, f"the store cannot be asked: {error}"], sent)
     print(f"  {verdict}")
     if not verdict.ok:
         problems.append("the store does not hold what was acknowledged")
@@ -67,43 +81,96 @@ async def judged(system: System, folder: Path, sent: Sent) -> list[str]:
     residue = await ledger_residue(system.admin)
     if residue:
         problems.append(f"the ledger does not add up: pending {residue}")
-    return problems
+    return Ending(problems, sent, verdict, sum(abs(count) for count in residue.values()))
+
+
+HEADINGS = (
+    "story", "what", "records acknowledged", "tries, of them unanswered / 503", "lost", "twice", "altered", "invented",
+    "unexplained", "ack p50 / p99 / max ms", "verdict",
+)  # fmt: skip
+
+
+def row(name: str, told: Told, ending: Ending | Impossible) -> tuple[str, ...]:
+    """A line of the report."""
+    if isinstance(ending, Impossible):
+        return (name, told.what, *("",) * 8, f"not run, this machine does not allow it: {ending}")
+    sent, verdict = ending.sent, ending.verdict
+    latency = " / ".join(f"{sent.latency_ms(percent):.0f}" for percent in (50, 99, 100))
+    counts = ("?", "?", "?", "?")
+    if verdict:
+        counts = (
+            str(len(verdict.missing)), str(len(verdict.twice)), str(len(verdict.altered)), str(len(verdict.invented))
+        )  # fmt: skip
+    tries = f"{sent.tries}, {sent.unanswered} / {sum(sent.told_to_wait.values())}"
+    outcome = "passed" if not ending.problems else "FAILED: " + "; ".join(ending.problems)
+    return (name, told.what, f"{sent.records:,}", tries, *counts, str(ending.unexplained), latency, outcome)
+
+
+def lines(told: list[tuple[str, ...]], options: argparse.Namespace, environment: list[str]) -> list[str]:
+    """The report of a run."""
+    return [
+        *environment,
+        "",
+        f"Seed {options.seed}, {options.records_per_s:.0f} records/s (70 % spans, 30 % logs, 50 in a request, a fifth "
+        f"JSON, three fifths gzip) over 16 connections, {options.seconds:.0f} s a story; inserts "
+        f"{options.compression}. Producer, both proxies, bridge and store share the cores.",
+        "",
+        *report.table(HEADINGS, told),
+        "",
+        "Rows of the fault matrix that no story tells:",
+        "",
+        *report.table(("row", "fault", "instead"), list(report.NOT_TOLD)),
+    ]
+
+
+def tell_one(name: str, options: argparse.Namespace) -> Ending | Impossible:
+    print(f"{name}: {STORIES[name].what} (seed {options.seed})", flush=True)
+    with tempfile.TemporaryDirectory(prefix="weighbridge-faults-") as folder:
+        try:
+            ending = asyncio.run(
+                tell(
+                    STORIES[name],
+                    Path(folder),
+                    seed=options.seed,
+                    seconds=options.seconds,
+                    records_per_s=options.records_per_s,
+                    compression=options.compression,
+                )
+            )
+        except Impossible as error:
+            print(f"  skipped, this machine does not allow it: {error}", flush=True)
+            return error
+    for problem in ending.problems:
+        print(f"  FAILED {problem}")
+    print("  passed" if not ending.problems else f"  {len(ending.problems)} problems", flush=True)
+    return ending
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["figures"]:
+        from faults.figures import main as measure  # needs the bench programs, stories do not
+
+        measure(sys.argv[2:])
+        return
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("stories", nargs="*", metavar="STORY", help=f"default: all of {', '.join(STORIES)}")
     arguments.add_argument("--seconds", type=float, default=15.0, help="of each story")
     arguments.add_argument("--records-per-s", type=float, default=5000.0)
     arguments.add_argument("--compression", default="lz4", help="of inserts: lz4, zstd or none")
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    arguments.add_argument("--report", type=Path, help="Markdown file; default for all stories: docs/reliability.md")
     options = arguments.parse_args()
     unknown = [name for name in options.stories if name not in STORIES]
     if unknown:
         arguments.error(f"no such story: {', '.join(unknown)}")
-    failed = []
-    for name in options.stories or STORIES:
-        told = STORIES[name]
-        print(f"{name}: {told.what} (seed {options.seed})", flush=True)
-        with tempfile.TemporaryDirectory(prefix="weighbridge-faults-") as folder:
-            try:
-                problems = asyncio.run(
-                    tell(
-                        told,
-                        Path(folder),
-                        seed=options.seed,
-                        seconds=options.seconds,
-                        records_per_s=options.records_per_s,
-                        compression=options.compression,
-                    )
-                )
-            except Impossible as error:
-                print(f"  skipped, this machine does not allow it: {error}", flush=True)
-                continue
-        for problem in problems:
-            print(f"  FAILED {problem}")
-        print("  passed" if not problems else f"  {len(problems)} problems", flush=True)
-        failed += [name] if problems else []
+    environment = report.environment()
+    endings = {name: tell_one(name, options) for name in options.stories or STORIES}
+    file = options.report or (None if options.stories else report.DOCUMENT)
+    if file:
+        told = [row(name, STORIES[name], ending) for name, ending in endings.items()]
+        report.write(file, "stories", lines(told, options, environment))
+        print(f"written to {file}")
+    failed = [name for name, ending in endings.items() if isinstance(ending, Ending) and ending.problems]
     if failed:
         print(f"failed: {', '.join(failed)}")
     sys.exit(1 if failed else 0)

@@ -68,7 +68,7 @@ class Store:
 
     async def rows(self) -> AsyncIterator[Row]:
         """Every row of the table, streamed. Raises JudgeFailed."""
-        async for values in self._ask(f"SELECT {COLUMNS} FROM {self._table} FORMAT JSONCompactEachRow"):  # noqa: S608
+        async for values in self.ask(f"SELECT {COLUMNS} FROM {self._table} FORMAT JSONCompactEachRow"):  # noqa: S608
             named = dict(zip(Row._fields, values, strict=True))
             for column in ("start_unix_ns", "end_unix_ns", "status_code", "weight"):
                 named[column] = int(named[column])  # 64-bit integers may come as text
@@ -76,16 +76,17 @@ class Store:
 
     async def count(self) -> int:
         """Rows of the table as a plain count() sees them."""
-        async for (number,) in self._ask(f"SELECT count() FROM {self._table} FORMAT JSONCompactEachRow"):  # noqa: S608
+        async for (number,) in self.ask(f"SELECT count() FROM {self._table} FORMAT JSONCompactEachRow"):  # noqa: S608
             return int(number)
         raise JudgeFailed("count() gave no row")
 
     async def execute(self, sql: str) -> None:
         """Run a statement that gives no rows. Raises JudgeFailed."""
-        async for _ in self._ask(sql):
+        async for _ in self.ask(sql):
             pass
 
-    async def _ask(self, sql: str) -> AsyncIterator[list[Any]]:
+    async def ask(self, sql: str) -> AsyncIterator[list[Any]]:
+        """Rows of a statement that says FORMAT JSONCompactEachRow. Raises JudgeFailed."""
         timeout = aiohttp.ClientTimeout(total=600)
         try:
             async with (

@@ -230,6 +230,15 @@ async def run(*command: str) -> None:
         raise Impossible(f"{command[0]}: {said.decode(errors='replace').strip()}")
 
 
+def disk_bytes(folder: Path) -> int:
+    """What the files of a folder take on the disk."""
+    found = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found += path.stat().st_blocks * 512
+    return found
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from faults.__main__ import tell
+from faults import report
+from faults.__main__ import row, tell
 from faults.judge import Verdict, judge, ledger_residue, settled
 from faults.plan import Plan, request, rows
 from faults.producer import Log, Producer, read_log
@@ -178,4 +179,17 @@ async def test_a_short_story_ends_well(name: str, tmp_path: Path) -> None:
     """`python -m faults` tells them all, and longer."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
-    assert await tell(STORIES[name], tmp_path, seed=seed, seconds=4.0, records_per_s=1000) == []
+    ending = await tell(STORIES[name], tmp_path, seed=seed, seconds=4.0, records_per_s=1000)
+    assert ending.problems == []
+    assert "passed" in row(name, STORIES[name], ending)
+
+
+def test_a_report_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    document = tmp_path / "document.md"
+    document.write_text("# Title\n\n<!-- stories: begin -->\nold\n<!-- stories: end -->\n\nThe end.\n")
+    report.write(document, "stories", report.table(("a", "b"), [("1", "2|3")]))
+    report.write(document, "figures", ["new"])
+    told = document.read_text()
+    assert "old" not in told
+    assert told.startswith("# Title\n\n<!-- stories: begin -->\n\n| a | b |\n| --- | --- |\n| 1 | 2\\|3 |\n")
+    assert "<!-- stories: end -->\n\nThe end.\n\n<!-- figures: begin -->\n\nnew\n\n<!-- figures: end -->\n" in told
