@@ -37,7 +37,7 @@ from receiver.json_fields import (
     text,
     unsigned,
 )
-from receiver.prescan import Limits
+from receiver.prescan import Limits, too_many_records
 
 _MAX_DEPTH = 40  # levels of nested values; mapping accepts 32, and Python recurses about 3 frames a level
 _LONGEST_CACHED = 512  # bytes of an attribute that is kept for the rest of the request
@@ -97,7 +97,7 @@ class _Transcoder:
 
     def __init__(self, limits: Limits, refused: Refused) -> None:
         self._limits = limits
-        self._records_left = limits.max_records
+        self._records_left = self._groups_left = limits.max_records
         self._refused = refused
         self._seen: dict[tuple[str, str, Any], bytes] = {}
         self._keys: dict[str, bytes] = {}
@@ -111,12 +111,12 @@ class _Transcoder:
         out: list[bytes] = []
         for group in json_list(request, groups):
             json_object(group, groups)
-            self._count_record()
+            self._count_group()
             parts: list[bytes] = []
             bad = self._header(parts, group, "resource", self._resource)
             for scoped in json_list(group, scopes):
                 json_object(scoped, scopes)
-                self._count_record()
+                self._count_group()
                 inner: list[bytes] = []
                 bad_scope = bad or self._header(inner, scoped, "scope", self._scope)
                 items = json_list(scoped, records)
@@ -159,7 +159,12 @@ class _Transcoder:
     def _count_record(self) -> None:
         self._records_left -= 1
         if self._records_left < 0:
-            raise BadRequest(413, f"more than {self._limits.max_records} records; send smaller batches")
+            raise too_many_records(self._limits)
+
+    def _count_group(self) -> None:
+        self._groups_left -= 1
+        if self._groups_left < 0:
+            raise too_many_records(self._limits)
 
     def _resource(self, out: list[bytes], resource: Json) -> None:
         self._attributes(out, b"\x0a", resource)

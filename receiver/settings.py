@@ -81,7 +81,7 @@ class ReceiverSettings(_Block):
     max_records: int = Field(
         50_000,
         ge=1,
-        description="Most spans or log records (with their resources and scopes) in one request, else 413.",
+        description="Most spans or log records in one request, and most resources and scopes together, else 413.",
     )
     max_elements: int = Field(
         1_000_000, ge=1, description="Most attributes, events, links and nested values in one request, else 413."
@@ -90,6 +90,7 @@ class ReceiverSettings(_Block):
         128 * _MIB,
         ge=1024,
         description="Bytes of all requests being received or stored; more is answered 503 until some are done. "
+        "A decoded request takes about 4.5 times its inflated bytes in memory and counts as five times. "
         "A request that comes alone is always taken; one tenant gets at most half while others send.",
     )
     max_connections: int = Field(4096, ge=1, description="Open connections; further ones are answered 503 and closed.")

@@ -33,7 +33,7 @@ def test_labels_are_taken_as_they_were_in_the_headers() -> None:
         (b"", "", "", 415),
         (b"", PROTOBUF, "br", 415),
         (gzip.compress(bytes(2 << 20)), PROTOBUF, "gzip", 413),
-        (spans(9_999), PROTOBUF, "", 413),  # with their group and scope one more than 10,000
+        (spans(10_001), PROTOBUF, "", 413),
         ("[" * 2000, JSON, "", 400),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +18,10 @@ from receiver.errors import BadRequest
 from receiver.prescan import Limits
 
 FAR = 1 << 40
+
+
+def count_one_by_one(data: bytes, limits: Limits) -> None:
+    prescan._count_elements(data, prescan._REQUESTS["traces"], limits)
 
 
 def is_within(data: bytes, signal: str, records: int = FAR, elements: int = FAR) -> bool:
@@ -40,21 +45,21 @@ def attribute_elements(attributes: Any) -> int:
     return sum(1 + value_elements(item.value) for item in attributes)
 
 
-def counted(message: ExportTraceServiceRequest) -> tuple[int, int]:
-    """Records and elements of a message, from its objects."""
-    records = elements = 0
+def counted(message: ExportTraceServiceRequest) -> tuple[int, int, int]:
+    """Records, resources with scopes, and elements of a message, from its objects."""
+    records = groups = elements = 0
     for group in message.resource_spans:
-        records += 1
+        groups += 1
         elements += 1 + attribute_elements(group.resource.attributes)
         for scope in group.scope_spans:
-            records += 1
+            groups += 1
             elements += 1 + attribute_elements(scope.scope.attributes)
             for span in scope.spans:
                 records += 1
                 elements += 1 + attribute_elements(span.attributes)
                 elements += sum(1 + attribute_elements(event.attributes) for event in span.events)
                 elements += sum(1 + attribute_elements(link.attributes) for link in span.links)
-    return records, elements
+    return records, groups, elements
 
 
 def fill(value: AnyValue, shape: int) -> None:
@@ -83,14 +88,16 @@ def test_the_exact_count_is_protobuf_s(shapes: list[list[list[int]]]) -> None:
                     fill(span.attributes.add(key="a").value, number)
                 fill(span.events.add().attributes.add().value, number)
                 span.links.add()
-    records, elements = counted(message)
+    records, groups, elements = counted(message)
+    most = max(records, groups)
     data = message.SerializeToString()
-    assert is_within(data, "traces", records=records, elements=elements)
-    assert not records or not is_within(data, "traces", records=records - 1)
-    prescan._count_records(data, Limits(records, 0))
-    if records:
+    assert is_within(data, "traces", records=most, elements=elements)
+    assert not most or not is_within(data, "traces", records=most - 1)
+    assert prescan.records_in(data) == (records, groups)
+    prescan._count_records(data, Limits(most, 0))
+    if most:
         with pytest.raises(BadRequest, match="records"):
-            prescan._count_records(data, Limits(records - 1, 0))
+            prescan._count_records(data, Limits(most - 1, 0))
     assert not elements or not is_within(data, "traces", elements=elements - 1)
 
 
@@ -100,9 +107,9 @@ def test_log_records_are_counted_with_their_bodies() -> None:
     record.body.array_value.values.add()
     record.attributes.add(key="k").value.bool_value = True
     data = message.SerializeToString()  # group, scope, record, item, attribute
-    assert is_within(data, "logs", records=3, elements=5)
+    assert is_within(data, "logs", records=2, elements=5)
     assert not is_within(data, "logs", elements=4)
-    assert not is_within(data, "logs", records=2)
+    assert not is_within(data, "logs", records=1)
 
 
 @settings(max_examples=300, deadline=None)
@@ -144,8 +151,23 @@ def test_the_cheap_bound_is_never_below_the_exact_count(shapes: list[tuple[int, 
     for size, depth, place in shapes:
         where: Any = {"a": span, "e": span.events.add(), "l": span.links.add(), "r": group.resource}[place]
         where.attributes.add(key="k" * size, value=nested(depth))
-    records, elements = counted(message)
-    assert not prescan._few_elements(message.SerializeToString(), Limits(records, elements - 1))
+    records, groups, elements = counted(message)
+    most = max(records, groups)
+    assert not prescan._few_elements(message.SerializeToString(), Limits(most, elements - 1))
+
+
+@pytest.mark.parametrize("count", [prescan._count_records, count_one_by_one])
+def test_exactly_the_limit_of_records_is_taken(count: Callable[[bytes, Limits], None]) -> None:
+    """The resource and the scope around them take nothing from it."""
+    message = ExportTraceServiceRequest()
+    spans = message.resource_spans.add().scope_spans.add().spans
+    for _ in range(1000):
+        spans.add()
+    count(message.SerializeToString(), Limits(1000, FAR))
+    prescan.check(message.SerializeToString(), "traces", Limits(1000, FAR))
+    spans.add()
+    with pytest.raises(BadRequest, match="more than 1000 records"):
+        count(message.SerializeToString(), Limits(1000, FAR))
 
 
 @pytest.mark.parametrize(
@@ -169,8 +191,8 @@ def test_a_long_tag_hides_nothing() -> None:
     span = b"\x92\x80\x00\x00" * 10  # field 2, three bytes of tag, no content
     scope = b"\x12" + bytes([len(span)]) + span
     request = b"\x0a" + bytes([len(scope)]) + scope
-    assert is_within(request, "traces", records=12)
-    assert not is_within(request, "traces", records=11)
+    assert is_within(request, "traces", records=10)
+    assert not is_within(request, "traces", records=9)
 
 
 def test_elements_inside_an_unknown_group_are_counted_rather_than_missed() -> None:

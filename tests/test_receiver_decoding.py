@@ -1,0 +1,59 @@
+"""Where bodies are decoded: what takes long goes to the thread, and what was made to take long waits for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from mapping.otlp import Decoder
+from otlp_http import SPAN_ID, TRACE_ID, json_span, json_spans, spans
+from receiver import decoding
+from receiver.decode import DecodeLimits
+from receiver.decoding import Decoding
+from receiver.errors import BadRequest
+from receiver.status import Media
+
+LIMITS = DecodeLimits(4 << 20, 50_000, 1_000_000)
+
+
+def one_span(attributes: int, value: str) -> bytes:
+    message = ExportTraceServiceRequest()
+    span = message.resource_spans.add().scope_spans.add().spans.add(trace_id=TRACE_ID, span_id=SPAN_ID)
+    for number in range(attributes):
+        span.attributes.add(key="k").value.string_value = f"{value}{number % 10}"
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "slow"),
+    [
+        (Media.PROTOBUF, spans(512), False),
+        (Media.PROTOBUF, spans(5001), True),
+        (Media.PROTOBUF, one_span(5000, "some text of a usual length"), False),
+        (Media.PROTOBUF, one_span(60_000, ""), True),
+        (Media.PROTOBUF, b"\xff" * 1000, False),
+        (Media.JSON, json_spans(*[json_span()] * 20).encode(), False),
+        (Media.JSON, b"[" + b"{}," * 5001 + b"0]", True),
+    ],
+)
+def test_only_bodies_of_many_small_things_are_slow_for_their_size(media: Media, body: bytes, slow: bool) -> None:
+    assert decoding._is_slow(media, body) is slow
+
+
+def test_a_body_that_is_refused_after_long_work_makes_its_sender_wait() -> None:
+    """Four times as long as the work took, so that a flood of them leaves the core to others."""
+
+    async def flood() -> tuple[float, float]:
+        decode = Decoding(Decoder(), LIMITS)
+        started, used = time.monotonic(), time.process_time()
+        for _ in range(20):
+            with pytest.raises(BadRequest):
+                await decode.decode("traces", Media.PROTOBUF, (), b"\x0a\x00" * 500_000)
+        await decode.close()
+        return time.monotonic() - started, time.process_time() - used
+
+    elapsed_s, used_s = asyncio.run(flood())
+    assert elapsed_s > 2.5 * used_s
