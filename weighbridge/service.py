@@ -30,6 +30,7 @@ from receiver.counts import ReceiverCounts
 from receiver.decode import DecodeLimits, decode_request
 from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
+from weighbridge.allocator import keep_freed_memory
 from weighbridge.cli_errors import CommandError
 from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
@@ -204,6 +205,7 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    keep_freed_memory()
     beside = [
         asyncio.create_task(_reload_on_hangup(bridge, read_again or (lambda: settings), stopping)),
         asyncio.create_task(audit(bridge)),
