@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import random
 import statistics
 import sys
@@ -321,8 +322,9 @@ def main(words: list[str]) -> None:
     environment = report.environment()
     rows: list[tuple[str, ...]] = []
     for name in options.only or MEASURED:
+        load = f"{os.getloadavg()[0]:.1f}"
         for figure in MEASURED[name](options):
-            print(" | ".join(figure), flush=True)
-            rows.append((name, *figure))
-    table = report.table(("of", "figure", "measured", "target"), rows)
+            print(" | ".join((*figure, load)), flush=True)
+            rows.append((name, *figure, load))
+    table = report.table(("of", "figure", "measured", "target", "load before"), rows)
     report.write(options.report, "figures", [*environment, "", f"Seed {options.seed}.", "", *table])
