@@ -122,7 +122,7 @@ class Receiver:
         try:
             response = await self.export(export)
         except BadRequest as error:
-            response = self._refuse(export, error.status, error.message, reason_of(error.status))
+            response = self._refuse(export, error.status, error.message, reason_of(error.status), field=error.field)
             response.headers.update(error.headers)
         except Overloaded as error:
             response = self._refuse(export, 503, error.message, "overloaded", error.retry_after_s)
@@ -153,7 +153,9 @@ class Receiver:
             raise BadRequest(405, "OTLP is sent with POST", {"Allow": "POST"})
         return signal
 
-    def _refuse(self, export: Export, code: int, message: str, reason: str, retry_after_s: int = 0) -> web.Response:
+    def _refuse(
+        self, export: Export, code: int, message: str, reason: str, retry_after_s: int = 0, field: str = "body"
+    ) -> web.Response:
         """Count a refusal, log it at most every ten seconds, and make its answer."""
         self._counts.refused(export.tenant, export.signal, reason, export.records)
         if export.signal and self._may_log(reason):
@@ -161,7 +163,7 @@ class Receiver:
                 "refused %s, tenant %r: %d %s (%s); further ones are only counted for %d s",
                 export.signal, export.tenant, code, reason, message[:200], _LOG_INTERVAL_S,
             )  # fmt: skip
-        body = status.error(export.media, code, message)
+        body = status.error(export.media, code, message, field)
         response = web.Response(status=code, body=body, headers=_HEADERS[export.media])
         if retry_after_s:
             response.headers["Retry-After"] = str(retry_after_s)

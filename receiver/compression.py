@@ -63,7 +63,7 @@ def parse_codings(header: str) -> tuple[str, ...]:
             )
         codings.append(name)
     if len(codings) > _MAX_CODINGS:
-        raise BadRequest(400, f"more than {_MAX_CODINGS} stacked content codings")
+        raise BadRequest(400, f"more than {_MAX_CODINGS} stacked content codings", field="Content-Encoding")
     return tuple(reversed(codings))
 
 

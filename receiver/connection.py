@@ -120,7 +120,7 @@ _PHRASES = {408: "Request Timeout", 503: "Service Unavailable"}
 
 def _closing(code: int, message: str) -> web.Response:
     response = web.Response(
-        status=code, body=error(Media.JSON, code, message), headers={"Content-Type": Media.JSON.value}
+        status=code, body=error(Media.JSON, code, message, "head"), headers={"Content-Type": Media.JSON.value}
     )
     if code == 503:
         response.headers["Retry-After"] = "1"

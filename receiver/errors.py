@@ -29,9 +29,13 @@ REASON_OF_STATUS = {
 class BadRequest(Exception):
     """A request that fails whenever it is sent. `message` is for the sender: readable, bounded, no large echo."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, headers: Mapping[str, str] | None = None, field: str = "body"
+    ) -> None:
+        """field: the part of the request that is wrong, told in the details of a 400."""
         super().__init__(message)
         self.status = status
+        self.field = field
         self.message = message
         self.headers: dict[str, str] = dict(headers or {})
 

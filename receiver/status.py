@@ -12,6 +12,7 @@ _MAX_MESSAGE = 1024
 # google.rpc.Code beside HTTP's status, as the Collector answers (receiver/otlpreceiver statusutil): drives nothing.
 _RPC_CODES = {400: 3, 401: 16, 403: 7, 404: 12, 429: 8, 502: 14, 503: 14, 504: 14}
 _RPC_UNKNOWN = 2
+_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
 class Media(Enum):
@@ -39,14 +40,29 @@ def partial_success(media: Media, signal: str, rejected: int, message: str) -> b
     return b"\x0a" + varint(len(inner)) + inner
 
 
-def error(media: Media, status: int, message: str) -> bytes:
-    """A google.rpc.Status for an HTTP status of 4xx or 5xx."""
+def error(media: Media, status: int, message: str, field: str = "body") -> bytes:
+    """A google.rpc.Status for an HTTP status of 4xx or 5xx.
+
+    That of a 400 holds a google.rpc.BadRequest in its details, with one violation: of `field`, a part of the request.
+    Source: opentelemetry-proto docs/specification.md, "Bad Data".
+    """
     code = _RPC_CODES.get(status, _RPC_UNKNOWN)
     message = _trimmed(message)
     if media is Media.JSON:
-        return orjson.dumps({"code": code, "message": message})
-    text = message.encode()
-    return b"\x08" + varint(code) + b"\x12" + varint(len(text)) + text
+        answer: dict[str, object] = {"code": code, "message": message}
+        if status == 400:
+            violation = {"field": field, "description": message}
+            answer["details"] = [{"@type": _BAD_REQUEST, "fieldViolations": [violation]}]
+        return orjson.dumps(answer)
+    body = b"\x08" + varint(code) + _sized(b"\x12", message.encode())
+    if status == 400:
+        violated = _sized(b"\x0a", _sized(b"\x0a", field.encode()) + _sized(b"\x12", message.encode()))
+        body += _sized(b"\x1a", _sized(b"\x0a", _BAD_REQUEST.encode()) + _sized(b"\x12", violated))
+    return body
+
+
+def _sized(tag: bytes, content: bytes) -> bytes:
+    return tag + varint(len(content)) + content
 
 
 def varint(value: int) -> bytes:

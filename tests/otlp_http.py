@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import uvloop
+from google.protobuf import json_format
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # comes without types
 from google.rpc.status_pb2 import Status as Status  # type: ignore[import-untyped]  # comes without types
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -158,8 +160,17 @@ class Answer:
         if self.type == PROTOBUF:
             return Status.FromString(self.body)
         assert self.type == JSON, self
-        fields = json.loads(self.body)
-        return Status(code=fields["code"], message=fields["message"])
+        return json_format.Parse(self.body, Status())
+
+    @property
+    def violations(self) -> list[tuple[str, str]]:
+        """Field and description of each google.rpc.BadRequest in the details of an error."""
+        found = []
+        for detail in self.error.details:
+            bad = error_details_pb2.BadRequest()
+            assert detail.Unpack(bad), detail
+            found += [(violation.field, violation.description) for violation in bad.field_violations]
+        return found
 
     @property
     def rejected(self) -> int:

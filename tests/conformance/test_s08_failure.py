@@ -67,7 +67,30 @@ def test_a_protobuf_request_gets_a_protobuf_status(server: RunningReceiver) -> N
 def test_a_json_request_gets_a_json_status(server: RunningReceiver) -> None:
     answer = server.post("{", JSON)
     assert answer.type == JSON
-    assert set(json.loads(answer.body)) == {"code", "message"}
+    assert set(json.loads(answer.body)) == {"code", "message", "details"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (request(b"\xff"), "body"),
+        (request("{", JSON), "body"),
+        (request("ÿ" * 5000, JSON), "body"),
+        (request(b"nope", encoding="gzip"), "body"),
+        (request(spans(), encoding="gzip, gzip, gzip, gzip"), "Content-Encoding"),
+        (bad_requests()["no HTTP"], "head"),
+    ],
+)
+def test_400_names_the_violated_part_in_its_details(server: RunningReceiver, raw: bytes, field: str) -> None:
+    """A google.rpc.BadRequest with one violation, in either encoding."""
+    answer = server.exchange(raw)
+    assert answer.status == 400
+    assert answer.violations == [(field, answer.error.message)]
+
+
+def test_other_errors_have_no_details(server: RunningReceiver) -> None:
+    for raw in (request(spans(), path="/x"), request(spans(), "text/plain"), request(spans(), encoding="br")):
+        assert server.exchange(raw).violations == []
 
 
 def test_unpaired_text_in_an_error_is_still_a_valid_status(server: RunningReceiver) -> None:
