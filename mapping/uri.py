@@ -38,7 +38,7 @@ class Uri(NamedTuple):
     path: str  # encoded, starts with "/"
     query: str  # without "?", "" for none
     host_guessed: bool = False  # the host is the service name (metadata.uri_host_guessed)
-    from_route: bool = False  # the path is the route (metadata.uri_from_route)
+    from_route: bool = False  # no path was sent: it is the route, or / without one (metadata.uri_from_route)
     query_params_dropped: int = 0
 
 
@@ -72,7 +72,7 @@ def resolve(
     full: url.full or http.url. target: http.target. host, port: the first that exists for the kind of span.
     host_is_header: the host came from http.host, which names its own port or means the default one.
     origin: from public_origin(), for everything but CLIENT spans.
-    route: normalised, used only when there is no path at all.
+    route: normalised, used only when there is no path at all; / where there is neither.
     mask: hides secret values in a query string.
     """
     guessed = from_route = False
@@ -96,8 +96,8 @@ def resolve(
             scheme, named = authority(scheme, host, number)
         else:
             scheme, named = authority.__wrapped__(scheme, host, number)
-        if not path and route:
-            path, from_route = route, True
+        if not path and not target:
+            path, from_route = route or "/", True
     if origin.scheme or origin.authority:
         scheme, named = _public(origin, scheme, named)
     return _assemble(scheme, named, path, query, mask, guessed, from_route)

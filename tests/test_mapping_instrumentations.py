@@ -1,0 +1,28 @@
+"""What real instrumentations send, reproduced attribute by attribute; each test names the version that sent it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mapping_requests import one
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_falcon_and_django_0_66_under_wsgiref_send_no_path_and_none_is_made_up(status: int) -> None:
+    """New conventions: no url.path, and no http.route where nothing matched (or Django's route is empty)."""
+    sent: dict[str, Any] = {
+        "http.request.method": "GET",
+        "url.scheme": "http",
+        "server.address": "shop.example",
+        "server.port": 8000,
+        "client.address": "127.0.0.1",
+        "http.response.status_code": status,
+        "http.request.header.host": ["shop.example"],
+    }
+    event = one(sent, name="GET")
+    assert (event.uri, event.route, event.flags) == ("http://shop.example/", "", ("uri_from_route",))
+    matched = one({**sent, "http.route": "orders/<int:oid>"}, name="GET orders/<int:oid>")
+    assert (matched.uri, matched.route) == ("http://shop.example/orders/{oid}", "/orders/{oid}")
+    assert matched.flags == ("uri_from_route",)
