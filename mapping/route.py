@@ -25,7 +25,8 @@ _OPTIONAL_GROUP = re.compile(r"\{(/[^{}:*]*[:*][^{}]*)\}")  # Express 5: /users{
 _BRACE = re.compile(r"\{[*.#/;?&+]{0,2}([A-Za-z_][\w.\-]*)(?:[^{}]|\{[^{}]*\})*\}")
 _COLON = re.compile(r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)(?:\((?:[^()\\]|\\.|\([^()]*\))*\))?[?*+]?")
 _SPLAT = re.compile(r"(?<=/)\*([A-Za-z_]\w*)")  # Express 5: /files/*rest
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]+>|(?:^|(?<=[/.\-])):[A-Za-z_]|[\\^*]|\(\?").search
+_FORMAT = re.compile(r"%s(?![0-9A-Za-z])")  # Tornado: /files/%s/%s, the reverse of /files/([^/]+)/(\d+)
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]+>|(?:^|(?<=[/.\-])):[A-Za-z_]|[\\^*]|\(\?|%s(?![0-9A-Za-z])").search
 
 # A path without any of these has no segment that stands for a value: most static paths stop here.
 _SUSPICIOUS = re.compile(r"[0-9@%]|[A-Fa-f]{8}").search
@@ -186,6 +187,7 @@ def _normalise(raw: str) -> str:
     raw = _BRACE.sub(r"{\1}", raw)
     raw = _COLON.sub(r"{\1}", raw)
     raw = _SPLAT.sub(r"{\1}", raw)
+    raw = _FORMAT.sub("{param}", raw)
     return raw if raw[:1] == "/" else "/" + raw
 
 
