@@ -27,6 +27,8 @@ _PLUMBING_KEYS: Final = (
     "koa.type",
     "hapi.type",
     "fastify.type",
+    "fastify.root",  # INTERNAL only below the HTTP server's span of the same call
+    "nestjs.type",
     "restify.type",
 )
 _PLUMBING_NAMES: Final = (

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from mapping_requests import one
+from mapping_requests import INTERNAL, SERVER, mapped, one, span, traces
+
+NODE_HTTP = {
+    "http.request.method": "GET",
+    "url.scheme": "http",
+    "server.address": "shop.example",
+    "server.port": 80,
+    "url.path": "/orders/17",
+    "url.query": "expand=lines",
+    "client.address": "203.0.113.7",
+    "http.response.status_code": 200,
+    "http.route": "/orders/:id",
+}
 
 
 @pytest.mark.parametrize("status", [200, 404])
@@ -43,3 +55,57 @@ def test_tornado_0_66_names_a_handler_by_its_format_string() -> None:
     event = one(sent, name="GET /files/%s/%s")
     assert (event.route, event.uri) == ("/files/{param}/{param}", "http://shop.example/files/a%20b/5")
     assert one(sent, name="GET /files/{a}/{b}").route == "/files/{a}/{b}"
+
+
+def test_a_call_of_fastify_otel_0_21_is_counted_once() -> None:
+    """Its INTERNAL `request` span repeats method, path and status of the HTTP server's span."""
+    request = {
+        "fastify.root": "@fastify/otel",
+        "http.request.method": "GET",
+        "url.path": "/orders/17?expand=lines",
+        "http.route": "/orders/:id",
+        "http.response.status_code": 200,
+    }
+    handler = {"fastify.type": "request-handler", "http.route": "/orders/:id", "user.id": "u-7"}
+    result = mapped(
+        traces(
+            span(handler, kind=INTERNAL, name="handler - fastify", number=3, parent=2),
+            span(request, kind=INTERNAL, name="request", number=2, parent=1),
+            span(NODE_HTTP, name="GET /orders/:id"),
+        )
+    )
+    assert [(e.direction, e.route, e.user_id) for e in result.events] == [("Incoming", "/orders/{id}", "u-7")]
+    assert result.skipped == 2
+
+
+def test_fastify_otel_0_21_without_http_instrumentation_is_the_server() -> None:
+    """Then its `request` span is SERVER and the only one of the call."""
+    sent = {"fastify.root": "@fastify/otel", "http.request.method": "GET", "url.path": "/orders/17"}
+    event = one({**sent, "http.response.status_code": 200}, kind=SERVER, name="request")
+    assert (event.event_type, event.direction, event.route) == ("api_call", "Incoming", "/orders/{id}")
+
+
+def test_a_call_of_nestjs_core_0_70_is_counted_once() -> None:
+    """Its INTERNAL `request_context` span has a method and a URL, which alone would make it a call."""
+    controller = {
+        "component": "@nestjs/core",
+        "nestjs.version": "11.2.10",
+        "nestjs.type": "request_context",
+        "nestjs.controller": "Orders",
+        "nestjs.callback": "get",
+        "http.route": "/orders/:id",
+        "http.request.method": "GET",
+        "url.full": "/orders/17?expand=lines",
+    }
+    handler = {"component": "@nestjs/core", "nestjs.type": "handler", "nestjs.callback": "get", "user.id": "u-7"}
+    result = mapped(
+        traces(
+            span(handler, kind=INTERNAL, name="get", number=3, parent=2),
+            span(controller, kind=INTERNAL, name="Orders.get", number=2, parent=1),
+            span(NODE_HTTP, name="GET /orders/:id"),
+        )
+    )
+    assert [(e.direction, e.uri, e.user_id) for e in result.events] == [
+        ("Incoming", "http://shop.example/orders/17?expand=lines", "u-7")
+    ]
+    assert result.skipped == 2
