@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from mapping import ids
-from mapping.api_call import ACTION_NAMES, DIRECTIONS
+from mapping import ids, taxonomy
+from mapping.api_call import ACTION_NAMES, DIRECTIONS, status_of
 from mapping.captured import HeaderSlots
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
-from mapping.spans import direction
+from mapping.spans import STATUSES, direction
 from mapping.uri_plan import UriPlan
 from mapping.weights import WEIGHTS
 from mapping.who import WhoPlan
@@ -173,6 +173,7 @@ class ActionPlan:
                 index = shape.at[found]
                 plain = context.masks.verdict(found) == "keep" and not context.masks.looks_inside_text
                 self._promoted.append((key, "" if plain and index not in shape.look else found, index))
+        self._http_status = shape.first(STATUSES)  # of the answer that carried the action: AWS, Elasticsearch
         self._rpc_status = shape.first(_RPC_STATUS) if family == "rpc" else ABSENT
         self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
         self.slots = HeaderSlots(shape, set(), context.masks)
@@ -194,7 +195,9 @@ class ActionPlan:
         status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
         # Exception events alone do not make an error: gRPC Python records them beside status 0 (mapping.md §4).
         failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
-        error_type = context.failure(record, text_of(raw) or status, self._direction == "Outgoing") if failed else ""
+        error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
+        if failed and not error_type:
+            error_type = context.failure(record, text_of(raw) or status, self._direction == "Outgoing")
         span = record.span
         extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
         if failed or record.events or self._promoted or status:

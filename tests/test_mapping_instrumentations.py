@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from mapping_requests import INTERNAL, SERVER, mapped, one, span, traces
+from mapping_requests import CLIENT, INTERNAL, SERVER, key_values, mapped, one, span, traces
 
 NODE_HTTP = {
     "http.request.method": "GET",
@@ -109,3 +110,29 @@ def test_a_call_of_nestjs_core_0_70_is_counted_once() -> None:
         ("Incoming", "http://shop.example/orders/17?expand=lines", "u-7")
     ]
     assert result.skipped == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error_type"), [(404, "not_found"), (400, "validation"), (503, "upstream"), (None, "network")]
+)
+def test_botocore_0_66_errors_are_sorted_by_the_status_of_the_answer(status: int | None, error_type: str) -> None:
+    """The span is an rpc action; a status proves that the network was not to blame."""
+    sent = {
+        "rpc.system": "aws-api",
+        "rpc.service": "S3",
+        "rpc.method": "GetObject",
+        "cloud.region": "eu-west-1",
+        "server.address": "s3.example",
+        "server.port": 443,
+        "aws.request_id": "J67Bbg2q6dhh",
+        "retry_attempts": 0,
+        "http.status_code": status,
+    }
+    event = one(
+        sent,
+        kind=CLIENT,
+        name="S3.GetObject",
+        status=Status(code=Status.STATUS_CODE_ERROR),
+        events=[Span.Event(name="exception", attributes=key_values({"exception.type": "botocore.ClientError"}))],
+    )
+    assert (event.family, event.action_name, event.error_type) == ("rpc", "S3/GetObject", error_type)
