@@ -25,6 +25,14 @@ LONGEST_DRAIN_S = 300.0
 CAUGHT_UP_S = 2.0  # of the load, not yet in the store
 
 
+Figures = list[tuple[str, str, str, str]]  # what, measured, target, verdict
+
+
+def met(target: bool) -> str:
+    """The verdict."""
+    return "met" if target else "short of it"
+
+
 @dataclass
 class Course:
     """What was seen while it went on; memory and disk in bytes, one of each a second."""
@@ -66,11 +74,11 @@ async def through(system: System, producer: Producer, seconds: float, records_pe
     return course
 
 
-def outage(options: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """What, measured, target."""
+def outage(options: argparse.Namespace) -> Figures:
+    """Runs it; seconds and rate are the options'."""
     rate, seconds = options.outage_records_per_s, options.outage_s
 
-    async def run(folder: Path) -> list[tuple[str, str, str]]:
+    async def run(folder: Path) -> Figures:
         async with System(folder, seed=options.seed) as system:
             plan = Plan(options.seed, time.time_ns())
             producer = Producer(system.intake, plan, folder / "evidence", records_per_s=rate)
@@ -92,6 +100,7 @@ def outage(options: argparse.Namespace) -> list[tuple[str, str, str]]:
                 f"store away for {seconds:.0f} s at {rate:.0f} records/s",
                 f"{sent.records:,} acknowledged, {waits} × 503; {lost}, unexplained {sum(map(abs, residue.values()))}",
                 "all acknowledged; 0, 0, 0, 0",
+                met(verdict.ok and not residue and not waits and not sent.refused),
             ),
             *told(course, rate),
         ]
@@ -100,7 +109,7 @@ def outage(options: argparse.Namespace) -> list[tuple[str, str, str]]:
         return asyncio.run(run(Path(folder)))
 
 
-def told(course: Course, records_per_s: float) -> list[tuple[str, str, str]]:
+def told(course: Course, records_per_s: float) -> Figures:
     """The course in words."""
     before, half = course.rss_before / (1 << 20), len(course.rss) // 2
     highest, last = max(course.rss) / (1 << 20), course.rss[-1] / (1 << 20)
@@ -119,6 +128,7 @@ def told(course: Course, records_per_s: float) -> list[tuple[str, str, str]]:
             f"{before:.0f} MiB before, highest {highest:.0f}, half-way {course.rss[half] / (1 << 20):.0f}, "
             f"at its end {last:.0f}",
             "≤ 200 MiB, flat ± 10 %",
+            met(highest <= 200 and highest <= 1.1 * before),
         ),
         (
             "spool on disk, mixed records",
@@ -126,12 +136,20 @@ def told(course: Course, records_per_s: float) -> list[tuple[str, str, str]]:
             f"in the second; at most {max(steps) / 1e6:.1f} MB in a second; 3M records are "
             f"{grown[1] * 3e6 / 1e9:.2f} GB",
             "linear; 3M records ≤ 1.5 GB",
+            met(grown[1] * 3e6 <= 1.5e9 and grown[1] <= 1.1 * grown[0]),
         ),
-        ("time to the first delivery after the return", f"{course.first_delivery_s:.1f} s", "≤ 5 s"),
+        (
+            "time to the first delivery after the return",
+            f"{course.first_delivery_s:.1f} s",
+            "≤ 5 s",
+            met(course.first_delivery_s <= 5),
+        ),
         (
             "drain with ingest on",
             f"{drained:,.0f} records/s, {drained / records_per_s:.1f} × the load; "
-            f"caught up after {course.drained_s:.1f} s",
+            f"caught up after {course.drained_s:.1f} s, the wait "
+            "for the first delivery included",
             "≥ 2 ×",
+            met(drained >= 2 * records_per_s),
         ),
     ]
