@@ -28,6 +28,8 @@ _ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 25}
 _MAX_MEMBERS = 4096
 # Input is fed in slices after the first member, because a decompressor copies what it did not use.
 _SLICE = 256 * 1024
+# Output comes in pieces: making and freeing a longer one holds the interpreter for ten milliseconds and more.
+_PIECE = 2 << 20
 _MAX_CODINGS = 3
 
 # What the libraries say of bytes that are not theirs; lz4 raises RuntimeError and EOFError.
@@ -120,7 +122,8 @@ class _Decompressor(Protocol):
 
 
 class _Zlib:
-    """isal's zlib object with the interface above: it hands back input that it could not use within max_length."""
+    """isal's zlib object with the interface above: it hands back input that it could not use within max_length, which
+    is given to it again when there is no other."""
 
     __slots__ = ("_inner",)
 
@@ -136,42 +139,56 @@ class _Zlib:
         return bytes(self._inner.unused_data)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        return bytes(self._inner.decompress(data, max_length))
+        return bytes(self._inner.decompress(data or self._inner.unconsumed_tail, max_length))
 
 
 def _members(raw: bytes, limit: int, name: str, start: Callable[[], _Decompressor], single: bool = False) -> bytes:
     """The concatenation of all members (RFC 1952 §2.2) or frames (RFC 8878 §3.1) in raw."""
     decompressor = start()
-    out = _step(decompressor, raw, limit + 1, name)  # the usual body is one member and ends here
-    if len(out) > limit:
-        raise _too_large(limit)
+    parts: list[bytes] = []
+    length = _take(decompressor, raw, parts, 0, limit, name)  # the usual body is one member and ends here
     if not decompressor.eof:
         raise BadRequest(400, f"{name} body is cut short")
     rest = decompressor.unused_data
     if not rest:
-        return out
+        return parts[0] if len(parts) == 1 else b"".join(parts)
     if single:
         raise BadRequest(400, f"{name} body is followed by {len(rest)} bytes that do not belong to it")
-    return _more_members(memoryview(raw)[len(raw) - len(rest) :], out, limit, name, start)
+    return _more_members(memoryview(raw)[len(raw) - len(rest) :], parts, length, limit, name, start)
 
 
-def _more_members(rest: memoryview, first: bytes, limit: int, name: str, start: Callable[[], _Decompressor]) -> bytes:
-    parts, length, position = [first], len(first), 0
+def _more_members(
+    rest: memoryview, parts: list[bytes], length: int, limit: int, name: str, start: Callable[[], _Decompressor]
+) -> bytes:
+    position = 0
     for _ in range(_MAX_MEMBERS):
         decompressor = start()
         while not decompressor.eof:
             data = bytes(rest[position : position + _SLICE])
             if not data:
                 raise BadRequest(400, f"{name} body is cut short")
-            out = _step(decompressor, data, limit + 1 - length, name)
-            parts.append(out)
-            length += len(out)
-            if length > limit:
-                raise _too_large(limit)
+            length = _take(decompressor, data, parts, length, limit, name)
             position += len(data) - len(decompressor.unused_data or b"")
         if position == len(rest):
             return b"".join(parts)
     raise BadRequest(400, f"{name} body has more than {_MAX_MEMBERS} members")
+
+
+def _take(decompressor: _Decompressor, data: bytes, parts: list[bytes], length: int, limit: int, name: str) -> int:
+    """Add to parts, `length` bytes long so far, all that data becomes; how long they are now. Raises BadRequest 413."""
+    while True:
+        most = min(_PIECE, limit + 1 - length)
+        part = _step(decompressor, data, most, name)
+        parts.append(part)
+        length += len(part)
+        if length > limit:
+            del part
+            while parts:
+                parts.pop()  # one by one: to free 64 MiB at once holds the interpreter for 5 ms
+            raise _too_large(limit)
+        if len(part) < most or decompressor.eof:
+            return length
+        data = b""  # the rest of it is in the decompressor
 
 
 def _step(decompressor: _Decompressor, data: bytes, max_length: int, name: str) -> bytes:

@@ -11,6 +11,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
+from mapping.mapper import Mapper
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from mapping.settings import MappingSettings
 from otlp_http import RunningReceiver, spans, spans_message
 
 
@@ -250,6 +254,19 @@ def test_a_log_record_may_have_an_observed_time_only(server: RunningReceiver) ->
     message = ExportLogsServiceRequest()
     message.resource_logs.add().scope_logs.add().log_records.add(observed_time_unix_nano=5)
     assert server.post(message.SerializeToString(), path="/v1/logs").rejected == 0
+
+
+@pytest.mark.parametrize(("time_unix_nano", "observed", "expected"), [(7, 5, 7), (7, 0, 7), (0, 5, 5)])
+def test_a_log_record_s_time_is_its_own_or_else_the_observed_one(
+    server: RunningReceiver, time_unix_nano: int, observed: int, expected: int
+) -> None:
+    message = ExportLogsServiceRequest()
+    record = message.resource_logs.add().scope_logs.add().log_records.add()
+    record.time_unix_nano, record.observed_time_unix_nano = time_unix_nano, observed
+    record.body.string_value = "order 5 accepted"
+    assert server.post(message.SerializeToString(), path="/v1/logs").rejected == 0
+    mapped = Mapper(MappingSettings(), Sampler(SamplingSettings())).map(server.last.decoded, received_unix_ns=9)
+    assert [event.start_unix_ns for event in mapped.events] == [expected]
 
 
 def nested(depth: int) -> bytes:
