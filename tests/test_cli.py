@@ -30,6 +30,7 @@ from weighbridge.query_command import aligned, csv_text, json_text
 from weighbridge.settings import Settings, load_settings
 from weighbridge.tail_command import parse_where
 from weighbridge.trace_command import parse_trace_id
+from whole_trace_bench import RULES, request
 
 CORPUS = Path(__file__).parent / "testdata/corpus"
 BODIES = sorted(CORPUS.glob("*.bin"))
@@ -183,6 +184,18 @@ def test_map_samples_only_when_asked(tmp_path: Path) -> None:
     assert len(kept.stdout.splitlines()) == len(expected_kinds(BODIES[1]))
     assert dropped.stdout == ""
     assert "sampled out" in dropped.stderr
+
+
+def test_map_samples_whole_traces_by_what_the_request_has_of_them(tmp_path: Path) -> None:
+    """At a rate of 0, one failed call keeps its whole trace."""
+    kept_trace, dropped_trace = b"\1" * 16, b"\2" * 16
+    body = request([(kept_trace, 200), (dropped_trace, 200), (kept_trace, 500)], 1_795_200_000_000_000_000, 1)
+    (tmp_path / "body.bin").write_bytes(body)
+    (tmp_path / "weighbridge.yaml").write_text(json.dumps({"sampling": {"rate": 0, "rules": RULES, "tail": {}}}))
+    done = run_cli("map", "body.bin", "--sample", cwd=tmp_path)
+    assert done.stdout.count(kept_trace.hex()) == len(done.stdout.splitlines()) == 2
+    assert dropped_trace.hex() not in done.stdout
+    assert "1 records sampled out" in done.stderr
 
 
 def test_hints_beside_the_file_do_not_overrule_its_bytes(tmp_path: Path) -> None:

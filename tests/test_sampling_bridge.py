@@ -7,13 +7,12 @@ import random
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from bridge import BridgeProcess, eventually
+from events import event
 from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.whole_traces import WholeTraces
 from otlp_requests import spans_request
 from weighbridge.sampling import Sampling
-from weighbridge.settings import SettingsError
 
 NOW_NS = 1_795_200_000_000_000_000
 
@@ -50,9 +49,28 @@ def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> Non
     assert (row.received, row.dropped_rule_zero, row.kept) == (1, 1, 0)
 
 
-def test_whole_traces_are_refused_rather_than_kept_undecided(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"sampling\.tail"):
-        sampling(tmp_path, tail={})
+def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
+    bridge = sampling(tmp_path, rate=25, tail={})
+    whole: WholeTraces[int] = WholeTraces(bridge.sampler, counted=False)
+    dice = random.Random(5)
+    bridge.begin(NOW_NS)
+    undecided = []
+    for _ in range(400):
+        trace_id = dice.randbytes(16)
+        undecided.append(event(trace_id=trace_id.hex(), decision=bridge.sampler.span(trace_id, "ot=th:8", no_facts)))
+    bridge.take(undecided)
+    bridge.count("t1", NOW_NS)
+    assert bridge.sums == {}
+    finished = [*whole.add([(one, 0) for one in undecided], 0.0), *whole.drain()]
+    kept = [one.event for one in finished if one.event is not None]
+    bridge.decided("t1", NOW_NS, [one.decision for one in finished if one.decision], kept)
+    row = bridge.sums["default", "t1"]
+    consistent = sum(int(one.trace_id[18:], 16) >= 1 << 55 for one in undecided)
+    assert row.received == 400
+    assert row.received_adjusted == 2 * consistent + (400 - consistent)
+    assert row.kept == len(kept) > 50
+    assert row.kept_adjusted == sum(one.decision.adjusted_count for one in kept)
+    assert not bridge.sampler.tally.take()
 
 
 def test_a_rate_of_0_and_one_of_100_are_counted_exactly_by_the_running_bridge(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +16,12 @@ from exporter.pipeline import Pipeline
 from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sinks import SinkSettings, module_of
+from exporter.source import Source
 from mapping.event_json import event_json
 from receiver.spool import Spool
 from weighbridge.feed import Feed
 from weighbridge.settings import ExporterSettings
+from weighbridge.whole_traces import WholeTraceSource
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +46,23 @@ class Wanted(NamedTuple):
 class Deliveries:
     """One task per sink. `pipelines` has what each is doing, by the sink's name."""
 
-    def __init__(self, directory: Path, feed: Feed, spool: Spool, dead_letters: DeadLetters) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        feed: Feed,
+        spool: Spool,
+        dead_letters: DeadLetters,
+        whole_traces: Callable[[str, Path], WholeTraceSource] | None = None,
+    ) -> None:
+        """whole_traces: makes what decides whole traces for a sink, from its name and a file; None: nothing waits."""
         self.pipelines: dict[str, Delivery] = {}
         self.refused_requests = RefusedRequests(directory / "refused")
         self._journals = directory / "sinks"
         self._feed = feed
         self._spool = spool
         self._dead_letters = dead_letters
+        self._whole_traces = whole_traces
+        self._deciding: dict[str, WholeTraceSource] = {}
         self._wanted: dict[str, Wanted] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
@@ -97,6 +110,8 @@ class Deliveries:
     async def stop(self) -> None:
         """Deliver what is committed within DRAIN_S; the spool keeps the rest."""
         self._stopping = True
+        for source in self._deciding.values():
+            source.drain()
         for pipeline in self.pipelines.values():
             pipeline.stop()
         if self._tasks:
@@ -130,6 +145,8 @@ class Deliveries:
         """Stop after the batch under way; what is left stays in the spool."""
         task = self._tasks.pop(name)
         self.pipelines[name].leave()
+        if deciding := self._deciding.pop(name, None):
+            deciding.leave()
         await asyncio.wait([task], timeout=LEAVE_S)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -150,10 +167,13 @@ class Deliveries:
         if _forwards(wanted.sink):
             pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
         else:
+            source: Source = self._feed
+            if self._whole_traces is not None:
+                source = deciding = self._deciding[name] = self._whole_traces(name, self._journals / f"{name}.place")
+                if self._stopping:
+                    deciding.drain()
             day_of = getattr(sink, "day_of", None)
-            pipeline = Pipeline(
-                sink, self._feed, journal, self._dead_letters, wanted.batch, wanted.retry, day_of=day_of
-            )
+            pipeline = Pipeline(sink, source, journal, self._dead_letters, wanted.batch, wanted.retry, day_of=day_of)
         self.pipelines[name] = pipeline
         return pipeline
 

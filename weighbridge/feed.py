@@ -77,6 +77,7 @@ class Feed:
         self._steps = steps
         self._release = release
         self._passed = dict.fromkeys(sinks, 0)
+        self._read_to: dict[str, int] = {}  # by sinks that need a request from memory once, before they release it
         self._forwarding: set[str] = set()  # sinks that take requests as they came: they need nothing in memory
         self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
         self._max_bytes = max_bytes
@@ -188,17 +189,29 @@ class Feed:
         self._passed[sink] = position
         self._let_go()
 
+    def has_read(self, sink: str, position: int) -> None:
+        """Memory need not keep what is before `position` for this sink; the spool keeps it until it is released."""
+        self._read_to[sink] = position
+        self._drop_read()
+
     def _let_go(self) -> None:
         everyone = min(self._passed.values(), default=0)
-        mapped = [passed for sink, passed in self._passed.items() if sink not in self._forwarding]
+        self._drop_read()
+        while self._records and next(iter(self._records)) < everyone:
+            self._records.popitem(last=False)
+        self._skips = {start: end for start, end in self._skips.items() if start >= everyone}
+        self._release(everyone)
+
+    def _drop_read(self) -> None:
+        mapped = (
+            max(passed, self._read_to.get(sink, 0))
+            for sink, passed in self._passed.items()
+            if sink not in self._forwarding
+        )
         in_memory = min(mapped, default=self._end)
         while self._held and next(iter(self._held)) < in_memory:
             self._drop_oldest()
-        while self._records and next(iter(self._records)) < everyone:
-            self._records.popitem(last=False)
         self._progress.set()
-        self._skips = {start: end for start, end in self._skips.items() if start >= everyone}
-        self._release(everyone)
 
     @property
     def end(self) -> int:
@@ -208,11 +221,13 @@ class Feed:
     def add_sink(self, sink: str, *, forwards: bool = False) -> None:
         """From now on the spool waits for this sink too. forwards: it calls `next_request` and never `next`."""
         self._passed[sink] = 0
+        self._read_to.pop(sink, None)
         (self._forwarding.add if forwards else self._forwarding.discard)(sink)
 
     def drop_sink(self, sink: str) -> None:
         """The spool does not wait for this sink any more."""
         del self._passed[sink]
+        self._read_to.pop(sink, None)
         self._forwarding.discard(sink)
         self._let_go()
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 import orjson
 
+from mapping.event import Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapper
 from mapping.otlp import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
+from mapping.sampling.whole_traces import WholeTraces
 from receiver import compression
 from receiver.decode import decode_request
 from receiver.errors import BadRequest
@@ -40,16 +42,29 @@ def map_request(
         decoded = _decode(settings, raw, hints, signal, content_type, content_encoding)
     except BadRequest as error:
         raise CommandFailed(f"{file}: the receiver would answer {error.status}: {error.message}") from error
-    mapper = Mapper(settings.mapping, Sampler(settings.sampling))
+    sampler = Sampler(settings.sampling)
+    mapper = Mapper(settings.mapping, sampler)
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
+    events = _decided(sampler, mapped.events) if sample else mapped.events
+    sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
     output = sys.stdout.buffer
-    for event in mapped.events:
+    for event in events:
         output.write(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE))
     if decoded.rejected:
         click.echo(f"{decoded.rejected} records refused: {decoded.message}", err=True)
-    if mapped.sampled_out:
-        click.echo(f"{mapped.sampled_out} records sampled out", err=True)
+    if sampled_out:
+        click.echo(f"{sampled_out} records sampled out", err=True)
+
+
+def _decided(sampler: Sampler, events: list[Event]) -> list[Event]:
+    """With sampling.tail, as if this request were all there is of its traces."""
+    if sampler.settings.tail is None:
+        return events
+    whole: WholeTraces[int] = WholeTraces(sampler)
+    finished = [*whole.add([(event, place) for place, event in enumerate(events)], 0.0), *whole.drain()]
+    finished.sort(key=lambda one: one.token)
+    return [one.event for one in finished if one.event is not None]
 
 
 def _decode(

@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from exporter.sinks import SinkSettings
-from mapping.event import Event
-from mapping.sampling.counts import CountKey, Sums, add
+from mapping.event import Decision, Event
+from mapping.sampling.counts import CountKey, Sums, add, sums_of
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from weighbridge.moesif_config import MoesifConfiguration
-from weighbridge.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +27,9 @@ REMOTE = "moesif_config.json"
 
 
 class Sampling:
-    """One per process and settings. directory: where the spool is; it may not exist yet.
-
-    Raises SettingsError for settings that the bridge cannot honour.
-    """
+    """One per process and settings. directory: where the spool is; it may not exist yet."""
 
     def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
-        if settings.tail is not None:
-            # Undecided events would be delivered as they are, and no rule would ever apply to them.
-            raise SettingsError("sampling.tail: the running bridge cannot wait for whole traces yet; leave it out")
         self._latch = directory / LATCH
         self.sampler = Sampler(settings, hashed=self._latch.exists())
         self.ledger = Ledger()
@@ -101,9 +94,17 @@ class Sampling:
 
     def count(self, tenant: str, received_unix_ns: int) -> None:
         """The request that was mapped last was mapped for the first time."""
-        taken = self._taken
-        if not taken:
-            return
+        taken, kept = self._taken, self._kept
+        self._taken, self._kept = {}, ()
+        if taken:
+            self._enter(tenant, received_unix_ns, taken, kept)
+
+    def decided(self, tenant: str, received_unix_ns: int, decisions: Sequence[Decision], kept: Sequence[Event]) -> None:
+        """Whole traces were decided. Call it once per request, however many sinks it goes to."""
+        if decisions:
+            self._enter(tenant, received_unix_ns, sums_of(decisions), kept)
+
+    def _enter(self, tenant: str, received_unix_ns: int, taken: Mapping[CountKey, Sums], kept: Sequence[Event]) -> None:
         self.ledger.add(tenant, received_unix_ns, taken)
         self.ledger.closed(received_unix_ns)  # keeps it bounded
         once = Ledger()
@@ -114,8 +115,7 @@ class Sampling:
         for name, sums in taken.items():
             self.totals[name] = add(self.totals.get(name), sums)
         if any(sums.variance for sums in taken.values()):  # the audit's error grows with the spans that traces share
-            self.ledger.kept(tenant, ((event.trace_id, event.decision) for event in self._kept if event.trace_id))
-        self._taken, self._kept = {}, ()
+            self.ledger.kept(tenant, ((event.trace_id, event.decision) for event in kept if event.trace_id))
 
     def _keep_latch(self) -> None:
         """On disk before anything is decided by it, so that a replay after a restart decides the same."""

@@ -16,11 +16,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
 from exporter.journal import JournalError
+from exporter.source import Unit
+from mapping.event import Decision
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
@@ -38,6 +40,7 @@ from weighbridge.health import Health
 from weighbridge.ledger import audit
 from weighbridge.sampling import Sampling
 from weighbridge.settings import Settings, SettingsError
+from weighbridge.whole_traces import WholeTraceSource
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,8 @@ class Bridge:
             self.directory / "unmappable",
             self._counted,
         )
-        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters)
+        whole_traces = self._whole_traces if settings.sampling.tail else None
+        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, whole_traces)
         self.pipelines = self.deliveries.pipelines
         self.health = Health(self)
         self.accepting = False
@@ -81,12 +85,14 @@ class Bridge:
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
         self._mapped_by = self.sampling
+        self._decided_to = 0  # whole traces before this position are counted
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
         self.feed.start(self.spool.end_position)
+        self._decided_to = self.spool.end_position
         self.sampling.start()
         self._ticking = asyncio.create_task(self._tick(), name="sampling")
         await self.deliveries.start(self.settings.exporter)
@@ -115,6 +121,8 @@ class Bridge:
         that hold when a sink first asks for it.
         """
         now = self.settings
+        if settings.sampling.tail != now.sampling.tail:
+            raise ValueError("sampling.tail cannot change while requests wait by it: restart the bridge")
         needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")
@@ -178,6 +186,23 @@ class Bridge:
 
     def _counted(self, tenant: str, received_unix_ns: int) -> None:
         self._mapped_by.count(tenant, received_unix_ns)
+
+    def _whole_traces(self, sink: str, place: Path) -> WholeTraceSource:
+        tail = self.settings.sampling.tail
+        assert tail is not None
+        return WholeTraceSource(
+            sink, self.feed, tail, lambda: self.sampling.sampler, self.spool.start_position, place, self._decided
+        )
+
+    def _decided(self, unit: Unit, decisions: Sequence[Decision]) -> None:
+        """Whole traces are decided for each sink, and again after a fault; they count once."""
+        if unit.position < self._decided_to:
+            return
+        self._decided_to = unit.next_position
+        dropped = sum(not decision.keep for decision in decisions)
+        self.feed.counts.events -= dropped
+        self.feed.counts.sampled_out += dropped
+        self.sampling.decided(unit.tenant, unit.received_unix_ns, decisions, unit.events)
 
     async def _tick(self) -> None:
         """What is due in sampling also comes into force while nothing arrives."""

@@ -6,9 +6,11 @@ read what it returns. Nothing is counted twice and nothing is lost when it is ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from mapping.event import Decision
+from mapping.sampling.thresholds import M
 
 
 class Slot:
@@ -76,6 +78,23 @@ class Tally:
             sums = Sums(n, n * a, n * d.adjusted_count, n * p, variance)
             self._folded[key] = add(self._folded.get(key), sums)
         self._touched.clear()
+
+
+def sums_of(decisions: Iterable[Decision]) -> dict[CountKey, Sums]:
+    """As Tally.take(), of decisions about whole traces, which are made more than once but count once."""
+    tally = Tally()
+    slots: dict[tuple[str, ...], Slot] = {}
+    for d in decisions:
+        reason = "kept" if d.keep else d.reason  # early decisions count like the others
+        key = (d.rule, reason, d.upstream, d.r_source, d.th, d.th_in)
+        slot = slots.get(key)
+        if slot is None:
+            t_in = int(d.th_in.ljust(14, "0"), 16) if d.th_in else 0
+            slot = slots[key] = Slot(d._replace(reason=reason), M / (M - t_in))
+            tally.touch(slot)
+        else:
+            slot.count += 1
+    return tally.take()
 
 
 def add(a: Sums | None, b: Sums) -> Sums:

@@ -172,9 +172,9 @@ class Sampler:
         """What the rules say about a whole trace (tail mode)."""
         return self._plan.choose(facts).rate
 
-    def decide_again(self, ruled: Ruled, up: Upstream) -> Decision:
-        """The final decision of a record whose trace waited, counted now."""
-        return self._banded(ruled, up)
+    def decide_again(self, ruled: Ruled, up: Upstream, *, counted: bool = True) -> Decision:
+        """The final decision of a record whose trace waited, counted now or (counted: False) by the caller."""
+        return self._banded(ruled, up, counted=counted)
 
     def _put_in_force(self, plan: Plan) -> None:
         settings = self.settings
@@ -235,10 +235,11 @@ class Sampler:
             return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
         return self._banded(ruled, up)
 
-    def _banded(self, ruled: Ruled, up: Upstream) -> Decision:
+    def _banded(self, ruled: Ruled, up: Upstream, *, counted: bool = True) -> Decision:
         band = ruled.band(up)
         slot = band.slot(up.r)
-        self._count(slot)
+        if counted:
+            self._count(slot)
         decision = slot.decision
         if decision.keep and band.rv_out:
             return decision._replace(rv=f"{up.r:014x}")

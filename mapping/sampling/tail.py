@@ -117,6 +117,11 @@ class TailBuffer(Generic[Item]):
         """Decide everything now, as at SIGTERM."""
         return [self._release(trace_id, early=True) for trace_id in list(self._open)]
 
+    def oldest(self) -> Released[Item] | None:
+        """Decide the trace that waits longest now; None when none waits."""
+        trace_id = next(iter(self._open), None)
+        return None if trace_id is None else self._release(trace_id, early=True)
+
     def _release(self, trace_id: bytes, *, early: bool) -> Released[Item]:
         trace = self._open.pop(trace_id)
         self.bytes -= trace.size

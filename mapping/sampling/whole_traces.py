@@ -27,19 +27,22 @@ MAX_RATES = 4096
 class Finished(NamedTuple, Generic[Token]):
     event: Event | None  # None: sampled out, and counted
     token: Token
+    decision: Decision | None = None  # what was decided here, kept or not; None: the event came decided
 
 
 class WholeTraces(Generic[Token]):
-    """One per process, for settings with `sampling.tail`. token: whatever the caller needs to find its place again.
+    """For settings with `sampling.tail`. token: whatever the caller needs to find its place again.
 
+    counted: False when the caller counts the decisions itself, because the same events are decided more than once.
     Every event that is added comes back exactly once, from add, tick or drain. Nothing here is durable: the
     caller must not let go of a request before all its events came back.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, *, counted: bool = True) -> None:
         settings = sampler.settings.tail
         if settings is None:
             raise ValueError("sampling.tail is not set")
+        self._counted = counted
         self.buffer: TailBuffer[tuple[Event, Token]] = TailBuffer(settings, self._rate)
         self._sampler = sampler
         self._ruled: dict[Rate, Ruled] = {}
@@ -64,6 +67,15 @@ class WholeTraces(Generic[Token]):
     def drain(self) -> list[Finished[Token]]:
         return [f for released in self.buffer.drain() for f in self._finish(released)]
 
+    def oldest(self) -> list[Finished[Token]]:
+        """Decide the trace that waits longest now; empty when none waits."""
+        released = self.buffer.oldest()
+        return [] if released is None else list(self._finish(released))
+
+    def follow(self, sampler: Sampler) -> None:
+        """Decide by the rules of this sampler from now on."""
+        self._sampler = sampler
+
     def _rate(self, items: Sequence[tuple[Event, Token]]) -> Rate:
         return self._sampler.rate_of(TraceFacts([event for event, _ in items]))
 
@@ -75,10 +87,11 @@ class WholeTraces(Generic[Token]):
                 self._ruled.clear()
             ruled = self._ruled[rate] = Ruled(rate)
         for event, token in released.items:
-            decision = self._sampler.decide_again(ruled, upstream_of(event.decision, released.trace_id))
+            upstream = upstream_of(event.decision, released.trace_id)
+            decision = self._sampler.decide_again(ruled, upstream, counted=self._counted)
             if released.early and decision.keep:
                 decision = decision._replace(reason="kept_early")
-            yield Finished(event._replace(decision=decision) if decision.keep else None, token)
+            yield Finished(event._replace(decision=decision) if decision.keep else None, token, decision)
 
 
 def randomness_of(decision: Decision, trace_id: bytes) -> int:

@@ -1,0 +1,214 @@
+"""Whole traces in the running bridge: decided when a trace is complete, delivered once."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from exporter.sink import Batch
+from exporter.sinks.memory import MemorySink
+from mapping.sampling.sampler import Sampler
+from whole_trace_bench import TraceBench
+
+T0 = 1_795_200_000.0
+HIGH, LOW = b"\xf0" * 16, b"\x00" * 15 + b"\x01"  # kept at 10 %, and dropped at every rate below 100 %
+
+
+def test_an_error_in_a_later_request_keeps_the_trace_whole_and_ordinary_traces_go_whole(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0)
+        await bench.open()
+        await bench.send([(LOW, 200), (HIGH, 200), (HIGH, 200)], T0)
+        await bench.send([(HIGH, 200)], T0 + 3)
+        await bench.send([(LOW, 503), (LOW, 200)], T0 + 4)
+        await asyncio.sleep(0.3)
+        assert bench.sink.events == [], "10 seconds have not passed on the records' clock"
+        bench.wall_s = T0 + 11
+        await bench.until(lambda: len(bench.handed) == 3)
+        await bench.stop()
+        assert bench.delivered() == [1, 5, 6]
+        assert bench.outcomes == {"received": 6, "delivered": 3, "sampled_out": 3}
+        assert {event.decision.rule for event in bench.sink.events} == {"errors"}
+        assert [decision.rule for decision in bench.decisions].count("default") == 3
+
+    asyncio.run(go())
+
+
+def test_late_records_follow_the_decision_whether_it_was_to_keep_or_to_drop(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
+        await bench.open()
+        failed = b"\x00" * 15 + b"\x02"
+        await bench.send([(LOW, 200), (failed, 500)], T0)
+        await bench.send([(LOW, 500), (failed, 200), (HIGH, 200)], T0 + 20)
+        bench.wall_s = T0 + 40
+        await bench.until(lambda: len(bench.handed) == 2)
+        await bench.stop()
+        assert bench.delivered() == [2, 4, 5]
+        assert {(e.decision.rule, e.decision.weight) for e in bench.sink.events} == {("errors", 1), ("default", 10)}
+
+    asyncio.run(go())
+
+
+def test_requests_in_the_spool_are_decided_on_their_own_clock_without_waiting(tmp_path: Path) -> None:
+    """An hour's backlog: what came within the wait counts as in time, what came later does not."""
+
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0 + 3600)
+        await bench.spool.open()
+        bench.feed.start(bench.spool.end_position)
+        for second in range(0, 40, 2):
+            await bench.send([(second.to_bytes(16, "big"), 200), (LOW, 500 if second == 6 else 200)], T0 + second)
+        await bench.spool.close()
+        again = TraceBench(tmp_path, bench.sink, T0 + 3600)
+        await again.open()
+        await again.until(lambda: len(again.handed) == 20)
+        await again.stop()
+        assert len(again.delivered()) == 20
+        assert all(event.trace_id == LOW.hex() for event in again.sink.events)
+
+    asyncio.run(go())
+
+
+def test_stopping_decides_what_is_there(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
+        await bench.open()
+        await bench.send([(LOW, 200), (HIGH, 200), (LOW, 200)], T0)
+        await bench.until(lambda: bool(bench.feed.counts.taken))
+        await bench.stop()
+        assert bench.delivered() == [2]
+        assert [event.decision.reason for event in bench.sink.events] == ["kept_early"]
+        assert bench.outcomes == {"received": 3, "delivered": 1, "sampled_out": 2}
+
+    asyncio.run(go())
+
+
+def test_memory_is_bounded_and_what_does_not_fit_is_decided_early_and_delivered(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0, rate=100, max_bytes=100_000)
+        await bench.open()
+        most = 0
+        dice = random.Random(4)
+        for number in range(60):
+            await bench.send([(dice.randbytes(16), 200) for _ in range(5)], T0 + number / 100)
+            await asyncio.sleep(0)
+            assert bench.source._main is None or bench.source._main.held_bytes <= 100_000
+            most = max(most, bench.source._main.held_bytes if bench.source._main else 0)
+        assert most > 50_000
+        assert bench.feed._bytes < 50_000, "what was read ahead is not held a second time"
+        await bench.stop()
+        assert bench.delivered() == list(range(1, 301))
+        assert "kept_early" in {event.decision.reason for event in bench.sink.events}
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_at_any_moment_lose_nothing_repeat_nothing_and_decide_as_before(tmp_path: Path, seed: int) -> None:
+    """The same requests through one process, and through processes that are killed every few requests."""
+    dice = random.Random(seed)
+    traces = [dice.randbytes(16) for _ in range(40)]
+    requests = []
+    at_s = T0
+    for number in range(60):
+        at_s += dice.uniform(0.1, 0.9)
+        recent = traces[number // 2 : number // 2 + 10]
+        spans = [(dice.choice(recent), 500 if dice.random() < 0.05 else 200) for _ in range(dice.randrange(1, 6))]
+        requests.append((spans, at_s))
+    total = sum(len(spans) for spans, _ in requests)
+
+    async def run(directory: Path, kills: list[int]) -> list[int]:
+        sink = MemorySink()
+        bench = TraceBench(directory, sink, T0, rate=30)
+        await bench.open()
+        for number, (spans, at) in enumerate(requests):
+            await bench.send(spans, at)
+            bench.wall_s = at
+            if number in kills:
+                await asyncio.sleep(0.002 * (number % 9))
+                await bench.kill()
+                next_id = bench.next_id
+                bench = TraceBench(directory, sink, at, rate=30)
+                bench.next_id = next_id
+                await bench.open()
+        bench.wall_s += 30
+        await bench.until(lambda: sum(bench.pipeline.totals.get(o) for o in ("delivered", "sampled_out")) == total)
+        await bench.stop()
+        outcomes = bench.outcomes
+        assert outcomes["received"] == total == outcomes["delivered"] + outcomes["sampled_out"]
+        assert len(sink.events) == outcomes["delivered"]
+        return bench.delivered()
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = asyncio.run(run(tmp_path / "whole", []))
+    killed = asyncio.run(run(tmp_path / "killed", sorted(dice.sample(range(60), 8))))
+    assert len(whole) == len(set(whole)) > 0
+    assert killed == whole
+
+
+def test_a_batch_that_was_planned_before_a_kill_is_made_again_with_the_same_rows(tmp_path: Path) -> None:
+    failing = True
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if failing:
+            raise asyncio.CancelledError  # as a kill inside the write
+
+    async def go() -> None:
+        nonlocal failing
+        sink = MemorySink(fail=fail)
+        bench = TraceBench(tmp_path, sink, T0, rate=10)
+        await bench.open()
+        for second in range(30):
+            await bench.send([(HIGH, 200), (LOW, 500 if second == 8 else 200)], T0 + second)
+        await bench.until(lambda: bool(bench.pipeline.journal.open_plans))
+        rows = [plan.rows for plan in bench.pipeline.journal.open_plans]
+        await bench.kill()
+        failing = False
+        again = TraceBench(tmp_path, sink, T0 + 60, rate=10)
+        await again.open()
+        await again.until(lambda: again.pipeline.totals.get("delivered") == 60)
+        await again.stop()
+        assert sink.writes[0][1:] == (rows[0], True)
+        assert again.delivered() == list(range(1, 61))
+
+    asyncio.run(go())
+
+
+def test_the_spool_is_given_back_when_the_view_of_open_traces_needs_it_no_more(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
+        await bench.open()
+        for second in range(60):
+            await bench.send([(second.to_bytes(8, "big") + b"\xff" * 8, 200)] * 5, T0 + second)
+        await bench.until(lambda: len(bench.handed) > 40)
+        await asyncio.sleep(0.1)
+        assert 10 < bench.spool.record_count < 60, "the newest are undecided, and before them is their view"
+        bench.wall_s = T0 + 100
+        await bench.until(lambda: bench.spool.record_count == 0)
+        assert bench.feed._bytes == 0
+        await bench.stop()
+
+    asyncio.run(go())
+
+
+def test_no_undecided_event_reaches_a_sink(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = TraceBench(tmp_path, MemorySink(), T0, rate=50, max_bytes=60_000, max_trace_bytes=8_000)
+        await bench.open()
+        dice = random.Random(2)
+        traces = [dice.randbytes(16) for _ in range(12)]
+        for number in range(80):
+            await bench.send([(dice.choice(traces), 200) for _ in range(4)], T0 + number / 3)
+        bench.wall_s = T0 + 60
+        await bench.until(lambda: len(bench.handed) == 80)
+        await bench.stop()
+        assert bench.sink.events
+        assert all(event.decision.rule != Sampler.UNDECIDED for event in bench.sink.events)
+        assert bench.outcomes["received"] == 320
+
+    asyncio.run(go())

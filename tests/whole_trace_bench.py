@@ -1,0 +1,158 @@
+"""Spans of traces that come in several requests, for tests: a real spool, feed and mapper under one pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from exporter.deadletter import DeadLetters
+from exporter.journal import Journal
+from exporter.pipeline import Pipeline
+from exporter.settings import BatchSettings, RetrySettings
+from exporter.sinks.memory import MemorySink
+from exporter.source import Unit
+from mapping.event import Decision
+from mapping.mapper import Mapped, Mapper
+from mapping.otlp import Decoded, Decoder
+from mapping.sampling.sampler import Sampler
+from mapping.sampling.settings import SamplingSettings
+from mapping.settings import MappingSettings
+from otlp_requests import attribute
+from receiver.spool import Entry, Spool, SpoolSettings
+from weighbridge.feed import Feed
+from weighbridge.whole_traces import WholeTraceSource
+
+RULES = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte", "value": 500}]}]
+SECOND_NS = 10**9
+
+SpanOf = tuple[bytes, int]  # trace id, status of the answer
+
+
+def request(spans: Sequence[SpanOf], at_unix_ns: int, first_id: int) -> bytes:
+    """One request; span ids count up from first_id."""
+    message = ExportTraceServiceRequest()
+    group = message.resource_spans.add()
+    group.resource.attributes.append(attribute("service.name", "shop"))
+    scope = group.scope_spans.add()
+    for number, (trace_id, status) in enumerate(spans):
+        span = scope.spans.add()
+        span.trace_id = trace_id
+        span.span_id = (first_id + number).to_bytes(8, "big")
+        span.name = "GET /items/{id}"
+        span.kind = span.SPAN_KIND_SERVER
+        span.start_time_unix_nano = at_unix_ns - 5_000_000
+        span.end_time_unix_nano = at_unix_ns
+        for key, value in (
+            ("http.request.method", "GET"),
+            ("http.route", "/items/{id}"),
+            ("url.path", "/items/7"),
+            ("http.response.status_code", status),
+        ):
+            span.attributes.append(attribute(key, value))
+    return message.SerializeToString()
+
+
+class TraceBench:
+    """One process over `directory`; a second one over the same directory is the next process.
+
+    wall: the wall clock in seconds; it stands until a test moves it.
+    """
+
+    def __init__(self, directory: Path, sink: MemorySink, wall_s: float, rate: object = 0, **tail: Any) -> None:
+        self.directory = directory
+        self.sink = sink
+        self.wall_s = wall_s
+        self.sampling = SamplingSettings.model_validate(
+            {"rate": rate, "rules": RULES, "tail": {"decision_wait": "10s", **tail}}
+        )
+        self.sampler = Sampler(self.sampling)
+        self.decoder = Decoder()
+        self.mapper = Mapper(MappingSettings(), self.sampler)
+        self.next_id = 1
+        self.handed: list[Unit] = []
+        self.decisions: list[Decision] = []
+        settings = SpoolSettings(directory=directory / "spool", segment_bytes=16384, max_bytes=1 << 22)
+        self.spool = Spool(settings, lambda appended, entry, payload: self.feed.committed(appended, entry, payload))
+        self.feed = Feed(
+            self.spool.read,
+            lambda entry: self.decoder.traces(entry.body),
+            self.steps,
+            self.spool.release,
+            ["memory"],
+            64 << 20,
+            directory / "unmappable",
+        )
+
+    def steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
+        return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+
+    async def open(self) -> None:
+        await self.spool.open()
+        self.feed.start(self.spool.end_position)
+        self.source = WholeTraceSource(
+            "memory",
+            self.feed,
+            self.sampling.tail,  # type: ignore[arg-type]
+            lambda: self.sampler,
+            self.spool.start_position,
+            self.directory / "memory.place",
+            self._decided,
+            lambda: int(self.wall_s * 1e9),
+        )
+        journal = Journal(self.directory / "memory.journal")
+        journal.open(self.spool.start_position)
+        self.pipeline = Pipeline(
+            self.sink,
+            self.source,
+            journal,
+            DeadLetters(self.directory / "dead.jsonl", lambda e: {"uri": e.uri}),
+            BatchSettings(max_age_s=0.02, max_events=20),
+            RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001),
+        )
+        self.task = asyncio.create_task(self.pipeline.run())
+
+    def _decided(self, unit: Unit, decisions: Sequence[Decision]) -> None:
+        self.handed.append(unit)
+        self.decisions += decisions
+
+    async def send(self, spans: Sequence[SpanOf], at_s: float) -> None:
+        at_unix_ns = int(at_s * SECOND_NS)
+        body = request(spans, at_unix_ns, self.next_id)
+        self.next_id += len(spans)
+        entry = Entry("traces", "acme", "application/x-protobuf", "", at_unix_ns, body)
+        await self.spool.append(entry, self.decoder.traces(body))
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not done():
+                if self.task.done():
+                    self.task.result()
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """As at SIGTERM."""
+        self.source.drain()
+        self.pipeline.stop()
+        await asyncio.wait_for(self.task, 10)
+        self.pipeline.close()
+        await self.spool.close()
+
+    async def kill(self) -> None:
+        """What is in flight is cancelled; nothing is decided."""
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+        self.pipeline.close()
+        await self.spool.close()
+
+    def delivered(self) -> list[int]:
+        """Span ids in the sink."""
+        return sorted(int(event.span_id, 16) for event in self.sink.events)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        assert self.pipeline.journal.books().residue == 0
+        return self.pipeline.totals.plain().get("acme", {})
