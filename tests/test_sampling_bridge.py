@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bridge import BridgeProcess, eventually
 from events import event
+from mapping.event import Decision
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
 from otlp_requests import spans_request
@@ -35,6 +36,58 @@ def test_hashed_randomness_outlives_the_process(tmp_path: Path) -> None:
     assert first.sampler.hashed
     assert sampling(tmp_path / "spool", rate=10).sampler.hashed
     assert not sampling(tmp_path / "spool", rate=10, randomness="trace_id").sampler.hashed
+
+
+def decided_by(bridge: Sampling, records: list[tuple[bytes, int]]) -> list[Decision]:
+    return [
+        bridge.sampler.span(trace_id, "", {"company": "acme", "time_unix_nano": at_ns}.get)
+        for trace_id, at_ns in records
+    ]
+
+
+def test_rates_of_a_budget_outlive_the_process(tmp_path: Path) -> None:
+    """What is mapped again after a kill is decided as it was, each record by the rates of its time."""
+    budget = {"events_per_second": 5, "epoch": "10s"}
+    first = sampling(tmp_path / "spool", budget=budget)
+    dice = random.Random(8)
+    records: list[tuple[bytes, int]] = []
+    decisions: list[Decision] = []
+    for second in range(95):
+        now_ns = NOW_NS + second * 10**9
+        first.tick(now_ns)
+        new = [(dice.randbytes(16), now_ns + n) for n in range(10 + second)]
+        records += new
+        decisions += decided_by(first, new)
+    assert len({decision.config for decision in decisions}) > 5
+    with (tmp_path / "spool/sampling_budget.jsonl").open("ab") as file:
+        file.write(b'{"from_unix_ns":17')  # killed inside a write
+    again = sampling(tmp_path / "spool", budget=budget)
+    again.tick(NOW_NS + 96 * 10**9)
+    assert decided_by(again, records) == decisions
+    assert decided_by(sampling(tmp_path / "elsewhere", budget=budget), records) != decisions
+    # New rates of the second process do not change those of the first, also for a third.
+    decided_by(again, [(dice.randbytes(16), NOW_NS + 97 * 10**9 + n) for n in range(500)])
+    again.tick(NOW_NS + 107 * 10**9)
+    third = sampling(tmp_path / "spool", budget=budget)
+    third.tick(NOW_NS + 108 * 10**9)
+    assert decided_by(third, records) == decisions
+    assert third.sampler.budget is not None
+    assert third.sampler.budget.tables[0].from_unix_ns == NOW_NS + 107 * 10**9
+
+
+def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: Path) -> None:
+    budget = {"events_per_second": 5, "epoch": "10s"}
+    first = sampling(tmp_path, budget=budget)
+    dice = random.Random(8)
+    for second in range(25):
+        first.tick(NOW_NS + second * 10**9)
+        decided_by(first, [(dice.randbytes(16), NOW_NS + second * 10**9) for _ in range(100)])
+    again = sampling(tmp_path, budget=budget)
+    later_ns = NOW_NS + 24 * 3600 * 10**9
+    again.tick(later_ns)
+    old, new = decided_by(again, [(b"\xf0" * 16, NOW_NS + 22 * 10**9), (b"\xf0" * 16, later_ns)])
+    assert old.p < 0.5
+    assert new.p == 1
 
 
 def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> None:

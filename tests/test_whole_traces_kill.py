@@ -14,7 +14,7 @@ TRACES = 60
 
 def test_traces_that_wait_when_the_process_is_killed_are_decided_whole_by_the_next(tmp_path: Path) -> None:
     """At a rate of 0, exactly the traces with an error stay, also those whose halves two processes received."""
-    bridge = BridgeProcess(tmp_path, sampling={"rate": 0, "rules": RULES, "tail": {"decision_wait": "4s"}})
+    bridge = BridgeProcess(tmp_path, sampling={"rate": 0, "rules": RULES, "tail": {"decision_wait": "12s"}})
     dice = random.Random(9)
     traces = [dice.randbytes(16) for _ in range(TRACES)]
     failed = set(dice.sample(traces, 15))

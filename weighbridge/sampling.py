@@ -18,12 +18,14 @@ from mapping.sampling.counts import CountKey, Sums, add, sums_of
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
+from weighbridge.budget_tables import BudgetTables
 from weighbridge.moesif_config import MoesifConfiguration
 
 log = logging.getLogger(__name__)
 
 LATCH = "sampling_hashed"
 REMOTE = "moesif_config.json"
+TABLES = "sampling_budget.jsonl"
 
 
 class Sampling:
@@ -32,6 +34,8 @@ class Sampling:
     def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
         self._latch = directory / LATCH
         self.sampler = Sampler(settings, hashed=self._latch.exists())
+        budget = self.sampler.budget
+        self._tables = BudgetTables(directory / TABLES, budget) if budget else None
         self.ledger = Ledger()
         self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
         self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
@@ -70,6 +74,8 @@ class Sampling:
         """Put in force what is due. Between requests, at least once a second."""
         sampler = self.sampler
         sampler.tick(now_unix_ns)
+        if self._tables is not None:
+            self._tables.keep()
         if sampler.watch.alarms.keys() - self._named:
             for service in sorted(sampler.watch.alarms.keys() - self._named):
                 self._named.add(service)

@@ -9,8 +9,9 @@ back: a rate that reacts to its own outcomes is biased, however cleverly.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Any
 
 from mapping.sampling.budget import budget_probability, water_fill
 from mapping.sampling.decide import Rate
@@ -41,6 +42,17 @@ class Table:
         self.cold = cold
         self.ruled: dict[tuple[Rate, Fraction], Ruled] = {}  # rebuilt when missing
 
+    def plain(self) -> dict[str, object]:
+        """For JSON; `from_plain` makes the same table of it."""
+        rates = [[tenant, rule, str(p)] for (tenant, rule), p in self.rates.items()]
+        return {"from_unix_ns": self.from_unix_ns, "cold": str(self.cold), "rates": rates}
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> Table:
+        """Raises ValueError, KeyError or TypeError when it is none."""
+        rates = {(str(tenant), str(rule)): Fraction(p) for tenant, rule, p in plain["rates"]}
+        return cls(int(plain["from_unix_ns"]), rates, Fraction(plain["cold"]))
+
 
 class Budget:
     """One per sampler. All times are the wall clock in nanoseconds, as records carry it."""
@@ -59,6 +71,13 @@ class Budget:
         self._arrived_unknown = 0.0
         self._burst = False
         self._limits: dict[Key, float] = {}  # arrivals that make a burst
+
+    def restore(self, tables: Iterable[Table]) -> None:
+        """Tables of an earlier process, any order: its records are decided again as before.
+
+        The newest goes on until this process has seen arrivals of its own, unless it is long out of date.
+        """
+        self.tables = sorted(tables, key=lambda table: -table.from_unix_ns) or self.tables
 
     def ruled(self, base: Ruled, facts: Facts) -> tuple[Key, Ruled]:
         """The key a record belongs to, and its rate at its own time; base.
@@ -101,7 +120,10 @@ class Budget:
         """Publish what is due. True when a new table is in force."""
         if not self._began_ns:
             self._began_ns = now_unix_ns
-            return False
+            if not 0 < self.tables[0].from_unix_ns < now_unix_ns - int(self._settings.remember * 1e9):
+                return False
+            self.tables.insert(0, Table(now_unix_ns, {}, Fraction(1)))
+            return True
         elapsed_ns = now_unix_ns - self._began_ns
         if elapsed_ns >= self._epoch_ns:
             self._close_epoch(self._epoch_ns / elapsed_ns)
