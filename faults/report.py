@@ -15,7 +15,11 @@ NOT_TOLD = (
     ("R02", "kill at each write", "needs a tracer that counts calls: `tests/test_spool_kill.py`, for the spool alone"),
     ("R03", "power cut", "a page cache survives `kill -9`; a disk in memory forgets: `tests/test_spool_power_cut.py`"),
     ("R08, R12, R13", "429, 400, 413, 401 from a sink", "a sink that answers so: `tests/test_pipeline_refusals.py`"),
-    ("R09", "half of the answers are 5xx", "the proxy speaks TCP only: `tests/test_pipeline.py`, by a failing sink"),
+    (
+        "R09",
+        "half of the answers are 5xx",
+        "the proxy speaks TCP only: `tests/test_pipeline_refusals.py`, by a failing sink",
+    ),
     ("R11", "one poison row in 5,000", "`tests/test_pipeline_refusals.py`"),
     ("R14", "one sink of several is dead", "`tests/test_isolation.py`"),
     ("R17", "damaged spool", "`tests/test_spool_damage.py`"),
