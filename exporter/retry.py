@@ -12,7 +12,8 @@ def wait_s(settings: RetrySettings, attempt: int, error: SinkError, uniform: flo
     """Seconds to wait before the next attempt.
 
     attempt: 1 after the first failure. uniform: a number in [0, 1) in place of chance.
-    A destination's Retry-After is honoured up to 20 intervals: beyond that it is more likely a mistake than a wish.
+    A destination's Retry-After is honoured up to 120 intervals (10 minutes by default): beyond that it is more likely a
+    mistake than a wish.
     """
     spread = (random.random() if uniform is None else uniform) * 2 - 1
     if isinstance(error, Unauthorised):
@@ -20,5 +21,5 @@ def wait_s(settings: RetrySettings, attempt: int, error: SinkError, uniform: flo
     backoff = min(settings.max_interval_s, settings.initial_interval_s * settings.multiplier ** min(attempt - 1, 64))
     backoff *= 1 + settings.jitter * spread
     if isinstance(error, Retryable) and error.retry_after_s is not None:
-        return max(backoff, min(error.retry_after_s, settings.max_interval_s * 20))
+        return max(backoff, min(error.retry_after_s, settings.max_interval_s * 120))
     return backoff

@@ -32,7 +32,7 @@ class RetrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     initial_interval_s: float = Field(0.5, gt=0, description="Wait before the first retry, in seconds.")
-    max_interval_s: float = Field(30.0, gt=0, description="Longest wait between retries, in seconds.")
+    max_interval_s: float = Field(5.0, gt=0, description="Longest wait between retries, in seconds.")
     multiplier: float = Field(1.5, ge=1, description="Growth of the wait from one retry to the next.")
     jitter: float = Field(0.2, ge=0, lt=1, description="Each wait is varied by up to this share, both ways.")
     unauthorised_interval_s: float = Field(

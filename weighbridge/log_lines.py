@@ -27,5 +27,7 @@ def log_to_stderr(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    for library in ("urllib3", "clickhouse_connect"):  # they tell of every attempt; we tell of each failure once
+        logging.getLogger(library).setLevel(logging.ERROR)
     for package in ("receiver", "mapping", "exporter", "weighbridge"):
         logging.getLogger(package).setLevel(level.upper())

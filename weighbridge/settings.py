@@ -56,7 +56,7 @@ class ExporterSettings(BaseModel):
     batch: BatchSettings = Field(default_factory=BatchSettings, description="When a batch is closed.")
     retry: RetrySettings = Field(default_factory=RetrySettings, description="When a refused batch is sent again.")
     memory_bytes: int = Field(
-        64 << 20,
+        48 << 20,
         ge=1 << 20,
         description="Requests kept in memory for sinks that keep up, in bytes; a sink that lags reads the spool.",
     )
