@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ MAPPED_FACTOR = 2.5
 RECORDS_REMEMBERED = 65_536
 # An answer waits at most this long for mapping to catch up.
 LONGEST_PACE_S = 0.2
+# Sinks that have finished nothing for this long are slow or away: the spool takes their place, and nobody waits.
+SINKS_GET_ON_S = 1.0
 
 MapSteps = Callable[[Decoded, int, str], Generator[None, None, Mapped]]
 
@@ -92,6 +95,7 @@ class Feed:
         self._news = asyncio.Event()
         self._progress = asyncio.Event()  # a request in memory was mapped, or let go
         self._mapping_held = False
+        self._progress_at = 0.0  # monotonic seconds
         self._mapping = (
             asyncio.Lock()
         )  # one request is mapped at a time, so that two sinks never map the same one twice
@@ -211,7 +215,7 @@ class Feed:
         in_memory = min(mapped, default=self._end)
         while self._held and next(iter(self._held)) < in_memory:
             self._drop_oldest()
-        self._progress.set()
+        self._progressed()
 
     @property
     def end(self) -> int:
@@ -233,7 +237,14 @@ class Feed:
 
     @property
     def _behind(self) -> bool:
-        return self._mapping_held and self._bytes > self._max_bytes // 2
+        """Memory is half full, and the sinks are getting on: mapping now, or done with something a moment ago."""
+        if self._bytes <= self._max_bytes // 2:
+            return False
+        return self._mapping_held or time.monotonic() - self._progress_at < SINKS_GET_ON_S
+
+    def _progressed(self) -> None:
+        self._progress_at = time.monotonic()
+        self._progress.set()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -272,7 +283,7 @@ class Feed:
                     mapped_size = int(held.unit.size * MAPPED_FACTOR)
                     self._bytes += mapped_size - held.size
                     held.size = mapped_size
-                self._progress.set()
+                self._progressed()
         assert held.unit is not None
         return held.unit
 
