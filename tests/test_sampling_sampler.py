@@ -106,6 +106,22 @@ def test_a_log_follows_the_rv_of_its_trace() -> None:
     assert s.log(TRACE, None, None, never, NO_FACTS).r_source == "trace_id"
 
 
+def test_a_log_learns_nothing_from_an_rv_that_contradicts_its_threshold() -> None:
+    """The rv is known to be below the threshold, and the span itself is decided by a redrawn one."""
+    s = sampler(rate=50)
+    s.span(TRACE, "ot=th:8;rv:7fffffffffffff", NO_FACTS)
+    assert s.log(TRACE, None, None, never, NO_FACTS).r_source == "trace_id"
+
+
+def test_the_smallest_threshold_that_a_span_of_a_trace_passed_is_what_its_rv_is_known_to_have_passed() -> None:
+    s = sampler(rate=50)
+    s.span(TRACE, "ot=th:c;rv:e0000000000000", NO_FACTS)
+    assert s.log(TRACE, None, None, never, NO_FACTS).adjusted_count == 1
+    s.span(TRACE, "ot=rv:e0000000000000", NO_FACTS)
+    s.span(TRACE, "ot=th:c;rv:e0000000000000", NO_FACTS)
+    assert s.log(TRACE, None, None, never, NO_FACTS).adjusted_count == 2
+
+
 def test_decisions_do_not_depend_on_order_batches_or_instance() -> None:
     rng = random.Random(7)
     items = [(rng.randbytes(16), rng.choice(["", "ot=th:8", "ot=th:c", "ot=th:zz", "a=b"])) for _ in range(2000)]
@@ -173,6 +189,11 @@ def test_head_rate_counts_the_sampler_that_left_no_threshold() -> None:
     s = sampler(head_rate={"checkout": 1})
     assert s.span(TRACE, "", facts({"service": "checkout"})).adjusted_count == pytest.approx(100, rel=1e-3)
     assert s.span(TRACE, "", facts({"service": "cart"})).weight == 1
+
+
+def test_a_coarse_precision_of_our_thresholds_does_not_round_the_head_samplers_rate() -> None:
+    s = sampler(head_rate={"checkout": 10}, precision=1)
+    assert s.span(TRACE, "", facts({"service": "checkout"})).adjusted_count == pytest.approx(10, rel=1e-3)
 
 
 def survivors_of_an_old_ratio_sampler(n: int, ratio: float, seed: int = 1) -> list[bytes]:
@@ -325,7 +346,7 @@ def test_a_decision_names_the_rules_it_was_made_under() -> None:
 def test_a_log_without_a_trace_is_hashed_only_when_its_fate_depends_on_it(rate: int) -> None:
     s, by_hash = sampler(rate=rate), sampler(rate=rate)
     # A sampler that has learned the rv of some trace decides everything in full.
-    by_hash.learned.learn(TRACE, 1)
+    by_hash.learned.learn(TRACE, 1, 0)
     expected = by_hash.log(b"", None, None, lambda: b"record", NO_FACTS)
     assert s.log(b"", None, None, never, NO_FACTS) == expected
     assert expected.r_source == "record_hash"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.sampling.decide import Policy, Rate, Upstream, band, of_span
+from mapping.sampling.decide import Band, Policy, Rate, Upstream, of_span
 from mapping.sampling.thresholds import (
     M,
     RateError,
@@ -95,15 +95,15 @@ def test_a_lower_rate_keeps_a_subset(p1: Fraction, p2: Fraction, r: int) -> None
 @given(rates, st.integers(min_value=0, max_value=M - 1), randomness)
 def test_a_threshold_is_never_lowered_and_rate_100_changes_nothing(p: Fraction, t_in: int, r: int) -> None:
     up = Upstream("th", t_in, r, "trace_id")
-    assert band(Rate("r", p), up).t_out >= t_in
-    assert band(Rate("r", Fraction(1)), up).t_out == t_in
+    assert Band(Rate("r", p), up).t_out >= t_in
+    assert Band(Rate("r", Fraction(1)), up).t_out == t_in
 
 
 @given(st.integers(min_value=0, max_value=1 << 20), rates)
 def test_two_stages_are_unbiased_together(eighths: int, p: Fraction) -> None:
     """Upstream keeps R >= T_in and says so; what passes both stages weighs M over all R."""
     t_in = min(eighths << 36, M - 1)
-    b = band(Rate("r", p), Upstream("th", t_in, 0, "trace_id"))
+    b = Band(Rate("r", p), Upstream("th", t_in, 0, "trace_id"))
     q, limit = weight_split(b.t_out)
     assert (limit - b.t_out) * (q + 1) + (M - limit) * q == M
 

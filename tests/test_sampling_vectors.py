@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mapping.event import Decision
-from mapping.sampling.decide import Rate, band, of_log, of_span
+from mapping.sampling.decide import Band, Rate, of_log, of_span
 from mapping.sampling.randomness import record_bytes
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
@@ -109,14 +109,14 @@ def _kernel(given: Mapping[str, Any]) -> dict[str, object]:
         head_t = sampler._head.get("checkout", 0)
         up = of_span(trace_id, parse(given.get("tracestate", "")), sampler._policy, head_t)
     else:
-        learned = int(given.get("remembered_rv", "-1"), 16)
+        learned = (int(given.get("remembered_rv", "-1"), 16), 0)
         up = of_log(trace_id, *log_attributes(given), learned, record_of(given), sampler._policy)
     settings = sampler.settings
     rate = Rate("r", sampler._plan.choose(facts).rate.probability, settings.mode, settings.precision)
     t_rule = None if up.refuse else rate.t_rule(up.t_in)
     t_out = None if t_rule is None else max(up.t_in, t_rule)
     if t_out is not None:
-        assert band(rate, up).t_out == t_out
+        assert Band(rate, up).t_out == t_out
     exact = "0/1"
     if t_out is not None and up.r >= t_out:
         count = Fraction(M, M - t_out)

@@ -89,8 +89,7 @@ def sums_of(decisions: Iterable[Decision]) -> dict[CountKey, Sums]:
         key = (d.rule, reason, d.upstream, d.r_source, d.th, d.th_in)
         slot = slots.get(key)
         if slot is None:
-            t_in = int(d.th_in.ljust(14, "0"), 16) if d.th_in else 0
-            slot = slots[key] = Slot(d._replace(reason=reason), M / (M - t_in))
+            slot = slots[key] = Slot(d._replace(reason=reason), adjusted_in(d))
             tally.touch(slot)
         else:
             slot.count += 1
@@ -99,3 +98,14 @@ def sums_of(decisions: Iterable[Decision]) -> dict[CountKey, Sums]:
 
 def add(a: Sums | None, b: Sums) -> Sums:
     return b if a is None else Sums(a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3], a[4] + b[4])
+
+
+def thresholds_of(decision: Decision) -> tuple[int, int]:
+    """(t_in, passed) of the Upstream that a decision was made of."""
+    t = int(decision.th_in.ljust(14, "0"), 16) if decision.th_in else 0
+    return (0, t) if decision.r_source == "trace_rv" and decision.upstream in ("none", "malformed") else (t, 0)
+
+
+def adjusted_in(decision: Decision) -> float:
+    """How many records one with this decision stood for on arrival."""
+    return M / (M - thresholds_of(decision)[0])

@@ -1,8 +1,7 @@
 """One decision: what upstream did, which randomness to use, and the threshold that results (sampling.md §2 to §6).
 
 Upstream says with T_in how much it has already dropped; a rule says with T_rule how much should be left. Both
-were or are
-compared with the same R, so the larger threshold is the whole story: T_out = max(T_in, T_rule), and the
+were or are compared with the same R, so the larger threshold is the whole story: T_out = max(T_in, T_rule), and the
 record stands for M / (M - T_out). Never for A_in * A_rule.
 """
 
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from mapping.event import UNSAMPLED, Decision
 from mapping.sampling.counts import Slot
-from mapping.sampling.randomness import draw, inside
+from mapping.sampling.randomness import draw, inside, stretched
 from mapping.sampling.thresholds import (
     MIN_PROBABILITY,
     M,
@@ -53,6 +52,12 @@ class Upstream(NamedTuple):
     r: int
     r_source: str
     refuse: bool = False  # settings say drop (on_inconsistent: drop)
+    passed: int = 0  # R is only known because a span of the trace passed this threshold; the record did not have to
+
+    @property
+    def adjusted_in(self) -> float:
+        """How many records this one stands for on arrival."""
+        return M / (M - self.t_in)
 
 
 def of_span(trace_id: bytes, state: State, policy: Policy, head_t: int = 0) -> Upstream:
@@ -80,12 +85,13 @@ def of_log(
     trace_id: bytes,
     threshold_text: str | None,
     randomness_text: str | None,
-    learned_rv: int,
+    learned: tuple[int, int],
     record: Callable[[], bytes],
     policy: Policy,
 ) -> Upstream:
-    """Upstream of a log record. learned_rv: rv of a span of its trace, -1 when unknown.
+    """Upstream of a log record.
 
+    learned: rv of a span of its trace, -1 when unknown, and the threshold which that span passed.
     record() gives randomness.record_bytes and is called only when nothing else identifies the record.
     """
     th = parse_th(threshold_text) if threshold_text is not None else -1
@@ -96,8 +102,8 @@ def of_log(
     rv = parse_rv(randomness_text) if randomness_text is not None else -1
     if rv >= 0:
         r, source = rv, "attr_rv"
-    elif learned_rv >= 0:
-        r, source = learned_rv, "trace_rv"
+    elif learned[0] >= 0:
+        r, source = learned[0], "trace_rv"
     elif traced and policy.hashed and th < 0:
         r, source = draw("trace", trace_id), "trace_hash"
     elif traced:
@@ -113,7 +119,11 @@ def of_log(
         return Upstream(status, t_in, inside(t_in, h), "record_hash")
     if th >= 0:
         return _checked("th", th, r, source, trace_id if traced else record(), policy)
-    return Upstream("malformed" if malformed else "none", 0, r, source)
+    status = "malformed" if malformed else "none"
+    if source == "trace_rv":
+        rv, passed = learned
+        return Upstream(status, 0, stretched(rv, passed), source, passed=passed)
+    return Upstream(status, 0, r, source)
 
 
 def _of_trace(trace_id: bytes) -> tuple[int, str]:
@@ -190,9 +200,13 @@ class Band:
         "dropped", "heavy", "light", "limit", "limit_bytes", "rv_out", "t_in", "t_in_bytes", "t_out", "t_out_bytes",
     )  # fmt: skip
 
-    def __init__(self, rate: Rate, status: str, t_in: int, r_source: str, refuse: bool, had_th: bool) -> None:
-        t_rule = None if refuse else rate.t_rule(t_in)
+    def __init__(self, rate: Rate, up: Upstream) -> None:
+        status, t_in, r_source, refuse, passed = up.status, up.t_in, up.r_source, up.refuse, up.passed
+        had_th = status in ("th", "legacy", "configured")
+        t_rule = None if refuse else rate.t_rule(max(t_in, passed))
         t_out = M if t_rule is None else max(t_in, t_rule)
+        if passed and t_out < M:  # the spans' threshold, on the scale of the stretched R
+            t_out = stretched(max(passed, t_out), passed)
         q, limit = weight_split(t_out) if t_out < M else (0, M)
         self.t_in, self.t_out, self.limit = t_in, t_out, limit
         self.t_in_bytes = t_in.to_bytes(7, "big")
@@ -204,14 +218,13 @@ class Band:
         own = r_source in ("trace_hash", "record_hash", "redraw", "legacy_r", "trace_rv", "unit") and bool(th)
         shown = status not in ("inconsistent", "implausible", "untrusted")
         self.rv_out = shown and (own or r_source in ("rv", "attr_rv"))
-        th_in = th_text(t_in) if status != "malformed" and (t_in or had_th) else ""
+        th_in = th_text(t_in or passed) if passed or (status != "malformed" and (t_in or had_th)) else ""
         p = probability_of(t_out) if t_out < M else 0.0
-        a_in = M / (M - t_in)
 
         def slot(keep: bool, weight: int, reason: str) -> Slot:
             count = adjusted_count(t_out) if keep else 0.0
             shared = Decision(keep, weight, count, th, rate.rule, p, r_source, status, th_in, rate.config, "", reason)
-            return Slot(UNSAMPLED if shared == UNSAMPLED else shared, a_in)
+            return Slot(UNSAMPLED if shared == UNSAMPLED else shared, up.adjusted_in)
 
         if refuse:
             reason = "inconsistent"
@@ -227,11 +240,3 @@ class Band:
         if r >= self.limit:
             return self.light
         return self.heavy if r >= self.t_out else self.dropped
-
-
-def _upstream_had_th(status: str) -> bool:
-    return status in ("th", "legacy", "configured")
-
-
-def band(rate: Rate, up: Upstream) -> Band:
-    return Band(rate, up.status, up.t_in, up.r_source, up.refuse, _upstream_had_th(up.status))

@@ -1,31 +1,43 @@
-"""The rv of traces whose spans carried one, so that their logs share their fate (sampling.md §3, step 2)."""
+"""The rv of traces whose spans carried one, so that their logs share their fate (sampling.md §3, step 2).
+
+An rv is learned from a span that upstream let through, so it is known to be at least that span's threshold: traces with
+a smaller one left no span to learn from. The threshold is remembered with it, or logs of such traces would count too
+much (at 50 % upstream and here, 1.5 times).
+"""
 
 from __future__ import annotations
 
 MAX_TRACES = 50_000  # per generation; two generations are kept
 GENERATION_NS = 150 * 10**9  # an rv is remembered for at least this long after its last span, at most twice
+UNKNOWN = (-1, 0)
 
 
 class LearnedRandomness:
-    """Trace id -> rv, bounded in number and age. False when nothing is remembered."""
+    """Trace id -> rv and the smallest threshold it is known to have passed, bounded in number and age.
+
+    False when nothing is remembered.
+    """
 
     def __init__(self) -> None:
-        self._new: dict[bytes, int] = {}
-        self._old: dict[bytes, int] = {}
+        self._new: dict[bytes, tuple[int, int]] = {}
+        self._old: dict[bytes, tuple[int, int]] = {}
         self._turned_ns = 0
 
     def __bool__(self) -> bool:
         return bool(self._new or self._old)
 
-    def learn(self, trace_id: bytes, rv: int) -> None:
+    def learn(self, trace_id: bytes, rv: int, passed: int) -> None:
+        known = self.get(trace_id)
+        if known[0] == rv:
+            passed = min(passed, known[1])
         if len(self._new) >= MAX_TRACES:
             self._turn()
-        self._new[trace_id] = rv
+        self._new[trace_id] = rv, passed
 
-    def get(self, trace_id: bytes) -> int:
-        """R, or -1 when the trace is not known to have an rv."""
-        rv = self._new.get(trace_id)
-        return self._old.get(trace_id, -1) if rv is None else rv
+    def get(self, trace_id: bytes) -> tuple[int, int]:
+        """(R, threshold); R is -1 when the trace is not known to have an rv."""
+        found = self._new.get(trace_id)
+        return self._old.get(trace_id, UNKNOWN) if found is None else found
 
     def tick(self, now_ns: int) -> None:
         if now_ns - self._turned_ns >= GENERATION_NS:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mapping.event import Decision
-from mapping.sampling.counts import CountKey, Sums
+from mapping.sampling.counts import CountKey, Sums, adjusted_in
 from mapping.sampling.estimate import variance_of_trace
 
 ALARM = 5.0  # |z| beyond this comes by chance once in two million
@@ -120,15 +120,13 @@ class Audit:
         self._expected += sums.expected
 
     def kept(self, trace_id: str, decision: Decision) -> None:
-        t_in = int(decision.th_in.ljust(14, "0"), 16) if decision.th_in else 0
-        adjusted_in = (1 << 56) / ((1 << 56) - t_in)
         members = self._open.get(trace_id)
         if members is None:
             if len(self._open) >= MAX_TRACES:
                 self._clustered += sum(map(variance_of_trace, self._open.values()))
                 self._open.clear()
             members = self._open[trace_id] = []
-        members.append((decision.adjusted_count / adjusted_in, decision.adjusted_count))
+        members.append((decision.adjusted_count / adjusted_in(decision), decision.adjusted_count))
 
     def z(self) -> float:
         """0.0 while too little was sampled to say anything."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mapping.sampling.decide import Band, Rate, Upstream, band
+from mapping.sampling.decide import Band, Rate, Upstream
 from mapping.sampling.rules import Facts, compile_conditions
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import parse_rate
@@ -25,15 +25,15 @@ class Ruled:
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self.by_text: dict[str, Band] = {}  # tracestate -> band, only where R is the last 7 bytes of the trace id
-        self._bands: dict[tuple[str, int, str, bool], Band] = {}
+        self._bands: dict[tuple[str, int, str, bool, int], Band] = {}
 
     def band(self, up: Upstream) -> Band:
-        key = (up.status, up.t_in, up.r_source, up.refuse)
+        key = (up.status, up.t_in, up.r_source, up.refuse, up.passed)
         found = self._bands.get(key)
         if found is None:
             if len(self._bands) >= MAX_BANDS:
                 self._bands.clear()
-            found = self._bands[key] = band(self.rate, up)
+            found = self._bands[key] = Band(self.rate, up)
         return found
 
     def remember(self, trace_state: str, band: Band) -> None:

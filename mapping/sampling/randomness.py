@@ -35,6 +35,11 @@ def inside(t_in: int, h: int) -> int:
     return t_in + h * (M - t_in) // M
 
 
+def stretched(r: int, passed: int) -> int:
+    """Uniform on [0, M) from r uniform on [passed, M); larger for larger r, so thresholds can be stretched alike."""
+    return (r - passed) * M // (M - passed)
+
+
 def record_bytes(
     *,
     attributes: Mapping[str, object],

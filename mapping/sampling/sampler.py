@@ -17,13 +17,13 @@ from mapping.sampling.counts import Slot, Tally
 from mapping.sampling.decide import NO_TRACE, Policy, Rate, Upstream, of_log, of_span
 from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
 from mapping.sampling.epochs import Budget
-from mapping.sampling.learned import LearnedRandomness
+from mapping.sampling.learned import UNKNOWN, LearnedRandomness
 from mapping.sampling.moesif import RemoteConfig, remote_plan
 from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
 from mapping.sampling.settings import SamplingSettings
-from mapping.sampling.thresholds import M, parse_rate, threshold
+from mapping.sampling.thresholds import DEFAULT_PRECISION, M, parse_rate, threshold
 from mapping.sampling.tracestate import parse
 
 _UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
@@ -55,7 +55,8 @@ class Sampler:
         # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
         self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
         self._head = {
-            service: threshold(parse_rate(rate), settings.precision) for service, rate in settings.head_rate.items()
+            service: threshold(parse_rate(rate), max(settings.precision, DEFAULT_PRECISION))
+            for service, rate in settings.head_rate.items()
         }
         self._policy = Policy(
             on_inconsistent=settings.on_inconsistent,
@@ -197,10 +198,10 @@ class Sampler:
     def _span_in_full(self, ruled: Ruled, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
         state = self._parse(trace_state)
         policy = self._policy_for(facts)
-        if state.rv >= 0 and policy.trust_upstream:
-            self.learned.learn(trace_id, state.rv)
         head_t = self._head.get(as_text(facts("service")) or "", 0) if self._head else 0
         up = of_span(trace_id, state, policy, head_t)
+        if up.r_source == "rv" and not up.refuse:  # not of a redrawn one, whose rv is known to be below its threshold
+            self.learned.learn(trace_id, up.r, up.t_in)
         if not self._in_full and up.r_source == "trace_id" and up.status in ("none", "th", "malformed"):
             ruled.remember(trace_state, ruled.band(up))
         if (
@@ -216,7 +217,7 @@ class Sampler:
     def _log_in_full(
         self, trace_id: bytes, threshold: str | None, randomness: str | None, record: Callable[[], bytes], facts: Facts
     ) -> Decision:
-        learned = self.learned.get(trace_id) if trace_id else -1
+        learned = self.learned.get(trace_id) if trace_id else UNKNOWN
         up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
         ruled = self._plan.choose(facts)
         if not self._in_full and threshold is None and up.status == "none" and up.r_source == "trace_id":
@@ -229,7 +230,7 @@ class Sampler:
         if self.budget and ruled.rate.probability:
             base = ruled.rate
             key, ruled = self.budget.ruled(ruled, facts)
-            self.budget.arrived(key, base, M / (M - up.t_in))
+            self.budget.arrived(key, base, up.adjusted_in)
         if self._undecided and up.r_source != "record_hash" and not up.refuse:
             decision = self._undecided.band(up).slot(up.r).decision
             return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
@@ -254,7 +255,7 @@ class Sampler:
         if not unit or up.refuse:
             return up
         h = draw("unit", unit.encode("utf-8", "replace"))
-        return up._replace(r=inside(up.t_in, h), r_source="unit")
+        return up._replace(r=inside(up.t_in, h), r_source="unit", passed=0)
 
     def _policy_for(self, facts: Facts) -> Policy:
         distrusted = self.settings.untrusted_tenants

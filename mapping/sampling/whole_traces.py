@@ -13,6 +13,7 @@ import orjson
 
 from mapping.event import API_CALL, Decision, Event
 from mapping.facts import event_fact
+from mapping.sampling.counts import thresholds_of
 from mapping.sampling.decide import Rate, Upstream
 from mapping.sampling.plan import Ruled
 from mapping.sampling.sampler import Sampler
@@ -101,8 +102,8 @@ def randomness_of(decision: Decision, trace_id: bytes) -> int:
 
 def upstream_of(decision: Decision, trace_id: bytes) -> Upstream:
     """What the sampler found out about upstream, read back from the undecided event."""
-    t_in = int(decision.th_in.ljust(14, "0"), 16) if decision.th_in else 0
-    return Upstream(decision.upstream, t_in, randomness_of(decision, trace_id), decision.r_source)
+    t_in, passed = thresholds_of(decision)
+    return Upstream(decision.upstream, t_in, randomness_of(decision, trace_id), decision.r_source, passed=passed)
 
 
 def size_of(event: Event) -> int:
