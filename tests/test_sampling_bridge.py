@@ -102,6 +102,27 @@ def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> Non
     assert (row.received, row.dropped_rule_zero, row.kept) == (1, 1, 0)
 
 
+def test_calls_of_a_user_are_one_cluster_to_the_audit_when_users_are_sampled(tmp_path: Path) -> None:
+    """Fifty calls of a user share one fate, each in a trace of its own: by trace, z would be 7 times as large."""
+    largest = 0.0
+    for seed in range(8):
+        bridge = sampling(tmp_path, rate=10, sample_unit="user")
+        dice = random.Random(seed)
+        kept = []
+        bridge.begin(NOW_NS)
+        for _ in range(200):
+            user = f"u{dice.getrandbits(60)}"
+            for _ in range(50):
+                trace_id = dice.randbytes(16)
+                decision = bridge.sampler.span(trace_id, "", {"user": user}.get)
+                if decision.keep:
+                    kept.append(event(trace_id=trace_id.hex(), user_id=user, decision=decision))
+        bridge.take(kept)
+        bridge.count("t1", NOW_NS)
+        largest = max(largest, bridge.ledger.audits["default", "t1"].z())
+    assert 0.3 < largest < 4
+
+
 def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
     bridge = sampling(tmp_path, rate=25, tail={})
     whole: WholeTraces[int] = WholeTraces(bridge.sampler, counted=False)

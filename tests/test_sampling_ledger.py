@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
+from functools import partial
 
 import pytest
 
@@ -95,19 +96,46 @@ def test_the_audit_counts_traces_not_records() -> None:
     assert worst > 0.5
 
 
+@pytest.mark.parametrize("ordinary", [0, 3000])
+def test_a_large_trace_that_is_dropped_is_no_alarm(ordinary: int) -> None:
+    """Nothing of it is kept, so nothing kept tells that its thousand records shared one fate."""
+    rng = random.Random(6)
+    s, ledger = sampler(rate=10), Ledger()
+    send(s, ledger, [rng.randbytes(16) for _ in range(ordinary)])
+    send(s, ledger, [b"\0" * 15 + b"\1"], spans=1000)
+    assert not ledger.alarms()
+
+
+def test_a_few_dropped_traces_of_many_records_are_no_alarm() -> None:
+    s, ledger = sampler(rate=10), Ledger()
+    send(s, ledger, [bytes(8) + n.to_bytes(8, "big") for n in range(20)], spans=100)
+    assert not ledger.alarms()
+
+
+def test_records_without_a_trace_need_no_allowance_for_large_ones() -> None:
+    rng = random.Random(7)
+    s, ledger = sampler(rate=10), Ledger()
+    for _ in range(3000):
+        s.log(b"", None, None, partial(bytes, rng.randbytes(16)), no_facts)
+    taken = s.tally.take()
+    ledger.add("t1", START_NS, taken)
+    assert not ledger.alarms()
+    ledger.add("t1", START_NS, {k: v._replace(adjusted_out=v.adjusted_out * 0.4) for k, v in taken.items()})
+    assert ledger.alarms()["default", "t1"] < -5
+
+
 def test_the_audit_finds_a_wrong_weight() -> None:
     rng = random.Random(3)
     s, ledger = sampler(rate=60), Ledger()
-    send(s, ledger, [rng.randbytes(16) for _ in range(5000)], wrong=1 / 1.66665)  # floor(100/60), as the SDKs send
+    send(s, ledger, [rng.randbytes(16) for _ in range(15_000)], wrong=1 / 1.66665)  # floor(100/60), as the SDKs send
     assert ledger.alarms()["default", "t1"] < -5
 
 
 def test_the_audit_finds_trace_ids_that_are_not_random() -> None:
     rng = random.Random(4)
     s, ledger = sampler(rate=50, randomness="trace_id"), Ledger()
-    send(
-        s, ledger, [rng.randbytes(8) + struct.pack(">Q", rng.randrange(round(0.001 * (1 << 64)))) for _ in range(2000)]
-    )
+    small = round(0.001 * (1 << 64))
+    send(s, ledger, [rng.randbytes(8) + struct.pack(">Q", rng.randrange(small)) for _ in range(30_000)])
     assert ledger.alarms()["default", "t1"] < -5
 
 

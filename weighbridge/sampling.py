@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter.sinks import SinkSettings
 from mapping.event import Decision, Event
+from mapping.facts import event_fact
 from mapping.sampling.counts import CountKey, Sums, add, sums_of
 from mapping.sampling.ledger import Ledger, LedgerRow
+from mapping.sampling.rules import as_text
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from weighbridge.budget_tables import BudgetTables
@@ -121,7 +123,7 @@ class Sampling:
         for name, sums in taken.items():
             self.totals[name] = add(self.totals.get(name), sums)
         if any(sums.variance for sums in taken.values()):  # the audit's error grows with the spans that traces share
-            self.ledger.kept(tenant, ((event.trace_id, event.decision) for event in kept if event.trace_id))
+            self.ledger.kept(tenant, _clusters(kept, self.sampler.settings.sample_unit))
 
     def _keep_latch(self) -> None:
         """On disk before anything is decided by it, so that a replay after a restart decides the same."""
@@ -134,6 +136,16 @@ class Sampling:
             fresh.replace(self._latch)
         except OSError as error:
             log.warning("%s cannot be written: %s", self._latch, error.strerror)
+
+
+def _clusters(kept: Sequence[Event], unit: str) -> Iterator[tuple[str, Decision]]:
+    """Each kept event's decision with what it shares its fate with; records that share it with nothing are left out."""
+    for event in kept:
+        decision = event.decision
+        if decision.r_source == "unit":
+            yield as_text(event_fact(event, unit)) or event.trace_id, decision
+        elif event.trace_id:
+            yield event.trace_id, decision
 
 
 def _application_id(sinks: tuple[SinkSettings, ...]) -> str:

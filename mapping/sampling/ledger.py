@@ -22,6 +22,8 @@ from mapping.sampling.estimate import variance_of_trace
 
 ALARM = 5.0  # |z| beyond this comes by chance once in two million
 MIN_EXPECTED = 30.0  # records expected to be kept before z means anything
+MIN_CLUSTERS = 30  # traces kept before their sizes say how much the traces vary
+LARGEST_TRACE = 1000  # records; that one such trace, or all while few are known, was dropped unseen is no alarm
 MAX_TRACES = 50_000  # open clusters per audit; beyond, they are folded early
 NOT_ESTIMABLE = frozenset({"rule_zero", "below_minimum", "inconsistent"})
 
@@ -70,20 +72,17 @@ class Ledger:
             else:
                 if key.reason == "kept":
                     row = row._replace(kept=sums.records, kept_adjusted=sums.adjusted_out)
-                self.audits[key.rule, tenant].counted(sums)
+                self.audits[key.rule, tenant].counted(sums, alone=key.r_source == "record_hash")
             self._enter(LedgerKey(minute_s, key.rule, tenant), row)
 
     def lost(self, tenant: str, received_unix_ns: int, rule: str, records: int) -> None:
         self._enter(LedgerKey(received_unix_ns // NS_PER_MINUTE * 60, rule, tenant), LedgerRow(lost=records))
 
     def kept(self, tenant: str, decisions: Iterable[tuple[str, Decision]]) -> None:
-        """Tell the audit which traces were kept: (trace id, decision) of every kept event.
-
-        Optional; sharpens its error.
-        """
-        for trace_id, decision in decisions:
+        """Tell the audit which records were kept or dropped together: (trace or unit id, decision) of kept events."""
+        for cluster, decision in decisions:
             if decision.p < 1:
-                self.audits[decision.rule, tenant].kept(trace_id, decision)
+                self.audits[decision.rule, tenant].kept(cluster, decision)
 
     def closed(self, now_unix_ns: int, grace_minutes: int = 2) -> list[tuple[LedgerKey, LedgerRow]]:
         """Rows of minutes that are over, oldest first; each row is handed out once."""
@@ -105,34 +104,52 @@ class Ledger:
 
 
 class Audit:
-    """z = (sum of adjusted counts kept - sum of adjusted counts received) / standard error, since start."""
+    """z = (sum of adjusted counts kept - sum of adjusted counts received) / standard error, since start.
+
+    The error is estimated from what was kept, which shows a large trace too many. One too few leaves nothing to see:
+    for that the error of a missing sum allows for LARGEST_TRACE.
+    """
 
     def __init__(self) -> None:
         self._difference = 0.0
-        self._independent = 0.0  # variance if records were independent: a lower bound that needs no kept record
+        self._alone = 0.0  # variance of records that share their fate with no other
+        self._independent = 0.0  # of the others if they did not either: a lower bound that needs no kept record
+        self._largest = 0.0  # variance of one record of the most thinned kind
+        self._clusters = 0
         self._clustered = 0.0  # variance of closed clusters
         self._expected = 0.0
-        self._open: dict[str, list[tuple[float, float]]] = {}  # trace -> (1/p given arrival, adjusted count)
+        self._open: dict[str, list[tuple[float, float]]] = {}  # cluster -> (1/p given arrival, adjusted count)
 
-    def counted(self, sums: Sums) -> None:
+    def counted(self, sums: Sums, *, alone: bool = False) -> None:
         self._difference += sums.adjusted_out - sums.adjusted_in
-        self._independent += sums.variance
         self._expected += sums.expected
+        if alone:
+            self._alone += sums.variance
+        else:
+            self._independent += sums.variance
+            self._largest = max(self._largest, sums.variance / sums.records)
 
-    def kept(self, trace_id: str, decision: Decision) -> None:
-        members = self._open.get(trace_id)
+    def kept(self, cluster: str, decision: Decision) -> None:
+        members = self._open.get(cluster)
         if members is None:
             if len(self._open) >= MAX_TRACES:
                 self._clustered += sum(map(variance_of_trace, self._open.values()))
                 self._open.clear()
-            members = self._open[trace_id] = []
+            members = self._open[cluster] = []
+            self._clusters += 1
         members.append((decision.adjusted_count / adjusted_in(decision), decision.adjusted_count))
 
     def z(self) -> float:
         """0.0 while too little was sampled to say anything."""
-        variance = max(self._independent, self._clustered + sum(map(variance_of_trace, self._open.values())))
         if self._expected < MIN_EXPECTED:
             return 0.0
+        variance = max(self._independent, self._clustered + sum(map(variance_of_trace, self._open.values())))
+        if self._difference < 0:
+            unseen = LARGEST_TRACE * self._independent
+            if self._clusters >= MIN_CLUSTERS:
+                unseen = min(unseen, LARGEST_TRACE**2 * self._largest)
+            variance += unseen
+        variance += self._alone
         if variance <= 0:
             # Nothing was thinned, so in and out must agree but for the rounding of long sums.
             return 0.0 if abs(self._difference) < 1e-6 * self._expected else math.copysign(math.inf, self._difference)
