@@ -30,6 +30,7 @@ GROUPS = (
     "status_code", "error_type", "user_id", "application_id", "client_id", "subscription_id", "ip_family",
 )  # fmt: skip
 _TIMES = {"hour": "toStartOfHour(event_time)", "day": "toDate(event_time)", "all": "''"}
+_UNITS = {"user": "user_id", "company": "company_id", "session": "session_id"}  # of sampling.sample_unit
 _OPERATORS = {"=": "=", "==": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "LIKE"}
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*)", re.DOTALL)
 
@@ -131,12 +132,45 @@ def endpoint_coverage(since: datetime, until: datetime, limit: int = 100) -> Sta
     return _statement("endpoint_coverage", {"since": since, "until": until, "limit": limit})
 
 
-def totals(by: str, since: datetime, until: datetime, where: Iterable[Condition] = (), limit: int = 1000) -> Statement:
-    """Calls, errors and error rate with 95 % intervals, by one of GROUPS, or by `hour`, `day` or `all`."""
+def totals(
+    since: datetime,
+    until: datetime,
+    by: str = "all",
+    where: Iterable[Condition] = (),
+    limit: int = 1000,
+    sample_unit: str = "trace",
+) -> Statement:
+    """Calls, errors and error rate with 95 % intervals, by a column such as company_id, or by hour, day or all.
+
+    sample_unit: as in the settings of sampling; what is kept or dropped as a whole.
+    """
+    parameters = {"since": since, "until": until, "limit": limit}
+    return _statement("totals", parameters, where, replace=_grouping(by, sample_unit))
+
+
+def percentile(
+    since: datetime,
+    until: datetime,
+    q: float = 0.95,
+    by: str = "all",
+    where: Iterable[Condition] = (),
+    limit: int = 1000,
+    sample_unit: str = "trace",
+) -> Statement:
+    """The duration that a share q of calls stays below, with a 95 % interval, by a column, or by hour, day or all."""
+    if not 0 < q < 1:
+        raise ValueError(f"q is a share between 0 and 1, such as 0.95, not {q}")
+    parameters = {"q": q, "since": since, "until": until, "limit": limit}
+    return _statement("percentile", parameters, where, replace=_grouping(by, sample_unit))
+
+
+def _grouping(by: str, sample_unit: str) -> dict[str, str]:
     if by not in GROUPS and by not in _TIMES:
         raise ValueError(f"cannot group by {by!r}; known: {', '.join((*_TIMES, *GROUPS))}")
-    parameters = {"since": since, "until": until, "limit": limit}
-    return _statement("totals", parameters, where, replace={"$by": _TIMES.get(by, by)})
+    cluster = "if(trace_id = '', event_id, trace_id)"
+    if sample_unit in _UNITS:
+        cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
+    return {"$by": _TIMES.get(by, by), "$cluster": cluster}
 
 
 def most_when_none_kept(p: float) -> float:

@@ -1,5 +1,6 @@
 -- The store's named queries. Parameters are {name:Type}; $name is a column chosen from a list in queries.py.
 -- Times are UTC, from {since} (included) to {until} (excluded). Calls are weighted unless a column says "seen".
+-- $cluster: what rows were kept or dropped together by, mostly the trace; a row without one is alone.
 -- All read the table api_events of the connection's database and run unchanged on a server and on a cluster.
 
 -- name: trace
@@ -168,7 +169,7 @@ LEFT JOIN (
                 FROM api_events
                 WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
-              GROUP BY cityHash64($by, if(trace_id = '', event_id, trace_id)) HAVING min(sampling_p) = max(sampling_p))
+              GROUP BY cityHash64($by, $cluster) HAVING min(sampling_p) = max(sampling_p))
         GROUP BY by
         UNION ALL
         SELECT by, count() AS traces,
@@ -180,14 +181,14 @@ LEFT JOIN (
             SELECT any(by_p) AS by, arraySort(x -> -x.1, groupArray((p, n_p, e_p))) AS parts, parts.1 AS ps,
                    parts.2 AS ns, parts.3 AS es, arraySum(ns) AS n, arraySum(es) AS e
             FROM (
-                SELECT any($by) AS by_p, cityHash64($by, if(trace_id = '', event_id, trace_id)) AS cluster,
+                SELECT any($by) AS by_p, cityHash64($by, $cluster) AS cluster,
                        sampling_p AS p, sum(adjusted_count) AS n_p,
                        sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e_p
                 FROM api_events
                 WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
                   AND cluster GLOBAL IN (
-                    SELECT cityHash64($by, if(trace_id = '', event_id, trace_id)) AS several
+                    SELECT cityHash64($by, $cluster) AS several
                     FROM api_events
                 WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
@@ -197,3 +198,41 @@ LEFT JOIN (
         GROUP BY by)
     GROUP BY by) AS v ON s.by = v.by
 ORDER BY calls DESC, by LIMIT {limit:UInt32}
+
+-- name: percentile
+-- The duration in ms below which a share {q} of incoming calls lies, by $by, with Woodruff's 95 % interval (sampling.md
+-- §11): the percentiles at q -+ 1.96 standard errors of the share of calls up to it, which follows traces as in `totals`.
+WITH placed AS (
+    SELECT by, d, sum(a) OVER (PARTITION BY by ORDER BY d) AS below, sum(a) OVER (PARTITION BY by) AS everything, n
+    FROM (SELECT $by AS by, assumeNotNull(duration_ms) AS d, sum(adjusted_count) AS a, count() AS n
+          FROM api_events
+          WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+            AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
+          GROUP BY by, d)),
+estimated AS (
+    SELECT by, any(everything) AS total, minIf(d, below >= {q:Float64} * everything * (1 - 1e-12)) AS value, sum(n) AS seen
+    FROM placed GROUP BY by),
+spread AS (
+    SELECT of AS by, count() AS traces,
+           sqrt(greatest(0, sum(arraySum((p, e, c) -> (1 - p) * e * (e + 2 * (whole - c)), ps, es, arrayCumSum(es))))) AS se
+    FROM (SELECT any(of_p) AS of, arraySort(x -> -x.1, groupArray((p_, e_p))) AS parts, parts.1 AS ps, parts.2 AS es,
+                 arraySum(es) AS whole
+          FROM (SELECT any(by_) AS of_p, cluster, p_, sum(a_ * ((d_ <= value) - {q:Float64}) / total) AS e_p
+                FROM (SELECT $by AS by_, cityHash64($by, $cluster) AS cluster, sampling_p AS p_, adjusted_count AS a_,
+                             assumeNotNull(duration_ms) AS d_
+                      FROM api_events
+                      WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+                        AND sampling_p < 1
+                        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where) AS r
+                INNER JOIN estimated ON estimated.by = r.by_
+                GROUP BY cluster, p_)
+          GROUP BY cluster)
+    GROUP BY of)
+SELECT placed.by AS by, round(any(value), 3) AS percentile_ms,
+       round(minIf(d, below >= greatest(0, {q:Float64} - 1.96 * se) * everything * (1 - 1e-12)), 3) AS low,
+       round(minIf(d, below >= least(1, {q:Float64} + 1.96 * se) * everything * (1 - 1e-12)), 3) AS high,
+       any(total) AS calls, any(seen) AS rows_seen, any(traces) AS sampled_traces,
+       any(se) > 0 AND (sampled_traces < 30 OR {q:Float64} - 1.96 * any(se) < 0 OR {q:Float64} + 1.96 * any(se) > 1)
+           AS low_confidence
+FROM placed INNER JOIN estimated ON estimated.by = placed.by LEFT JOIN spread ON spread.by = placed.by
+GROUP BY placed.by ORDER BY calls DESC, by LIMIT {limit:UInt32}

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from click.testing import Result as Done
 
 from cli_process import environment, run_cli
 from events import event
+from exporter import queries
 from exporter.deadletter import DeadLetters
 from exporter.queries import Condition
 from exporter.queries_reader import Result
@@ -26,6 +27,7 @@ from weighbridge.cli import main
 from weighbridge.cli_errors import CommandError
 from weighbridge.deadletter_command import parse_since
 from weighbridge.event_text import visible
+from weighbridge.named_query import listed, named
 from weighbridge.query_command import aligned, csv_text, json_text
 from weighbridge.settings import Settings, load_settings
 from weighbridge.tail_command import parse_where
@@ -251,6 +253,50 @@ def test_an_age_or_a_time_says_since_when() -> None:
 
 
 # -- words and forms -----------------------------------------------------------------------------------------
+
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def test_a_query_by_name_is_about_the_last_day_unless_told() -> None:
+    assert named("totals", [], "user", NOW) == queries.totals(NOW - timedelta(days=1), NOW, sample_unit="user")
+    asked = named("percentile", ["q=0.5", "by=day", "since=7d", "where=status>=500", "where=plan=pro"], "trace", NOW)
+    where = [Condition("status_code", ">=", "500"), Condition("plan", "=", "pro")]
+    assert asked == queries.percentile(NOW - timedelta(days=7), NOW, 0.5, "day", where)
+
+
+def test_every_named_query_can_be_asked_with_texts() -> None:
+    needed = {
+        "trace": ["trace_id=ab", "around=2026-11-20"], "user_calls": ["user_id=u", "limit=5"],
+        "onboarding_funnel": ["steps=POST /signup, POST /keys", "window=7d"], "tail": ["after=5m"],
+    }  # fmt: skip
+    for name, parameters, answers in listed().rows:
+        assert named(name, needed.get(name, []), "trace", NOW).sql
+        assert parameters
+        assert answers.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["totalz"], "no query is called 'totalz'"),
+        (["SELECT", "1"], "SQL needs quotes"),
+        (["SELECT 1 + 1", "by=day"], "only queries by name take parameters"),
+        (["totals", "bye=day"], "'bye=day' is no parameter; it takes since=…, until=…"),
+        (["totals", "by=body"], "cannot group by 'body'"),
+        (["totals", "by=day", "by=hour"], "by is given more than once"),
+        (["totals", "since=yesterday"], "write 2026-11-20"),
+        (["totals", "limit=all"], "'all' is no number"),
+        (["totals", "where=plan"], "not a condition"),
+        (["onboarding_funnel", "steps=a"], "needs window=…"),
+        (["onboarding_funnel", "steps=a", "window=long"], "no length of time"),
+        ([], "the name of a query"),
+    ],
+)
+def test_a_query_that_cannot_be_asked_is_one_line(arguments: list[str], complaint: str) -> None:
+    done = CliRunner().invoke(main, ["query", *arguments])
+    assert done.exit_code == 2
+    assert complaint in done.output.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

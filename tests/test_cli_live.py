@@ -157,6 +157,21 @@ def test_query_answers_in_three_forms(bridge: BridgeProcess, demo: str) -> None:
     assert as_table == [["status_code", "calls"], *([str(v) for v in row.values()] for row in as_json)]
 
 
+def test_queries_by_name_count_what_sql_counts(bridge: BridgeProcess, demo: str) -> None:
+    def asked(*question: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(bridge.command("query", *question, "--format", "json").stdout)
+        return rows
+
+    calls = "event_type = 'api_call' AND direction = 'incoming'"
+    [row] = bridge.query(f"SELECT sum(weight) AS calls, max(duration_ms) AS longest FROM api_events WHERE {calls}")
+    [total] = asked("totals", "since=1h")
+    assert (total["calls_low"], total["calls"], total["calls_high"]) == (row["calls"],) * 3
+    [p] = asked("percentile", "q=0.999999", "since=1h", "where=type=api_call")
+    assert p["percentile_ms"] == pytest.approx(row["longest"], abs=0.001)
+    declined = asked("failing_customers", "status=402")
+    assert declined == asked("failing_customers", "status=402", "since=2h")
+
+
 ASKING = (Path(__file__).parent.parent / "docs/asking.md").read_text()
 
 

@@ -7,6 +7,7 @@ import itertools
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from exporter.queries_reader import Result, StoreError, StoreReader
 from exporter.sink import Batch
 from exporter.sinks.clickhouse import Settings, create, event_day
 from mapping.event import ACTION, LOG, UNSAMPLED, Decision, Event
+from mapping.sampling.estimate import Kept, estimate_quantile
 
 DAY_NS = 86_400_000_000_000
 # The start of a day two weeks ago: every event below is of that day or the week before.
@@ -227,7 +229,7 @@ def test_endpoint_coverage(reader: StoreReader) -> None:
 def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str, float]:
     store(engine, rows, database)
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database={database}")) as reader:
-        (row,) = reader.run(queries.totals("all", SINCE, UNTIL)).dicts()
+        (row,) = reader.run(queries.totals(SINCE, UNTIL)).dicts()
     return row
 
 
@@ -276,13 +278,85 @@ def test_intervals_equal_the_double_sum_also_when_a_trace_has_several_probabilit
 
 
 def test_unsampled_totals_are_exact(reader: StoreReader) -> None:
-    rows = by(reader.run(queries.totals("company_id", SINCE, UNTIL)), "by")
+    rows = by(reader.run(queries.totals(SINCE, UNTIL, "company_id")), "by")
     acme = rows["acme"]
     assert (acme["calls_low"], acme["calls"], acme["calls_high"], acme["low_confidence"]) == (20, 20, 20, False)
     some = rows["initech"]
     assert (some["calls"], some["rows_seen"], some["sampled_traces"], some["n_eff"]) == (500, 50, 50, 50)
     with pytest.raises(ValueError, match="cannot group by"):
-        queries.totals("body", SINCE, UNTIL)
+        queries.totals(SINCE, UNTIL, "body")
+
+
+def test_a_percentile_and_its_interval_equal_the_plain_calculation(engine: EngineProcess) -> None:
+    dice = random.Random(5)
+    rows = [
+        call(number, trace_id=f"{dice.randrange(1, 90):032x}", decision=sampled(dice.choice([1.0, 0.5, 0.2, 0.1])),
+             company_id=dice.choice(["acme", "globex"]), duration_ms=float(dice.randrange(1, 400)))
+        for number in range(600)
+    ]  # fmt: skip
+    store(engine, rows, "durations")
+    with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database=durations")) as reader:
+        for q in (0.5, 0.95):
+            for company, found in by(reader.run(queries.percentile(SINCE, UNTIL, q, "company_id")), "by").items():
+                kept = [
+                    Kept(row.trace_id, row.decision.adjusted_count, row.duration_ms)
+                    for row in rows
+                    if row.company_id == company
+                ]
+                expected = estimate_quantile(kept, q)
+                assert (found["percentile_ms"], found["low"], found["high"], found["low_confidence"]) == (
+                    expected.value, expected.low, expected.high, expected.low_confidence,
+                )  # fmt: skip
+                assert found["calls"] == pytest.approx(sum(one.adjusted_count for one in kept))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        queries.percentile(SINCE, UNTIL, 95)
+
+
+def population(dice: random.Random, company: str, unit: str) -> tuple[int, int, float, list[Event]]:
+    """(calls, errors, median) of 300 traces or users with 1 to 12 calls, and what a rate of 15 % keeps of them."""
+    durations, errors, kept = [], 0, []
+    for _ in range(300):
+        who, keep = f"{dice.getrandbits(127) + 1:032x}", dice.random() < 0.15
+        scale = dice.lognormvariate(3, 1)
+        for _ in range(dice.randint(1, 12)):
+            status, duration = dice.choice([200] * 9 + [500]), round(scale * dice.random(), 3)
+            durations.append(duration)
+            errors += status == 500
+            if keep:
+                whose = (
+                    {"trace_id": who}
+                    if unit == "trace"
+                    else {"user_id": who, "trace_id": f"{dice.getrandbits(127):032x}"}
+                )
+                decision = sampled(0.15)._replace(r_source="trace_id" if unit == "trace" else "unit")
+                kept.append(
+                    call(1, company_id=company, status=status, duration_ms=duration, decision=decision, **whose)
+                )
+    return len(durations), errors, sorted(durations)[len(durations) // 2], kept
+
+
+@pytest.mark.parametrize("unit", ["trace", "user"])
+def test_intervals_hold_the_truth_as_often_as_they_say(engine: EngineProcess, unit: str) -> None:
+    """100 populations; a true coverage of 95 % gives fewer than 87 hits once in 1000. By record, about 50."""
+    dice = random.Random(6)
+    truths: dict[object, tuple[int, int, float]] = {}
+    rows = []
+    for number in range(100):
+        company = f"c{number}"
+        calls, errors, median, kept = population(dice, company, unit)
+        truths[company] = calls, errors, median
+        rows += kept
+    store(engine, rows, f"coverage_{unit}")
+    hits = Counter[str]()
+    with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database=coverage_{unit}")) as reader:
+        for row in reader.run(queries.totals(SINCE, UNTIL, "company_id", sample_unit=unit)).dicts():
+            calls, errors, _ = truths[row["by"]]
+            hits["calls"] += row["calls_low"] <= calls <= row["calls_high"]
+            hits["errors"] += row["errors_low"] <= errors <= row["errors_high"]
+            hits["rate"] += row["error_rate_low"] <= errors / calls <= row["error_rate_high"]
+        for row in reader.run(queries.percentile(SINCE, UNTIL, 0.5, "company_id", sample_unit=unit)).dicts():
+            hits["median"] += row["low"] <= truths[row["by"]][2] <= row["high"]
+    assert min(hits.values()) >= 87, hits
 
 
 def test_nothing_kept_still_bounds_what_there_was() -> None:

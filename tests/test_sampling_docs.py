@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from bench.sampling_plot import svg
 from mapping.sampling.rules import OPERATORS, PATH_PREFIXES, PATHS, SEVERITIES
 from mapping.sampling.settings import SamplingSettings
 from project_files import project_file
+from weighbridge.named_query import named
 
 DOCS = Path(__file__).parent.parent / "docs"
 TEXT = (DOCS / "sampling.md").read_text(encoding="utf-8")
@@ -43,5 +46,10 @@ def test_the_query_names_columns_that_exist() -> None:
     schema = project_file("exporter/sinks/clickhouse_schema.sql").read_text(encoding="utf-8")
     columns = set(re.findall(r"^\s+(\w+)\s+[A-Z]", schema, re.MULTILINE))
     assert {"trace_id", "sampling_p", "adjusted_count", "weight", "duration_ms"} <= columns
-    query = re.findall(r"```sql\n(.*?)```", TEXT, re.DOTALL)[0]
-    assert all(name in query for name in ("trace_id", "sampling_p", "adjusted_count"))
+
+
+def test_the_queries_shown_have_these_names_and_parameters() -> None:
+    shown = re.findall(r"^weighbridge query (\w+)(.*)", TEXT, re.MULTILINE)
+    assert {name for name, _ in shown} == {"totals", "percentile"}
+    for name, parameters in shown:
+        assert named(name, shlex.split(parameters, comments=True), "trace", datetime.now(UTC)).sql

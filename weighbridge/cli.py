@@ -78,15 +78,32 @@ def map_file(
 
 
 @main.command()
-@click.argument("sql")
+@click.argument("sql", required=False)
+@click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
+@click.option("--list", "listing", is_flag=True, help="Show the queries that have a name.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
 @config_option
-def query(sql: str, form: str, config: str | None) -> None:
-    """Ask the store in SQL; the events are the table api_events."""
+def query(sql: str | None, parameters: tuple[str, ...], listing: bool, form: str, config: str | None) -> None:
+    """Ask the store in SQL; the events are the table api_events.
+
+    Or by the name of a query, with its parameters:
+
+    \b
+      weighbridge query totals by=company_id since=7d
+      weighbridge query percentile q=0.95 by=endpoint
+    """
+    if listing:
+        from weighbridge.named_query import listed
+        from weighbridge.query_command import show
+
+        show(listed(), form)
+        return
+    if sql is None:
+        raise click.UsageError("ask something: SQL, or the name of a query (--list shows them)")
     settings = _settings(config)
     from weighbridge.query_command import run_query
 
-    run_query(settings, sql, form)
+    run_query(settings, sql, parameters, form)
 
 
 @main.command()

@@ -51,7 +51,7 @@ def replay_dead(settings: Settings, reason: str | None, since: str | None) -> No
     click.echo(f"{answer['replayed']} events are on their way again")
 
 
-def parse_since(text: str, now: datetime) -> int:
+def parse_since(text: str, now: datetime, what: str = "--since") -> int:
     """Nanoseconds since the epoch of a date, a time (UTC where it names no zone) or an age such as 90m, 12h, 3d."""
     ago = _AGO.fullmatch(text.strip().lower())
     if ago:
@@ -60,7 +60,7 @@ def parse_since(text: str, now: datetime) -> int:
         moment = datetime.fromisoformat(text.strip())
     except ValueError as error:
         raise CommandError(
-            f"--since {text}: write 2026-11-20, 2026-11-20T18:00, or an age such as 90m, 12h, 3d"
+            f"{what} {text}: write 2026-11-20, 2026-11-20T18:00, or an age such as 90m, 12h, 3d"
         ) from error
     return int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()) * 10**9
 

@@ -1,4 +1,4 @@
-"""`weighbridge query`: one SQL question, answered as a table, JSON or CSV."""
+"""`weighbridge query`: one question, in SQL or by name, answered as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -17,15 +17,23 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.queries_reader import Result
+from weighbridge.cli_errors import CommandError
 from weighbridge.event_text import visible
+from weighbridge.named_query import is_name, named
 from weighbridge.settings import Settings
 from weighbridge.store import open_store
 
 
-def run_query(settings: Settings, sql: str, form: str) -> None:
-    """Prints the answer to `sql`; form: table, json or csv."""
+def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str) -> None:
+    """Prints the answer to SQL, or to a query by its name; form: table, json or csv."""
+    if is_name(question):
+        sql, values = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
+    elif parameters:
+        raise CommandError(f"{parameters[0]!r}: only queries by name take parameters; is the SQL in quotes?")
+    else:
+        sql, values = question, {}
     with open_store(settings) as store:
-        result = store.query(sql)
+        result = store.query(sql, values)
     show(result, form)
 
 
