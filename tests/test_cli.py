@@ -280,7 +280,8 @@ def test_every_named_query_can_be_asked_with_texts() -> None:
     ("arguments", "complaint"),
     [
         (["totalz"], "no query is called 'totalz'"),
-        (["SELECT", "1"], "SQL needs quotes"),
+        (["SELECT", "1"], "is the SQL in quotes?"),
+        (["select", "1"], "SQL needs quotes"),
         (["SELECT 1 + 1", "by=day"], "only queries by name take parameters"),
         (["totals", "bye=day"], "'bye=day' is no parameter; it takes since=…, until=…"),
         (["totals", "by=body"], "cannot group by 'body'"),

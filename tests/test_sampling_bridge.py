@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+import time
 import urllib.request
 from pathlib import Path
+
+import pytest
 
 from bridge import BridgeProcess, eventually
 from events import event
 from mapping.event import Decision
+from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
 from otlp_requests import spans_request
 from weighbridge.sampling import Sampling
+from weighbridge.sampling_minutes import Places, SamplingMinutes
 
 NOW_NS = 1_795_200_000_000_000_000
 
@@ -145,6 +150,71 @@ def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
     assert row.kept == len(kept) > 50
     assert row.kept_adjusted == sum(one.decision.adjusted_count for one in kept)
     assert not bridge.sampler.tally.take()
+
+
+@pytest.mark.parametrize("tail", [{}, {"tail": {"decision_wait": "1s"}}], ids=["streaming", "whole traces"])
+def test_the_ledger_by_the_minute_is_exact_over_kills(tmp_path: Path, tail: dict[str, object]) -> None:
+    """Also about records of rate 0 that one process received and the next mapped. All of it outlives the processes."""
+    bridge = BridgeProcess(
+        tmp_path,
+        sampling={"rate": 0, **tail},
+        exporter={"sinks": [{"name": "hole", "type": "blackhole"}], "batch": {"max_age_s": 0.1}},
+    )
+    dice = random.Random(5)
+
+    def counted() -> list[int]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{bridge.admin}/sampling?minutes=60") as answer:
+            rows = json.loads(answer.read())
+        assert {row["rule"] for row in rows} <= {"default"}
+        return [sum(row[name] for row in rows) for name in ("received", "dropped_rule_zero", "kept")]
+
+    sent = 0
+    try:
+        for pause_s in (0.0, 1.2):
+            bridge.start()
+            for _ in range(4):
+                assert bridge.post("/v1/traces", spans_request(dice, 50)[1])[0] == 200
+                sent += 50
+            time.sleep(pause_s)
+            bridge.kill()
+        bridge.start()
+        eventually(lambda: counted() == [sent, sent, 0], f"{sent} are counted")
+        assert bridge.stop() == 0
+        bridge.start()
+        assert counted() == [sent, sent, 0]
+        lines = bridge.command("ledger", "--minutes", "60", "--format", "csv").stdout.splitlines()
+        assert lines[0] == "minute,rule,tenant,received,received_adjusted,kept,kept_adjusted,dropped_rule_zero,lost"
+        assert sum(int(line.split(",")[3]) for line in lines[1:]) == sent
+        assert bridge.stop() == 0
+    finally:
+        bridge.kill()
+
+
+def test_a_minutes_file_that_cannot_be_used_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "minutes"
+    path.write_bytes(b"no database" * 100)
+    minutes = SamplingMinutes(path)
+    assert minutes.places() is None
+    minutes.add({LedgerKey(60, "r", "t"): LedgerRow(received=1)}, Places(1, 1))
+    assert minutes.since(0) == []
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert path.read_bytes() == b"no database" * 100
+
+
+def test_the_oldest_minutes_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weighbridge.sampling_minutes.MAX_ROWS", 10)
+    minutes = SamplingMinutes(tmp_path / "minutes")
+    for minute in range(30):
+        minutes.add({LedgerKey(minute * 60, "r", tenant): LedgerRow(1, 1.5) for tenant in "ab"}, Places(minute, 0))
+        minutes.add({LedgerKey(minute * 60, "r", "b"): LedgerRow(1, 1.5)}, Places(minute, 1))
+    rows = minutes.since(0)
+    assert [row["minute_unix_s"] // 60 for row in rows] == [m for m in range(30 - len(rows) // 2, 30) for _ in "ab"]
+    assert 6 <= len(rows) <= 10
+    assert [(row["tenant"], row["received"], row["received_adjusted"]) for row in rows[-2:]] == [
+        ("a", 1, 1.5),
+        ("b", 2, 3),
+    ]
+    assert SamplingMinutes(tmp_path / "minutes").places() == (29, 1)
 
 
 def test_a_rate_of_0_and_one_of_100_are_counted_exactly_by_the_running_bridge(tmp_path: Path) -> None:

@@ -63,15 +63,13 @@ def test_a_row_counts_what_came_what_stayed_and_what_no_estimate_can_see() -> No
     assert base.lost == 3
 
 
-def test_closed_minutes_are_handed_out_once() -> None:
+def test_rows_are_taken_once() -> None:
     s, ledger = sampler(), Ledger()
-    for minute in range(5):
+    for minute in range(3):
         s.span(os.urandom(16), "", no_facts)
         ledger.add("t1", START_NS + minute * MINUTE_NS, s.tally.take())
-    closed = ledger.closed(START_NS + 4 * MINUTE_NS)
-    assert [key.minute_unix_s for key, _ in closed] == [START_NS // 10**9, START_NS // 10**9 + 60]
-    assert ledger.closed(START_NS + 4 * MINUTE_NS) == []
-    assert len(ledger.rows()) == 3
+    assert [key.minute_unix_s - START_NS // 10**9 for key in ledger.take()] == [0, 60, 120]
+    assert ledger.take() == {}
 
 
 @pytest.mark.parametrize("state", ["", "ot=th:8"])

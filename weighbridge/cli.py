@@ -139,13 +139,22 @@ def trace(trace_id: str, config: str | None) -> None:
 
 @main.command()
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@click.option(
+    "--minutes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Instead, what sampling received and kept in the last N minutes: per minute, rule and tenant.",
+)
 @config_option
-def ledger(form: str, config: str | None) -> None:
+def ledger(form: str, minutes: int | None, config: str | None) -> None:
     """Where every received record ended, per tenant and sink."""
     settings = _settings(config)
-    from weighbridge.ledger_command import run_ledger
+    from weighbridge.ledger_command import run_ledger, run_minutes
 
-    run_ledger(settings, form)
+    if minutes is None:
+        run_ledger(settings, form)
+    else:
+        run_minutes(settings, minutes, form)
 
 
 @main.group()

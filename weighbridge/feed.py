@@ -100,9 +100,10 @@ class Feed:
             asyncio.Lock()
         )  # one request is mapped at a time, so that two sinks never map the same one twice
 
-    def start(self, committed_end: int) -> None:
+    def start(self, committed_end: int, counted: int | None = None) -> None:
+        """counted: requests before this position are in the books of an earlier process; None: all of them are."""
         self._end = committed_end
-        self._counted = committed_end
+        self._counted = committed_end if counted is None else min(counted, committed_end)
 
     def committed(self, appended: Appended, entry: Entry, payload: object) -> None:
         """Called by the spool for each record, in order, when it is on disk."""
@@ -142,6 +143,8 @@ class Feed:
 
     async def next(self, position: int, timeout_s: float) -> Unit | None:
         position = self._skip(position)
+        if self._counted < position:
+            await self._count_to(position)
         held = self._held.get(position)
         if held is None and position >= self._end:
             if timeout_s <= 0 or not await self._arrived(position, timeout_s):
@@ -222,6 +225,16 @@ class Feed:
         """The position after the newest committed request."""
         return self._end
 
+    @property
+    def maps(self) -> bool:
+        """Whether there is a sink that takes events, not requests as they came."""
+        return len(self._forwarding) < len(self._passed)
+
+    @property
+    def counted(self) -> int:
+        """Requests before this position are in the counts."""
+        return self._counted
+
     def add_sink(self, sink: str, *, forwards: bool = False) -> None:
         """From now on the spool waits for this sink too. forwards: it calls `next_request` and never `next`."""
         self._passed[sink] = 0
@@ -295,6 +308,14 @@ class Feed:
             return self._decode(stored.entry).accepted
         except Exception:  # accepted by an earlier version, refused by this one: forwarded all the same
             return 1
+
+    async def _count_to(self, position: int) -> None:
+        """Count what an earlier process mapped and did not come to count, when no sink reads it again."""
+        while self._skip(self._counted) < position:
+            at = self._counted
+            unit = await self._from_spool(self._skip(at))
+            if self._counted == at:  # not by another sink meanwhile
+                self._counted = position if unit is None else unit.next_position
 
     async def _from_spool(self, position: int) -> Unit | None:
         stored = await self._read(position)

@@ -47,7 +47,14 @@ class Health:
             return web.json_response({"intake": intake(bridge), "sinks": sinks(bridge), "residue": residue(bridge)})
 
         async def sampled(request: web.Request) -> web.Response:
-            return web.json_response(self.sampling())
+            minutes = request.query.get("minutes")
+            if minutes is None:
+                return web.json_response(self.sampling())
+            if not minutes.isdecimal():
+                return web.json_response({"error": "minutes is not a number"}, status=400)
+            await self._bridge.save_minutes()
+            since_s = int(time.time()) // 60 * 60 - 60 * (int(minutes) - 1)
+            return web.json_response(await asyncio.to_thread(self._bridge.minutes.since, since_s))
 
         async def stores(request: web.Request) -> web.Response:
             paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 import orjson
 
 from exporter.queries_reader import Result
+from mapping.sampling.ledger import LedgerRow
 from weighbridge.admin_client import ask
 from weighbridge.query_command import show
 from weighbridge.settings import Settings
@@ -44,6 +46,18 @@ def run_ledger(settings: Settings, form: str) -> None:
     wrong = {step: count for step, count in ledger["residue"].items() if count}
     said = ", ".join(f"{step} {count}" for step, count in wrong.items())
     click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")
+
+
+def run_minutes(settings: Settings, minutes: int, form: str) -> None:
+    """Prints what sampling received and kept in each of the last minutes, per rule and tenant."""
+    rows = ask(settings, "/sampling", minutes=str(minutes))
+    columns = ("minute", "rule", "tenant", *LedgerRow._fields)
+    show(Result(columns, [_of_minute(row) for row in rows]), form)
+
+
+def _of_minute(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    minute_unix_s, *others = row.values()
+    return datetime.fromtimestamp(minute_unix_s, UTC), *others
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def is_name(text: str) -> bool:
-    """Whether it looks like a name, which no SQL does."""
-    return re.fullmatch(r"\w+", text.strip()) is not None
+    """Whether it is one word of small letters, which no SQL is."""
+    return re.fullmatch(r"[a-z][a-z0-9_]*", text.strip()) is not None
 
 
 def named(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> Statement:

@@ -114,7 +114,6 @@ class Sampling:
 
     def _enter(self, tenant: str, received_unix_ns: int, taken: Mapping[CountKey, Sums], kept: Sequence[Event]) -> None:
         self.ledger.add(tenant, received_unix_ns, taken)
-        self.ledger.closed(received_unix_ns)  # keeps it bounded
         once = Ledger()
         once.add(tenant, received_unix_ns, taken)
         for key, row in once.rows().items():

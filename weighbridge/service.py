@@ -39,6 +39,7 @@ from weighbridge.feed import Feed
 from weighbridge.health import Health
 from weighbridge.ledger import audit
 from weighbridge.sampling import Sampling
+from weighbridge.sampling_minutes import Places, SamplingMinutes
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.whole_traces import WholeTraceSource
 
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
 TICK_S = 1.0
+MINUTES = "sampling_ledger.sqlite"
 
 
 class Bridge:
@@ -63,12 +65,13 @@ class Bridge:
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
         self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
+        self.minutes = SamplingMinutes(self.directory / MINUTES)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
             self.spool.read,
             self._decode_again,
             self._map,
-            self.spool.release,
+            self._passed,
             [],
             settings.exporter.memory_bytes,
             self.directory / "unmappable",
@@ -86,13 +89,21 @@ class Bridge:
         self._admin: Admin | None = None
         self._mapped_by = self.sampling
         self._decided_to = 0  # whole traces before this position are counted
+        self._mapped_from = 0  # this process has counted as mapped what is after this position
         self._ticking: asyncio.Task[None] | None = None
+        self._saved: Places | None = None
+        self._passed_to = 0  # every sink is done with what is before this position
+        self._saving = asyncio.Lock()
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        self.feed.start(self.spool.end_position)
-        self._decided_to = self.spool.end_position
+        end = self.spool.end_position
+        places = await asyncio.to_thread(self.minutes.places) or Places(end, end)
+        counted = places.mapped if self.settings.sampling.tail else places.decided
+        self.feed.start(end, max(counted, self.spool.start_position))
+        self._decided_to, self._mapped_from = min(places.decided, end), self.feed.counted
+        await self.save_minutes()  # so that the next process knows where this one began to count
         self.sampling.start()
         self._ticking = asyncio.create_task(self._tick(), name="sampling")
         await self.deliveries.start(self.settings.exporter)
@@ -109,6 +120,7 @@ class Bridge:
         if self._ticking:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
+        await self.save_minutes()
         await self.sampling.stop()
         await self.spool.close()
         if self._admin:
@@ -199,16 +211,36 @@ class Bridge:
         if unit.position < self._decided_to:
             return
         self._decided_to = unit.next_position
-        dropped = sum(not decision.keep for decision in decisions)
-        self.feed.counts.events -= dropped
-        self.feed.counts.sampled_out += dropped
+        if unit.position >= self._mapped_from:
+            dropped = sum(not decision.keep for decision in decisions)
+            self.feed.counts.events -= dropped
+            self.feed.counts.sampled_out += dropped
         self.sampling.decided(unit.tenant, unit.received_unix_ns, decisions, unit.events)
+
+    async def save_minutes(self) -> None:
+        """Write the sampling ledger's news to disk."""
+        async with self._saving:
+            mapped = self.feed.counted
+            places = Places(mapped, self._decided_to if self.settings.sampling.tail else mapped)
+            rows = self.sampling.ledger.take()
+            if (rows, places) != ({}, self._saved):
+                await asyncio.to_thread(self.minutes.add, rows, places)
+                self._saved = places
+                self._passed(self._passed_to)
+
+    def _passed(self, position: int) -> None:
+        """Every sink is done with what is before a position: the spool may let go of what the minutes know of too."""
+        self._passed_to = position
+        if self._saved is not None and self.feed.maps:
+            position = min(position, *self._saved)
+        self.spool.release(position)
 
     async def _tick(self) -> None:
         """What is due in sampling also comes into force while nothing arrives."""
         while True:
             await asyncio.sleep(TICK_S)
             await self.feed.between_requests(lambda: self.sampling.tick(time.time_ns()))
+            await self.save_minutes()
             if self.sampling.remote is not None:
                 for pipeline in self.pipelines.values():
                     self.sampling.remote.seen(getattr(pipeline.sink, "config_etag", ""))

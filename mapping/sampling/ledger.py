@@ -56,7 +56,7 @@ class LedgerRow(NamedTuple):
 
 
 class Ledger:
-    """Rows per minute, rule and tenant. Bounded: closed minutes are handed out and forgotten."""
+    """Rows per minute, rule and tenant, until they are taken; audits since the start."""
 
     def __init__(self) -> None:
         self.audits: defaultdict[tuple[str, str], Audit] = defaultdict(Audit)  # (rule, tenant)
@@ -84,15 +84,14 @@ class Ledger:
             if decision.p < 1:
                 self.audits[decision.rule, tenant].kept(cluster, decision)
 
-    def closed(self, now_unix_ns: int, grace_minutes: int = 2) -> list[tuple[LedgerKey, LedgerRow]]:
-        """Rows of minutes that are over, oldest first; each row is handed out once."""
-        before_s = (now_unix_ns // NS_PER_MINUTE - grace_minutes) * 60
-        done = sorted(key for key in self._rows if key.minute_unix_s < before_s)
-        return [(key, self._rows.pop(key)) for key in done]
-
     def rows(self) -> dict[LedgerKey, LedgerRow]:
-        """Rows not yet closed."""
+        """Rows not yet taken."""
         return dict(self._rows)
+
+    def take(self) -> dict[LedgerKey, LedgerRow]:
+        """What came since the last take; rows of one minute that are taken one after the other add up."""
+        taken, self._rows = self._rows, {}
+        return taken
 
     def alarms(self) -> dict[tuple[str, str], float]:
         """(rule, tenant) -> z, where weights do not add up."""
