@@ -161,6 +161,8 @@ def sampling_json(decision: Decision) -> dict[str, Any]:
         out["config"] = decision.config
     if decision.rv:
         out["rv"] = decision.rv
+    if decision.reason == "kept_early":
+        out["early"] = True
     return out
 
 

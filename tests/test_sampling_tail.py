@@ -11,6 +11,7 @@ import pytest
 
 from events import SECOND_NS, event
 from mapping.event import LOG, Event
+from mapping.event_json import sampling_json
 from mapping.sampling.decide import Rate
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings, TailSettings
@@ -202,12 +203,37 @@ def test_logs_wait_with_their_trace_and_logs_without_one_are_decided_at_once() -
     assert tail.add([(kept, 8)], 11.0) == [Finished(kept, 8)]
 
 
+def test_a_log_that_follows_a_sampled_rv_counts_as_without_waiting() -> None:
+    sampler, tail = whole(rules=[{"name": "half", "rate": 50}])
+    trace_id = b"\0" * 15 + b"\1"
+    tail.add(spans(sampler, trace_id, [200], "ot=th:8;rv:c0000000000000"), 0.0)
+    decision = sampler.log(trace_id, None, None, lambda: b"", no_facts)
+    log = event(event_type=LOG, source="log", trace_id=trace_id.hex(), status=0, decision=decision)
+    tail.add([(log, 1)], 1.0)
+    finished = tail.tick(10.0)
+    assert [f.event.decision.adjusted_count for f in finished if f.event] == [2, 1]
+    taken = sampler.tally.take().values()
+    assert sum(sums.adjusted_in for sums in taken) == 3
+
+
+def test_what_was_shed_is_in_the_weight_of_what_is_kept() -> None:
+    sampler, tail = whole()
+    tail.buffer.shed.t = M // 4 * 3
+    finished = tail.add(spans(sampler, b"\0" * 9 + b"\x80" * 7, [500]), 0.0)
+    assert weights(finished) == [0]
+    tail.add(spans(sampler, b"\xff" * 16, [500, 200]), 0.0)
+    tail.buffer.shed.t = 0
+    finished = tail.tick(10.0)
+    assert [(f.event.decision.adjusted_count, f.event.decision.th) for f in finished if f.event] == [(4, "c"), (4, "c")]
+
+
 def test_events_of_an_early_decision_say_so() -> None:
     sampler, tail = whole()
     tail.add(spans(sampler, b"\xff" * 16, [200]), 0.0)
     (finished,) = tail.drain()
     assert finished.event is not None
     assert finished.event.decision.reason == "kept_early"
+    assert sampling_json(finished.event.decision)["early"] is True
 
 
 def test_records_are_counted_when_decided_and_not_before() -> None:
