@@ -57,6 +57,11 @@ def test_unusable_parts_are_skipped_and_named() -> None:
     assert [w.split(":")[0] for w in remote.warnings] == ["regex_config[5]", "regex_config[6]"]
 
 
+def test_what_is_skipped_is_named_in_short() -> None:
+    remote = config(sample_rate=["x" * 1_000_000], user_sample_rate={"u" * 1_000_000: "y" * 1_000_000})
+    assert [len(warning) < 250 for warning in remote.warnings] == [True, True]
+
+
 def test_a_path_that_is_absent_does_not_match() -> None:
     """moesifapi-python raises KeyError here and keeps everything; moesif-dotnet takes it for a match."""
     remote = config(

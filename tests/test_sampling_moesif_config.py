@@ -44,11 +44,11 @@ class Bench:
         self.base_uri = ""
         self.session: aiohttp.ClientSession
 
-    def follower(self, timeout: str = "5s") -> MoesifConfiguration:
+    def follower(self, timeout: str = "5s", application_id: str = "application-1") -> MoesifConfiguration:
         settings = MoesifRemoteSettings.model_validate({"base_uri": self.base_uri, "timeout": timeout})
         return MoesifConfiguration(
             settings,
-            "application-1",
+            application_id,
             self.folder / "state" / "moesif.json",
             lambda remote, etag: self.used.append((remote, etag)),
             clock=lambda: self.now_s,
@@ -151,6 +151,19 @@ def test_a_server_that_does_not_answer_or_is_gone_is_a_failure_like_any_other(tm
         assert not bench.used
 
     drive(tmp_path, test)
+
+
+def test_an_application_id_that_cannot_be_sent_is_a_failure_that_does_not_name_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(bench: Bench) -> None:
+        follower = bench.follower(application_id="application-1\n")
+        assert not await follower.fetch_if_due(bench.session)
+        assert follower.failed == 1
+
+    drive(tmp_path, test)
+    assert "not fetched" in caplog.text
+    assert "application-1" not in str([record.__dict__ for record in caplog.records])
 
 
 def test_the_last_good_configuration_survives_a_restart(tmp_path: Path) -> None:

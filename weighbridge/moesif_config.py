@@ -108,8 +108,8 @@ class MoesifConfiguration:
         self.fetched += 1
         try:
             body, etag = await self._fetch(session)
-            remote = parse_config(body)
-        except (aiohttp.ClientError, TimeoutError, ConfigError) as error:
+            remote = await asyncio.to_thread(parse_config, body)  # seconds for one of megabytes
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ConfigError, or a header that cannot be sent
             self.failed += 1
             self._refresh.failed()
             log.warning(

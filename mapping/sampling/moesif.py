@@ -188,12 +188,16 @@ def _of(rates: Mapping[str, Fraction], path: str, ruled: _Ruling, facts: Facts) 
 def _rate(value: object, where: str, warnings: list[str]) -> Fraction | None:
     """A percentage as a probability, clamped; None and a warning for what is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        warnings.append(f"{where}: {value!r} is not a number; ignored")
+        warnings.append(f"{where}: {_shortened(repr(value))} is not a number; ignored")
         return None
     try:
         return parse_rate(min(max(value, 0), 100))
     except RateError:
         return MIN_PROBABILITY  # between 0 and the smallest rate: keep the smallest share, not nothing
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _by_id(value: object, where: str, warnings: list[str]) -> dict[str, Fraction]:
@@ -202,7 +206,7 @@ def _by_id(value: object, where: str, warnings: list[str]) -> dict[str, Fraction
     if not isinstance(value, dict):
         warnings.append(f"{where}: not an object; ignored")
         return {}
-    rates = ((key, _rate(rate, f"{where}[{key!r}]", warnings)) for key, rate in value.items())
+    rates = ((key, _rate(rate, f"{where}[{_shortened(repr(key))}]", warnings)) for key, rate in value.items())
     return {key: rate for key, rate in rates if rate is not None}
 
 
