@@ -82,7 +82,14 @@ def test_a_condition_on_a_missing_path_is_false(op: str, value: object) -> None:
     assert not holds("user", op, value)
 
 
-@pytest.mark.parametrize("path", ["trace_id", "span_id", "tracestate", "rv", "th", "nonsense", "attr.", ""])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "trace_id", "span_id", "tracestate", "rv", "th", "nonsense", "attr.", "", "attr.trace_id", "attr.TraceId",
+        "attr.sampling.randomness", "attr.sampling.threshold", "request.headers.traceparent",
+        "request.headers.X-B3-TraceId", "request.body.trace_id", "resource.span_id",
+    ],
+)  # fmt: skip
 def test_a_path_that_must_not_or_cannot_choose_a_rate_is_refused(path: str) -> None:
     with pytest.raises(RuleError, match=r"cannot choose a rate|unknown path"):
         compile_condition(path, "eq", "x")

@@ -21,6 +21,10 @@ PATHS = (
 PATH_PREFIXES = ("attr.", "resource.", "request.headers.", "request.body.")
 # A rate may depend on anything but the randomness and what earlier samplers made of it (sampling.md I5).
 REFUSED_PATHS = ("trace_id", "span_id", "tracestate", "trace_state", "rv", "th", "trace.id", "span.id")
+REFUSED_KEYS = (  # of attributes and headers, which carry the same
+    "trace_id", "traceid", "trace.id", "span_id", "spanid", "span.id", "traceparent", "tracestate", "b3",
+    "x-b3-traceid", "x-b3-spanid", "sampling.threshold", "sampling.randomness",
+)  # fmt: skip
 MAX_PATTERN_CHARACTERS = 1024
 
 # SeverityNumber of each name's first level; each name spans four (OpenTelemetry Logs Data Model,
@@ -73,7 +77,8 @@ def compile_condition(path: str, op: str, value: object) -> Condition:
 
 
 def check_path(path: str) -> None:
-    if path in REFUSED_PATHS:
+    key = next((path[len(prefix) :].lower() for prefix in PATH_PREFIXES if path.startswith(prefix)), "")
+    if path in REFUSED_PATHS or key in REFUSED_KEYS:
         raise RuleError(
             f"{path} cannot choose a rate: rates must not depend on the randomness that they are compared with"
         )
