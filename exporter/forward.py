@@ -103,6 +103,7 @@ class RawPipeline:
                 await self._deliver_again(*self._again.pop(0))
             if plan.end > plan.begin:
                 await self._attempts.on_disk(lambda plan=plan: self._journal.plan(plan))  # type: ignore[misc]
+                self._release()
                 await self._deliver(plan, requests)
             elif self._stopping.is_set() and self._source.caught_up(plan.end):
                 return
@@ -188,7 +189,8 @@ class RawPipeline:
         async with asyncio.TaskGroup() as group:
             for request in requests:
                 group.create_task(self._send(request, ended))
-        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
+        last = self._source.caught_up(plan.end)
+        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self.counts.batches += 1
         self._release()
 
@@ -233,4 +235,4 @@ class RawPipeline:
         await self._attempts.on_disk(write)
 
     def _release(self) -> None:
-        self._source.release(self.sink.name, self._journal.low_water())
+        self._source.release(self.sink.name, self._journal.released())

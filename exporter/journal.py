@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from exporter.disk import sync_folder
 from exporter.totals import Counts, Totals
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ class Journal:
         self._state = threading.Lock()  # held while these change: the ledger is read on another thread
         self._fd = -1
         self._size = 0
+        self._durable = 0
+        self._doubtful = False  # whether the file may hold less on the disk than it was given
 
     def open(self, start: int) -> None:
         """Read what a previous process left; a new journal begins at spool position `start`.
@@ -130,35 +133,35 @@ class Journal:
             self.journal_id = secrets.token_hex(8)
             self.cursor = start
         self.at_mark = None  # what was replayed is the past
-        self._checkpoint()
+        try:
+            self._checkpoint()
+        except JournalError as error:
+            if not self.path.exists() or self._fd >= 0:
+                raise
+            log.warning("%s; going on in the old file", error)
+            self._go_on_in_the_old()
 
     def plan(self, plan: Plan) -> None:
         """Durable when this returns: from here on these rows are this batch."""
-        self._append(
-            {
-                "plan": plan.sequence,
-                "begin": plan.begin,
-                "end": plan.end,
-                "drop": plan.drop,
-                "defer": plan.defer,
-                "add": plan.add,
-                "gone": sorted(plan.gone),
-                "counts": plan.counts,
-                "rows": plan.rows,
-            },
-            sync=True,
-        )
+        self._append(_plan_entry(plan), sync=True)
+        self._durable = self.low_water()
         self._apply_plan(plan)
 
-    def done(self, sequence: int, counts: Counts) -> None:
+    def done(self, sequence: int, counts: Counts, *, sync: bool) -> None:
         """The sink has the whole of this plan; counts: how its rows ended.
 
-        Not synced: losing this line in a power cut makes the next process ask the sink, which finds the batch there.
+        Need not be synced while more plans come: losing this line in a power cut makes the next process ask the sink,
+        which finds the batch there.
         """
-        self._append({"done": sequence, "counts": counts}, sync=False)
+        self._append({"done": sequence, "counts": counts}, sync=sync)
         self._apply_done(sequence, counts)
+        if sync:
+            self._durable = self.low_water()
         if self._size > COMPACT_AT_BYTES and not self.open_plans:
-            self._checkpoint()
+            try:
+                self._checkpoint()
+            except JournalError as error:  # a full disk: this file serves as well, and is tried again with the next
+                log.warning("%s", error)
 
     def adjust(self, counts: Counts) -> None:
         """Change the totals of records that had ended otherwise before."""
@@ -172,8 +175,12 @@ class Journal:
             unfinished = sum(len(plan.defer) - len(plan.add) - len(plan.gone) for plan in self.open_plans)
             return Books(self.totals, len(self.waiting) - unfinished, self.at_mark)
 
+    def released(self) -> int:
+        """The spool may forget everything before this position: a power cut does not bring back plans before it."""
+        return self._durable
+
     def low_water(self) -> int:
-        """The spool may forget everything before this position."""
+        """Everything before this position is done with."""
         oldest_waiting = min((position for position, _ in self.waiting), default=self.cursor)
         oldest_plan = self.open_plans[0] if self.open_plans else None
         added = min((position for plan in self.open_plans for position, _ in plan.add), default=self.cursor)
@@ -252,48 +259,86 @@ class Journal:
             )
 
     def _checkpoint(self) -> None:
-        """Replace the file by one checkpoint and the open plans, atomically."""
-        self.close()
-        fresh = self.path.with_suffix(".new")
-        self._fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-        self._size = 0
+        """Replace the file by one checkpoint and the open plans, atomically: until the end the old one is in force."""
         # `waiting` already includes the open plans' effect on it; replaying a plan changes nothing more.
-        self._append(
-            {
-                "journal": self.journal_id,
-                "version": VERSION,
-                "cursor": self.cursor,
-                "next": self.next_sequence,
-                "waiting": list(self.waiting),
-                "totals": self.totals.plain(),
-            },
-            sync=False,
-        )
-        plans, self.open_plans = self.open_plans, []
-        for plan in plans:
-            self.plan(plan)
-        os.fdatasync(self._fd)
-        os.rename(fresh, self.path)
-        directory = os.open(self.path.parent, os.O_RDONLY)
+        checkpoint = {
+            "journal": self.journal_id,
+            "version": VERSION,
+            "cursor": self.cursor,
+            "next": self.next_sequence,
+            "waiting": list(self.waiting),
+            "totals": self.totals.plain(),
+        }
+        lines = b"".join(map(_line, (checkpoint, *map(_plan_entry, self.open_plans))))
+        fresh = self.path.with_suffix(".new")
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+            try:
+                _write(fd, lines)
+                os.fdatasync(fd)
+                os.rename(fresh, self.path)
+            except OSError:
+                os.close(fd)
+                raise
+            self.close()
+            self._fd, self._size = fd, len(lines)
+            self._doubtful = True  # until its name is durable
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be written anew: {error.strerror}") from error
+        self._doubtful = False
+        self._durable = self.low_water()
+
+    def _go_on_in_the_old(self) -> None:
+        """A full disk has no room for a new file, but a started one must deliver for there to be room again."""
+        content = self.path.read_bytes()
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        self._size = content.rfind(b"\n") + 1
+        os.ftruncate(self._fd, self._size)  # a torn last line must not spoil the next one
 
     def _append(self, entry: dict[str, Any], *, sync: bool) -> None:
-        text = orjson.dumps(entry)
-        line = b"%08x %b\n" % (zlib.crc32(text), text)
-        view = memoryview(line)
+        if self._doubtful:
+            self._checkpoint()
+        line = _line(entry)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-            if sync:
-                os.fdatasync(self._fd)
+            _write(self._fd, line)
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._size)  # a half line must not spoil the next one
             raise JournalError(f"{self.path} cannot be written: {error.strerror}") from error
+        if sync:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                # Another sync of this file may succeed without writing anything: all of it goes into a new one.
+                self._doubtful = True
+                raise JournalError(f"{self.path} cannot be synced: {error.strerror}") from error
         self._size += len(line)
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    text = orjson.dumps(entry)
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def _write(fd: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _plan_entry(plan: Plan) -> dict[str, Any]:
+    return {
+        "plan": plan.sequence,
+        "begin": plan.begin,
+        "end": plan.end,
+        "drop": plan.drop,
+        "defer": plan.defer,
+        "add": plan.add,
+        "gone": sorted(plan.gone),
+        "counts": plan.counts,
+        "rows": plan.rows,
+    }
 
 
 def _refs(pairs: list[list[int]]) -> tuple[Ref, ...]:

@@ -162,7 +162,7 @@ class Pipeline:
             cursor = journal.cursor
             plan = Plan(journal.next_sequence, cursor, cursor, gone=frozenset(lost), counts=failed)
             await self._attempts.on_disk(lambda: journal.plan(plan))
-            await self._attempts.on_disk(lambda: journal.done(plan.sequence, {}))
+            await self._attempts.on_disk(lambda: journal.done(plan.sequence, {}, sync=True))
         self._release()
         return journal.cursor
 
@@ -316,6 +316,7 @@ class Pipeline:
     async def _plan(self, draft: Draft) -> Plan:
         plan = draft.plan(self._journal.next_sequence)
         await self._attempts.on_disk(lambda: self._journal.plan(plan))
+        self._release()
         return plan
 
     async def _deliver(
@@ -324,7 +325,8 @@ class Pipeline:
         ended = ended or Totals()
         for batch in self._batches(plan, events):
             await self._write(batch, ended, in_doubt=in_doubt)
-        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain()))
+        last = self._source.caught_up(plan.end)
+        await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self._release()
 
     async def _deliver_again(self, events: list[Event], done: asyncio.Future[int]) -> None:
@@ -386,4 +388,4 @@ class Pipeline:
             self.counts.last_delivery_unix_ns = self._now_unix_ns()
 
     def _release(self) -> None:
-        self._source.release(self.sink.name, self._journal.low_water())
+        self._source.release(self.sink.name, self._journal.released())

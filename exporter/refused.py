@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from exporter.disk import sync_folder
 from exporter.source import RawRequest
 
 log = logging.getLogger(__name__)
@@ -52,11 +53,7 @@ class RefusedRequests:
         stem = f"{sink}-{request.position:016x}"
         self._write(stem + ".bin", request.body)
         self._write(stem + _SIDECAR, json.dumps(about).encode())  # last: an entry exists when this file does
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.folder)
 
     def read(self) -> Iterator[dict[str, Any]]:
         """What is known about each, oldest first, with its `id` and the `file` of its body."""

@@ -18,6 +18,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from exporter.disk import sync_folder
 from exporter.errors import Retryable
 from exporter.sink import Batch
 from exporter.sinks import SinkSettings
@@ -92,7 +93,7 @@ class JsonLinesSink:
         try:
             _cut_torn_line(descriptor)
             if new:
-                _sync_folder(self._path.parent)
+                sync_folder(self._path.parent)
         except OSError:
             os.close(descriptor)
             raise
@@ -164,14 +165,6 @@ def _cut_torn_line(descriptor: int) -> None:
         end = start
     if end < size:
         os.ftruncate(descriptor, end)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def create(settings: Settings, event_json: EventJson) -> JsonLinesSink:
