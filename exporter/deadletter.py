@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from exporter.disk import sync_folder
 from mapping.event import Decision, Event
 
 log = logging.getLogger(__name__)
@@ -47,14 +48,19 @@ class DeadLetters:
         )
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             try:
+                size = os.fstat(fd).st_size
+                if size and os.pread(fd, 1, size - 1) != b"\n":  # what a kill or a full disk tore must not spoil these
+                    lines = b"\n" + lines
                 view = memoryview(lines)
                 while view:
                     view = view[os.write(fd, view) :]
                 os.fdatasync(fd)
             finally:
                 os.close(fd)
+            if not size:
+                sync_folder(self.path.parent)
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every entry, oldest first. A torn last line is passed over; a damaged one is too, and said."""
@@ -81,11 +87,13 @@ class DeadLetters:
         with self._lock:
             kept = [line for line in self._lines() if (entry := self._parse(line)) is None or not delivered(entry)]
             fresh = self.path.with_suffix(".new")
-            with fresh.open("wb") as file:
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "wb") as file:
                 file.writelines(kept)
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(self.path)
+            sync_folder(self.path.parent)
 
 
 def _plain(value: object) -> object:

@@ -85,6 +85,23 @@ def test_a_damaged_dead_letter_costs_only_itself_and_is_kept(tmp_path: Path) -> 
     assert path.read_bytes() == b"{damaged\n" + good.splitlines(keepends=True)[0]
 
 
+def test_a_line_torn_by_a_kill_or_a_full_disk_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "deadletter.jsonl"
+    letters = DeadLetters(path, event_json)
+    letters.add("store", "no", [event()])
+    path.write_bytes(path.read_bytes()[:-50])
+    after = event()
+    letters.add("store", "no", [after])
+    assert [event_of(entry) for entry in letters.read()] == [after]
+
+
+def test_dead_letters_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path / "deadletter.jsonl", event_json)
+    letters.add("store", "no", [event(), event()])
+    letters.remove(lambda entry: False)
+    assert letters.path.stat().st_mode & 0o077 == 0
+
+
 def test_an_entry_of_another_shape_is_told_from_one_that_can_be_sent(tmp_path: Path) -> None:
     entry = orjson.loads((VERSION_1 / "deadletter.jsonl").read_bytes().splitlines()[0])
     for row in (None, {}, {**entry["row"], "colour": "red"}, {**entry["row"], "decision": [1]}):

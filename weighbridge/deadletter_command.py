@@ -48,7 +48,10 @@ def replay_dead(settings: Settings, reason: str | None, since: str | None) -> No
     if since is not None:
         parameters["since_unix_ns"] = str(parse_since(since, datetime.now(UTC)))
     answer = ask(settings, "/deadletter/replay", post=True, **parameters)
-    click.echo(f"{answer['replayed']} events are on their way again")
+    if answer.get("waiting"):
+        click.echo("their destination is away or busy: they are sent when it takes them")
+    else:
+        click.echo(f"{answer['replayed']} events are on their way again")
 
 
 def parse_since(text: str, now: datetime, what: str = "--since") -> int:

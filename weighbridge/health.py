@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from exporter.deadletter import event_of
+from exporter.errors import Retryable
 from exporter.forward import RawPipeline
 from exporter.pipeline import Pipeline
 from exporter.totals import OUTCOMES
@@ -21,6 +23,11 @@ from weighbridge.ledger import intake, residue, sinks
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
 
+log = logging.getLogger(__name__)
+
+# A replay is answered by then also when its destination is away; it goes on.
+REPLAY_ANSWER_S = 10.0
+
 Samples = Iterable[tuple[Mapping[str, str], float]]
 
 
@@ -29,6 +36,7 @@ class Health:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
+        self._replaying = asyncio.Lock()  # else two replays would send, and count, the same dead letters
 
     def not_ready(self) -> list[str]:
         """Why a request would be refused now. A sink that is away is no reason: the spool takes its place."""
@@ -66,9 +74,9 @@ class Health:
             if not since.isdigit():
                 return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
             reason = query.get("reason", "").lower()
-            events = await self._replay(reason, int(since))
-            requests = await self._replay_requests(reason, int(since))
-            return web.json_response({"replayed": events + requests})
+            replaying = asyncio.create_task(self._replayed(reason, int(since)), name="replay")
+            done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
+            return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
 
         return [
             web.get("/ledger", ledger),
@@ -76,6 +84,16 @@ class Health:
             web.get("/sampling", sampled),
             web.post("/deadletter/replay", replay),
         ]
+
+    async def _replayed(self, reason: str, since_unix_ns: int) -> int:
+        """All kinds of dead letters; 0 when the bridge stops before the destination is back: they are still there."""
+        try:
+            async with self._replaying:
+                events = await self._replay(reason, since_unix_ns)
+                return events + await self._replay_requests(reason, since_unix_ns)
+        except Retryable as error:
+            log.warning("dead letters were not sent again: %s", error)
+            return 0
 
     async def _replay(self, reason: str, since_unix_ns: int) -> int:
         """Send matching dead letters to their sinks again; how many events were taken this time."""
