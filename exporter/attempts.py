@@ -89,8 +89,12 @@ class Attempts:
     async def on_disk(self, write: Callable[[], None]) -> None:
         """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""
         while True:
+            running = asyncio.ensure_future(asyncio.to_thread(write))
             try:
-                await asyncio.to_thread(write)
+                await asyncio.shield(running)
+            except asyncio.CancelledError:
+                await asyncio.wait([running])  # the next pipeline opens the same file
+                raise
             except (OSError, JournalError) as error:
                 self.counts.last_error = str(error)
                 self._warn("disk", error, DISK_PAUSE_S)

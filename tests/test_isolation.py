@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -137,6 +138,42 @@ def test_a_dead_destination_slows_nobody_and_catches_up_byte_for_byte(tmp_path: 
         assert bridge.command("deadletter", "list").stdout == ""
     finally:
         assert bridge.stop() == 0
+
+
+def test_a_destination_that_never_answers_holds_up_neither_a_command_nor_the_exit(
+    tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient = "; ".join(
+        (
+            "from weighbridge import cli, deliveries, health",
+            "deliveries.DRAIN_S = deliveries.CLOSE_S = health.REPLAY_ANSWER_S = 0.3",
+            "cli.main()",
+        )
+    )
+    monkeypatch.setattr("bridge.COMMAND", [sys.executable, "-P", "-c", impatient])
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and says nothing
+        dsn = f"http://127.0.0.1:{silent.getsockname()[1]}/analytics"
+        bridge = BridgeProcess(
+            tmp_path, **settings({"name": "store", "type": "clickhouse", "dsn": dsn}, copy(endpoint))
+        )
+        endpoint.status = 400
+        endpoint.start()
+        bridge.start()
+        send(bridge, 1, seed=7)
+        eventually(lambda: bridge.command("deadletter", "list").stdout, "the request is refused")
+        endpoint.status = 503
+        send(bridge, 1, seed=8)
+        for _ in range(2):
+            assert bridge.command("deadletter", "replay").stdout.startswith("their destination is away or busy")
+        endpoint.status = 200
+        eventually(lambda: bridge.command("deadletter", "list").stdout == "", "it is sent when it can be")
+        assert len(endpoint.received) == 2, "each once"
+        began = time.monotonic()
+        assert bridge.stop() == 0
+        assert time.monotonic() - began < 5
+    log = bridge.log.read_text()
+    assert "sink store hangs in a call" in log
+    assert "Traceback" not in log
 
 
 def test_sinks_come_and_go_with_the_settings(tmp_path: Path, endpoint: Endpoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +28,9 @@ log = logging.getLogger(__name__)
 
 Delivery = Pipeline | RawPipeline
 
-# SIGTERM is answered within this many seconds whatever the sinks do; container runtimes kill after 10.
+# SIGTERM is answered within the sum of these whatever the sinks do; container runtimes kill after 10.
 DRAIN_S = 8.0
+CLOSE_S = 1.0
 # A sink whose settings change may finish the batch under way for so long; then the batch is in doubt, as after a kill.
 LEAVE_S = 2.0
 # Pause before a pipeline that failed unexpectedly begins again.
@@ -107,8 +109,13 @@ class Deliveries:
             done.append(f"sink {name} {'changed' if known else 'added'}")
         return done
 
-    async def stop(self) -> None:
-        """Deliver what is committed within DRAIN_S; the spool keeps the rest."""
+    async def stop(self) -> list[str]:
+        """Deliver what is committed within DRAIN_S; the spool keeps the rest. Returns the sinks that hang.
+
+        A thread of theirs waits for a destination that says nothing, perhaps for minutes. The process shall end without
+        them: what they were sending is then in doubt, as after a kill.
+        """
+        deadline = time.monotonic() + DRAIN_S + CLOSE_S
         self._stopping = True
         for source in self._deciding.values():
             source.drain()
@@ -119,10 +126,21 @@ class Deliveries:
             for task in late:
                 log.warning("%s is not drained: the rest stays in the spool", task.get_name())
                 task.cancel()
-            await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        for pipeline in self.pipelines.values():
-            await pipeline.sink.close()
-            pipeline.close()
+        ends = {name: asyncio.create_task(self._close(name)) for name in self.pipelines}
+        if ends:
+            await asyncio.wait(ends.values(), timeout=max(CLOSE_S, deadline - time.monotonic()))
+        hanging = [name for name, end in ends.items() if not end.done()]
+        for name in hanging:
+            log.warning("sink %s hangs in a call: what it was sending is in doubt, as after a kill", name)
+        return hanging
+
+    async def _close(self, name: str) -> None:
+        """End a sink that is not fed any more."""
+        if task := self._tasks.get(name):
+            await asyncio.gather(task, return_exceptions=True)
+        pipeline = self.pipelines[name]
+        await pipeline.sink.close()
+        pipeline.close()
 
     def stored_before(self, name: str, tenant: str) -> int:
         """Records that this process had stored before the sink came."""
@@ -143,15 +161,18 @@ class Deliveries:
 
     async def _end(self, name: str) -> None:
         """Stop after the batch under way; what is left stays in the spool."""
-        task = self._tasks.pop(name)
+        task = self._tasks[name]
         self.pipelines[name].leave()
         if deciding := self._deciding.pop(name, None):
             deciding.leave()
         await asyncio.wait([task], timeout=LEAVE_S)
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await self.pipelines[name].sink.close()
-        self.pipelines[name].close()
+        end = asyncio.create_task(self._close(name))
+        if not (await asyncio.wait([end], timeout=LEAVE_S))[0]:
+            # Two connections must not write the same batch.
+            log.warning("sink %s waits for an answer: it changes when that has come, or its timeout is over", name)
+        await end
+        del self._tasks[name]
 
     def _open(self, name: str, sink: Any) -> Delivery:
         """A pipeline that goes on where the journal says."""

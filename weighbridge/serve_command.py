@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
+import os
 from collections.abc import Callable
 
 import click
@@ -21,7 +23,9 @@ def serve(settings: Settings, read_again: Callable[[], Settings] | None = None) 
     log_to_stderr(settings.telemetry.log_level)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run(settings, lambda: click.echo(welcome(settings), err=True), read_again))
+            if runner.run(run(settings, lambda: click.echo(welcome(settings), err=True), read_again)):
+                logging.shutdown()
+                os._exit(0)  # the interpreter would wait for threads that wait for destinations
     except (OSError, SpoolFailed, JournalError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
 

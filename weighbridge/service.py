@@ -111,12 +111,15 @@ class Bridge:
         self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
 
-    async def stop(self) -> None:
-        """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest."""
+    async def stop(self) -> list[str]:
+        """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest.
+
+        Returns the sinks that hang in a call; the process must not wait for them.
+        """
         self.accepting = False
         if self._receiver:
             await self._receiver.stop()
-        await self.deliveries.stop()
+        hanging = await self.deliveries.stop()
         if self._ticking:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -125,6 +128,7 @@ class Bridge:
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
+        return hanging
 
     async def reload(self, settings: Settings) -> None:
         """Go on with other settings of mapping, sampling and sinks; what cannot be changed while running is said.
@@ -248,10 +252,9 @@ class Bridge:
 
 async def run(
     settings: Settings, ready: Callable[[], None] = lambda: None, read_again: Callable[[], Settings] | None = None
-) -> None:
-    """Run until SIGTERM or SIGINT, then drain. ready: called once requests are accepted.
-
-    read_again: the settings as they are now, for SIGHUP; raises SettingsError.
+) -> list[str]:
+    """Run until SIGTERM or SIGINT, then drain; returns the sinks whose threads hang. ready: called once requests are
+    accepted. read_again: the settings as they are now, for SIGHUP; raises SettingsError.
     """
     started = time.monotonic()
     try:
@@ -283,7 +286,8 @@ async def run(
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await bridge.stop()
+        hanging = await bridge.stop()
+    return hanging
 
 
 async def _reload_on_hangup(bridge: Bridge, read_again: Callable[[], Settings], stopping: asyncio.Event) -> None:
