@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_connect.driver.summary import QuerySummary
 
 import events
 from bridge import eventually
@@ -236,6 +237,29 @@ def test_rows_lost_on_their_way_to_a_store_that_says_ok_are_noticed(
 
     with_sink(clean, use)
     assert count(clean) == count(clean, "uniqExact(event_id)") == 20
+
+
+@pytest.mark.parametrize("cluster", ["", "main"])
+def test_a_200_that_is_not_the_stores_own_is_no_yes(
+    cluster: str, clean: EngineProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's login page, or ClickHouse's error text in the body of a 200."""
+
+    async def use(sink: ClickHouseSink) -> None:
+        # The one table stands for a cluster's: the engine has no Keeper to make those with.
+        sink._settings = sink._settings.model_copy(update={"cluster": cluster})
+        batch = Batch(1, some(20))
+        with monkeypatch.context() as patch:
+            patch.setattr(sink._connected(), "raw_insert", lambda *_, **__: QuerySummary({}))
+            with pytest.raises(Retryable, match="wrote 0 of 20 rows"):
+                await sink.write(batch, in_doubt=False)
+        await sink.write(batch, in_doubt=False)
+        with monkeypatch.context() as patch:  # written, but for the header that says so
+            patch.setattr(QuerySummary, "written_rows", 0)
+            await sink.write(Batch(2, some(5)), in_doubt=False)
+
+    with_sink(clean, use)
+    assert count(clean) == count(clean, "uniqExact(event_id)") == 25
 
 
 def test_a_remembered_token_cannot_swallow_a_batch(clean: EngineProcess) -> None:

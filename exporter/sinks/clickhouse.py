@@ -202,34 +202,47 @@ class ClickHouseSink:
                 "query_id": f"{_query_prefix(batch)}{secrets.token_hex(4)}",
             },
         )
-        # A proxy or server that drops a part of the body and says OK would lose rows without a word. In a cluster a
-        # repeated token rightly writes nothing.
-        if summary.written_rows != len(batch.events) and not self._settings.cluster and not self._settle(client, batch):
+        # A proxy or server that drops a part of the body and says OK, or a page of a proxy's own, would lose rows
+        # without a word.
+        if summary.written_rows != len(batch.events) and not self._all_there(client, batch):
             raise Retryable(f"the store says that it wrote {summary.written_rows} of {len(batch.events)} rows")
+
+    def _all_there(self, client: Client, batch: Batch) -> bool:
+        if not self._settings.cluster:
+            return self._settle(client, batch)
+        # A repeated token rightly writes nothing, and nothing needs to be removed before it is sent again.
+        return self._count(client, self._rows_of(batch)) >= len(batch.events)
 
     def _settle(self, client: Client, batch: Batch) -> bool:
         """True when all rows of the batch are there. What is there of an incomplete one is removed."""
         self._await_old_inserts(client, batch)
-        table = self._place.table
-        times = [event_time_us(event, self._settings.retention_days) for event in batch.events]
-        low, high = min(times), max(times)
-        within = (
-            f"batch_id = {batch.batch_id} AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
-            f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
-        )
-        before = self._stored_parts(batch)
-        if before:  # other pieces of the batch are there, and right
-            ids = ",".join(_quoted(event.transaction_id) for event in batch.events)
-            within += f" AND event_id IN ({ids})"
-        count = int(str(client.command(f"SELECT count() FROM {table} WHERE {within}", settings=_LONG)))  # noqa: S608
+        within = self._rows_of(batch)
+        count = self._count(client, within)
         if count == len(batch.events):
             return True
         if count:
             logger.warning(
                 "batch %d is there in part (%d of %d rows): removing them", batch.batch_id, count, len(batch.events)
             )
-            client.command(f"ALTER TABLE {table} DELETE WHERE {within} SETTINGS mutations_sync = 2", settings=_LONG)
+            removal = f"ALTER TABLE {self._place.table} DELETE WHERE {within} SETTINGS mutations_sync = 2"
+            client.command(removal, settings=_LONG)
         return False
+
+    def _rows_of(self, batch: Batch) -> str:
+        """The condition under which the store has the rows of a batch, or of a piece of it."""
+        times = [event_time_us(event, self._settings.retention_days) for event in batch.events]
+        low, high = min(times), max(times)
+        within = (
+            f"batch_id = {batch.batch_id} AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
+            f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
+        )
+        if self._stored_parts(batch):  # other pieces of the batch are there, and right
+            ids = ",".join(_quoted(event.transaction_id) for event in batch.events)
+            within += f" AND event_id IN ({ids})"
+        return within
+
+    def _count(self, client: Client, within: str) -> int:
+        return int(str(client.command(f"SELECT count() FROM {self._place.table} WHERE {within}", settings=_LONG)))  # noqa: S608
 
     def _await_old_inserts(self, client: Client, batch: Batch) -> None:
         """Return when no earlier insert of this batch runs any more: its rows could appear after we counted.
