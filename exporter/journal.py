@@ -42,6 +42,8 @@ Ref = tuple[int, int]  # (spool position, key of the event's transaction id)
 VERSION = 1
 # A checkpoint replaces the history when the file has grown to this many bytes.
 COMPACT_AT_BYTES = 4 << 20
+# More than a file of that size can hold.
+LOST_PLANS = 1 << 20
 
 
 def event_key(transaction_id: str) -> int:
@@ -215,11 +217,12 @@ class Journal:
     # -- file ----------------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        seen_checkpoint = False
+        seen_checkpoint = damaged = False
         for number, line in enumerate(self.path.read_bytes().split(b"\n"), 1):
             entry = _parse(line)
             if entry is None:
                 if line:  # the torn last line of a killed process, or damage: later lines are still true
+                    damaged = True
                     log.warning("journal line unreadable, ignored", extra={"file": str(self.path), "line": number})
             elif "journal" in entry:
                 if entry.get("version") != VERSION:
@@ -252,6 +255,8 @@ class Journal:
                 self.totals = self.totals.plus(entry["adjust"])
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
+        if damaged:  # a plan may be lost: its number, and so its batch id, must not name other rows
+            self.next_sequence += LOST_PLANS
         if not seen_checkpoint:
             raise JournalError(
                 f"{self.path} holds no readable checkpoint, so what this sink already has is unknown. "

@@ -104,6 +104,19 @@ def test_a_damaged_line_in_the_middle_costs_only_itself(path: Path) -> None:
     assert [plan.sequence for plan in reopened(path).open_plans] == [0, 1]
 
 
+def test_the_number_of_a_lost_plan_is_not_given_again(path: Path) -> None:
+    """The store would take other rows under the same token for the same batch, and drop them without a word."""
+    journal = reopened(path)
+    for number in range(2):
+        journal.plan(Plan(number, number * 90, number * 90 + 90))
+        journal.done(number, {}, sync=False)
+    journal.close()
+    path.write_bytes(path.read_bytes().replace(b'"plan":1', b'"plan":7'))
+    again = reopened(path)
+    assert again.cursor == 90
+    assert again.next_sequence > 2
+
+
 def test_a_file_without_a_checkpoint_is_refused_with_what_to_do(path: Path) -> None:
     path.write_bytes(b"garbage\n")
     with pytest.raises(JournalError, match=r"store\.journal holds no readable checkpoint.*Move the file away"):
