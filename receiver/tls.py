@@ -15,7 +15,7 @@ class Tls:
     """A server context whose certificate can be renewed while it is in use; connections made before keep theirs."""
 
     def __init__(self, settings: TlsSettings) -> None:
-        """Raises OSError (ssl.SSLError is one) when a file is missing or no certificate with its key."""
+        """Raises OSError when a file is missing or no certificate with its key."""
         self._settings = settings
         self._versions = self._file_versions()
         self.context = self._build()
@@ -48,7 +48,11 @@ class Tls:
         return context
 
     def _load(self, context: ssl.SSLContext) -> None:
-        context.load_cert_chain(self._settings.certificate_file, self._settings.private_key_file)
+        certificate, key = self._settings.certificate_file, self._settings.private_key_file
+        try:
+            context.load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            raise OSError(f"{certificate} and {key} are not a PEM certificate and its key: {error.reason}") from error
         if self._settings.client_ca_file is not None:
             context.load_verify_locations(self._settings.client_ca_file)
 

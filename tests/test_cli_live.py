@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+import yaml
 
 from bridge import COMMAND, BridgeProcess, eventually
 from cli_process import run_cli
@@ -226,15 +227,41 @@ def test_a_second_bridge_in_the_same_place_says_so_in_one_line(
         "port": f"receiver: {{endpoint: 127.0.0.1:{bridge.port}}}\nspool: {{directory: spool}}\n",
         "spool": f"receiver: {{endpoint: 127.0.0.1:0}}\nspool: {{directory: {bridge.directory}/spool}}\n",
     }
-    (tmp_path / "weighbridge.yaml").write_text(
-        place[shared] + "admin: {endpoint: 127.0.0.1:0}\nexporter: {sinks: [{name: none, type: blackhole}]}\n"
-    )
-    done = run_cli("serve", cwd=tmp_path)
+    last = refusal_to_start(tmp_path, place[shared])
+    names = {"port": f"receiver.endpoint 127.0.0.1:{bridge.port}: ", "spool": "spool.directory: "}
+    assert last.startswith(f"Error: cannot start: {names[shared]}")
+    assert "already" in last if shared == "port" else str(bridge.pid) in last
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("receiver: {auth: {keys_file: keys}}", "receiver: keys file, line 1: not tenant:key"),
+        ("receiver: {auth: {keys_file: none}}", "receiver: none: No such file or directory"),
+        ("receiver: {tls: {certificate_file: keys, private_key_file: keys}}", "receiver: keys and keys are not a PEM"),
+        ("receiver: {endpoint: '192.0.2.1:4318'}", "receiver.endpoint 192.0.2.1:4318: Cannot assign requested address"),
+        ("spool: {directory: keys}", "spool.directory: cannot open "),
+    ],
+)
+def test_what_keeps_the_bridge_from_starting_is_one_line_that_names_the_setting(
+    tmp_path: Path, settings: str, says: str
+) -> None:
+    (tmp_path / "keys").write_text("a secret without its tenant")
+    last = refusal_to_start(tmp_path, settings)
+    assert last.startswith(f"Error: cannot start: {says}")
+    assert "secret" not in last
+
+
+def refusal_to_start(directory: Path, settings: str) -> str:
+    """The last line of a bridge with these settings, which must not start."""
+    given = yaml.safe_load(settings)
+    given["receiver"] = {"endpoint": "127.0.0.1:0"} | given.get("receiver", {})
+    defaults = {"admin": {"endpoint": "127.0.0.1:0"}, "exporter": {"sinks": [{"name": "none", "type": "blackhole"}]}}
+    (directory / "weighbridge.yaml").write_text(yaml.safe_dump(defaults | given))
+    done = run_cli("serve", cwd=directory)
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("Error: cannot start: ")
-    assert {"port": str(bridge.port), "spool": str(bridge.pid)}[shared] in last
     assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
 
 
 def test_the_demo_is_told_when_the_bridge_asks_for_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,6 +190,7 @@ DAY_NS = DAY_US * 1000
         (NOW_NS - 90 * DAY_NS, NOW_NS - 89 * DAY_NS),  # what retention would delete at once
         (0, NOW_NS - 89 * DAY_NS),
     ],
+    ids=["yesterday", "soon", "ahead", "never", "old", "too old", "1970"],
 )
 def test_an_event_is_filed_where_it_can_be_found(start: int, filed: int) -> None:
     assert event_time_us(event(start_unix_ns=start), 90) == filed // 1000

@@ -21,7 +21,22 @@ def load(tmp_path: Path, text: str, **environment: str) -> object:
     [
         ("receiver: {max_body_byte: 3}", "receiver.max_body_byte: no such setting; did you mean `max_body_bytes`?"),
         ("receivers: {}", "receivers: no such setting; did you mean `receiver`?"),
-        ("receiver: {max_body_bytes: many}", "receiver.max_body_bytes: Input should be a valid integer"),
+        ("receiver: {max_body_bytes: many}", "receiver.max_body_bytes: expected a whole number"),
+        ("receiver: 5", "receiver: expected settings below it"),
+        ("receiver: {endpoint: 4318}", "receiver.endpoint: expected text"),
+        (
+            "receiver: {tls: {certificate_fil: x}}",
+            "receiver.tls.certificate_fil: no such setting; did you mean `certificat",
+        ),
+        (
+            "receiver: {tenants: {acme: {keyz: [x]}}}",
+            "receiver.tenants.acme.keyz: no such setting; did you mean `keys`?",
+        ),
+        ("sampling: {rules: [{name: a, ratee: 2}]}", "sampling.rules.0.ratee: no such setting; did you mean `rate`?"),
+        ("spool: {max_bytes: -1}", "spool.max_bytes: must be greater than or equal to 1048576"),
+        ("spool: {fsync: never}", "spool.fsync: expected group or none"),
+        ("exporter: {sinks: {name: a}}", "exporter.sinks: expected a list"),
+        ("exporter: {sinks: [{name: a, type: moesif}]}", "exporter.sinks.0.application_id: is needed, and not given"),
         ("receiver: {endpoint: here}", "receiver.endpoint: 'here' is not host:port"),
         ("spool: {segment_bytes: 10000000, max_bytes: 2000000}", "spool: segment_bytes is 10000000, must be at most"),
         ("exporter: {sinks: []}", "exporter: at least one sink is needed"),
@@ -34,7 +49,7 @@ def load(tmp_path: Path, text: str, **environment: str) -> object:
             "exporter: {sinks: [{name: a, type: blackhole}, {name: a, type: blackhole}]}",
             "exporter: two sinks have the same name",
         ),
-        ("telemetry: {log_level: loud}", "telemetry.log_level: "),
+        ("telemetry: {log_level: loud}", "telemetry.log_level: expected debug, info, warning or error"),
         ("receiver: [", "not YAML at line"),
         ("just text", "expected sections such as `receiver:`"),
         ("admin: {endpoint: '${env:PORT}'}", "admin.endpoint: the environment variable PORT is not set"),
@@ -77,19 +92,29 @@ receiver: {tenants: {acme: {keys: [hunter2]}}}
 exporter:
   sinks:
     - {name: store, type: clickhouse, dsn: "http://bridge:hunter2@store:8123/analytics"}
-    - {name: moesif, type: moesif, application_id: hunter2}
+    - {name: moesif, type: moesif, application_id: hunter2, base_url: "https://me:hunter2@moesif.example?api_key=hunter2"}
+    - {name: backend, type: otlphttp, endpoint: "https://otlp.example", headers: {Authorization: hunter2}}
+    - name: topic
+      type: kafka
+      brokers: [kafka:9093]
+      topic: events
+      options: {security.protocol: SASL_SSL, sasl.username: bridge, sasl.password: hunter2, ssl.key.password: hunter2}
+mapping: {masks: {hash_key: hunter2}}
+sampling: {moesif_remote: {application_id: hunter2}}
 """
     settings = load_settings(str(_write(tmp_path, text)), {})
     assert "hunter2" not in repr(settings)
     assert "hunter2" not in str(shown(settings))
+    assert "SASL_SSL" in str(shown(settings)), "what is no secret is shown"
     store = settings.exporter.sinks[0]
     assert isinstance(store, StoreSettings)
     assert "hunter2" in store.dsn
 
 
-def test_a_secret_in_a_wrong_place_is_not_echoed(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError) as error:
-        load(tmp_path, "exporter: {sinks: [{name: s, type: clickhouse, dsn: 'ftp://u:hunter2@h'}]}")
+@pytest.mark.parametrize("dsn", ["ftp://u:hunter2@h", "http://store/analytics?password=hunter2"])
+def test_a_secret_in_a_wrong_place_is_not_echoed(tmp_path: Path, dsn: str) -> None:
+    with pytest.raises(SettingsError, match=r"exporter\.sinks\.0\.dsn") as error:
+        load(tmp_path, f"exporter: {{sinks: [{{name: s, type: clickhouse, dsn: '{dsn}'}}]}}")
     assert "hunter2" not in str(error.value)
 
 

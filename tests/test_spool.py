@@ -374,7 +374,7 @@ async def test_one_process_at_a_time_and_the_error_names_the_other(tmp_path: Pat
 @on_a_loop
 async def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "spool").write_text("a file")
-    with pytest.raises(SpoolFailed, match="cannot open the spool"):
+    with pytest.raises(SpoolFailed, match=r"spool\.directory: cannot open"):
         await Spool(settings(tmp_path), lambda *_: None).open()
 
 

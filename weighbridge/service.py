@@ -9,6 +9,8 @@ acknowledged is delivered or stays in the spool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import gc
 import logging
 import os
@@ -16,7 +18,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
@@ -107,8 +109,10 @@ class Bridge:
         self.sampling.start()
         self._ticking = asyncio.create_task(self._tick(), name="sampling")
         await self.deliveries.start(self.settings.exporter)
-        self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
-        self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
+        with _starting("admin", self.settings.admin.endpoint):
+            self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
+        with _starting("receiver", self.settings.receiver.endpoint):
+            self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
 
     async def stop(self) -> list[str]:
@@ -248,6 +252,24 @@ class Bridge:
             if self.sampling.remote is not None:
                 for pipeline in self.pipelines.values():
                     self.sampling.remote.seen(getattr(pipeline.sink, "config_etag", ""))
+
+
+@contextlib.contextmanager
+def _starting(part: str, endpoint: str) -> Iterator[None]:
+    """Raises OSError that names the setting: the address, a file, or a line of a file, that cannot be used."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(f"{part}: {error}") from error
+    except OSError as error:
+        if error.filename:
+            raise OSError(f"{part}: {error.filename}: {error.strerror}") from error
+        if not error.errno:
+            raise OSError(f"{part}: {error}") from error
+        # Of the socket. asyncio words it anew around the system's text; a name that is not found has a number below 0.
+        text = os.strerror(error.errno) if error.errno > 0 else error.strerror
+        hint = "; is a bridge running here already?" if error.errno == errno.EADDRINUSE else ""
+        raise OSError(f"{part}.endpoint {endpoint}: {text}{hint}") from error
 
 
 async def run(

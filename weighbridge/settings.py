@@ -6,12 +6,11 @@ together (`Settings`), read (`load_settings`) and shown with secrets hidden (`sh
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -24,9 +23,12 @@ from mapping.settings import MappingSettings
 from receiver.admin import AdminSettings
 from receiver.settings import ReceiverSettings
 from receiver.spool.settings import SpoolSettings
+from weighbridge.settings_errors import explain
 
 ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
 DEFAULT_FILE = "weighbridge.yaml"
+# In the query of an address, such as ?api_key=...: what must not be shown.
+_QUERY_SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]+", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -39,8 +41,8 @@ class TelemetrySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error, to standard error."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error, to standard error."
     )
 
 
@@ -96,7 +98,7 @@ def _parse_sink(index: int, values: Any) -> SinkSettings:
     try:
         return parse_sink(values)
     except ValidationError as error:
-        raise ValueError(f".sinks.{index}.{_explain(error, module_of(str(values['type'])).Settings)}") from error
+        raise ValueError(f".sinks.{index}.{explain(error, module_of(str(values['type'])).Settings)}") from error
     except ValueError as error:
         raise ValueError(f".sinks.{index}: {error}") from error
 
@@ -134,7 +136,7 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
     try:
         return Settings.model_validate(_expand(document, environment, ""))
     except ValidationError as error:
-        raise SettingsError(f"{file}: {_explain(error, Settings)}") from error
+        raise SettingsError(f"{file}: {explain(error, Settings)}") from error
     except SettingsError as error:
         raise SettingsError(f"{file}: {error}") from error
 
@@ -155,8 +157,10 @@ def _hidden(value: Any) -> Any:
         return [_hidden(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, str) and "://" in value and (password := _password(value)):
-        return value.replace(f":{password}@", ":**********@", 1)
+    if isinstance(value, str) and "://" in value:
+        if password := _password(value):
+            value = value.replace(f":{password}@", ":**********@", 1)
+        return _QUERY_SECRET.sub(r"\1**********", value)
     return value
 
 
@@ -186,28 +190,3 @@ def _expand(value: Any, environment: Mapping[str, str], path: str) -> Any:
         return found
 
     return _REFERENCE.sub(one, value)
-
-
-def _explain(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first problem as `dotted.path: what is wrong`, with the closest known key for one that nobody knows."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    more = error.error_count() - 1
-    path = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        text = f"{path}: no such setting" + _suggestion(problem["loc"], root)
-    else:
-        message = problem["msg"].removeprefix("Value error, ")
-        text = path + message if message.startswith(".") else f"{path}: {message}" if path else message
-    return text + (f" (and {more} more)" if more else "")
-
-
-def _suggestion(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
-    model: Any = root
-    for part in location[:-1]:
-        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        model = field.annotation if field else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return ""
-    known = list(model.model_fields)
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean `{close[0]}`?" if close else f"; known here: {', '.join(known)}"

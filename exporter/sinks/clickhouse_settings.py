@@ -40,6 +40,12 @@ class Settings(SinkSettings):
         parts = urlsplit(self.dsn)
         if parts.scheme not in ("chdb", "http", "https"):
             raise ValueError("dsn must begin with chdb://, http:// or https://")
+        known = {"database"} if parts.scheme == "chdb" else set()
+        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+            if name not in known:  # a password there would be read by nobody
+                raise ValueError(
+                    f"dsn: ?{name}= is not read; write chdb:///folder or http://user:password@host/database"
+                )
         if parts.scheme == "chdb" and not (parts.netloc or parts.path.strip("/")):
             raise ValueError("dsn names no folder: chdb:///var/lib/weighbridge/store")
         if parts.scheme != "chdb" and not parts.hostname:

@@ -9,15 +9,18 @@ Rights needed: to write the topic; IDEMPOTENT_WRITE on clusters before Kafka 3.0
 from __future__ import annotations
 
 import importlib.util
+import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.sink import Sink
 from exporter.sinks import SinkSettings
 from exporter.sinks.json_line import EventJson
 
 NEEDS_EVENT_JSON = True
+# Among librdkafka's options: sasl.password, ssl.key.pem, sasl.oauthbearer.client.secret and their kind.
+_SECRET = re.compile(r"password|secret|pem$|oauthbearer\.config|jaas", re.IGNORECASE)
 
 
 class Settings(SinkSettings):
@@ -35,9 +38,19 @@ class Settings(SinkSettings):
     )
     max_message_bytes: int = Field(1_000_000, ge=1000, description="Largest message; must not exceed the topic's.")
     timeout_s: float = Field(60.0, gt=0, description="Seconds to wait for the brokers to confirm a batch.")
-    options: dict[str, str | int | bool] = Field(
-        default_factory=dict, description="Further librdkafka options, such as security.protocol.", repr=False
+    options: dict[str, str | int | bool | SecretStr] = Field(
+        default_factory=dict, description="Further librdkafka options, such as security.protocol."
     )
+
+    @field_validator("options")
+    @classmethod
+    def _hides_secrets(
+        cls, options: dict[str, str | int | bool | SecretStr]
+    ) -> dict[str, SecretStr | str | int | bool]:
+        return {
+            name: SecretStr(value) if isinstance(value, str) and _SECRET.search(name) else value
+            for name, value in options.items()
+        }
 
     @model_validator(mode="after")
     def _library_is_there(self) -> Self:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from pydantic import SecretStr
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
@@ -87,7 +88,10 @@ class KafkaSink:
                     "linger.ms": 5,
                     "log_level": 2,  # what goes wrong reaches the log as the sink's error, at the pipeline's pace
                     "queue.buffering.max.messages": 200_000,
-                    **settings.options,
+                    **{
+                        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+                        for name, value in settings.options.items()
+                    },
                 },
             )
         self._producer.list_topics(settings.topic, timeout=min(settings.timeout_s, 10.0))

@@ -34,7 +34,9 @@ class Settings(SinkSettings):
 
     type: Literal["moesif"] = "moesif"
     application_id: SecretStr = Field(description="Collector Application Id of the Moesif application.")
-    base_url: str = Field("https://api.moesif.net", pattern=r"^https?://", description="Address of the Collector API.")
+    base_url: str = Field(
+        "https://api.moesif.net", pattern=r"^https?://", description="Address of the Collector API.", repr=False
+    )
     send_actions: bool = Field(False, description="Send actions (spans that are no API calls) too.")
     max_request_bytes: int = Field(
         10_000_000, ge=2_000_000, le=50_000_000, description="Most bytes in one request, before compression."

@@ -37,7 +37,9 @@ class Settings(SinkSettings):
     """Another OTLP/HTTP endpoint, which gets the requests as they came: not mapped, not sampled, not masked."""
 
     type: Literal["otlphttp"] = "otlphttp"
-    endpoint: str = Field(pattern=r"^https?://", description="Address without /v1/traces, http(s)://host:4318.")
+    endpoint: str = Field(
+        pattern=r"^https?://", description="Address without /v1/traces, http(s)://host:4318.", repr=False
+    )
     headers: dict[str, SecretStr] = Field(
         default_factory=dict, description="Headers added to every request, such as Authorization."
     )

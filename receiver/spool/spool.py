@@ -85,7 +85,7 @@ class Spool:
             recovered = await self._loop.run_in_executor(None, self._recover)
         except OSError as error:
             self._unlock()
-            raise SpoolFailed(f"cannot open the spool {self._directory}: {error}") from error
+            raise SpoolFailed(f"spool.directory: cannot open {self._directory}: {error.strerror or error}") from error
         except BaseException:
             self._unlock()
             raise
@@ -222,7 +222,7 @@ class Spool:
         self._lock, holder = self._files.lock(f"{self._directory}/lock", b"%d\n" % os.getpid())
         if self._lock < 0:
             pid = holder.split(b"\n")[0].decode("ascii", "replace").strip() or "unknown"
-            raise SpoolFailed(f"the spool {self._directory} is in use by process {pid}")
+            raise SpoolFailed(f"spool.directory: {self._directory} is in use by process {pid}")
         recovered = recover(self._files, self._settings, self.counts, time.time_ns())
         for segment in recovered.segments:
             self._segments.add(segment)
