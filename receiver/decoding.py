@@ -21,6 +21,7 @@ _INLINE_PLAIN = {Media.PROTOBUF: 1 << 20, Media.JSON: 64 << 10}
 _INLINE_RECORDS = 5000
 _INLINE_OBJECTS = 5000
 _INLINE_TELLING = 100_000  # bytes of prescan's kind; 512 spans of 16 attributes have 22,000
+_SAMPLE = 512  # bytes of a body in one place that are looked at to judge it
 # What is refused after long work was made to be: the thread rests so many times as long, and its sender waits. A flood
 # of such bodies gets a fifth of a core at most, from however many connections it comes.
 _REST = 4
@@ -79,8 +80,14 @@ def _is_slow(media: Media, plain: bytes) -> bool:
         return plain.count(b"{") > _INLINE_OBJECTS
     if prescan.records_in(plain)[0] > _INLINE_RECORDS:
         return True
-    stride = random.randrange(48, 80)  # not known to the sender, so nothing can be hidden between
-    return stride * prescan.telling_bytes(plain[random.randrange(stride) :: stride]) > _INLINE_TELLING
+    # A sixty-fourth of the body, in pieces that are longer than small things and whose places no sender can know: every
+    # so many bytes would see the same byte of things that repeat as often.
+    part = 64 * _SAMPLE
+    pieces = (
+        plain[at : at + _SAMPLE]
+        for at in (start + random.randrange(part - _SAMPLE) for start in range(0, len(plain), part))
+    )
+    return 64 * prescan.telling_bytes(b"".join(pieces)) > _INLINE_TELLING
 
 
 def _unboxed(box: list[Decoded | Exception]) -> Decoded:

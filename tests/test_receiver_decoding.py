@@ -40,7 +40,7 @@ def one_span(attributes: int, value: str) -> bytes:
     ],
 )
 def test_only_bodies_of_many_small_things_are_slow_for_their_size(media: Media, body: bytes, slow: bool) -> None:
-    assert decoding._is_slow(media, body) is slow
+    assert {decoding._is_slow(media, body) for _ in range(100)} == {slow}  # it looks at other places each time
 
 
 def test_a_body_that_is_refused_after_long_work_makes_its_sender_wait() -> None:
@@ -49,7 +49,7 @@ def test_a_body_that_is_refused_after_long_work_makes_its_sender_wait() -> None:
     async def flood() -> tuple[float, float]:
         decode = Decoding(Decoder(), LIMITS)
         started, used = time.monotonic(), time.process_time()
-        for _ in range(20):
+        for _ in range(3):
             with pytest.raises(BadRequest):
                 await decode.decode("traces", Media.PROTOBUF, (), b"\x0a\x00" * 500_000)
         await decode.close()
