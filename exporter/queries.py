@@ -23,6 +23,7 @@ EVENT_COLUMNS = (
     "event_type", "event_time", "received_at", "event_id", "service", "method", "endpoint", "uri", "name", "action",
     "family", "direction", "status_code", "error_type", "duration_ms", "user_id", "company_id", "plan", "weight",
     "adjusted_count", "severity", "body", "trace_id", "span_id", "parent_span_id", "span_status", "source", "tenant",
+    "toJSONString(metadata) AS attributes",
 )  # fmt: skip
 # What `totals` can be grouped by.
 GROUPS = (

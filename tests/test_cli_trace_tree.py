@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -87,6 +88,59 @@ def test_a_tree_is_drawn_with_guides() -> None:
         "    │   └──  c",
         "    └──  d",
     ]
+
+
+def test_who_called_is_said_where_a_call_comes_in_and_where_it_changes() -> None:
+    acme: dict[str, Any] = {"user_id": "4711", "company_id": "acme"}
+    events = [
+        call("a", "", 0, direction="incoming", method="GET", endpoint="/a", **acme),
+        seen("action", 1, span_id="b", parent_span_id="a", action="price", **acme),
+        seen("action", 2, span_id="c", parent_span_id="a", action="admin", user_id="root"),
+        call("d", "a", 3, direction="incoming", service="pay", method="GET", endpoint="/d", **acme),
+        seen("action", 4, span_id="e", parent_span_id="a", action="sampled", **(acme | {"weight": 3})),
+    ]
+    lines = printed(events).splitlines()[1:]
+    assert ["user" in line for line in lines] == [True, False, True, True, True]
+    assert ["×" in line for line in lines] == [True, False, True, True, True]
+
+
+def test_the_heading_says_how_long_it_took_and_what_failed() -> None:
+    events = [call("a", "", 0, 100, status_code=200), call("b", "a", 10, 150, status_code=502), log("a", "late", 900)]
+    assert printed(events).splitlines()[0].endswith("2026-11-20 18:00:00 UTC  160 ms  2 calls, 1 failed")
+
+
+def error(stack: str = "", message: str = "the bank hung up") -> str:
+    return json.dumps({"error": {"type": "ConnectionError", "message": message, "stacktrace": stack}, "order_id": 13})
+
+
+PYTHON_STACK = "Traceback:\n" + "".join(f"  frame {n}\n" for n in range(30)) + "ConnectionError: the bank hung up\n"
+
+
+def test_an_exception_is_told_once_by_the_log_that_reports_it() -> None:
+    events = [
+        call("a", "", 0, status_code=500)._replace(attributes=error(PYTHON_STACK)),
+        log("a", "charge failed", 1)._replace(attributes=error(PYTHON_STACK)),
+        log("a", "unhandled", 2)._replace(attributes=error(PYTHON_STACK)),
+    ]
+    lines = printed(events).splitlines()
+    assert lines[2].endswith("charge failed  order_id=13")
+    assert lines[3] == "    │       Traceback:"
+    assert "… 16 lines" in lines[7]
+    assert lines[-2] == "    │       ConnectionError: the bank hung up"
+    assert lines[-1].endswith("unhandled  order_id=13")
+    assert len(lines) == 3 + 4 + 1 + 12 + 1
+
+
+def test_an_exception_that_no_log_tells_of_is_told_by_its_span() -> None:
+    events = [call("a", "", 0, status_code=500)._replace(attributes=error()), log("a", "hello", 1)]
+    assert printed(events).splitlines()[2] == "    │   ConnectionError: the bank hung up"
+
+
+def test_nothing_that_a_terminal_obeys_is_printed_of_an_exception_or_an_attribute() -> None:
+    events = [log("", "hello")._replace(attributes=error("\x1b[31mred\n at x", "a\x1b]0;title\x07"))]
+    assert "\x1b" not in printed(events)
+    assert "\x07" not in printed(events)
+    assert "\\x1b[31mred" in printed(events)
 
 
 def test_a_very_deep_trace_is_printed_whole_and_no_wider_than_a_screen() -> None:

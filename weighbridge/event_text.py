@@ -39,13 +39,21 @@ class Seen(NamedTuple):
     trace_id: str
     span_id: str
     parent_span_id: str
+    attributes: str  # JSON
+
+
+class Failure(NamedTuple):
+    """An exception that a span or a log record tells of."""
+
+    said: str  # its type and message, as far as they are known
+    stack: str  # "" when it was not recorded
 
 
 def seen(row: Mapping[str, Any]) -> Seen:
     """A row of the store, whose columns are named as the fields; times without a zone are UTC."""
     values: dict[str, Any] = {name: row[name] for name in Seen._fields}
     for name, value in values.items():
-        if isinstance(value, str) and name != "body":  # a body is read first, and made visible when it is worded
+        if isinstance(value, str) and name not in ("body", "attributes"):  # they are read first, and then made visible
             values[name] = visible(value)
     if values["event_time"].tzinfo is None:
         values["event_time"] = values["event_time"].replace(tzinfo=UTC)
@@ -60,7 +68,8 @@ def visible(text: str) -> str:
 def what_happened(event: Seen) -> Text:
     """The event in words: the call and its status, the action, or the log line."""
     if event.event_type == "log":
-        return Text.assemble((f"{event.severity or 'LOG'}", severity_style(event.severity)), " ", body_text(event.body))
+        severity = (f"{event.severity or 'LOG'}", severity_style(event.severity))
+        return Text.assemble(severity, " ", body_text(event.body, event.attributes))
     text = Text()
     if event.event_type == "api_call":
         if event.direction == "outgoing":
@@ -73,7 +82,10 @@ def what_happened(event: Seen) -> Text:
         text.append(f"{event.family or 'action'} ", "dim")
         text.append(event.action or event.name)
     if event.error_type:
-        text.append(f" {event.error_type}", "red" if event.status_code >= 500 or not event.status_code else "yellow")
+        space = " " if event.event_type == "api_call" else "  "  # beside the status, but apart from an action's name
+        text.append(
+            f"{space}{event.error_type}", "red" if event.status_code >= 500 or not event.status_code else "yellow"
+        )
     if event.duration_ms is not None:
         text.append(f"  {duration_text(event.duration_ms)}", "cyan")
     return text
@@ -132,16 +144,28 @@ def severity_style(severity: str) -> str:
     return "blue" if word.startswith("INFO") else "dim"
 
 
-def body_text(body: str) -> str:
-    """A log body for reading: the message of a JSON object first, its other fields after it."""
+def body_text(body: str, attributes: str = "") -> str:
+    """A log for reading: its text, or the message of a JSON object, then the other fields and the attributes."""
     fields = _object(body)
-    if fields is None:
-        return _short(_one_line(body), LONGEST_BODY)
-    message = next((fields.pop(key) for key in ("message", "msg", "event") if isinstance(fields.get(key), str)), "")
+    message = _one_line(body)
+    if fields is not None:
+        keys = (key for key in ("message", "msg", "event") if isinstance(fields.get(key), str))
+        message = _one_line(fields.pop(next(keys, ""), ""))
     for told_already in ("level", "severity", "trace_id", "span_id"):
-        fields.pop(told_already, None)
-    rest = " ".join(f"{key}={_value(value)}" for key, value in fields.items())
-    return _short(f"{_one_line(message)}  {visible(rest)}".strip(), LONGEST_BODY)
+        (fields or {}).pop(told_already, None)
+    more = {key: value for key, value in (_object(attributes) or {}).items() if key != "error"}
+    rest = " ".join(f"{key}={_value(value)}" for key, value in ((fields or {}) | more).items())
+    return _short(f"{message}  {visible(rest)}".strip(), LONGEST_BODY)
+
+
+def failure(event: Seen) -> Failure | None:
+    """The exception in the attributes, where there is one (mapping.md, `metadata.error`)."""
+    error = (_object(event.attributes) or {}).get("error")
+    if not isinstance(error, dict):
+        return None
+    kind, message, stack = (error.get(key) or "" for key in ("type", "message", "stacktrace"))
+    said = ": ".join(_one_line(str(part)) for part in (error.get("exception_type") or kind, message) if part)
+    return Failure(_short(said, LONGEST_BODY), str(stack)) if message or stack else None
 
 
 def _one_line(text: str) -> str:

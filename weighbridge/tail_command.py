@@ -15,7 +15,7 @@ from rich.text import Text
 from exporter.queries import ALWAYS, Condition, Statement, latest, parse_condition, tail
 from exporter.queries_reader import Result, StoreError, StoreReader
 from weighbridge.cli_errors import CommandError, CommandFailed
-from weighbridge.event_text import Seen, clock, seen, weight_text, what_happened, who
+from weighbridge.event_text import Seen, clock, failure, seen, weight_text, what_happened, who
 from weighbridge.settings import Settings
 from weighbridge.store import bridge_has_store, open_store, store_settings
 
@@ -174,6 +174,8 @@ def line(event: Seen) -> Text:
     )
     if event.event_type != "log" or event.weight != 1:
         text.append_text(weight_text(event))
+    if (failed := failure(event)) and not 400 <= event.status_code < 500:  # those are the caller's, and say why
+        text.append(f"  {failed.said}", "red")
     if event.trace_id:
         text.append(f"  {event.trace_id}", "dim")
     return text

@@ -1,4 +1,8 @@
-"""Stored events of one trace -> a tree: calls and actions under their parent span, log lines under theirs."""
+"""Stored events of one trace -> a tree: calls and actions under their parent span, log lines under theirs.
+
+What an event has in common with the span it lies in is not said again: its service, and of what is no call to a
+service, who it was for and its weight. An exception is told once, by the log that reports it where there is one.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,20 @@ from datetime import datetime, timedelta
 
 from rich.text import Text
 
-from weighbridge.event_text import Seen, clock, weight_text, what_happened, who
+from weighbridge.event_text import (
+    Failure,
+    Seen,
+    clock,
+    duration_text,
+    failure,
+    visible,
+    weight_text,
+    what_happened,
+    who,
+)
 
 DEEPEST = 24  # levels that are indented
+STACK_HEAD, STACK_TAIL = 4, 12  # lines of a stack trace: some languages name the place first, some last
 
 
 @dataclass
@@ -53,29 +68,83 @@ def tree_lines(trace_id: str, roots: Sequence[Node]) -> Iterator[Text]:
     Not recursive and not indented past DEEPEST levels: a chain of spans can be longer than Python's stack and wider
     than any terminal.
     """
-    first = min(node.event.event_time for node in roots)
-    yield Text.assemble(("trace ", "dim"), (trace_id, "bold"), f"  {first:%Y-%m-%d %H:%M:%S} UTC")
-    stack = [(node, "", "", node is roots[-1], 0) for node in reversed(roots)]
+    events = list(_events(roots))
+    yield _heading(trace_id, events)
+    failures = _told_by(events)
+    stack: list[tuple[Node, Seen | None, str, bool, int]]
+    stack = [(node, None, "", node is roots[-1], 0) for node in reversed(roots)]
     while stack:
-        node, service, guides, last, depth = stack.pop()
+        node, above, guides, last, depth = stack.pop()
         shown_depth = f"{depth} deep: " if depth >= DEEPEST else ""
         line = Text(f"{guides}{'└── ' if last else '├── '}{shown_depth}", "dim")
-        yield Text.assemble(line, _line(node.event, service))
+        yield Text.assemble(line, _line(node.event, above))
         below = guides if depth >= DEEPEST else guides + ("    " if last else "│   ")
-        stack += [
-            (inside, node.event.service, below, inside is node.inside[-1], depth + 1)
-            for inside in reversed(node.inside)
+        if failed := failures.get(id(node.event)):
+            yield from _failure_lines(failed, below + ("│   " if node.inside else "    "))
+        stack += [(inside, node.event, below, inside is node.inside[-1], depth + 1) for inside in reversed(node.inside)]
+
+
+def _events(roots: Sequence[Node]) -> Iterator[Seen]:
+    nodes = list(roots)
+    while nodes:
+        node = nodes.pop()
+        yield node.event
+        nodes += node.inside
+
+
+def _heading(trace_id: str, events: Sequence[Seen]) -> Text:
+    """The trace, when it was and how long it took, and how many of its calls failed."""
+    first = min(event.event_time for event in events)
+    spans = [event for event in events if event.event_type != "log"]
+    text = Text.assemble(("trace ", "dim"), (trace_id, "bold"), f"  {first:%Y-%m-%d %H:%M:%S} UTC")
+    if spans:
+        lasted = max(map(_end, spans)) - min(event.event_time for event in spans)
+        text.append(f"  {duration_text(lasted / timedelta(milliseconds=1))}", "cyan")
+    calls = [event for event in spans if event.event_type == "api_call"]
+    failed = sum(event.status_code >= 400 or bool(event.error_type) for event in calls)
+    if calls:
+        text.append(f"  {len(calls)} {'calls' if len(calls) > 1 else 'call'}")
+        text.append(f", {failed} failed" if failed else "", "red")
+    return text
+
+
+def _told_by(events: Iterable[Seen]) -> dict[int, Failure]:
+    """By the id() of the event that tells of it: every exception once, by the earliest log, else the earliest span."""
+    teller: dict[str, tuple[Seen, Failure]] = {}
+    for event in sorted(events, key=lambda event: (event.event_type != "log", event.event_time)):
+        failed = failure(event)
+        if failed and (failed.said not in teller or (failed.stack and not teller[failed.said][1].stack)):
+            teller[failed.said] = (event, failed)
+    return {id(event): failed for event, failed in teller.values()}
+
+
+def _failure_lines(failed: Failure, guides: str) -> Iterator[Text]:
+    lines = [visible(line.rstrip()) for line in failed.stack.splitlines() if line.strip()]
+    left_out = len(lines) - STACK_HEAD - STACK_TAIL
+    if left_out > 1:
+        lines[STACK_HEAD:-STACK_TAIL] = [
+            f"  … {left_out} lines; `weighbridge query` has them in metadata.error.stacktrace"
         ]
+    if not any(failed.said in line for line in lines):
+        lines.insert(0, failed.said)
+    for line in lines:
+        yield Text.assemble((guides, "dim"), (line, "red" if failed.said in line else "dim"))
 
 
-def _line(event: Seen, service: str) -> Text:
+def _line(event: Seen, above: Seen | None) -> Text:
     if event.event_type == "log":
         line = Text.assemble((clock(event), "dim"), " ", what_happened(event))
         return line if event.span_id or not event.service else Text.assemble(line, (f"  {event.service}", "dim"))
     line = what_happened(event)
-    if event.service != service:
+    if above is None or event.service != above.service:
         line = Text.assemble((f"{event.service}  ", "bold blue"), line)
+    if above and event.direction != "incoming" and _for_whom(event) == _for_whom(above):
+        return line
     return Text.assemble(line, who(event), weight_text(event))
+
+
+def _for_whom(event: Seen) -> tuple[str, str, int]:
+    return event.user_id, event.company_id, event.weight
 
 
 def _above(node: Node, by_id: dict[str, Node], spans: Sequence[Node]) -> Node | None:
