@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from click.testing import Result as Done
+from rich.console import Console
 
 from cli_process import environment, run_cli
 from events import event
@@ -28,7 +30,8 @@ from weighbridge.cli_errors import CommandError
 from weighbridge.deadletter_command import parse_since
 from weighbridge.event_text import visible
 from weighbridge.named_query import listed, named
-from weighbridge.query_command import aligned, csv_text, json_text
+from weighbridge.query_command import aligned, csv_text, json_text, print_table
+from weighbridge.serve_command import welcome
 from weighbridge.settings import Settings, load_settings
 from weighbridge.tail_command import parse_where
 from weighbridge.trace_command import parse_trace_id
@@ -133,6 +136,17 @@ def test_settings_come_from_the_option_then_the_environment_then_the_directory(
     assert level_of() == "info"
 
 
+def test_what_serve_says_first_can_be_pasted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tls = {"certificate_file": "c.pem", "private_key_file": "k.pem"}
+    settings = Settings.model_validate({"receiver": {"endpoint": "0.0.0.0:4444", "tls": tls}})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.argv", [str(tmp_path / ".venv/bin/weighbridge"), "serve"])
+    said = welcome(settings, "my shop.yaml")
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT=https://127.0.0.1:4444 " in said
+    assert "\n  .venv/bin/weighbridge demo --config 'my shop.yaml'\n" in said
+
+
 # -- map -----------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +245,8 @@ def test_dead_letters_are_listed_once_and_cannot_steer_the_terminal(dead_letters
 
 def test_dead_letters_can_be_chosen_by_reason_and_time(dead_letters: None) -> None:
     assert len(run("deadletter", "list", "--reason", "DATE").stdout.splitlines()) == 1
-    assert run("deadletter", "list", "--since", "2100-01-01").stdout == ""
+    none = run("deadletter", "list", "--since", "2100-01-01")
+    assert (none.stdout, none.stderr) == ("", "no dead letters that match\n")
     assert run("deadletter", "list", "--since", "yesterday").exit_code == 2
 
 
@@ -360,6 +375,19 @@ def test_json_is_an_array_of_objects_with_times_in_utc() -> None:
 def test_csv_has_a_header_and_quotes_what_needs_it() -> None:
     assert csv_text(RESULT).splitlines()[0] == "time,name,calls,rate,tags"
     assert '"a,b\n",3,0.25,"{""x"": [""y""]}"' in csv_text(RESULT)
+
+
+@pytest.mark.parametrize(("width", "wide"), [(200, False), (40, True)])
+def test_a_row_too_wide_for_the_terminal_is_a_list_of_its_columns(width: int, wide: bool) -> None:
+    columns = [f"a_long_name_of_a_column_{number}" for number in range(5)]
+    output = io.StringIO()
+    print_table(Console(file=output, width=width), Result(tuple(columns), [(1, "x" * 500, None, 2.5, "[red]")]))
+    lines = output.getvalue().splitlines()
+    starts = [line.split()[0] for line in lines if line.split()[0] in columns]
+    assert (starts == columns) is wide
+    assert max(map(len, lines)) <= width
+    assert "[red]" in output.getvalue()
+    assert all(name in output.getvalue() for name in columns)
 
 
 def test_a_table_in_a_pipe_is_aligned_text_a_row_a_line() -> None:

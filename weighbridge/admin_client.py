@@ -23,6 +23,11 @@ def reachable(endpoint: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def base_url(settings: Settings) -> str:
+    """Where this machine reaches the receiver of these settings."""
+    return f"{'https' if settings.receiver.tls else 'http'}://{reachable(settings.receiver.endpoint)}"
+
+
 def ask(settings: Settings, path: str, *, post: bool = False, **parameters: str) -> Any:
     """The JSON answer. Raises CommandError when no bridge answers, CommandFailed when it refuses."""
     base = f"http://{reachable(settings.admin.endpoint)}"

@@ -37,7 +37,7 @@ def serve(config: str | None) -> None:
     from weighbridge.serve_command import serve as run_serve
     from weighbridge.settings import load_settings
 
-    run_serve(settings, lambda: load_settings(config))
+    run_serve(settings, config, lambda: load_settings(config))
 
 
 @main.command()

@@ -25,7 +25,10 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 def list_dead(settings: Settings, reason: str | None, since: str | None) -> None:
     """One line each, oldest first: when, sink, id, kind of event, reason."""
-    for entry in _matching(settings, reason, since):
+    entries = list(_matching(settings, reason, since))
+    if not entries:
+        click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
+    for entry in entries:
         when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
         event = str(entry["event"].get("event_type", "?"))
         click.echo("  ".join((when, entry["sink"], entry["transaction_id"], event, visible(entry["reason"]))))

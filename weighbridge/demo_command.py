@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import socket
-import sys
 import time
 from collections import Counter
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from exporter.queries_reader import StoreReader
-from weighbridge.admin_client import reachable
+from weighbridge.admin_client import base_url
 from weighbridge.cli_errors import CommandError, CommandFailed
 from weighbridge.demo.shop import Run, run_shop
 from weighbridge.demo.traffic import Outcome
+from weighbridge.next_command import next_command
 from weighbridge.settings import Settings
 from weighbridge.store import open_store
 
@@ -51,12 +49,7 @@ def run_demo(settings: Settings, requests: int, endpoint: str | None, config: st
     except CommandError as error:  # what was to be shown has been sent, to destinations that cannot be asked
         console.print(f"No store to look at: {error.message}")
         return
-    _say_what_next(console, _program(config), run)
-
-
-def base_url(settings: Settings) -> str:
-    """Where this machine reaches the receiver of these settings."""
-    return f"{'https' if settings.receiver.tls else 'http'}://{reachable(settings.receiver.endpoint)}"
+    _say_what_next(console, config, run)
 
 
 def _check_listening(base: str) -> None:
@@ -102,7 +95,7 @@ def _wait_until_stored(console: Console, store: StoreReader, run: Run) -> None:
         console.print(f"{run.events - stored} of {run.events} events are not there; `weighbridge ledger` says why")
 
 
-def _say_what_next(console: Console, program: str, run: Run) -> None:
+def _say_what_next(console: Console, config: str | None, run: Run) -> None:
     declined = _first(run, 402) or run.outcomes[0]
     failed = _first(run, 500) or declined
     user = failed.step.customer.user if failed.step.customer else ""
@@ -118,18 +111,8 @@ def _say_what_next(console: Console, program: str, run: Run) -> None:
         ("who calls how much, and how much of it fails", f'query "{sql}"'),
     ):
         console.print(f"  [dim]# {comment}[/dim]")
-        console.print(f"  {program} {command}", markup=False)
+        console.print(f"  {next_command(command, config)}", markup=False)
 
 
 def _first(run: Run, status: int) -> Outcome | None:
     return next((outcome for outcome in run.outcomes if outcome.status == status and outcome.trace_id), None)
-
-
-def _program(config: str | None) -> str:
-    """How this program is called from where the user is."""
-    called = Path(sys.argv[0])
-    name = "weighbridge"
-    if shutil.which(name) is None and called.name == name:
-        here = Path.cwd()
-        name = str(called.absolute().relative_to(here)) if called.absolute().is_relative_to(here) else str(called)
-    return name

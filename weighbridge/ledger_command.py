@@ -16,7 +16,7 @@ from weighbridge.query_command import show
 from weighbridge.settings import Settings
 
 SIDE_BY_SIDE = 5  # rows that fit beside each other on a terminal
-_LABELS = {"sink", "tenant", "catching_up"}
+_LABELS = {"sink", "rule", "tenant", "catching_up"}
 
 
 def run_ledger(settings: Settings, form: str) -> None:
@@ -42,7 +42,7 @@ def run_ledger(settings: Settings, form: str) -> None:
         )
     if sampled := ask(settings, "/sampling"):
         click.echo("Sampling, by rule and tenant, since the bridge was started:")
-        show(Result(tuple(sampled[0]), [tuple(row.values()) for row in sampled]), form)
+        show(_side_by_side(sampled), form)
     wrong = {step: count for step, count in ledger["residue"].items() if count}
     said = ", ".join(f"{step} {count}" for step, count in wrong.items())
     click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")
@@ -72,7 +72,8 @@ def _side_by_side(rows: Sequence[Mapping[str, Any]]) -> Result:
     names = list(dict.fromkeys(name for row in rows for name in row if name != "catching_up"))
     if 0 < len(rows) <= SIDE_BY_SIDE:
         heads = [
-            " / ".join(row[label] for label in ("sink", "tenant") if row.get(label)) or "no tenant" for row in rows
+            " / ".join(row[label] for label in ("sink", "rule", "tenant") if row.get(label)) or "no tenant"
+            for row in rows
         ]
         lines = [name for name in names if name not in _LABELS]
         return Result(

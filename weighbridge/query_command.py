@@ -37,6 +37,9 @@ def run_query(settings: Settings, question: str, parameters: Sequence[str], form
     show(result, form)
 
 
+LEGIBLE = 16  # characters of a value below which folding it helps nobody
+
+
 def show(result: Result, form: str) -> None:
     """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header."""
     if form == "json":
@@ -44,10 +47,20 @@ def show(result: Result, form: str) -> None:
     elif form == "csv":
         click.echo(csv_text(result), nl=False)
     elif sys.stdout.isatty():
-        Console().print(_rich_table(result))
+        print_table(Console(), result)
     else:
         for line in aligned(result):
             click.echo(line)
+
+
+def print_table(console: Console, result: Result) -> None:
+    """A table where it fits, else each row as a list of its columns."""
+    if _least_width(result) <= console.width:
+        console.print(_rich_table(result))
+        return
+    for number, table in enumerate(_row_tables(result), 1):
+        console.rule(f"row {number}", style="dim", align="left")
+        console.print(table)
 
 
 def json_text(result: Result) -> str:
@@ -115,6 +128,24 @@ def _numeric_columns(result: Result) -> Sequence[bool]:
         bool(result.rows) and all(is_number(row[place]) or row[place] is None for row in result.rows)
         for place in range(len(result.columns))
     ]
+
+
+def _least_width(result: Result) -> int:
+    """Columns of a terminal that a table needs to be legible: names of columns are not cut, long values may fold."""
+    values = ([_cell(row[place], "-") for row in result.rows] for place in range(len(result.columns)))
+    longest = (max(map(len, column), default=0) for column in values)
+    needed = (max(len(name), min(width, LEGIBLE)) for name, width in zip(result.columns, longest, strict=True))
+    return sum(width + 3 for width in needed) + 1
+
+
+def _row_tables(result: Result) -> Iterator[Table]:
+    for row in result.rows:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in zip(result.columns, row, strict=True):
+            table.add_row(Text(visible(name)), Text(visible(_cell(value, "-"))))
+        yield table
 
 
 def _rich_table(result: Result) -> Table:

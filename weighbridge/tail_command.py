@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -49,6 +50,8 @@ def run_tail(settings: Settings, where: Sequence[str], *, follow: bool, limit: i
         with open_store(settings) as store:
             rows = list(reversed(_latest(store, conditions, limit)))
             _print(console, rows)
+        if not rows and not follow:
+            click.echo("no event is stored" + (" that matches" if where else ""), err=True)
         if follow:
             _print_each(console, _following(settings, conditions, rows))
     except KeyboardInterrupt:
