@@ -1,6 +1,8 @@
 # One command each. A second run starts in seconds: the environment is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV := .venv
+# A file of tests in one process, as many at a time as there are cores (at most 4: most start a bridge and its engine).
+TEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The engine's metadata asks for pandas and pyarrow, which nothing here imports; --no-deps saves 350 MB.
@@ -35,7 +37,7 @@ run: $(VENV)/.runtime  ## the bridge on 127.0.0.1:4318 with the embedded store
 	@exec $(BIN)/weighbridge serve
 
 test: $(VENV)/.development  ## the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python $(TEST)
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

@@ -116,6 +116,11 @@ def test_everything_that_must_last_is_on_the_volume(settings: Settings) -> None:
     assert {mount.split(":")[0] for mount in mounts} <= set(COMPOSE["volumes"])
 
 
+def test_the_bridge_can_write_to_its_volume_and_tmp_only() -> None:
+    bridge = COMPOSE["services"]["weighbridge"]
+    assert (bridge["read_only"], bridge["cap_drop"], bridge["tmpfs"]) == (True, ["ALL"], ["/tmp"])
+
+
 def test_ports_agree_with_the_settings(settings: Settings) -> None:
     inside = port(settings.receiver.endpoint)
     assert [int(argument) for argument in instructions("EXPOSE")] == [inside]
