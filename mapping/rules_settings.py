@@ -111,7 +111,9 @@ class KrakendPreset(BaseModel):
 
     model_config = FROZEN
 
-    application_id: SecretStr = Field(default=SecretStr(""), description="For the moesif sink.")
+    application_id: SecretStr = Field(
+        default=SecretStr(""), description="Accepted, without effect: a sink of type moesif has its own."
+    )
     user_id_headers: HeaderNames = Field(min_length=1, description="The first that exists names the user, or nobody.")
     user_id_jwt_claim: str = "sub"
     identify_company: KrakendIdentifyCompany | None = None
@@ -122,11 +124,11 @@ class KrakendPreset(BaseModel):
     response_body_masks: Names = ()
     should_skip: str | tuple[str, ...] = Field(default="", description="CEL: true means not reported.")
     debug: bool = Field(default=False, description="Accepted, without effect: see `weighbridge tail`.")
-    batch_size: int = Field(default=200, gt=0, description="Events in a batch of the moesif sink.")
+    batch_size: int = Field(default=200, gt=0, description="Accepted, without effect: see `exporter.batch`.")
     event_queue_size: int = Field(
         default=1_000_000, gt=0, description="Accepted, without effect: nothing is discarded."
     )
-    timer_wake_up_seconds: int = Field(default=2, gt=0, description="Flush interval of the moesif sink, in seconds.")
+    timer_wake_up_seconds: int = Field(default=2, gt=0, description="Accepted, without effect: see `exporter.batch`.")
 
     def user(self) -> IdentifyUser:
         return IdentifyUser(
@@ -173,7 +175,9 @@ class KongPreset(BaseModel):
 
     model_config = FROZEN
 
-    application_id: SecretStr = Field(default=SecretStr(""), description="For the moesif sink.")
+    application_id: SecretStr = Field(
+        default=SecretStr(""), description="Accepted, without effect: a sink of type moesif has its own."
+    )
     user_id_header: HeaderNames = ()
     authorization_header_name: HeaderNames = ("authorization",)
     authorization_user_id_field: str = "sub"

@@ -110,7 +110,13 @@ def test_the_heading_says_how_long_it_took_and_what_failed() -> None:
 
 
 def error(stack: str = "", message: str = "the bank hung up") -> str:
-    return json.dumps({"error": {"type": "ConnectionError", "message": message, "stacktrace": stack}, "order_id": 13})
+    return json.dumps(
+        {
+            "error": {"type": "ConnectionError", "message": message, "stacktrace": stack},
+            "code": {"line": 7},
+            "order_id": 13,
+        }
+    )
 
 
 PYTHON_STACK = "Traceback:\n" + "".join(f"  frame {n}\n" for n in range(30)) + "ConnectionError: the bank hung up\n"

@@ -153,7 +153,8 @@ def body_text(body: str, attributes: str = "") -> str:
         message = _one_line(fields.pop(next(keys, ""), ""))
     for told_already in ("level", "severity", "trace_id", "span_id"):
         (fields or {}).pop(told_already, None)
-    more = {key: value for key, value in (_object(attributes) or {}).items() if key != "error"}
+    # An exception is told apart; where in the code a line was written, SDKs say of every line.
+    more = {key: value for key, value in (_object(attributes) or {}).items() if key not in ("error", "code")}
     rest = " ".join(f"{key}={_value(value)}" for key, value in ((fields or {}) | more).items())
     return _short(f"{message}  {visible(rest)}".strip(), LONGEST_BODY)
 
