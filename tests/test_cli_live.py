@@ -182,6 +182,12 @@ def test_every_documented_question_has_an_answer(bridge: BridgeProcess, demo: st
     assert bridge.query(sql)
 
 
+def test_the_question_of_the_readme_has_an_answer(bridge: BridgeProcess, demo: str) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (sql,) = re.findall(r'weighbridge query "(.*?)"', readme, re.DOTALL)
+    assert bridge.query(sql)
+
+
 def test_every_documented_column_exists(bridge: BridgeProcess, demo: str) -> None:
     table = [line.split("|")[1] for line in ASKING.splitlines() if line.startswith("| `")]
     documented = {name for cell in table for name in re.findall(r"`(\w+)`", cell)}

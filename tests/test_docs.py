@@ -136,6 +136,14 @@ def test_the_sinks_shown_are_accepted(tmp_path: Path) -> None:
     assert [sink.type for sink in sinks] == ["clickhouse", "moesif", "jsonlines"]
 
 
+def test_settings_shown_in_a_line_of_the_readme_are_accepted(tmp_path: Path) -> None:
+    shown = re.findall(r"`((?:mapping|telemetry): \{[^`]+\})`", README)
+    assert len(shown) == 2
+    for line in shown:
+        (tmp_path / "weighbridge.yaml").write_text(line)
+        assert load_settings(str(tmp_path / "weighbridge.yaml"), {}) != Settings()
+
+
 def test_every_kind_of_sink_is_named_in_the_readme() -> None:
     section = README.partition("## Where events go")[2].partition("\n## ")[0]
     assert [kind for kind in types() if kind not in section] == ["blackhole"]  # for measurements only

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
+OURS = ("receiver", "mapping", "exporter", "weighbridge")  # the packages whose log lines are the bridge's own
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -13,11 +15,16 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03}Z"
-        fields = "".join(f" {name}={value!s}" for name, value in vars(record).items() if name not in _STANDARD)
+        fields = "".join(f" {name}={value!s}" for name, value in fields_of(record).items())
         line = f"{moment} {record.levelname.lower()} {record.name}: {record.getMessage()}{fields}"
         # One record is one line whatever a library or a destination put into the text.
         line = line.replace("\n", "\\n").replace("\r", "\\r")
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What was logged beside the message, by name."""
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def log_to_stderr(level: str) -> None:
@@ -29,5 +36,5 @@ def log_to_stderr(level: str) -> None:
     root.setLevel(logging.WARNING)
     for library in ("urllib3", "clickhouse_connect"):  # they tell of every attempt; we tell of each failure once
         logging.getLogger(library).setLevel(logging.ERROR)
-    for package in ("receiver", "mapping", "exporter", "weighbridge"):
+    for package in OURS:
         logging.getLogger(package).setLevel(level.upper())

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,9 +22,10 @@ from exporter.sinks import SinkSettings, module_of, parse_sink
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.admin import AdminSettings
-from receiver.settings import ReceiverSettings
+from receiver.settings import ReceiverSettings, parse_endpoint
 from receiver.spool.settings import SpoolSettings
 from weighbridge.settings_errors import explain
+from weighbridge.telemetry_settings import TelemetrySettings
 
 ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
 DEFAULT_FILE = "weighbridge.yaml"
@@ -34,16 +36,6 @@ _REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 class SettingsError(Exception):
     """One line for the operator: which setting, what is wrong, what would be right. Never holds a secret's value."""
-
-
-class TelemetrySettings(BaseModel):
-    """The bridge's own logs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error, to standard error."
-    )
 
 
 class ExporterSettings(BaseModel):
@@ -93,6 +85,15 @@ class Settings(BaseModel):
     admin: AdminSettings = Field(default_factory=AdminSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
+    @model_validator(mode="after")
+    def _does_not_watch_itself(self) -> Settings:
+        if self.telemetry.otlp_endpoint and is_itself(self.telemetry.otlp_endpoint, self.receiver.endpoint):
+            raise ValueError(
+                "telemetry.otlp_endpoint is this bridge: what it says about itself would make it say more. "
+                "Name a Collector or another bridge"
+            )
+        return self
+
 
 def _parse_sink(index: int, values: Any) -> SinkSettings:
     try:
@@ -101,6 +102,19 @@ def _parse_sink(index: int, values: Any) -> SinkSettings:
         raise ValueError(f".sinks.{index}.{explain(error, module_of(str(values['type'])).Settings)}") from error
     except ValueError as error:
         raise ValueError(f".sinks.{index}: {error}") from error
+
+
+def is_itself(address: str, listening: str) -> bool:
+    """Whether an address is that of the receiver on this machine."""
+    try:
+        parts = urlsplit(address)
+        host, port = parse_endpoint(listening)
+        named = parts.hostname or ""
+        there = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return False
+    here = {host, "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname()}  # noqa: S104 compared, not bound
+    return there == port and named in here
 
 
 def find_file(path: str | None, environment: Mapping[str, str] | None = None) -> Path | None:
