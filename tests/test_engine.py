@@ -243,3 +243,18 @@ def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
         await supervisor.stop()
 
     asyncio.run(go())
+
+
+def test_an_engine_that_cannot_use_its_data_says_so_in_one_line(tmp_path: Path) -> None:
+    """The engine adds pages of addresses in its own code, at every try."""
+
+    async def go() -> None:
+        supervisor = EngineSupervisor(tmp_path, EngineSettings(lock_wait_s=0))
+        (tmp_path / "data").write_text("in the way")
+        with pytest.raises(EngineFailed) as failed:
+            await supervisor.start()
+        await supervisor.stop()
+        assert "\n" not in str(failed.value)
+        assert "Stack trace" not in str(failed.value)
+
+    asyncio.run(go())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,9 +16,11 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 import events
 from events import NOW_NS, SECOND_NS
+from exporter.engine.endpoint import Endpoint
 from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
 from exporter.sinks import clickhouse_errors, http_answer, types
+from exporter.sinks.clickhouse_client import connect
 from mapping.event import ACTION, LOG, Event
 from sink_destinations import DESTINATIONS, Destination
 
@@ -255,6 +258,16 @@ def test_a_proxy_before_a_store_has_the_same_answers(status: int, kind: type[Sin
     asked = clickhouse_errors.sink_error(said, about_rows=False)
     assert type(asked) is (Unauthorised if kind is Unauthorised else Retryable)
     assert type(clickhouse_errors.sink_error(OperationalError(str(said)), about_rows=True)) is kind
+
+
+def test_a_store_that_is_away_is_told_in_the_words_of_the_system() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = Endpoint("127.0.0.1", unused.getsockname()[1], "bridge", "secret", "analytics")
+        with pytest.raises(OperationalError) as away:
+            connect(endpoint, compress=False)
+    error = clickhouse_errors.sink_error(away.value, about_rows=False)
+    assert (type(error), str(error)) == (Retryable, "no answer from ClickHouse: Connection refused")
 
 
 def test_a_retry_goes_on_with_the_request_that_failed(tmp_path: Path) -> None:

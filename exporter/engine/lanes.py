@@ -21,6 +21,7 @@ from exporter.engine.endpoint import published
 from exporter.engine.settings import EngineSettings
 
 _CODE = re.compile(r"Code: (\d+)")
+_STACK = re.compile(r"[.,]?\s*Stack trace\b.*", re.DOTALL)  # of the engine's own code: pages that tell nobody anything
 
 
 class EngineError(Exception):
@@ -251,7 +252,7 @@ def _is_locked(data: Path) -> bool:
 
 
 def _engine_error(error: Exception) -> EngineError:
-    text = str(error)
+    text = _STACK.sub("", str(error))
     found = _CODE.search(text)
     if found is None:
         return EngineError(1002, text or type(error).__name__)  # UNKNOWN_EXCEPTION

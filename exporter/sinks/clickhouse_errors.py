@@ -65,6 +65,16 @@ _UNAUTHORISED = {
 _HTTP_STATUS = re.compile(r"received HTTP status (\d{3})\b")
 
 
+def _why(error: BaseException) -> str:
+    """What the system said below the layers of clients, such as `Connection refused`; else the kind of error."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        error = inner
+        inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or type(error).__name__
+
+
 def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
     """The pipeline's exception for one of the client's. Its text has no payload: engine texts can quote rows.
 
@@ -83,7 +93,7 @@ def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
         if about_rows or not isinstance(answer, TooLarge):
             return answer
     if code is None and (isinstance(error, (OperationalError, StreamFailureError, OSError))):
-        return Retryable(f"no answer from ClickHouse ({type(error.__cause__ or error).__name__})")
+        return Retryable(f"no answer from ClickHouse: {_why(error)}")
     if not about_rows:
         return Retryable(f"{type(error).__name__}: {str(error)[:500]}")
     if isinstance(error, (ClickHouseError, DataError)) and code is not None:
