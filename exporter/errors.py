@@ -4,6 +4,7 @@
       Retryable      the same batch may succeed later: wait, try again, for ever by default
       TooLarge       the batch as such is too big or cannot be parsed: split it in two and try both
       Rejected       a row the destination refuses whenever it is sent: bisect to it, dead-letter it alone
+        Expired      every row of the batch is too old for the destination: dead-letter them all
       Unauthorised   401, 402, 403: keep everything, alarm, try again slowly; never dead-letter a backlog
 
 Only sinks raise these (with `raise ... from`); only `exporter.pipeline` catches them.
@@ -27,6 +28,10 @@ class TooLarge(SinkError):
 
 
 class Rejected(SinkError):
+    pass
+
+
+class Expired(Rejected):
     pass
 
 

@@ -20,7 +20,7 @@ from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Rejected, TooLarge
+from exporter.errors import Expired, Rejected, TooLarge
 from exporter.journal import Journal, Plan, event_key
 from exporter.replay import Replay
 from exporter.settings import BatchSettings, RetrySettings
@@ -374,7 +374,7 @@ class Pipeline:
         try:
             left_out = await self._attempts.until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
         except (TooLarge, Rejected) as error:
-            if len(batch.events) == 1:
+            if len(batch.events) == 1 or isinstance(error, Expired):
                 reason = str(error)
                 await self._attempts.on_disk(lambda: self._dead_letters.add(self.sink.name, reason, batch.events))
                 ended.add_events("dead_lettered", batch.events)

@@ -20,7 +20,7 @@ import events
 from bridge import eventually
 from engine_process import EngineProcess
 from exporter.engine.endpoint import Endpoint, password
-from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
+from exporter.errors import Expired, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
 from exporter.sinks import clickhouse
 from exporter.sinks.clickhouse import ClickHouseSink, Settings, create, event_day, event_time_us
@@ -195,6 +195,27 @@ DAY_NS = DAY_US * 1000
 def test_an_event_is_filed_where_it_can_be_found(start: int, filed: int) -> None:
     assert event_time_us(event(start_unix_ns=start), 90) == filed // 1000
     assert event_day(event(start_unix_ns=start), 90) == filed // DAY_NS
+
+
+@pytest.mark.parametrize(("start", "filed"), [(NOW_NS, NOW_NS), (0, 0), (2**63, 86_400_000_000_000)])
+def test_a_clock_of_ours_that_was_never_set_does_not_decide(start: int, filed: int) -> None:
+    """The store would delete at once what is filed under 1970."""
+    odd = event(start_unix_ns=start, received_unix_ns=86_400_000_000_000)
+    assert event_time_us(odd, 90) == filed // 1000
+    assert event_day(odd, 90) == filed // DAY_NS
+
+
+def test_what_the_store_would_delete_at_once_is_refused_whole(clean: EngineProcess) -> None:
+    """It says that it wrote them."""
+    old = event(start_unix_ns=NOW_NS - 100 * DAY_NS, received_unix_ns=NOW_NS - 100 * DAY_NS)
+
+    async def use(sink: ClickHouseSink) -> None:
+        with pytest.raises(Expired, match=r"events of \d{4}-\d\d-\d\d are older than the 30 days"):
+            await sink.write(Batch(1, [old, old]), in_doubt=False)
+        await sink.write(Batch(2, some(2)), in_doubt=False)
+
+    with_sink(clean, use, retention_days=30)
+    assert count(clean) == 2
 
 
 def test_events_of_impossible_times_are_stored_and_marked(clean: EngineProcess) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from events import event
 from exporter.deadletter import event_of
-from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
+from exporter.errors import Expired, Rejected, Retryable, TooLarge, Unauthorised
 from exporter.retry import wait_s
 from exporter.settings import RetrySettings
 from exporter.sink import Batch
@@ -129,6 +129,17 @@ def test_one_bad_row_of_five_thousand_costs_at_most_fourteen_further_inserts(tmp
     assert outcomes(bench) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
     assert len(bench.sink.writes) <= 14
     assert refused <= 15
+    assert bench.source.released == 10
+
+
+def test_a_batch_that_is_too_old_is_dead_lettered_whole(tmp_path: Path) -> None:
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        raise Expired("older than the store keeps")
+
+    bench = Bench(tmp_path, ListSource([event() for _ in range(100)]), MemorySink(fail=fail))
+    bench.drain()
+    assert outcomes(bench) == {"received": 100, "dead_lettered": 100}
+    assert len(list(bench.dead.read())) == 100
     assert bench.source.released == 10
 
 

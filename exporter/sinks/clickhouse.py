@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -22,11 +23,18 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.engine.endpoint import Endpoint
 from exporter.engine.supervisor import EngineFailed, EngineSupervisor
-from exporter.errors import Retryable, SinkError
+from exporter.errors import Expired, Retryable, SinkError
 from exporter.sink import Batch
 from exporter.sinks.clickhouse_client import connect
 from exporter.sinks.clickhouse_errors import sink_error
-from exporter.sinks.clickhouse_rows import CLAMPED_REACH_US, event_day, event_time_us, insert, is_clamped
+from exporter.sinks.clickhouse_rows import (
+    CLAMPED_REACH_US,
+    DAY_US,
+    event_day,
+    event_time_us,
+    insert,
+    is_clamped,
+)
 from exporter.sinks.clickhouse_schema import Place, prepare
 from exporter.sinks.clickhouse_settings import Settings
 from mapping.event import Event
@@ -77,6 +85,7 @@ class ClickHouseSink:
         self._client_for: Endpoint | None = None
         self._prepared = False
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
+        self._store_ahead_us = 0  # its clock less our monotonic one
         self._in_parts: tuple[int, int] = (0, 0)  # of a batch written in parts: its id, rows already there
 
     def day_of(self, event: Event) -> int:
@@ -131,6 +140,8 @@ class ClickHouseSink:
                 version = self._client.server_version
                 self._drop_client()
                 raise Retryable(f"ClickHouse {version} is too old: {_OLDEST_SERVER} or newer is needed")
+            store_us = int(str(self._client.command("SELECT toUnixTimestamp64Micro(now64(6))")))
+            self._store_ahead_us = store_us - time.monotonic_ns() // 1000
         if not self._prepared:
             prepare(_Runner(self._client), self._place)
             self._prepared = True
@@ -167,6 +178,7 @@ class ClickHouseSink:
                 # A plain table may remember the token of an insert that never became visible, and would then drop
                 # the rows without a word (store.md §2.3).
                 token = f"{token}.r{secrets.token_hex(4)}"
+        self._refuse_expired(batch)
         self._unsure.add(batch.batch_id)
         try:
             self._insert(client, batch, token)
@@ -175,6 +187,15 @@ class ClickHouseSink:
                 self._drop_client()
             raise
         self._wrote(batch)
+
+    def _refuse_expired(self, batch: Batch) -> None:
+        """The store would say OK and delete the rows at once: its clock counts, ours or the wait may be at fault."""
+        days = self._settings.retention_days
+        day = event_day(batch.events[0], days)  # of all of them
+        oldest_us = time.monotonic_ns() // 1000 + self._store_ahead_us - days * DAY_US
+        if (day + 1) * DAY_US <= oldest_us:
+            date = datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date()
+            raise Expired(f"events of {date} are older than the {days} days that the store keeps (retention_days)")
 
     def _wrote(self, batch: Batch) -> None:
         stored = self._stored_parts(batch) + len(batch.events)
