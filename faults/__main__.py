@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from faults import report
+from faults.answers import wrong_elsewhere
 from faults.judge import JudgeFailed, Verdict, ledger_residue, settled
 from faults.plan import Plan
-from faults.producer import Producer, Sent, read_log
+from faults.producer import Log, Producer, Sent, read_log
 from faults.stories import STORIES, Told
 from faults.system import BridgeEnded, Impossible, System
 
@@ -42,35 +43,62 @@ async def tell(
     """Prints the figures, too."""
     problems: list[str] = []
     async with System(
-        folder, seed=seed, compression=compression, prefix=told.prefix, spool_mib=told.spool_mib
+        folder,
+        seed=seed,
+        compression=told.compression or compression,
+        prefix=told.prefix,
+        spool_mib=told.spool_mib,
+        gate=told.gate,
+        others=told.others,
+        spool={"segment_bytes": told.segment_bytes} if told.segment_bytes else {},
     ) as system:
-        producer = Producer(
-            system.intake,
-            Plan(seed, time.time_ns()),
-            folder / "evidence",
-            records_per_s=records_per_s,
-            times=told.times,
-        )
-        sending = asyncio.create_task(producer.run(3600.0))
+        plan = Plan(seed, time.time_ns(), impossible_times=told.impossible_times)
+        producers = [
+            Producer(system.intake, plan, folder / "evidence", records_per_s=records_per_s, times=told.times),
+            *_spike(told, system, plan, folder, records_per_s),
+        ]
+        sending = [asyncio.create_task(producers[0].run(3600.0))]
+        sending += [asyncio.create_task(_later(producer, seconds / 3)) for producer in producers[1:]]
         try:
             await told.story(system, random.Random(seed), seconds)
         except (AssertionError, BridgeEnded, TimeoutError) as error:
             problems.append(f"{type(error).__name__}: {error}")
         finally:
-            producer.stop()
-            sent = await sending
-        print(f"  {sent}")
-        ending = await judged(system, folder, sent)
+            for producer in producers:
+                producer.stop()
+            sent, *_ = await asyncio.gather(*sending)
+        for producer in producers:
+            print(f"  {producer.result}")
+            problems += [
+                f"refused for good: {number}, {why}" for number, why in list(producer.result.refused.items())[:3]
+            ]
+        logs = [read_log(producer.log) for producer in producers]
+        ending = await judged(system, logs, sent)
+        if told.others:
+            ending.problems.extend(wrong_elsewhere(system, logs[0]))
     return ending._replace(problems=problems + ending.problems)
 
 
-async def judged(system: System, folder: Path, sent: Sent) -> Ending:
+def _spike(told: Told, system: System, plan: Plan, folder: Path, records_per_s: float) -> list[Producer]:
+    if not told.spike:
+        return []
+    other = plan._replace(seed=plan.seed + 1)
+    return [
+        Producer(system.intake, other, folder / "evidence-2", connections=64, records_per_s=told.spike * records_per_s)
+    ]
+
+
+async def _later(producer: Producer, seconds: float) -> Sent:
+    """After so long, for so long."""
+    await asyncio.sleep(seconds)
+    return await producer.run(seconds)
+
+
+async def judged(system: System, logs: list[Log], sent: Sent) -> Ending:
     """What the store and the ledger say, once nothing is missing or the time is over."""
-    problems = [f"refused for good: request {number}, {why}" for number, why in list(sent.refused.items())[:3]]
-    if not sent.acknowledged:
-        problems.append("nothing was acknowledged")
+    problems = [] if sent.acknowledged else ["nothing was acknowledged"]
     try:
-        verdict = await settled(system.store, [read_log(folder / "evidence")], SETTLE_S)
+        verdict = await settled(system.store, logs, SETTLE_S, system.refused_for_good)
     except JudgeFailed as error:
         return Ending([*problems, f"the store cannot be asked: {error}"], sent)
     print(f"  {verdict}")
@@ -81,6 +109,9 @@ async def judged(system: System, folder: Path, sent: Sent) -> Ending:
     residue = await ledger_residue(system.admin)
     if residue:
         problems.append(f"the ledger does not add up: pending {residue}")
+    dead = {letter["event"]["span"]["id"] for letter in system.dead_letters()}
+    if dead != system.refused_for_good:
+        problems.append(f"{len(dead)} dead letters, not {len(system.refused_for_good)}")
     return Ending(problems, sent, verdict, sum(abs(count) for count in residue.values()))
 
 

@@ -12,7 +12,7 @@ import base64
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,28 +101,35 @@ class Store:
             raise JudgeFailed(f"{self._url}: {error}") from error
 
 
-async def judge(store: Store, logs: Iterable[Log]) -> Verdict:
-    """What is wrong in the store, if these producers were the only ones."""
+async def judge(store: Store, logs: Iterable[Log], refused: Collection[str] = ()) -> Verdict:
+    """What is wrong in the store, if these producers were the only ones. refused: span ids that must not be there."""
     expected: dict[str, tuple[Row, bool]] = {}
+    timeless: set[str] = set()
     for log in logs:
         for number in log.sent | log.acknowledged:
             for row in rows(log.plan, number):
                 expected[row.span_id] = (row, number in log.acknowledged)
+                if log.plan.impossible_times:
+                    timeless.add(row.span_id)
     verdict = Verdict(acknowledged=sum(acknowledged for _, acknowledged in expected.values()))
     seen: set[str] = set()
     async for found in store.rows():
         verdict.stored += 1
-        if found.span_id not in expected:
+        if found.span_id not in expected or found.span_id in refused:
             verdict.invented.append(found.span_id)
             continue
         if found.span_id in seen:
             verdict.twice.append(found.span_id)
         seen.add(found.span_id)
         row = expected[found.span_id][0]
+        if row.span_id in timeless:
+            found = found._replace(start_unix_ns=row.start_unix_ns, end_unix_ns=row.end_unix_ns)
         if found != row:
             verdict.altered.append(f"{found.span_id}: {_difference(found, row)}")
     verdict.missing = [
-        span_id for span_id, (_, acknowledged) in expected.items() if acknowledged and span_id not in seen
+        span_id
+        for span_id, (_, acknowledged) in expected.items()
+        if acknowledged and span_id not in seen and span_id not in refused
     ]
     return verdict
 
@@ -135,13 +142,13 @@ def _difference(found: Row, row: Row) -> str:
     )
 
 
-async def settled(store: Store, logs: Iterable[Log], timeout_s: float) -> Verdict:
+async def settled(store: Store, logs: Iterable[Log], timeout_s: float, refused: Collection[str] = ()) -> Verdict:
     """The verdict once nothing is missing, or when the time is over. The store may be away meanwhile."""
     kept = list(logs)
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            verdict = await judge(store, kept)
+            verdict = await judge(store, kept, refused)
             if not verdict.missing or time.monotonic() > deadline:
                 return verdict
         except JudgeFailed:

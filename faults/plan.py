@@ -30,6 +30,7 @@ class Plan(NamedTuple):
     logs_percent: int = 30  # of the requests
     json_percent: int = 20
     gzip_percent: int = 60
+    impossible_times: bool = False  # from 1970 to 2262, ends before starts: only the other columns are compared
 
 
 class Request(NamedTuple):
@@ -72,6 +73,9 @@ def rows(plan: Plan, number: int) -> Iterator[Row]:
     for index in range(plan.records):
         facts = digest(plan, number, index)
         start = plan.base_unix_ns + number * 1_000_000 + index * 1000
+        duration = 1_000_000 * (1 + facts[28])
+        if plan.impossible_times:
+            start, duration = int.from_bytes(facts[:8]) >> 1, duration * (facts[8] % 3 - 1)
         item = int.from_bytes(facts[24:27])
         route = ROUTES[facts[27] % len(ROUTES)]
         row = Row(
@@ -95,7 +99,7 @@ def rows(plan: Plan, number: int) -> Iterator[Row]:
             if logs
             else row._replace(
                 event_type="api_call",
-                end_unix_ns=start + 1_000_000 * (1 + facts[28]),
+                end_unix_ns=max(0, start + duration),
                 method=METHODS[facts[29] % len(METHODS)],
                 endpoint=route,
                 uri="http://shop.example" + route.replace("{id}", str(item)),

@@ -119,6 +119,7 @@ class Producer:
         """times: how often each request is sent even when it was acknowledged."""
         self._endpoint = endpoint.rstrip("/")
         self._plan = plan
+        self.log = log
         self._evidence = Evidence(log, plan)
         self._connections = connections
         self._interval_s = plan.records / records_per_s

@@ -12,31 +12,19 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 # Rows of the fault matrix that no story puts to a whole system, and what is there instead.
 NOT_TOLD = (
-    ("R02", "kill at each write", "needs a tracer that counts calls: `tests/test_spool_kill.py`, for the spool alone"),
     ("R03", "power cut", "a page cache survives `kill -9`; a disk in memory forgets: `tests/test_spool_power_cut.py`"),
-    ("R08, R12, R13", "429, 400, 413, 401 from a sink", "a sink that answers so: `tests/test_pipeline_refusals.py`"),
-    (
-        "R09",
-        "half of the answers are 5xx",
-        "the proxy speaks TCP only: `tests/test_pipeline_refusals.py`, by a failing sink",
-    ),
-    ("R11", "one poison row in 5,000", "`tests/test_pipeline_refusals.py`"),
-    ("R14", "one sink of several is dead", "`tests/test_isolation.py`"),
     ("R17", "damaged spool", "`tests/test_spool_damage.py`"),
-    ("R18", "clock jumps", "not run: libfaketime is not part of the tools"),
-    ("R19", "impossible times", "`tests/test_clickhouse_sink.py`, for the sink alone"),
     (
         "R20, R21, R23",
         "malformed, mixed and exploding requests",
         "`tests/test_receiver_fuzz.py`, `bench.receiver_abuse`",
     ),
     ("R22", "slow-loris", "`tests/conformance/test_slow_senders.py`"),
-    ("R24", "10 times the load", "`tests/conformance/test_spike.py`, for a short time"),
     ("R25", "a noisy tenant", "`tests/conformance/test_s11_cors_and_auth.py`"),
-    ("R26", "settings read again", "`tests/test_reload.py`"),
     ("R28", "files of an older version", "`tests/test_delivery_formats.py`; there is no older release yet"),
     ("R29", "erasure during replay", "not run: the bridge erases nothing"),
     ("R30", "2 h and 24 h soaks", "not run as such: `comes-and-goes` with `--seconds 7200` is the soak"),
+    ("R31", "the same faults for others", "`python -m faults.compare`, for rotel"),
 )
 
 

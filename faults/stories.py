@@ -6,18 +6,30 @@ A story may check what only it can see, and raises AssertionError.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
 from typing import NamedTuple
 
+from faults.answers import (
+    Story,
+    half_of_them_5xx,
+    no_entry,
+    not_its_own_200,
+    one_of_four_is_away,
+    one_row_refused,
+    only_small_ones,
+    told_to_wait,
+    while_the_gate,
+)
+from faults.clock import set_clock
 from faults.proxy import NONE, Fault
-from faults.system import System
+from faults.system import BridgeEnded, System
 
 READY_AFTER_KILL_S = 10.0  # the process's own start included, on a loaded machine
 STOP_S = 60.0
-
-Story = Callable[[System, random.Random, float], Awaitable[None]]
 
 
 class Told(NamedTuple):
@@ -28,6 +40,12 @@ class Told(NamedTuple):
     times: int = 1  # each request is sent so often
     prefix: tuple[str, ...] = ()  # before the bridge's command
     spool_mib: int = 0  # of a disk for the spool alone, 0 for none
+    gate: bool = False  # the store is reached through HTTP that can be told what to answer
+    others: bool = False  # three more sinks, which are judged too
+    compression: str = ""  # of inserts, where the story must read them
+    spike: float = 0.0  # so many times the load beside it, in the middle third
+    impossible_times: bool = False  # of the records
+    segment_bytes: int = 0  # of the spool's files, 0 for the default
 
 
 async def nothing(system: System, dice: random.Random, seconds: float) -> None:
@@ -142,9 +160,95 @@ async def syncs_fail(system: System, dice: random.Random, seconds: float) -> Non
     assert "sync failed" in log, "no sync failed"
 
 
+async def syncs_fail_for_ever(system: System, dice: random.Random, seconds: float) -> None:
+    """Nothing can be acknowledged any more, and it says so; the next process, on a disk that is well, has it all."""
+    until = time.monotonic() + 60.0
+    while await system.ready():
+        assert time.monotonic() < until, "no sync failed"
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(seconds / 2)
+    assert not await system.ready(), "ready while no sync succeeds"
+    await system.kill_bridge()
+    system.prefix = ()
+    await system.start_bridge()
+    await asyncio.sleep(seconds / 2)
+
+
+async def killed_at_each_call(system: System, dice: random.Random, seconds: float) -> None:
+    """Life after life, each killed by its n-th call of a kind that changes the disk; n grows as far as time allows."""
+    until = time.monotonic() + seconds
+    await system.kill_bridge()
+    deaths, lived = Counter[str](), Counter[str]()
+    number = 1
+    while time.monotonic() < until:
+        for call in [call for call in WRITE_PATH if lived[call] < 3]:  # else it comes no more often
+            ended = await _killed_by(system, call, number)
+            (deaths if ended else lived)[call] += 1
+        number += 1
+    system.prefix = ()
+    await system.start_bridge()
+    print(f"  n up to {number - 1}; killed at {dict(deaths)}")
+    assert sum(deaths.values()), "no call killed it"
+
+
+async def _killed_by(system: System, call: str, number: int) -> bool:
+    """Whether a bridge came so far that its n-th call of this kind killed it, perhaps before it was ready."""
+    system.prefix = (*SLOW_TRACER, "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={number}")
+    with contextlib.suppress(BridgeEnded):
+        await system.start_bridge()
+        for _ in range(15):
+            if system.ended():
+                break
+            await asyncio.sleep(0.1)
+    ended = system.ended()
+    await system.kill_bridge()
+    return ended
+
+
+async def clock_jumps(system: System, dice: random.Random, seconds: float) -> None:
+    """Hours, days, half a century back and forth, while everybody else's clock goes on."""
+    clock = system.folder / "clock"
+    set_clock(clock, 0)
+    system.program = ("-m", "faults.clock", str(clock))
+    await system.kill_bridge()
+    await system.start_bridge()
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        for hours in (1, -1, 24, -24, -24 * 365 * 50, 0, 24 * 60, 0):
+            set_clock(clock, hours * 3600)
+            await asyncio.sleep(seconds / 20)
+            if dice.random() < 0.3:
+                await system.kill_bridge()
+                await system.start_bridge()
+    set_clock(clock, 0)
+
+
+async def settings_read_again(system: System, dice: random.Random, seconds: float) -> None:
+    """Every second: other batches, other rules, another sink beside it, and a file with a mistake."""
+    until = time.monotonic() + seconds
+    rounds = itertools.count()
+    while time.monotonic() < until:
+        round_ = next(rounds)
+        if round_ % 4 == 3:
+            system.write_settings(dice.choice(("exporter: {sinks: [", "receiver: {endpoint: nowhere}", "colour: red")))
+        else:
+            system.write_settings(
+                exporter={"batch": {"max_age_s": dice.choice((0.1, 0.2, 0.5))}},
+                mapping={"identify_user": {"query_string": f"user{round_}"}} if round_ % 2 else {},
+            )
+        system.hang_up()
+        await asyncio.sleep(1.0)
+    log = await asyncio.to_thread(system.bridge_log.read_text)
+    assert log.count("settings reloaded") >= 2, "no settings were read again"
+    assert "settings not reloaded" in log, "a file with a mistake was taken"
+
+
 # Every 40th sync of the bridge fails. -D: the bridge is the process started, the tracer its child.
-SYNC_FAILS = ("strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fdatasync")
-EVERY_40TH = (*SYNC_FAILS, "-e", "inject=fdatasync:error=EIO:when=30+40")
+SLOW_TRACER = ("strace", "-D", "-f", "-o", "/dev/null")
+TRACER = (*SLOW_TRACER, "--seccomp-bpf")  # with it, injected signals do not always arrive
+EVERY_40TH = (*TRACER, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=30+40")
+FOR_EVER = (*TRACER, "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=30+")
+WRITE_PATH = ("pwritev,pwritev2", "fdatasync", "fsync", "rename", "unlink", "ftruncate", "write", "openat")
 
 STORIES: dict[str, Told] = {
     "quiet": Told(nothing, "no fault: the tools themselves"),
@@ -163,5 +267,28 @@ STORIES: dict[str, Told] = {
     "engine-killed": Told(engine_killed, "kill -9 of the store's engine at random times"),
     "disk-full": Told(disk_full, "R15 the spool's disk of 4 MiB is full", spool_mib=4),
     "sync-fails": Told(syncs_fail, "R16 every 40th fdatasync fails with EIO", prefix=EVERY_40TH),
+    "sync-fails-for-ever": Told(syncs_fail_for_ever, "R16 from the 30th on every fdatasync fails", prefix=FOR_EVER),
+    "killed-at-each-call": Told(
+        killed_at_each_call, "R02 kill -9 at the n-th write, sync, rename, unlink, ... of each"
+    ),
+    "half-5xx": Told(while_the_gate(half_of_them_5xx), "R09 the store answers half of the inserts 5xx", gate=True),
+    "not-its-own-200": Told(
+        while_the_gate(not_its_own_200), "R09 half of the inserts get a 200 that is not the store's own", gate=True
+    ),
+    "one-bad-row": Told(one_row_refused, "R11 the store refuses one row for good", gate=True, compression="none"),
+    "too-large": Told(
+        while_the_gate(only_small_ones), "R12 the store answers 413 above 64 KiB", gate=True, compression="none"
+    ),
+    "no-entry": Told(no_entry, "R13 the store answers 401, 402, 403", gate=True),
+    "told-to-wait": Told(told_to_wait, "R08 Moesif answers 429 with Retry-After of all kinds", others=True),
+    "one-of-four": Told(one_of_four_is_away, "R14 one of four sinks is away, then two", others=True),
+    "killed-with-four": Told(killed, "R01 kill -9 with four sinks", others=True),
+    "clock-jumps": Told(clock_jumps, "R18 the bridge's clock jumps by hours, days, decades"),
+    "impossible-times": Told(nothing, "R19 events from 1970 to 2262, ends before starts", impossible_times=True),
+    "spike": Told(nothing, "R24 ten times the load for a third of the time", spike=10.0),
+    "spike-away": Told(
+        while_the_store(Fault(refuse=True)), "R24 the same while the store refuses connections", spike=10.0
+    ),
+    "reloaded": Told(settings_read_again, "R26 settings read again every second, some of them wrong"),
     "comes-and-goes": Told(store_comes_and_goes, "R30 all troubles of the store and kills of the bridge, at random"),
 }

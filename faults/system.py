@@ -1,6 +1,8 @@
 """A whole system to put faults to: engine, proxies on both sides of the bridge, and the bridge as a process.
 
-producer -> intake proxy -> bridge -> store proxy -> engine process
+producer -> intake proxy -> bridge (-> gate) -> store proxy -> engine process
+
+The gate speaks HTTP, and answers in the store's place; the proxies know of bytes only.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ from typing import Any
 import aiohttp
 import yaml
 
+from exporter.deadletter import DeadLetters
 from exporter.engine.endpoint import Endpoint
 from exporter.engine.supervisor import EngineSupervisor
+from faults.gate import Gate
 from faults.judge import Store
 from faults.proxy import Proxy
+from mapping.event_json import event_json
 
 READY_S = 30.0
 
@@ -47,12 +52,15 @@ class System:
         compression: str = "lz4",
         prefix: Sequence[str] = (),
         spool_mib: int = 0,
+        gate: bool = False,
+        others: bool = False,
         **sections: dict[str, Any],
     ) -> None:
         """What is not as usual.
 
         compression: of the sink's inserts. prefix: before the bridge's command. spool_mib: of a disk for the spool
-        alone, 0 for none. sections: what to change in the bridge's settings, by section.
+        alone, 0 for none. gate: the store is reached through it. others: there are three more sinks: files, Moesif and
+        an OTLP endpoint. sections: what to change in the bridge's settings, by section.
         """
         self.folder = folder
         self.engine = EngineSupervisor(folder / "engine")
@@ -60,8 +68,13 @@ class System:
         self._sections = sections
         self._seed = seed
         self._compression = compression
-        self._prefix = prefix
+        self.prefix = tuple(prefix)  # of the next bridge that is started
         self._spool_mib = spool_mib
+        self._gated = gate
+        self._others = others
+        self.lines = folder / "lines"  # of the sink of files
+        self.program: tuple[str, ...] = ("-m", "weighbridge")  # of the next bridge that is started
+        self.refused_for_good: set[str] = set()  # span ids of records that the story made the store refuse
         self._bridge: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> System:
@@ -76,11 +89,17 @@ class System:
             self.to_store = Proxy(endpoint.host, endpoint.port, seed=self._seed)
             await self.to_store.start()
             stack.push_async_callback(self.to_store.stop)
+            self.gate = Gate("127.0.0.1", self.to_store.port)
+            self.moesif, self.copy = Gate(), Gate()
+            for gate in (self.gate, self.moesif, self.copy):
+                await gate.start()
+                stack.push_async_callback(gate.stop)
             self._port, self._admin_port = free_port(), free_port()
             self.to_bridge = Proxy("127.0.0.1", self._port, seed=self._seed)
             await self.to_bridge.start()
             stack.push_async_callback(self.to_bridge.stop)
-            self._write_settings(endpoint)
+            self._endpoint = endpoint
+            self.write_settings()
             stack.push_async_callback(self._end_bridge)
             await self.start_bridge()
             self._stack = stack.pop_all()
@@ -101,15 +120,14 @@ class System:
     async def start_bridge(self) -> float:
         """Seconds until it is ready. Raises BridgeEnded."""
         started = time.monotonic()
-        if self._prefix:
-            await run(self._prefix[0], "-V")
+        if self.prefix:
+            await run(self.prefix[0], "-V")
         with self.bridge_log.open("ab") as log:
             self._bridge = await asyncio.create_subprocess_exec(
                 *(
-                    *self._prefix,
+                    *self.prefix,
                     sys.executable,
-                    "-m",
-                    "weighbridge",
+                    *self.program,
                     "serve",
                     "--config",
                     str(self.folder / "weighbridge.yaml"),
@@ -117,7 +135,10 @@ class System:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path])),
+                },
             )
         while not await self.ready():
             if self._bridge.returncode is not None:
@@ -166,6 +187,25 @@ class System:
         self.to_store.redirect(endpoint.host, endpoint.port)
         self.store = store_at(endpoint)
 
+    def hang_up(self) -> None:
+        """SIGHUP: read the settings again."""
+        assert self._bridge is not None
+        self._bridge.send_signal(signal.SIGHUP)
+
+    def ended(self) -> bool:
+        """Whether the bridge is gone."""
+        assert self._bridge is not None
+        return self._bridge.returncode is not None
+
+    async def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        return list(DeadLetters(self.folder / "spool" / "deadletter.jsonl", event_json).read())
+
     def rss_bytes(self) -> int:
         """Resident memory of the bridge."""
         assert self._bridge is not None
@@ -178,9 +218,15 @@ class System:
         with contextlib.suppress(BridgeEnded, TimeoutError):
             await self.stop_bridge()
 
-    def _write_settings(self, endpoint: Endpoint) -> None:
-        at = f"127.0.0.1:{self.to_store.port}/{endpoint.database}"
-        dsn = f"http://{endpoint.user}:{endpoint.password}@{at}"
+    def write_settings(self, text: str = "", **sections: dict[str, Any]) -> None:
+        """The bridge's settings as they shall be read next time, these sections changed; or a text in their place."""
+        path = self.folder / "weighbridge.yaml"
+        path.touch(mode=0o600)
+        path.write_text(text or yaml.safe_dump(self._settings(sections)))
+
+    def _settings(self, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        endpoint = self._endpoint
+        at = f"127.0.0.1:{self.gate.port if self._gated else self.to_store.port}/{endpoint.database}"
         settings: dict[str, Any] = {
             "receiver": {"endpoint": f"127.0.0.1:{self._port}"},
             "admin": {"endpoint": f"127.0.0.1:{self._admin_port}"},
@@ -190,20 +236,29 @@ class System:
                     {
                         "name": "store",
                         "type": "clickhouse",
-                        "dsn": dsn,
+                        "dsn": f"http://{endpoint.user}:{endpoint.password}@{at}",
                         "compression": self._compression,
                         "timeout_s": 5,
                         "connect_timeout_s": 2,
-                    }
+                    },
+                    *(self._other_sinks() if self._others else ()),
                 ],
                 "batch": {"max_age_s": 0.2},
+                "retry": {"unauthorised_interval_s": 1.0},
             },
         }
-        for section, changes in self._sections.items():
-            settings[section] = {**settings.get(section, {}), **changes}
-        path = self.folder / "weighbridge.yaml"
-        path.touch(mode=0o600)
-        path.write_text(yaml.safe_dump(settings))
+        for changes in (self._sections, sections):
+            for section, changed in changes.items():
+                settings[section] = {**settings.get(section, {}), **changed}
+        return settings
+
+    def _other_sinks(self) -> list[dict[str, Any]]:
+        here = "http://127.0.0.1"
+        return [
+            {"name": "lines", "type": "jsonlines", "path": str(self.lines)},
+            {"name": "moesif", "type": "moesif", "application_id": "app", "base_url": f"{here}:{self.moesif.port}"},
+            {"name": "copy", "type": "otlphttp", "endpoint": f"{here}:{self.copy.port}"},
+        ]
 
 
 def store_at(endpoint: Endpoint) -> Store:

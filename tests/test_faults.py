@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ from aiohttp import web
 
 from faults import report
 from faults.__main__ import row, tell
+from faults.clock import set_clock
+from faults.gate import Gate, Reply
 from faults.judge import Verdict, judge, ledger_residue, settled
 from faults.plan import Plan, request, rows
 from faults.producer import Log, Producer, read_log
@@ -61,7 +65,7 @@ async def served() -> AsyncIterator[tuple[Peer, Proxy]]:
         await runner.cleanup()
 
 
-async def post(proxy: Proxy, body: bytes = b"x", timeout_s: float = 5.0) -> int:
+async def post(proxy: Proxy | Gate, body: bytes = b"x", timeout_s: float = 5.0) -> int:
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with (
         aiohttp.ClientSession(timeout=timeout) as session,
@@ -173,7 +177,7 @@ def offences(verdict: Verdict) -> tuple[int, int, int, int]:
     return len(verdict.missing), len(verdict.twice), len(verdict.altered), len(verdict.invented)
 
 
-@pytest.mark.parametrize("name", ["comes-and-goes", "lost-answers"])
+@pytest.mark.parametrize("name", ["comes-and-goes", "lost-answers", "stopped-away", "one-of-four"])
 @on_a_loop
 async def test_a_short_story_ends_well(name: str, tmp_path: Path) -> None:
     """`python -m faults` tells them all, and longer."""
@@ -182,6 +186,37 @@ async def test_a_short_story_ends_well(name: str, tmp_path: Path) -> None:
     ending = await tell(STORIES[name], tmp_path, seed=seed, seconds=4.0, records_per_s=1000)
     assert ending.problems == []
     assert "passed" in row(name, STORIES[name], ending)
+
+
+@on_a_loop
+async def test_a_gate_answers_in_the_place_of_its_peer_or_after_it() -> None:
+    async with served() as (peer, proxy):
+        gate = Gate("127.0.0.1", proxy.port)
+        await gate.start()
+        gate.decide = lambda body: Reply(503, after_work=body == b"done") if body != b"well" else None
+        assert [await post(gate, body) for body in (b"well", b"done", b"not done")] == [200, 503, 503]
+        assert peer.bodies == [b"well", b"done"]
+        assert len(gate.refused_at) == 2
+        await gate.stop()
+
+
+def test_a_wrong_clock_can_be_set_while_it_runs(tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    set_clock(clock, 0)
+    program = f"""
+import time
+from pathlib import Path
+from faults.clock import follow, set_clock
+clock = Path({str(clock)!r})
+began = time.time(), time.monotonic()
+follow(clock)
+for error in (-86400, 3600):
+    set_clock(clock, error)
+    for now in (time.time(), time.time_ns() / 1e9):
+        assert 0 <= now - began[0] - error < 60, now
+assert time.monotonic() - began[1] < 60
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_a_report_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
