@@ -31,6 +31,7 @@ from faults.proxy import Proxy
 from mapping.event_json import event_json
 
 READY_S = 30.0
+LEFT_BYTES = 1 << 19  # of a small disk, to the sinks' journals
 
 
 class BridgeEnded(Exception):
@@ -225,12 +226,12 @@ class System:
         path.write_text(text or yaml.safe_dump(self._settings(sections)))
 
     def _settings(self, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        endpoint = self._endpoint
+        endpoint, small = self._endpoint, self._spool_mib > 0
         at = f"127.0.0.1:{self.gate.port if self._gated else self.to_store.port}/{endpoint.database}"
         settings: dict[str, Any] = {
             "receiver": {"endpoint": f"127.0.0.1:{self._port}"},
             "admin": {"endpoint": f"127.0.0.1:{self._admin_port}"},
-            "spool": {"directory": str(self.folder / "spool")} | ({"min_free_bytes": 0} if self._spool_mib else {}),
+            "spool": {"directory": str(self.folder / "spool"), **({"min_free_bytes": LEFT_BYTES} if small else {})},
             "exporter": {
                 "sinks": [
                     {

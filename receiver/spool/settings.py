@@ -27,7 +27,10 @@ class SpoolSettings(BaseModel):
     min_free_bytes: int = Field(
         default=8 * MIB,
         ge=0,
-        description="Bytes of the file system left to others. Below it new requests are answered 503.",
+        description=(
+            "Bytes of the file system left to others, the sinks' journals among them, which need room for the spool to "
+            "empty. Below it new requests are answered 503."
+        ),
     )
     segment_bytes: int = Field(
         default=32 * MIB,
