@@ -30,6 +30,7 @@ class Settings(SinkSettings):
     brokers: list[str] = Field(min_length=1, description="host:port of some brokers.")
     topic: str = Field(min_length=1, max_length=249, description="Topic of all events.")
     log_topic: str = Field("", description="Topic of log events; empty: the same topic.")
+    action_topic: str = Field("", description="Topic of actions; empty: the same topic.")
     key: Literal["trace_id", "user_id", "company_id", "none"] = Field(
         "trace_id", description="Field that decides the partition; messages of one key keep their order."
     )
@@ -57,6 +58,10 @@ class Settings(SinkSettings):
         if importlib.util.find_spec("confluent_kafka") is None:
             raise ValueError("sink type `kafka` needs the Python package `confluent-kafka`, which is not installed")
         return self
+
+    def topic_of(self, event_type: str) -> str:
+        own = {"log": self.log_topic, "action": self.action_topic}
+        return own.get(event_type) or self.topic
 
 
 def create(settings: Settings, event_json: EventJson) -> Sink:

@@ -133,7 +133,7 @@ class KafkaSink:
         while True:
             try:
                 producer.produce(
-                    settings.log_topic if settings.log_topic and event.event_type == "log" else settings.topic,
+                    settings.topic_of(event.event_type),
                     value,
                     key or None,
                     headers={
