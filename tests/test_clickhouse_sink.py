@@ -197,7 +197,9 @@ def test_an_event_is_filed_where_it_can_be_found(start: int, filed: int) -> None
     assert event_day(event(start_unix_ns=start), 90) == filed // DAY_NS
 
 
-@pytest.mark.parametrize(("start", "filed"), [(NOW_NS, NOW_NS), (0, 0), (2**63, 86_400_000_000_000)])
+@pytest.mark.parametrize(
+    ("start", "filed"), [(NOW_NS, NOW_NS), (0, 0), (2**63, 86_400_000_000_000)], ids=["now", "1970", "never"]
+)
 def test_a_clock_of_ours_that_was_never_set_does_not_decide(start: int, filed: int) -> None:
     """The store would delete at once what is filed under 1970."""
     odd = event(start_unix_ns=start, received_unix_ns=86_400_000_000_000)
