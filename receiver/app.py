@@ -85,9 +85,9 @@ class Receiver:
     async def export(self, export: Export) -> web.Response:
         """The way of a good request. Raises BadRequest or Overloaded where it ends early."""
         request, headers = export.request, export.request.headers
-        export.signal = self._signal(request)
         content_type = headers.get("Content-Type", "")
         export.media = _media_of_answer(content_type)
+        export.signal = self._signal(request)
         if self.stopping:
             raise Overloaded("shutting down")
         export.tenant = self.keys.tenant_of(headers)

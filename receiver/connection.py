@@ -119,9 +119,8 @@ _PHRASES = {408: "Request Timeout", 503: "Service Unavailable"}
 
 
 def _closing(code: int, message: str) -> web.Response:
-    response = web.Response(
-        status=code, body=error(Media.JSON, code, message, "head"), headers={"Content-Type": Media.JSON.value}
-    )
+    headers = {"Content-Type": Media.JSON.value, "Server": "weighbridge"}
+    response = web.Response(status=code, body=error(Media.JSON, code, message, "head"), headers=headers)
     if code == 503:
         response.headers["Retry-After"] = "1"
     response.force_close()

@@ -51,6 +51,14 @@ def test_an_unknown_path_is_404_with_a_status_body(server: RunningReceiver, path
     assert "/v1/traces" in answer.error.message
 
 
+@pytest.mark.parametrize("media", [PROTOBUF, JSON, "application/json; charset=utf-8"])
+def test_404_and_405_have_the_encoding_of_the_request(server: RunningReceiver, media: str) -> None:
+    """The Collector's exporter logs the reason only when it is in protobuf, as its request was."""
+    for answer in (server.post(b"", media, path="/v1/metrics"), server.post(b"", media, method="PUT")):
+        assert answer.type == media.partition(";")[0]
+        assert answer.error.message
+
+
 def test_metrics_are_not_served_and_say_so_for_good(server: RunningReceiver) -> None:
     """Auto-instrumentation sends metrics as well; a retryable answer would make it send them for ever."""
     answer = server.post(b"", path="/v1/metrics")
