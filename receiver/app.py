@@ -98,7 +98,8 @@ class Receiver:
 
         body = compression.without_time(await read_body(export, self._settings, self._budgets))
         received_unix_ns = self._now_unix_ns()
-        decoded = await self.decoding.decode(export.signal, media, codings, body)
+        sender = export.tenant or request.remote or ""
+        decoded = await self.decoding.decode(export.signal, media, codings, body, sender)
         export.records = decoded.accepted + decoded.rejected
         self._budgets.hold(export, decoded.size * _AMPLIFICATION)
         await self._intake.accept(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 from mapping.otlp import Decoded, Decoder
@@ -17,7 +18,8 @@ from receiver.status import Media
 # small things (`_is_slow`). The usual 512 spans take 2 ms there.
 _INLINE_SENT = 256 << 10
 _INLINE_PLAIN = {Media.PROTOBUF: 1 << 20, Media.JSON: 64 << 10}
-# More than this on the loop holds up others for some 10 ms: empty log records, JSON objects, attributes of 7 bytes.
+# More than this on the loop holds up others for some 10 ms: empty log records, resources, JSON objects, attributes of
+# 7 bytes.
 _INLINE_RECORDS = 5000
 _INLINE_OBJECTS = 5000
 _INLINE_TELLING = 100_000  # bytes of prescan's kind; 512 spans of 16 attributes have 22,000
@@ -36,9 +38,12 @@ class Decoding:
         self._limits = limits
         self._thread = ThreadPoolExecutor(1, "receiver-decode")
         self._thread_decoder = Decoder()
+        self._turns = _Turns()
 
-    async def decode(self, signal: str, media: Media, codings: tuple[str, ...], body: bytes) -> Decoded:
-        """As receiver.decode.decode_request. Raises BadRequest."""
+    async def decode(
+        self, signal: str, media: Media, codings: tuple[str, ...], body: bytes, sender: str = ""
+    ) -> Decoded:
+        """As receiver.decode.decode_request. Senders take turns with long bodies. Raises BadRequest."""
         limits = self._limits
         if len(body) <= _INLINE_SENT:
             longest = min(_INLINE_PLAIN[media], limits.max_body_bytes)
@@ -66,7 +71,11 @@ class Decoding:
             except Exception as error:
                 box.append(error)
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        await self._turns.take(sender)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, in_thread)
+        finally:
+            self._turns.give()
         return _unboxed(box)
 
     async def close(self) -> None:
@@ -74,12 +83,46 @@ class Decoding:
         await asyncio.to_thread(self._thread.shutdown)
 
 
+class _Turns:
+    """Whose body is next in the thread: each waiting sender gets one turn before any gets a second, so that however
+    many one of them sends, the others wait for one body of it only."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # none is empty; the first sender is next
+
+    async def take(self, sender: str) -> None:
+        """Returns when it is the sender's turn, which lasts until `give`."""
+        if not self._taken:
+            self._taken = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(sender, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.give()  # it came just before the sender went away
+            raise
+
+    def give(self) -> None:
+        """Let the next sender have its turn, passing over requests that were cancelled."""
+        while self._waiting:
+            sender = next(iter(self._waiting))
+            queue = self._waiting.pop(sender)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[sender] = queue  # behind all others
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._taken = False
+
+
 def _is_slow(media: Media, plain: bytes) -> bool:
     """Whether decoding takes long for the size. Takes 15 us for the usual 512 spans, at most 3 ms."""
     if media is Media.JSON:
         return plain.count(b"{") > _INLINE_OBJECTS
-    if prescan.records_in(plain)[0] > _INLINE_RECORDS:
-        return True
     # A sixty-fourth of the body, in pieces that are longer than small things and whose places no sender can know: every
     # so many bytes would see the same byte of things that repeat as often.
     part = 64 * _SAMPLE
@@ -87,7 +130,9 @@ def _is_slow(media: Media, plain: bytes) -> bool:
         plain[at : at + _SAMPLE]
         for at in (start + random.randrange(part - _SAMPLE) for start in range(0, len(plain), part))
     )
-    return 64 * prescan.telling_bytes(b"".join(pieces)) > _INLINE_TELLING
+    if 64 * prescan.telling_bytes(b"".join(pieces)) > _INLINE_TELLING:
+        return True
+    return max(prescan.records_in(plain, _INLINE_RECORDS)) > _INLINE_RECORDS
 
 
 def _unboxed(box: list[Decoded | Exception]) -> Decoded:

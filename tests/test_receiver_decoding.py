@@ -34,6 +34,7 @@ def one_span(attributes: int, value: str) -> bytes:
         (Media.PROTOBUF, spans(5001), True),
         (Media.PROTOBUF, one_span(5000, "some text of a usual length"), False),
         (Media.PROTOBUF, one_span(60_000, ""), True),
+        (Media.PROTOBUF, b"\x0a\x0c\x1a\x0aabcdefghij" * 5001, True),
         (Media.PROTOBUF, b"\xff" * 1000, False),
         (Media.JSON, json_spans(*[json_span()] * 20).encode(), False),
         (Media.JSON, b"[" + b"{}," * 5001 + b"0]", True),
@@ -57,3 +58,41 @@ def test_a_body_that_is_refused_after_long_work_makes_its_sender_wait() -> None:
 
     elapsed_s, used_s = asyncio.run(flood())
     assert elapsed_s > 2.5 * used_s
+
+
+def test_many_long_bodies_of_one_sender_delay_another_by_one_of_them() -> None:
+    async def order() -> list[str]:
+        decode = Decoding(Decoder(), LIMITS)
+        done: list[str] = []
+
+        async def send(sender: str) -> None:
+            with pytest.raises(BadRequest):
+                await decode.decode("traces", Media.PROTOBUF, (), b"\x0a\x00" * 300_000, sender)
+            done.append(sender)
+
+        flood = [asyncio.create_task(send("noisy")) for _ in range(8)]
+        await asyncio.sleep(0)
+        flood[2].cancel()  # a client that goes away while it waits
+        await asyncio.gather(send("quiet"), send("calm"), *flood, return_exceptions=True)
+        await decode.close()
+        return done
+
+    done = asyncio.run(order())
+    assert sorted(done[1:4]) == ["calm", "noisy", "quiet"]
+    assert done.count("noisy") == 7
+
+
+def test_a_turn_that_comes_as_its_request_is_cancelled_is_passed_on() -> None:
+    async def run() -> None:
+        turns = decoding._Turns()
+        await turns.take("a")
+        gone, next_one = (asyncio.create_task(turns.take(name)) for name in "bc")
+        await asyncio.sleep(0)
+        turns.give()
+        gone.cancel()
+        await asyncio.wait_for(next_one, 1)
+        assert gone.cancelled()
+        turns.give()
+        await asyncio.wait_for(turns.take("d"), 1)
+
+    asyncio.run(run())
