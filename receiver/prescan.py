@@ -226,7 +226,7 @@ def _count_elements(data: bytes, kind: _Kind, limits: Limits) -> None:
         return  # cut short
     if records_left < 0 or groups_left < 0:
         raise too_many_records(limits)
-    raise BadRequest(413, f"more than {limits.max_elements} attributes and items in one request; send smaller batches")
+    raise too_many_elements(limits)
 
 
 def too_many_records(limits: Limits) -> BadRequest:
@@ -234,6 +234,11 @@ def too_many_records(limits: Limits) -> BadRequest:
     return BadRequest(
         413, f"more than {limits.max_records} records, or resources and scopes, in one request; send smaller batches"
     )
+
+
+def too_many_elements(limits: Limits) -> BadRequest:
+    """The answer to a request over max_elements."""
+    return BadRequest(413, f"more than {limits.max_elements} attributes and items in one request; send smaller batches")
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from receiver import otlp_json, prescan
 from receiver.errors import BadRequest
 from receiver.otlp_json import Refused, transcode
 from receiver.prescan import Limits
@@ -196,3 +197,50 @@ def test_records_are_bounded_while_they_are_read() -> None:
     with pytest.raises(BadRequest, match="more than 10 records") as caught:
         transcode(document, "traces", Limits(10, 1_000_000), Refused())
     assert caught.value.status == 413
+
+
+def test_minus_zero_stays_itself_after_zero() -> None:
+    values = [{"doubleValue": 0.0}, {"doubleValue": -0.0}, {"doubleValue": 0}]
+    document = envelope("traces", {"attributes": [{"key": "k", "value": value} for value in values]})
+    assert ours(document).SerializeToString() == theirs(document).SerializeToString()
+
+
+def elements(count: int) -> str:
+    """JSON of a resource, a scope, a log record, an attribute with a list of two, and more attributes."""
+    listed = {"key": "k", "value": {"arrayValue": {"values": [{}, {"kvlistValue": {}}]}}}
+    record = {"attributes": [listed, *[{"key": "k"}] * (count - 6)]}
+    return json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]})
+
+
+def test_exactly_max_elements_are_taken_as_in_protobuf() -> None:
+    document = elements(20).encode()
+    plain = transcode(document, "logs", Limits(10, 20), Refused())
+    prescan.check(plain, "logs", Limits(10, 20))
+    for refused in (lambda: transcode(document, "logs", Limits(10, 19), Refused()), lambda: counted(plain, 19)):
+        with pytest.raises(BadRequest) as caught:
+            refused()
+        assert caught.value.status == 413
+
+
+def counted(plain: bytes, most: int) -> None:
+    prescan._count_elements(plain, prescan._REQUESTS["logs"], Limits(10, most))
+
+
+@pytest.mark.parametrize("text", ["1,2,3,", '{"a":[{},{}]},', '"\\', '\\",{'])
+def test_braces_and_commas_inside_a_text_count_for_nothing(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"body": {"stringValue": text * 500}}
+    document = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 3}]}]}
+    for size in (8, 20, 28, 1 << 20):  # where a piece ends: within an escape, before and behind it
+        monkeypatch.setattr(otlp_json, "_SLICE", size)
+        plain = transcode(json.dumps(document).encode(), "logs", Limits(3, 5), Refused())
+        assert len(ExportLogsServiceRequest.FromString(plain).resource_logs[0].scope_logs[0].log_records) == 3
+
+
+@settings(max_examples=40)
+@given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_stands_between_texts_is_what_json_is_made_of(value: Any) -> None:
+    def braces(value: Any) -> int:
+        inner = list(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+        return isinstance(value, dict) + sum(map(braces, inner))
+
+    assert sum(piece.count(b"{") for piece in otlp_json._between_texts(json.dumps(value).encode())) == braces(value)
