@@ -6,7 +6,7 @@ The assembly supplies what is known (`HealthSource`) and may add routes, such as
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -42,6 +42,10 @@ class HealthSource(Protocol):
 
     def not_ready(self) -> list[str]:
         """Why requests cannot be taken in now, one readable line each; empty when they can."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What /readyz says beside that, for people and probes."""
         ...
 
     def metrics(self) -> Iterable[Metric]: ...
@@ -83,8 +87,8 @@ def create_admin_app(health: HealthSource, routes: Iterable[web.AbstractRouteDef
     async def readyz(request: web.Request) -> web.Response:
         reasons = health.not_ready()
         if reasons:
-            return web.json_response({"status": "not ready", "reasons": reasons}, status=503)
-        return web.json_response({"status": "ready"})
+            return web.json_response({"status": "not ready", "reasons": reasons, **health.facts()}, status=503)
+        return web.json_response({"status": "ready", **health.facts()})
 
     async def metrics(request: web.Request) -> web.Response:
         return web.Response(

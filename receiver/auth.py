@@ -83,7 +83,7 @@ class Keys:
         if self._file is None:
             return {}
         version = _version(self._file)
-        keys = parse_keys(self._file.read_text(encoding="utf-8"))
+        keys = parse_keys(self._file.read_text(encoding="utf-8-sig"))
         self._file_version = version
         return keys
 

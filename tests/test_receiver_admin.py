@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,6 +20,9 @@ class Health:
 
     def not_ready(self) -> list[str]:
         return self.reasons
+
+    def facts(self) -> dict[str, Any]:
+        return {"last_sync_age_s": 0.5}
 
     def metrics(self) -> Iterable[Metric]:
         return [Metric("requests_total", "counter", "Requests.", [({"signal": "traces"}, 3), ({}, 0.5)])]
@@ -38,7 +43,7 @@ def test_alive_ready_and_metrics() -> None:
             health.reasons = ["the spool is full"]
             status, _, text = await get(admin.port, "/readyz")
             assert status == 503
-            assert "the spool is full" in text
+            assert json.loads(text) == {"status": "not ready", "reasons": ["the spool is full"], "last_sync_age_s": 0.5}
             assert (await get(admin.port, "/healthz"))[0] == 200
             status, content_type, text = await get(admin.port, "/metrics")
             assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")

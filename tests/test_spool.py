@@ -266,9 +266,11 @@ async def test_no_room_refuses_and_room_again_accepts_without_a_restart(tmp_path
         appended = await fill(spool, 20, 50_000)
         with pytest.raises(SpoolFull, match="the spool holds"):
             await spool.append(entry(os.urandom(50_000)))
+        assert spool.full.startswith("the spool holds")  # though there is room for a byte
         assert (await spool.append(entry((await read_all(spool))[0].body))).duplicate
         spool.release(appended[8].position)
         await soon(lambda: spool.counts.segments_deleted == 1)
+        assert not spool.full
         assert not (await spool.append(entry(os.urandom(50_000)))).duplicate
         assert spool.counts.refused_full == 1
         assert not spool.failed

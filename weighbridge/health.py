@@ -45,7 +45,21 @@ class Health:
             return ["the bridge is starting or stopping"]
         if spool.failed:
             return [f"the spool cannot be written: {spool.failed}"]
-        return ["the spool is full"] if spool.full else []
+        full = spool.full
+        return [f"the spool is full: {full}"] if full else []
+
+    def facts(self) -> dict[str, Any]:
+        """What proves that requests go all the way: to the disk, and on to the sinks."""
+        spool, now = self._bridge.spool, time.time_ns()
+        oldest, synced = spool.oldest_received_unix_ns, spool.last_sync_unix_ns
+        return {
+            "oldest_undelivered_age_s": round((now - oldest) / 1e9, 3) if oldest else 0,
+            "last_sync_age_s": round((now - synced) / 1e9, 3) if synced else None,
+            "last_sync_s": round(spool.last_sync_s, 6) if synced else None,
+            "sinks_retrying": sorted(
+                name for name, pipeline in self._bridge.pipelines.items() if pipeline.counts.last_error
+            ),
+        }
 
     def routes(self) -> list[web.RouteDef]:
         """For the command line: the ledger, and where an embedded store lives."""
@@ -201,6 +215,18 @@ class Health:
             _by_key(counts.refused_requests),
         )
         yield Metric(
+            "weighbridge_receiver_received_bytes_total",
+            "counter",
+            "Bodies of requests answered 200, as sent.",
+            _by_key(counts.received_bytes),
+        )
+        yield Metric(
+            "weighbridge_receiver_inflated_bytes_total",
+            "counter",
+            "The same after decompression.",
+            _by_key(counts.inflated_bytes),
+        )
+        yield Metric(
             "weighbridge_receiver_resent_records_total",
             "counter",
             "Records of requests that had been received before and were not stored again.",
@@ -221,12 +247,18 @@ class Health:
             (now - oldest) / 1e9 if oldest else 0,
         )
         yield _gauge("weighbridge_spool_sync_seconds", "Duration of the last fdatasync.", spool.last_sync_s)
+        yield _gauge(
+            "weighbridge_spool_sync_timestamp_seconds",
+            "When the last fdatasync ended, in Unix time; 0 before the first.",
+            spool.last_sync_unix_ns / 1e9,
+        )
         for name, help_ in (
             ("groups", "Group commits."),
             ("refused_full", "Appends refused because the spool was full."),
             ("refused_failed", "Appends refused because the disk failed."),
             ("quarantined_records", "Acknowledged requests that cannot be read any more."),
             ("sync_errors", "Failed fdatasync calls."),
+            ("write_errors", "Writes that failed or found the disk full."),
         ):
             yield Metric(f"weighbridge_spool_{name}_total", "counter", help_, [({}, getattr(spool.counts, name))])
 

@@ -72,6 +72,7 @@ class Spool:
         self._free_looked_at = float("-inf")
         self._paused_until = float("-inf")
         self._pause_reason: SpoolFull | SpoolFailed | None = None
+        self._no_room_for = 1  # bytes of the append refused last, until one succeeds
         self._closed = True
         self._broken: BaseException | None = None
         self._released = 0
@@ -193,9 +194,11 @@ class Spool:
         return str(self._pause_reason) if isinstance(self._pause_reason, SpoolFailed) else ""
 
     @property
-    def full(self) -> bool:
-        """Whether an append of one byte would be refused for lack of room."""
-        return self._why_full(1) is not None
+    def full(self) -> str:
+        """Why there is no room, "" when there is: for one byte, or for what was refused since the last commit."""
+        if isinstance(self._pause_reason, SpoolFull) and time.monotonic() < self._paused_until:
+            return str(self._pause_reason)
+        return self._why_full(self._no_room_for) or ""
 
     @property
     def bytes_used(self) -> int:
@@ -262,6 +265,7 @@ class Spool:
             raise type(self._pause_reason)(str(self._pause_reason))
         why = self._why_full(size)
         if why is not None:
+            self._no_room_for = size
             self.counts.refused_full += 1
             last = self._segments.last
             if last is not None and not last.sealed and position_of(last.number, last.end) <= self._released:
@@ -335,6 +339,7 @@ class Spool:
         self.last_sync_unix_ns = group.synced_unix_ns
         self.last_sync_s = group.sync_s
         self._pause_reason = None
+        self._no_room_for = 1
         for record in group.records:
             del self._in_flight[record.digest]
             self._queued_bytes -= record.size
