@@ -186,7 +186,9 @@ class ActionPlan:
         record, name, _, values, fragments, who, request, _, group, decision = work
         context = self._context
         title = name.text
-        called = context.shown(text_of(values[self._named]) or self._name(values, title))
+        called = text_of(values[self._named]) or self._name(values, title)
+        if called is not title:  # the span's name is masked already
+            called = context.shown_name(called)
         if self.uri.present:
             uri = context.shown(self.uri.resolve(values, request, group, "")[0])
         else:

@@ -11,6 +11,7 @@ from mapping.captured import event_body
 from mapping.event import EMPTY_HEADERS, Decision
 from mapping.identity import Identity, Resolver
 from mapping.log_record import LogRecord
+from mapping.mask_text import may_hide_secrets
 from mapping.masking import Masking
 from mapping.metadata import json_text
 from mapping.otlp import SpanEvent, SpanLink, SpanRecord
@@ -177,6 +178,10 @@ class Context:
     def shown(self, text: str) -> str:
         """A name or URI as it may be stored: only patterns of personal data are looked for in it."""
         return self.masks.text(text) if self.masks.looks_inside_text else text
+
+    def shown_name(self, text: str) -> str:
+        """A name that attributes gave, as it may be stored: senders put all kinds of text into names."""
+        return self.masks.text(text) if self.masks.looks_inside_text or may_hide_secrets(text) else text
 
     def _agent_headers(self, agent: Any) -> Mapping[str, str]:
         """The only header of a request whose user agent alone is known."""

@@ -76,7 +76,7 @@ PLACES: tuple[Place, ...] = (
     "attributes",
 )
 
-Verdict = Action | Literal["drop", "ip", "url"] | None
+Verdict = Action | Literal["drop", "ip", "url", "text"] | None
 
 _MAX_REMEMBERED = 10_000  # keys per place; senders choose keys, so the memory must not grow with them
 _MAX_REMEMBERED_CHARS = 128

@@ -20,22 +20,39 @@ _VALUE = re.compile(
     r"|[^\s,}\])]+",
     re.DOTALL,
 )
-_BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})=(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
+_BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})(\]?=)(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
     r":(?:[ \t]|\\{1,8}t)+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
     re.IGNORECASE,
 )
-_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>([^<]*)</")
-_USERINFO = re.compile(r"(://[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+# GraphQL arguments, loose JSON and what Go prints: `password: "x"`, `map[password:x]`, but not `http://token:80`.
+_COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:/\\])")
+_COLON_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
+# A line of YAML or of a header dump. In the middle of a sentence such a word is only a word.
+_LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
+_FORM_PART = re.compile(
+    r"name=\"([^\"]{1,200})\"[^\r\n]{0,200}(?:\r?\n[^\r\n]{1,200}){0,8}\r?\n\r?\n(.*?)(?=\r?\n--|\Z)", re.DOTALL
+)
+_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>(?:<!\[CDATA\[)?([^<]*)</")
+_USERINFO = re.compile(r"(:(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}=[^\s&]*(?:&[^\s=&\"'<>{}?]{1,200}=[^\s&]*)*&?").fullmatch
 
 
 def may_hide_secrets(text: str) -> bool:
     """False for texts that no mask changes, unless the key they stand under or a value pattern says so."""
-    return '"' in text or "'" in text or "=" in text or ": " in text or "@" in text or ":\t" in text
+    return (
+        '"' in text
+        or "'" in text
+        or "=" in text
+        or ": " in text
+        or "@" in text
+        or ":\t" in text
+        or "</" in text
+        or (":" in text and ("{" in text or "map[" in text))
+    )
 
 
 def quoted_pairs(text: str, secret: Secret) -> str:
@@ -52,7 +69,34 @@ def quoted_pairs(text: str, secret: Secret) -> str:
 
 def bare_pairs(text: str, secret: Secret) -> str:
     """`password=x` as in logfmt, forms, connection strings and command lines."""
-    return _BARE_PAIR.sub(lambda found: f"{found[1]}={MASK}" if _hides(found, secret) else found[0], text)
+    return _BARE_PAIR.sub(lambda found: f"{found[1]}{found[2]}{MASK}" if _hides(found, secret) else found[0], text)
+
+
+def colon_pairs(text: str, secret: Secret) -> str:
+    """`password: "x"`, `password:x`, and lines of YAML."""
+    out: list[str] = []
+    at = 0
+    for found in _COLON_KEY.finditer(text):
+        if found.start() >= at and secret(found[1]):
+            begin = found.end()
+            while text[begin : begin + 1].isspace():
+                begin += 1
+            value = (_VALUE if text[begin : begin + 1] in ("\\", '"', "'") else _COLON_VALUE).match(text, begin)
+            out += text[at:begin], MASK
+            at = value.end() if value is not None else begin
+    text = "".join((*out, text[at:])) if out else text
+    return _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], text)
+
+
+def form_parts(text: str, secret: Secret) -> str:
+    """Fields of a multipart/form-data body."""
+    if 'name="' not in text:
+        return text
+
+    def shown(found: re.Match[str]) -> str:
+        return text[found.start() : found.start(2)] + MASK if secret(found[1]) else found[0]
+
+    return _FORM_PART.sub(shown, text)
 
 
 def header_lines(text: str, secret: Secret) -> str:

@@ -22,7 +22,16 @@ from mapping.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
 from mapping.bodies import Body
 from mapping.mask_rules import PLACES, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.mask_text import MASK as MASK
-from mapping.mask_text import bare_pairs, header_lines, is_form, passwords_in_urls, quoted_pairs, xml_elements
+from mapping.mask_text import (
+    bare_pairs,
+    colon_pairs,
+    form_parts,
+    header_lines,
+    is_form,
+    passwords_in_urls,
+    quoted_pairs,
+    xml_elements,
+)
 from mapping.mask_text import may_hide_secrets as may_hide_secrets
 from mapping.patterns import hider
 from mapping.rules_settings import MaskSettings, Place
@@ -44,6 +53,7 @@ _GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmat
 
 _MAX_PLAIN_KEYS = 10_000
 _MAX_DEPTH = 100  # deeper values are masked whole
+_TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
 _URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
 _ODD_PARAMETER = re.compile(r"\?[^\s\"'<>#?]*[%+]").search  # its name may be encoded
 _URL_QUERY = re.compile(r"\?([^\s\"'<>#?]+)")
@@ -89,6 +99,7 @@ class Redactor:
         dropped = (*settings.drop_attributes, *(() if genai_content else GENAI_ATTRIBUTES))
         ip: Verdict = "ip" if settings.ip_address != "keep" else None
         of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
+        of_headers.update(dict.fromkeys(_TEXT_HEADERS, "text"))
         of_values: dict[str, Verdict] = {}
         if ip:
             of_headers.update(dict.fromkeys(CLIENT_HEADERS, ip))
@@ -228,6 +239,8 @@ class Redactor:
     def _header(self, verdict: Verdict, text: str) -> str | None:
         if verdict == "url":
             text = passwords_in_urls(self._urls(text))
+        elif verdict == "text":
+            text = self._string(text, self._log, self._log.paths, 0)
         elif verdict is not None:
             hidden = self._apply(verdict, text)
             return hidden if isinstance(hidden, str) else None
@@ -281,13 +294,13 @@ class Redactor:
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
         paired = "=" in text
-        if paired or '"' in text or "'" in text or ": " in text or ":\t" in text:
+        if paired or may_hide_secrets(text):
             json = text.lstrip()[:1] in _JSON_BEGINS
             if verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             if paired and "?" in text:
                 text = self._urls(text)
-        if "@" in text and "://" in text:
+        if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
             text = passwords_in_urls(text)
         return text if self._hide is None else self._hide(text)
 
@@ -302,7 +315,11 @@ class Redactor:
                 masked = self._walk(parsed, verdicts, paths, depth + 1)
                 return text if masked is parsed else orjson.dumps(masked).decode()
         secret = verdicts.hides
-        masked = header_lines(bare_pairs(quoted_pairs(text, secret), secret), secret)
+        masked = header_lines(bare_pairs(quoted_pairs(form_parts(text, secret), secret), secret), secret)
+        if ":" in masked:
+            masked = colon_pairs(masked, secret)
+        if "</" in masked:
+            masked = xml_elements(masked, secret)
         return text if masked == text else masked
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
@@ -312,8 +329,6 @@ class Redactor:
             masked = self._masked_query(self._masked_query(text, verdicts), self._query)
         else:
             masked = self._string(text, verdicts, verdicts.paths, 0)
-            if "</" in masked:
-                masked = xml_elements(masked, verdicts.hides)
         return raw if masked == text else masked.encode("utf-8", "surrogateescape")
 
     def _masked_query(self, query: str, verdicts: Verdicts) -> str:

@@ -58,10 +58,30 @@ PLACES: dict[str, dict[str, Any]] = {
         "har": [{"name": "Cookie", "value": SECRET}],
     },
     "statement": {"db.statement": f"select '{SECRET}'"},
+    "baggage": {"http.request.header.baggage": [f"user=a,password={SECRET}"], "baggage": f"token={SECRET};p=1"},
+    "names": {
+        "db.system": "sqlite",
+        "db.query.summary": f'login {{"password": "{SECRET}"}}',
+        "moesif.action_name": f"reset token={SECRET}",
+        "event.name": f"reset?token={SECRET}",
+    },
+    "XML": {"soap": f"<a><s:Password Type='x'>{SECRET}</s:Password><token><![CDATA[{SECRET}]]></token></a>"},
     "prompt": {"gen_ai.input.messages": SECRET, "gen_ai.request.model": "m"},
     "API key": {"http.request.header.x_api_key": [SECRET]},
     "JSON in a list": {"l": [orjson.dumps({"password": SECRET}).decode()]},
     "bytes": {"b": orjson.dumps({"password": SECRET})},
+}
+
+# What senders write that is nearly a structure, each as a text of its own.
+LOOSE = {
+    "form part": f'--b\r\nContent-Disposition: form-data; name="password"\r\n\r\n{SECRET}\r\n--b--\r\n',
+    "nested form": f"user[password]={SECRET}",
+    "GraphQL": f'mutation {{ login(password: "{SECRET}") {{ id }} }}',
+    "Go struct": f"{{User:ann Password:{SECRET}}}",
+    "Go map": f"map[token:{SECRET}]",
+    "Go headers": f"map[authorization:Bearer {SECRET}]",
+    "YAML": f"db:\n  user: ann\n  password: {SECRET} or so\n",
+    "JSON of PHP": f'{{"dsn":"postgres:\\/\\/u:{SECRET}@h"}}',
 }
 
 names = pytest.mark.parametrize("name", PLACES)
@@ -135,6 +155,16 @@ def test_log_bodies_hide_secrets_in_every_form(name: str) -> None:
     plain = orjson.loads(text)
     for body in (attributes, text, repr(plain), f"got {text} ok", text.encode()):
         assert_hidden(logs(log(body)))
+
+
+@pytest.mark.parametrize("text", LOOSE.values(), ids=LOOSE)
+def test_loose_text_hides_secrets(text: str) -> None:
+    nested = orjson.dumps({"text": text, "list": [text]}).decode()
+    for value in (text, nested, text.encode(), {"text": text}):
+        assert_hidden(traces(span(CALL | {"http.request.body": value, "a": value})))
+        assert_hidden(logs(log(value, {"a": value})))
+    failure = Status(code=Status.STATUS_CODE_ERROR, message=text)
+    assert_hidden(traces(span({"db.system": "x", "db.query.summary": text}, kind=CLIENT, name=text, status=failure)))
 
 
 @names

@@ -88,6 +88,9 @@ def test_passwords_in_urls() -> None:
         "'password':\\'",
         "&a=b",
         "a-",
+        "password:",
+        'name="password"\n',
+        "<password><![CDATA[",
     ],
 )
 def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
@@ -95,7 +98,14 @@ def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
 
     def seconds(text: str) -> float:
         started = time.process_time()
-        for step in (mask_text.quoted_pairs, mask_text.bare_pairs, mask_text.header_lines, mask_text.xml_elements):
+        for step in (
+            mask_text.quoted_pairs,
+            mask_text.bare_pairs,
+            mask_text.colon_pairs,
+            mask_text.form_parts,
+            mask_text.header_lines,
+            mask_text.xml_elements,
+        ):
             step(text, secret)
         mask_text.passwords_in_urls(text)
         mask_text.is_form(text)
@@ -104,3 +114,25 @@ def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
     short = min(seconds(unit * (20_000 // len(unit))) for _ in range(3))
     long = min(seconds(unit * (80_000 // len(unit))) for _ in range(3))
     assert long < 8 * short + 0.02
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('login(password: "a b") { id }', "login(password: [REDACTED]) { id }"),
+        ("login(password:\\'a\\', x:1)", "login(password:[REDACTED], x:1)"),
+        ("map[password:a user:b]", "map[password:[REDACTED] user:b]"),
+        ("{User:b Authorization:Bearer a}", "{User:b Authorization:[REDACTED]}"),
+        ("a: 1\n  - password: b c\nd: 2", "a: 1\n  - password: [REDACTED]\nd: 2"),
+        ("the password: forgotten", "the password: forgotten"),
+        ("http://password:80/ password://x x:password:y", "http://password:80/ password://x x:password:y"),
+    ],
+)
+def test_colon_pairs(text: str, masked: str) -> None:
+    assert mask_text.colon_pairs(text, secret) == masked
+
+
+def test_form_parts() -> None:
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\nContent-Type: text/plain\r\n\r\n{}\r\n'
+    text = part.format("user", "ann") + part.format("password", "a\r\nb") + "--b--\r\n"
+    assert mask_text.form_parts(text, secret) == text.replace("a\r\nb", "[REDACTED]")
