@@ -29,7 +29,7 @@ REQUEST_HEADERS: Final = frozenset(QUEUE_START)
 LOG_FIELDS: Final = frozenset(("upstream_response_time", "upstream_cache_status", "queue_ms"))
 ATTRIBUTES: Final = frozenset((*ASN, *EXPERIMENT, *VARIANT, *_RESEND, "queue_ms"))
 
-_NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,16}(?:\.\d{1,9})?", re.ASCII)
 _TIMING: Final = re.compile(r"\s*([^;,\s]+)((?:\s*;[^,]*)?)(?:,|$)")
 _DURATION: Final = re.compile(r";\s*dur\s*=\s*\"?(\d{1,12}(?:\.\d{1,9})?)", re.IGNORECASE | re.ASCII)
 _HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE).search

@@ -492,3 +492,9 @@ def test_plumbing_is_skipped_and_not_sampled() -> None:
     result = Mapper(MappingSettings(), sampler).map(Decoder().traces(request.SerializeToString()), received_unix_ns=NOW)
     assert (result.skipped, result.sampled_out) == (2, 2)
     assert sum(sums.records for sums in sampler.tally.take().values()) == 2
+
+
+@pytest.mark.parametrize("text", ["1795193699.993", "t=1795193699993", "t=1795193699993000"])
+def test_the_queue_is_timed_from_seconds_milliseconds_or_microseconds(text: str) -> None:
+    event = one({"http.request.method": "GET", "url.path": "/x", "http.request.header.x-request-start": [text]})
+    assert orjson.loads(event.metadata)["timings.queue_ms"] == pytest.approx(2.0, abs=0.01)
