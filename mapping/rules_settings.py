@@ -111,9 +111,7 @@ class KrakendPreset(BaseModel):
 
     model_config = FROZEN
 
-    application_id: SecretStr = Field(
-        default=SecretStr(""), description="Accepted, without effect: a sink of type moesif has its own."
-    )
+    application_id: SecretStr = Field(default=SecretStr(""), description="Of moesif sinks that name none.")
     user_id_headers: HeaderNames = Field(min_length=1, description="The first that exists names the user, or nobody.")
     user_id_jwt_claim: str = "sub"
     identify_company: KrakendIdentifyCompany | None = None
@@ -124,11 +122,13 @@ class KrakendPreset(BaseModel):
     response_body_masks: Names = ()
     should_skip: str | tuple[str, ...] = Field(default="", description="CEL: true means not reported.")
     debug: bool = Field(default=False, description="Accepted, without effect: see `weighbridge tail`.")
-    batch_size: int = Field(default=200, gt=0, description="Accepted, without effect: see `exporter.batch`.")
+    batch_size: int = Field(default=200, gt=0, description="Most events in one request of a moesif sink.")
     event_queue_size: int = Field(
         default=1_000_000, gt=0, description="Accepted, without effect: nothing is discarded."
     )
-    timer_wake_up_seconds: int = Field(default=2, gt=0, description="Accepted, without effect: see `exporter.batch`.")
+    timer_wake_up_seconds: int = Field(
+        default=2, gt=0, description="Longest wait for a batch of a moesif sink, in seconds."
+    )
 
     def user(self) -> IdentifyUser:
         return IdentifyUser(
@@ -175,9 +175,7 @@ class KongPreset(BaseModel):
 
     model_config = FROZEN
 
-    application_id: SecretStr = Field(
-        default=SecretStr(""), description="Accepted, without effect: a sink of type moesif has its own."
-    )
+    application_id: SecretStr = Field(default=SecretStr(""), description="Of moesif sinks that name none.")
     user_id_header: HeaderNames = ()
     authorization_header_name: HeaderNames = ("authorization",)
     authorization_user_id_field: str = "sub"

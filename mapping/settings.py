@@ -77,6 +77,13 @@ class MappingSettings(_Section):
         compiled(value)
         return value
 
+    @field_validator("presets")
+    @classmethod
+    def _presets_compile(cls, value: Presets) -> Presets:
+        if value.krakend is not None:
+            compiled(value.krakend.should_skip)
+        return value
+
     @property
     def skip_expressions(self) -> tuple[str, ...]:
         """should_skip and the preset's; any of them may hold."""

@@ -49,6 +49,10 @@ def load(tmp_path: Path, text: str, **environment: str) -> object:
             "exporter: {sinks: [{name: a, type: blackhole}, {name: a, type: blackhole}]}",
             "exporter: two sinks have the same name",
         ),
+        (
+            "mapping: {presets: {user_id_headers: [X], should_skip: 'req_methd == 1'}}",
+            "mapping.presets: should_skip knows no req_methd",
+        ),
         ("telemetry: {log_level: loud}", "telemetry.log_level: expected debug, info, warning or error"),
         ("receiver: [", "not YAML at line"),
         ("just text", "expected sections such as `receiver:`"),
@@ -122,3 +126,20 @@ def _write(tmp_path: Path, text: str) -> Path:
     file = tmp_path / "weighbridge.yaml"
     file.write_text(text)
     return file
+
+
+GATEWAY = "mapping: {presets: {user_id_headers: [X-User-Id], application_id: app-1, batch_size: 7}}\n"
+
+
+def test_a_pasted_gateway_block_sets_up_the_moesif_sinks(tmp_path: Path) -> None:
+    settings = load(tmp_path, GATEWAY + "exporter: {batch: {max_events: 9}, sinks: [{name: m, type: moesif}]}")
+    (sink,) = settings.exporter.sinks  # type: ignore[attr-defined]
+    assert sink.application_id.get_secret_value() == "app-1"
+    assert (sink.max_request_events, sink.batch.max_age_s, sink.batch.max_events) == (7, 2, 9)
+
+
+def test_what_a_moesif_sink_says_itself_wins_over_a_pasted_block(tmp_path: Path) -> None:
+    own = "exporter: {sinks: [{name: m, type: moesif, application_id: own, max_request_events: 5, batch: {}}]}"
+    (sink,) = load(tmp_path, GATEWAY + own).exporter.sinks  # type: ignore[attr-defined]
+    assert sink.application_id.get_secret_value() == "own"
+    assert (sink.max_request_events, sink.batch.max_age_s) == (5, 1.0)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sinks import SinkSettings, module_of, parse_sink
+from mapping.rules_settings import KrakendPreset, Presets
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.admin import AdminSettings
@@ -85,6 +86,20 @@ class Settings(BaseModel):
     admin: AdminSettings = Field(default_factory=AdminSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _gateway_delivery(cls, values: Any) -> Any:
+        exporter = values.get("exporter") if isinstance(values, Mapping) else None
+        mapping = values.get("mapping") if isinstance(values, Mapping) else None
+        if not isinstance(exporter, Mapping) or not isinstance(exporter.get("sinks"), list):
+            return values
+        try:
+            presets = Presets.model_validate(mapping.get("presets") if isinstance(mapping, Mapping) else None)
+        except ValidationError:
+            return values  # reported where the presets stand
+        sinks = [_with_gateway(sink, presets, exporter.get("batch")) for sink in exporter["sinks"]]
+        return {**values, "exporter": {**exporter, "sinks": sinks}}
+
     @model_validator(mode="after")
     def _does_not_watch_itself(self) -> Settings:
         if self.telemetry.otlp_endpoint and is_itself(self.telemetry.otlp_endpoint, self.receiver.endpoint):
@@ -93,6 +108,23 @@ class Settings(BaseModel):
                 "Name a Collector or another bridge"
             )
         return self
+
+
+def _with_gateway(sink: Any, presets: Presets, batch: Any) -> Any:
+    """A moesif sink with what a pasted gateway block says about its delivery; what the sink says itself wins.
+
+    batch: the batches of all sinks, as written.
+    """
+    gateway = presets.krakend or presets.kong
+    if gateway is None or not isinstance(sink, Mapping) or sink.get("type") != "moesif":
+        return sink
+    found: dict[str, Any] = {}
+    if application_id := gateway.application_id.get_secret_value():
+        found["application_id"] = application_id
+    if isinstance(gateway, KrakendPreset):
+        found["max_request_events"] = gateway.batch_size
+        found["batch"] = {"max_age_s": gateway.timer_wake_up_seconds, **(batch if isinstance(batch, Mapping) else {})}
+    return {**found, **sink}
 
 
 def _parse_sink(index: int, values: Any) -> SinkSettings:
