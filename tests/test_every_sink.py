@@ -270,6 +270,15 @@ def test_a_store_that_is_away_is_told_in_the_words_of_the_system() -> None:
     assert (type(error), str(error)) == (Retryable, "no answer from ClickHouse: Connection refused")
 
 
+def test_a_web_page_with_200_is_no_yes() -> None:
+    """A proxy's login form would else take a backlog without a word."""
+    page = http_answer.error_of(200, {"Content-Type": "text/html; charset=utf-8"})
+    assert isinstance(page, Retryable)
+    assert "web page" in str(page)
+    assert http_answer.error_of(200, {"Content-Type": "application/json"}) is None
+    assert http_answer.error_of(201, {}) is None
+
+
 def test_a_retry_goes_on_with_the_request_that_failed(tmp_path: Path) -> None:
     rows = some(25)
 

@@ -16,12 +16,15 @@ _ROWS = frozenset({400, 413, 414, 415, 422, 431})
 
 
 def error_of(status: int, headers: Mapping[str, str], now: datetime | None = None) -> SinkError | None:
-    """The pipeline's exception for an answer, None for 2xx.
+    """The pipeline's exception for an answer, None for 2xx. headers: names in any case must be found.
 
-    Everything that is not about the rows or our credentials may pass: also a redirect and a 404, which mean a wrong
-    address, and must never empty a backlog into the dead letters.
+    A web page is nobody's yes: a proxy's login form comes with 200. Everything that is not about the rows or our
+    credentials may pass: also a redirect and a 404, which mean a wrong address, and must never empty a backlog into the
+    dead letters.
     """
     if 200 <= status < 300:
+        if headers.get("Content-Type", "").startswith("text/html"):
+            return Retryable(f"the destination answered {status} and a web page: is its address right?")
         return None
     if status in _UNAUTHORISED:
         return Unauthorised(f"the destination answered {status}")
