@@ -177,6 +177,7 @@ def scenarios() -> dict[str, Attack]:
         "2,000 slow connections": functools.partial(trickle, connections=2000),
         "2 GB gzip bombs, 4 at a time": repeat(post(squeezed(bytes(1 << 20), 2000), PROTOBUF, "gzip")),
         "500,000 empty spans in 1 MB": repeat(post(empty_spans)),
+        "500,000 empty resources in 1 KB": repeat(post(squeezed(b"\x0a\x00" * 50_000, 10), PROTOBUF, "gzip")),
         "10 M empty attributes": repeat(post(elements(b"\x4a\x00", 10_000_000), PROTOBUF, "gzip")),
         "10 M distinct small attributes": repeat(
             post(elements(bytes.fromhex("4a050a036162634a050a03616264"), 5_000_000), PROTOBUF, "gzip")
