@@ -30,6 +30,7 @@ class Keys:
         self._salt = os.urandom(32)
         self._file = settings.auth.keys_file
         self._file_version: tuple[int, int, int] | None = None
+        self._complaint = ""  # what is wrong with the file now, as logged
         self._configured = {
             _digest(key.get_secret_value()): name for name, tenant in settings.tenants.items() for key in tenant.keys
         }
@@ -64,11 +65,15 @@ class Keys:
             return False
         try:
             if _version(self._file) == self._file_version:
+                self._complaint = ""
                 return False
             self._set(self._read_file())
         except (OSError, ValueError) as error:
-            _log.warning("keys file not reloaded, the keys stay as they were: %s", error)
+            if str(error) != self._complaint:  # once, not at every look
+                self._complaint = str(error)
+                _log.warning("keys file not reloaded, the keys stay as they were: %s", error)
             return False
+        self._complaint = ""
         _log.info("keys file reloaded")
         return True
 

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from otlp_http import JSON, PROTOBUF, Answer, RunningReceiver, json_spans, receiver, request, spans
+from receiver.auth import Keys
 from receiver.counts import Key
+from receiver.settings import ReceiverSettings
 
 PREFLIGHT = ("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type")
 ACME, GLOBEX = "acme-key-1", "globex-key-1"
@@ -316,3 +318,20 @@ def test_one_tenant_leaves_half_of_the_room_to_others() -> None:
 def test_a_request_larger_than_the_room_is_taken_when_it_comes_alone() -> None:
     with receiver(max_in_flight_bytes=1024) as server:
         assert server.post(spans(100)).status == 200
+
+
+def test_a_bad_keys_file_is_complained_of_once_and_again_when_it_is_bad_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("acme:good\n")
+    keys = Keys(ReceiverSettings.model_validate({"auth": {"keys_file": file}}))
+    file.write_text("acme:good\nnonsense\n")
+    assert [keys.reload() for _ in range(3)] == [False] * 3
+    assert [record.getMessage().rpartition("line ")[2] for record in caplog.records] == ["2: not tenant:key"]
+    file.write_text("acme:other\n")
+    assert keys.reload()
+    file.write_text("acme:good\nnonsense\n")
+    keys.reload()
+    assert len(caplog.records) == 2
+    assert keys.tenant_of({"Authorization": "Bearer other"}) == "acme"
