@@ -82,23 +82,29 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
 def _check_size(data: bytes, limits: Limits) -> None:
     """JSON takes up to 70 times its size once parsed (`{},{}`), so what it will make is counted first, in C.
 
-    An attribute has two braces and two commas; commas also bound arrays of numbers and objects of many keys.
+    An attribute has at most three braces (an array or a map) and two commas; a record has three braces, and commas
+    between its 16 fields. Commas also bound arrays of numbers and objects of many keys. Brackets need a bound of their
+    own, as `[[[]]],[[[]]]` has few commas for its lists: a value or event has at most one, a record three, a resource or
+    scope two. What is counted exactly is counted while it is transcoded.
     """
-    objects, members = 2 * limits.max_elements, 4 * limits.max_elements
+    records, most = limits
+    objects, lists, members = 3 * most + 3 * records, most + 5 * records + 1, 4 * most + 16 * records
     if len(data) <= limits.max_elements:
         return
     pieces = range(0, len(data), _SLICE)
     if (
         sum(data.count(b"{", at, at + _SLICE) for at in pieces) <= objects
         and sum(data.count(b",", at, at + _SLICE) for at in pieces) <= members
+        and sum(data.count(b"[", at, at + _SLICE) for at in pieces) <= lists
     ):
         return
     texts = 2 * members  # keys and values
     for piece in _between_texts(data):
         objects -= piece.count(b"{")
         members -= piece.count(b",")
+        lists -= piece.count(b"[")
         texts -= piece.count(b'"')
-        if objects < 0 or members < 0 or texts < 0:
+        if min(objects, members, lists, texts) < 0:
             raise too_many_elements(limits)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 
 import pytest
 
@@ -67,3 +68,28 @@ def test_json_and_protobuf_of_the_same_spans_decode_alike() -> None:
     (one,), (other,) = from_json.groups[0].records, from_protobuf.groups[0].records
     assert one.trace_id == other.trace_id
     assert one.entries == other.entries
+
+
+@pytest.mark.parametrize(
+    ("attribute", "elements"),
+    [
+        ("{}", 1),
+        ('{"key":"a","value":{"stringValue":"b"}}', 1),
+        ('{"key":"a","value":{"kvlistValue":{"values":[]}}}', 1),
+        ('{"key":"a","value":{"kvlistValue":{"values":[{"key":"b","value":{"intValue":1}}]}}}', 2),
+        ('{"key":"a","value":{"arrayValue":{"values":[{},{},{}]}}}', 4),
+    ],
+)
+def test_both_encodings_may_hold_max_elements_and_no_more(attribute: str, elements: int) -> None:
+    """JSON is bounded roughly before it is parsed, and then as exactly as protobuf."""
+    limits = DecodeLimits(1 << 20, 10, 1000)
+    most = (1000 - 3) // elements  # beside the span, its scope and its resource
+
+    def accepted(count: int) -> int:
+        body = json_spans(json_span(attributes=json.loads(f"[{','.join([attribute] * count)}]")))
+        return decode_request(Decoder(), "traces", JSON, "", body.encode(), limits).accepted
+
+    assert accepted(most) == 1
+    with pytest.raises(BadRequest, match="attributes") as caught:
+        accepted(most + 4)
+    assert caught.value.status == 413

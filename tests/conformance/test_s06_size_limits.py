@@ -170,7 +170,7 @@ def _varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-@pytest.mark.parametrize("text", [b"{},", b"1,", b'"a":1,', b"[],"])
+@pytest.mark.parametrize("text", [b"{},", b"1,", b'"a":1,', b"[],", b"[" * 500 + b"]" * 500 + b","])
 def test_many_small_things_in_json_are_413(server: RunningReceiver, text: bytes) -> None:
     open_, close = (b'{"x":{', b'"z":0}}') if b":" in text else (b'{"x":[', b"0]}")
     body = open_ + text * (30_000_000 // len(text)) + close
