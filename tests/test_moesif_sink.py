@@ -89,6 +89,16 @@ def test_an_event_over_a_megabyte_loses_bodies_then_headers_then_metadata() -> N
     assert row["metadata"]["tier"] == "gold"
 
 
+def test_an_event_is_never_over_a_megabyte() -> None:
+    huge = "x" * 1_200_000
+    links = json.dumps([{"trace_id": "a" * 32, "span_id": "b" * 16, "attributes": {"note": huge}}])
+    for changes in ({"uri": f"http://h/{huge}"}, {"links": links}, {"user_id": huge}):
+        row = call(**changes)
+        assert len(json.dumps(row)) < MAX_EVENT_BYTES
+        assert row["metadata"]["event_truncated"] is True
+    assert len(action(event(event_type=ACTION, action_name=huge), event_json)) < MAX_EVENT_BYTES
+
+
 def test_an_action_carries_its_span_in_metadata_and_always_a_uri() -> None:
     done = event(
         event_type=ACTION, action_name="SELECT a/b", family="db", uri="", verb="", route="", parent_id="b" * 16

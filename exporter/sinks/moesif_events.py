@@ -151,4 +151,13 @@ def _fitting(out: dict[str, Any]) -> bytes:
         sizes = {name: len(dumps(value)) for name, value in metadata.items() if name != "event_truncated"}
         del metadata[max(sizes, key=sizes.__getitem__)]
         data = dumps(out)
-    return data
+    return data if len(data) <= MAX_EVENT_BYTES else dumps(_cut_texts(out))
+
+
+def _cut_texts(value: Any) -> Any:
+    """The last resort, for addresses, names and links as long as bodies: the first of each."""
+    if isinstance(value, dict):
+        return {name: _cut_texts(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_cut_texts(item) for item in value[:32]]
+    return value[:8192] if isinstance(value, str) else value
