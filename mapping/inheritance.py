@@ -43,7 +43,7 @@ def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
 
 
 class TraceMemory:
-    """Users and companies of traces seen lately, for spans that come in later requests. False when it is switched off.
+    """Users and companies of traces seen lately, for spans and logs of later requests. False when it is switched off.
 
     A trace that names two users (or companies) lends none. Bounded; the trace known longest is forgotten first.
     """
@@ -71,7 +71,7 @@ class TraceMemory:
             for at in part:
                 user, company = found[at]
                 if not (user and company):
-                    found[at] = self._filled(works[at].record.trace_id, user, company, received_unix_ns)
+                    found[at] = self.owner(works[at].record.trace_id, user, company, received_unix_ns)
             yield
         return found
 
@@ -90,7 +90,8 @@ class TraceMemory:
         while len(self._seen) > self._limit:
             del self._seen[next(iter(self._seen))]
 
-    def _filled(self, trace_id: bytes, user: str, company: str, now: int) -> tuple[str, str]:
+    def owner(self, trace_id: bytes, user: str, company: str, now: int) -> tuple[str, str]:
+        """User and company, gaps filled with what the trace is known for."""
         at, known_user, known_company = self._seen.get(trace_id, (0, "", ""))
         if now - at > self._ns:
             return user, company

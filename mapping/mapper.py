@@ -233,6 +233,8 @@ class Mapper:
                     try:
                         facts = self._groups.of(group)
                         work = self._logs.look(item, facts, job, seen)
+                        if self._traces_seen and work.read.trace_id:
+                            work = _owned(work, self._traces_seen, job.received_unix_ns)
                         if at_once:
                             decision = _decide_log(sampler, work, facts.early_facts, facts, group)
                             if decision.keep:
@@ -265,6 +267,13 @@ class Mapper:
                 return
             event = _new(Event, (*event[:-2], decision, event[-1]))  # a quarter of the cost of _replace
         out.events.append(event)
+
+
+def _owned(work: LogWork, seen: TraceMemory, received_unix_ns: int) -> LogWork:
+    """The log record, with the user and company of its trace where it names none itself."""
+    who = work.who
+    user, company = seen.owner(bytes.fromhex(work.read.trace_id), who.user_id, who.company_id, received_unix_ns)
+    return work._replace(who=who._replace(user_id=user, company_id=company))
 
 
 def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:

@@ -60,8 +60,8 @@ class MappingSettings(_Section):
         default=0.0,
         ge=0,
         le=3600,
-        description="Seconds for which the user and company of a trace also serve its spans in later requests; 0: "
-        "not at all. A replay may then see another order, and give other users.",
+        description="Seconds for which the user and company of a trace also serve its spans and logs in later "
+        "requests; 0: not at all. A replay may then see another order, and give other users.",
     )
     skip_plumbing: bool = Field(
         default=True, description="Skip the spans that frameworks emit around every call; counted, never silent."

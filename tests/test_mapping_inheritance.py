@@ -11,7 +11,7 @@ from mapping.event import Event
 from mapping.mapper import Mapper
 from mapping.otlp import Decoder
 from mapping.settings import MappingSettings
-from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, mapped, mapper, span, traces
+from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, log, logs, mapped, mapper, span, traces
 
 HTTP = {"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200}
 
@@ -173,3 +173,13 @@ def test_inheritance_of_many_spans_pauses_between_slices() -> None:
             events = done.value.events
     assert {event.user_id for event in events} == {"u"}
     assert slices > 2 * count / 256 + 4 * count / 4096
+
+
+def test_logs_take_the_user_of_their_trace_from_an_earlier_request_where_asked_for() -> None:
+    owned = Decoder().traces(traces(span({"user.id": "ann"})).SerializeToString())
+    said = [log("a", trace_id=TRACE), log("b", {"user.id": "bob"}, trace_id=TRACE), log("c")]
+    later = Decoder().logs(logs(*said).SerializeToString())
+    for seconds, users in ((0, ["", "bob", ""]), (30, ["ann", "bob", ""])):
+        made = mapper(MappingSettings(inherit_across_requests_s=seconds))
+        made.map(owned, received_unix_ns=NOW)
+        assert [event.user_id for event in made.map(later, received_unix_ns=NOW).events] == users
