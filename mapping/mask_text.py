@@ -20,11 +20,14 @@ _VALUE = re.compile(
     r"|[^\s,}\])]+",
     re.DOTALL,
 )
-_BARE_PAIR = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})(\]?=)(\"[^\"]*\"?|'[^']*'?|[^\s,;&\"']+)")
+_BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}=(?!=)[ \t]{0,4}")
+# The secret of `Authorization=Bearer x` is the word after the scheme.
+_BARE_VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
-    r":(?:[ \t]|\\{1,8}t)+((?:[a-z]+[ \t]+)?[^\s,;\"']+(?:;[^\r\n\"']*)?)",
+    r":(?:[ \t]|\\{1,8}t)+((?:[a-z][a-z0-9\-]*[ \t]+)?[^\s,;\"']+"
+    r"(?:(?<==)\"[^\"]*\")?(?:,[ \t]*[\w\-]+=[^\s,;\"']*(?:(?<==)\"[^\"]*\")?)*(?:;[^\r\n\"']*)?)",  # Digest, AWS4
     re.IGNORECASE,
 )
 # GraphQL arguments, loose JSON and what Go prints: `password: "x"`, `map[password:x]`, but not `http://token:80`.
@@ -69,7 +72,14 @@ def quoted_pairs(text: str, secret: Secret) -> str:
 
 def bare_pairs(text: str, secret: Secret) -> str:
     """`password=x` as in logfmt, forms, connection strings and command lines."""
-    return _BARE_PAIR.sub(lambda found: f"{found[1]}{found[2]}{MASK}" if _hides(found, secret) else found[0], text)
+    out: list[str] = []
+    at = 0
+    for found in _BARE_KEY.finditer(text):
+        # Only the value of a masked key is passed over: `args=password=x` and `cmd="password=x"` hold another pair.
+        if found.start() >= at and _hides(found, secret) and (value := _BARE_VALUE.match(text, found.end())):
+            out += text[at : found.end()], MASK
+            at = value.end()
+    return "".join((*out, text[at:])) if out else text
 
 
 def colon_pairs(text: str, secret: Secret) -> str:

@@ -84,8 +84,8 @@ def _check_size(data: bytes, limits: Limits) -> None:
 
     An attribute has at most three braces (an array or a map) and two commas; a record has three braces, and commas
     between its 16 fields. Commas also bound arrays of numbers and objects of many keys. Brackets need a bound of their
-    own, as `[[[]]],[[[]]]` has few commas for its lists: a value or event has at most one, a record three, a resource or
-    scope two. What is counted exactly is counted while it is transcoded.
+    own, as `[[[]]],[[[]]]` has few commas for its lists: a value or event has at most one, a record three, a resource
+    or scope two. What is counted exactly is counted while it is transcoded.
     """
     records, most = limits
     objects, lists, members = 3 * most + 3 * records, most + 5 * records + 1, 4 * most + 16 * records

@@ -39,6 +39,11 @@ def test_quoted_pairs(text: str, masked: str) -> None:
         ("a=1&password=b&c=d", "a=1&password=[REDACTED]&c=d"),
         ("'password=b'", "'password=[REDACTED]'"),
         ("mypassword=b", "mypassword=b"),
+        ("password = b, c = d", "password = [REDACTED], c = d"),
+        ("password=Bearer b c", "password=[REDACTED] c"),
+        ("args=password=b c", "args=password=[REDACTED] c"),
+        ('cmd="run password=b"', 'cmd="run password=[REDACTED]"'),
+        ("if password == b", "if password == b"),
     ],
 )
 def test_bare_pairs(text: str, masked: str) -> None:
@@ -52,6 +57,8 @@ def test_bare_pairs(text: str, masked: str) -> None:
         ("cookie: a=b; c=d\nHost: h", "cookie: [REDACTED]\nHost: h"),
         ("x-api-key: abc, accept: x", "x-api-key: [REDACTED], accept: x"),
         ("Accept: Bearer abc", "Accept: Bearer abc"),
+        ('Authorization: Digest username="u", response="abc" x', "Authorization: [REDACTED] x"),
+        ("Authorization: AWS4-HMAC-SHA256 Credential=a/b, Signature=abc x", "Authorization: [REDACTED] x"),
         ("wrong Password: abc", "wrong Password: abc"),
     ],
 )
