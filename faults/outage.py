@@ -99,7 +99,8 @@ def outage(options: argparse.Namespace) -> Figures:
         return [
             (
                 f"store away for {seconds:.0f} s at {rate:.0f} records/s",
-                f"{sent.records:,} acknowledged, {waits} × 503; {lost}, unexplained {sum(map(abs, residue.values()))}",
+                f"{sent.records:,} acknowledged, {waits} × 503; {verdict.stored:,} stored; {lost}, "
+                f"unexplained {sum(map(abs, residue.values()))}",
                 "all acknowledged; 0, 0, 0, 0",
                 met(verdict.ok and not residue and not waits and not sent.refused),
             ),
