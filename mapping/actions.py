@@ -188,7 +188,7 @@ class ActionPlan:
         title = name.text
         called = text_of(values[self._named]) or self._name(values, title)
         if called is not title:  # the span's name is masked already
-            called = context.shown_name(called)
+            called = context.shown_names[called]
         if self.uri.present:
             uri = context.shown(self.uri.resolve(values, request, group, "")[0])
         else:

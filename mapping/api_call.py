@@ -320,7 +320,7 @@ class ApiCallPlan:
             request_encoding=request_encoding,
             response_body=response_body,
             response_encoding=response_encoding,
-            action_name=context.shown_name(text_of(values[self._action_name])),
+            action_name=context.shown_names[text_of(values[self._action_name])],
             extra=extra,
         )
 
