@@ -88,9 +88,9 @@ def _check_size(data: bytes, limits: Limits) -> None:
     or scope two. What is counted exactly is counted while it is transcoded.
     """
     records, most = limits
-    objects, lists, members = 3 * most + 3 * records, most + 5 * records + 1, 4 * most + 16 * records
-    if len(data) <= limits.max_elements:
+    if len(data) <= most:
         return
+    objects, lists, members = 3 * most + 3 * records, most + 5 * records + 1, 4 * most + 16 * records
     pieces = range(0, len(data), _SLICE)
     if (
         sum(data.count(b"{", at, at + _SLICE) for at in pieces) <= objects

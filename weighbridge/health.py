@@ -50,11 +50,11 @@ class Health:
 
     def facts(self) -> dict[str, Any]:
         """What proves that requests go all the way: to the disk, and on to the sinks."""
-        spool, now = self._bridge.spool, time.time_ns()
-        oldest, synced = spool.oldest_received_unix_ns, spool.last_sync_unix_ns
+        spool = self._bridge.spool
+        synced = spool.last_sync_unix_ns
         return {
-            "oldest_undelivered_age_s": round((now - oldest) / 1e9, 3) if oldest else 0,
-            "last_sync_age_s": round((now - synced) / 1e9, 3) if synced else None,
+            "oldest_undelivered_age_s": round(_age_s(spool.oldest_received_unix_ns), 3),
+            "last_sync_age_s": round(_age_s(synced), 3) if synced else None,
             "last_sync_s": round(spool.last_sync_s, 6) if synced else None,
             "sinks_retrying": sorted(
                 name for name, pipeline in self._bridge.pipelines.items() if pipeline.counts.last_error
@@ -237,14 +237,12 @@ class Health:
 
     def _spool_metrics(self) -> Iterator[Metric]:
         spool = self._bridge.spool
-        now = time.time_ns()
-        oldest = spool.oldest_received_unix_ns
         yield _gauge("weighbridge_spool_bytes", "Bytes on disk.", spool.bytes_used)
         yield _gauge("weighbridge_spool_records", "Requests that some sink still needs.", spool.record_count)
         yield _gauge(
             "weighbridge_spool_oldest_age_seconds",
             "Age of the oldest request kept.",
-            (now - oldest) / 1e9 if oldest else 0,
+            _age_s(spool.oldest_received_unix_ns),
         )
         yield _gauge("weighbridge_spool_sync_seconds", "Duration of the last fdatasync.", spool.last_sync_s)
         yield _gauge(
@@ -316,6 +314,11 @@ class Health:
 def _matches(entry: Mapping[str, Any], reason: str, since_unix_ns: int) -> bool:
     """reason: in lower case."""
     return entry["dead_lettered_unix_ns"] >= since_unix_ns and reason in entry["reason"].lower()
+
+
+def _age_s(since_unix_ns: int) -> float:
+    """Seconds since a moment; 0 when there was none yet."""
+    return (time.time_ns() - since_unix_ns) / 1e9 if since_unix_ns else 0
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:
