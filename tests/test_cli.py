@@ -27,8 +27,8 @@ from exporter.queries_reader import Result
 from weighbridge.check_command import effective_yaml
 from weighbridge.cli import main
 from weighbridge.cli_errors import CommandError
-from weighbridge.deadletter_command import parse_since
 from weighbridge.event_text import visible
+from weighbridge.moments import parse_length, parse_since
 from weighbridge.named_query import listed, named
 from weighbridge.query_command import aligned, csv_text, json_text, print_table
 from weighbridge.serve_command import welcome
@@ -265,6 +265,11 @@ def test_an_age_or_a_time_says_since_when() -> None:
         noon_ns - hour_ns,
         noon_ns - hour_ns,
     ]
+    assert parse_since("1w", now) == parse_since("7 d", now), "an age is a length of time"
+    assert parse_length("1w", "width") == parse_length("7d", "width") == timedelta(days=7)
+    for absurd in ("999999999w", "99999d" * 9, "999999d", "²d"):
+        with pytest.raises(CommandError, match="--since"):
+            parse_since(absurd, now)
 
 
 # -- words and forms -----------------------------------------------------------------------------------------

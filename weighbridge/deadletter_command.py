@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,8 @@ from mapping.event_json import event_json
 from weighbridge.admin_client import ask
 from weighbridge.cli_errors import CommandError
 from weighbridge.event_text import visible
+from weighbridge.moments import parse_since
 from weighbridge.settings import Settings
-
-_AGO = re.compile(r"(\d+)\s*([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def list_dead(settings: Settings, reason: str | None, since: str | None) -> None:
@@ -55,20 +52,6 @@ def replay_dead(settings: Settings, reason: str | None, since: str | None) -> No
         click.echo("their destination is away or busy: they are sent when it takes them")
     else:
         click.echo(f"{answer['replayed']} events are on their way again")
-
-
-def parse_since(text: str, now: datetime, what: str = "--since") -> int:
-    """Nanoseconds since the epoch of a date, a time (UTC where it names no zone) or an age such as 90m, 12h, 3d."""
-    ago = _AGO.fullmatch(text.strip().lower())
-    if ago:
-        return int((now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).timestamp()) * 10**9
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
-        raise CommandError(
-            f"{what} {text}: write 2026-11-20, 2026-11-20T18:00, or an age such as 90m, 12h, 3d"
-        ) from error
-    return int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp()) * 10**9
 
 
 def _matching(settings: Settings, reason: str | None, since: str | None) -> Iterator[dict[str, Any]]:

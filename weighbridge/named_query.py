@@ -15,13 +15,11 @@ from exporter import queries
 from exporter.queries import Statement
 from exporter.queries_reader import Result
 from weighbridge.cli_errors import CommandError
-from weighbridge.deadletter_command import parse_since
+from weighbridge.moments import parse_length, parse_since
 from weighbridge.tail_command import parse_where
 
 DAY = timedelta(days=1)
 _FROM_SETTINGS = {"sample_unit"}  # parameters that are not the user's to give
-_LENGTH = re.compile(r"([0-9]+)([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def is_name(text: str) -> bool:
@@ -94,10 +92,7 @@ def _value(where: str, kind: str, texts: list[str], now: datetime) -> Any:
     if kind == "Sequence[str]":
         return [part.strip() for part in text.split(",")]
     if kind == "timedelta":
-        length = _LENGTH.fullmatch(text)
-        if length is None:
-            raise CommandError(f"{where}: {text!r} is no length of time such as 90m, 12h, 7d")
-        return timedelta(seconds=int(length[1]) * _SECONDS[length[2]])
+        return parse_length(text, where)
     if kind in ("int", "float"):
         try:
             return int(text) if kind == "int" else float(text)
