@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class Verdict:
     acknowledged: int = 0
     stored: int = 0
     missing: list[str] = field(default_factory=list)
+    missing_between: tuple[int, int] | None = None  # first and last of their start times, unix ns
     twice: list[str] = field(default_factory=list)
     altered: list[str] = field(default_factory=list)  # "span id: column is X, not Y"
     invented: list[str] = field(default_factory=list)
@@ -52,6 +54,9 @@ class Verdict:
         ]
         for what in ("missing", "twice", "altered", "invented"):
             lines += [f"  {what}: {offender}" for offender in getattr(self, what)[:SHOWN]]
+        if self.missing_between:
+            first, last = (datetime.fromtimestamp(ns / 1e9, UTC).isoformat() for ns in self.missing_between)
+            lines.append(f"  missing ones began between {first} and {last}")
         return "\n".join(lines)
 
 
@@ -131,6 +136,9 @@ async def judge(store: Store, logs: Iterable[Log], refused: Collection[str] = ()
         for span_id, (_, acknowledged) in expected.items()
         if acknowledged and span_id not in seen and span_id not in refused
     ]
+    if verdict.missing:
+        began = [expected[span_id][0].start_unix_ns for span_id in verdict.missing]
+        verdict.missing_between = min(began), max(began)
     return verdict
 
 

@@ -23,6 +23,7 @@ WARM_UP_S = 10.0
 SAMPLE_S = 1.0
 LONGEST_DRAIN = 2.0  # times the outage, and five minutes: at twice the load it takes as long as the outage
 CAUGHT_UP_S = 2.0  # of the load, not yet in the store
+SETTLE_S = 60.0  # for what is under way when the load ends
 
 
 Figures = list[tuple[str, str, str, str]]  # what, measured, target, verdict
@@ -89,11 +90,12 @@ def outage(options: argparse.Namespace) -> Figures:
             finally:
                 producer.stop()
                 sent = await sending
+            # First: a look at millions of rows takes longer than what is under way, and would not see it.
+            residue = await ledger_residue(system.admin, SETTLE_S)
             try:
                 verdict = await settled(system.store, [read_log(folder / "evidence")], 90.0)
             except JudgeFailed as error:
                 raise AssertionError(str(error)) from error
-            residue = await ledger_residue(system.admin)
         lost = f"lost {len(verdict.missing)}, twice {len(verdict.twice)}, altered {len(verdict.altered)}"
         waits = sum(sent.told_to_wait.values())
         return [
@@ -114,6 +116,7 @@ def outage(options: argparse.Namespace) -> Figures:
 def told(course: Course, records_per_s: float) -> Figures:
     """The course in words."""
     before, half = course.rss_before / (1 << 20), len(course.rss) // 2
+    early = course.rss[len(course.rss) // 10] / (1 << 20)  # a batch waits in memory now; from here on nothing may grow
     highest, last = max(course.rss) / (1 << 20), course.rss[-1] / (1 << 20)
     grown = [
         (later - earlier) / max(1, records)
@@ -127,10 +130,10 @@ def told(course: Course, records_per_s: float) -> Figures:
     return [
         (
             "RSS during it",
-            f"{before:.0f} MiB before, highest {highest:.0f}, half-way {course.rss[half] / (1 << 20):.0f}, "
-            f"at its end {last:.0f}",
-            "≤ 200 MiB, flat ± 10 %",
-            met(highest <= 200 and highest <= 1.1 * before),
+            f"{before:.0f} MiB before, {early:.0f} after a tenth of it, half-way {course.rss[half] / (1 << 20):.0f}, "
+            f"at its end {last:.0f}, highest {highest:.0f}",
+            "≤ 200 MiB, flat ± 10 % after the first tenth",
+            met(highest <= 200 and highest <= 1.1 * early),
         ),
         (
             "spool on disk, mixed records",

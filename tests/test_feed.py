@@ -8,6 +8,9 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import pytest
+
+import weighbridge.feed as feed_module
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
@@ -91,6 +94,30 @@ def test_what_has_left_memory_is_read_from_the_spool(tmp_path: Path) -> None:
         sent = [await bench.send(10) for _ in range(20)]
         assert (await bench.take_all(start))[0] == sent
         assert bench.decoded_again > 10
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_while_every_sink_is_away_what_comes_is_left_to_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "SINKS_GET_ON_S", 0.0)
+
+    async def go() -> None:
+        bench = Bench(tmp_path, max_bytes=400_000)
+        await bench.open()
+        start = bench.spool.start_position
+        sent = [await bench.send(10) for _ in range(60)]
+        taken, position = await bench.take_all(start)
+        assert taken == sent
+        again = bench.decoded_again
+        assert 20 < again < 60, "the oldest were held, a quarter of the memory full, and no others"
+        bench.feed.release("a", position)
+        bench.feed.release("b", position)
+        sent = [await bench.send(10) for _ in range(3)]
+        assert (await bench.take_all(position))[0] == sent
+        assert bench.decoded_again == again, "from memory, as the sinks have caught up"
         await bench.spool.close()
 
     asyncio.run(go())

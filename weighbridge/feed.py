@@ -27,6 +27,9 @@ RECORDS_REMEMBERED = 65_536
 LONGEST_PACE_S = 0.2
 # Sinks that have finished nothing for this long are slow or away: the spool takes their place, and nobody waits.
 SINKS_GET_ON_S = 1.0
+# Then a quarter of the memory is enough, until they have read the spool to its last bytes: so many for one in memory.
+AWAY_SHARE = 4
+NEAR_SHARE = 32
 
 MapSteps = Callable[[Decoded, int, str], Generator[None, None, Mapped]]
 
@@ -59,7 +62,8 @@ class Feed:
     """Every committed request, in spool order, for any number of sinks that each go at their own pace.
 
     The newest requests are held in memory, up to `max_bytes`; a sink that lags further behind reads the spool. So
-    memory does not depend on how long a destination is away.
+    memory does not depend on how long a destination is away. While all are away, what comes is not held at all: they
+    would read the spool first in any case.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Feed:
         self._first_time = counted
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._bytes = 0
+        self._away = False  # no sink gets on; none of them needs what comes now for a long time
         self._end = 0  # position after the newest committed record
         self._skips: dict[int, int] = {}  # positions with no record up to another: ends of segments
         self.stored: Counter[str] = Counter()  # records committed since the start, by tenant
@@ -112,18 +117,28 @@ class Feed:
         self._end = appended.next_position
         if isinstance(payload, Decoded):
             self.stored[entry.tenant] += payload.accepted
-            size = int(payload.size * DECODED_FACTOR)
-            self._held[appended.position] = _Held(
-                appended.next_position, entry.received_unix_ns, entry.tenant, size, payload
-            )
-            self._bytes += size
             if self._forwarding:
                 self._records[appended.position] = payload.accepted
                 if len(self._records) > RECORDS_REMEMBERED:
                     self._records.popitem(last=False)
-            while self._bytes > self._max_bytes:
-                self._drop_oldest()
+            self._hold(appended, entry, payload)
         self._news.set()
+
+    def _hold(self, appended: Appended, entry: Entry, decoded: Decoded) -> None:
+        now = time.monotonic()
+        if not self._held:
+            self._progress_at = now  # nobody had anything to do
+        elif self._bytes > self._max_bytes // AWAY_SHARE and now - self._progress_at >= SINKS_GET_ON_S:
+            self._away = True
+        if self._away:
+            return
+        size = int(decoded.size * DECODED_FACTOR)
+        self._held[appended.position] = _Held(
+            appended.next_position, entry.received_unix_ns, entry.tenant, size, decoded
+        )
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._drop_oldest()
 
     async def pace(self) -> None:
         """Return at once, or a little later while mapping falls behind intake for want of CPU.
@@ -143,6 +158,8 @@ class Feed:
 
     async def next(self, position: int, timeout_s: float) -> Unit | None:
         position = self._skip(position)
+        if self._away and self._end - position <= self._max_bytes // NEAR_SHARE:
+            self._away = False
         if self._counted < position:
             await self._count_to(position)
         held = self._held.get(position)
