@@ -158,9 +158,10 @@ def main() -> None:
 
 def measure(row: Row, folder: Path, number: int, requests: int) -> None:
     directory = Path(tempfile.mkdtemp(dir=folder))
-    traffic = bodies(requests, first_seed=number * 1_000_000 + requests)
     program, port = row.start(directory)
     with program:
+        time.sleep(1.0)  # a sender's clock may be a second ahead of the bridge's
+        traffic = bodies(requests, first_seed=number * 1_000_000 + requests)
         idle(program.pid)
         before = used(row, program)
         asyncio.run(send(port, traffic))

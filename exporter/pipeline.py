@@ -211,6 +211,7 @@ class Pipeline:
                         break
                     draft.begin = unit.position  # there was nothing before it any more
                 self._take(draft, unit)
+                self._source.has_read(self.sink.name, draft.end)
                 continue
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
             await self._let_go(draft)

@@ -62,6 +62,10 @@ class Source(Protocol):
         """True when no record at or after `position` is committed yet."""
         ...
 
+    def has_read(self, sink: str, position: int) -> None:
+        """This sink has taken what is before `position`: memory need not keep it. It may still ask for it again."""
+        ...
+
     def release(self, sink: str, position: int) -> None:
         """This sink needs nothing before `position` any more."""
         ...

@@ -99,13 +99,13 @@ def rss(program: Program) -> str:
 
 def sustained(options: argparse.Namespace) -> Figures:
     """As fast as four connections can, until the last record can be asked for."""
-    traffic = bodies(options.requests)
     total = options.requests * SPANS_PER_REQUEST
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         program, port = bridge(folder, embedded(folder))
         with program:
             store = asyncio.run(store_in(folder))
+            traffic = bodies(options.requests)
 
             async def run() -> tuple[float, float]:
                 started = time.monotonic()

@@ -46,6 +46,9 @@ class ListSource:
     def caught_up(self, position: int) -> bool:
         return position >= len(self.records) * 10
 
+    def has_read(self, sink: str, position: int) -> None:
+        pass
+
     def release(self, sink: str, position: int) -> None:
         self.released = position
 

@@ -18,7 +18,7 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from otlp_requests import spans_request
 from receiver.spool import Entry, Spool, SpoolSettings
-from weighbridge.feed import Feed
+from weighbridge.feed import LONGEST_PACE_S, Feed
 
 
 class Bench:
@@ -118,6 +118,28 @@ def test_while_every_sink_is_away_what_comes_is_left_to_the_spool(
         sent = [await bench.send(10) for _ in range(3)]
         assert (await bench.take_all(position))[0] == sent
         assert bench.decoded_again == again, "from memory, as the sinks have caught up"
+        await bench.spool.close()
+
+    asyncio.run(go())
+
+
+def test_answers_wait_for_mapping_and_not_for_destinations(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = Bench(tmp_path, max_bytes=400_000)
+        await bench.open()
+        position = bench.spool.start_position
+        for _ in range(30):
+            await bench.send(10)
+        _, position = await bench.take_all(position)
+        began = time.monotonic()
+        await bench.feed.pace()
+        assert time.monotonic() - began >= LONGEST_PACE_S / 2, "a sink has not taken what was mapped for another one"
+        for sink in ("a", "b"):
+            bench.feed.has_read(sink, position)
+        began = time.monotonic()
+        await bench.feed.pace()
+        assert time.monotonic() - began < LONGEST_PACE_S / 2, "all have, though none has delivered it"
+        assert bench.spool.record_count == 30, "the spool keeps it"
         await bench.spool.close()
 
     asyncio.run(go())

@@ -214,7 +214,10 @@ class Feed:
         self._let_go()
 
     def has_read(self, sink: str, position: int) -> None:
-        """Memory need not keep what is before `position` for this sink; the spool keeps it until it is released."""
+        """Memory need not keep what is before `position` for this sink; the spool keeps it until it is released.
+
+        So memory holds what waits for mapping, not what waits in batches for destinations; `pace` knows by that.
+        """
         self._read_to[sink] = position
         self._drop_read()
 

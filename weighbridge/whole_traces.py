@@ -83,6 +83,9 @@ class WholeTraceSource:
     def caught_up(self, position: int) -> bool:
         return self._feed.caught_up(position)
 
+    def has_read(self, sink: str, position: int) -> None:
+        pass  # the main reader tells the feed itself: it is ahead of the pipeline
+
     def release(self, sink: str, position: int) -> None:
         self._low_water = max(self._low_water, position)
         if time.monotonic() - self._back_used_s > BACK_UNUSED_S:
