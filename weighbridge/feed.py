@@ -101,6 +101,7 @@ class Feed:
         self._progress = asyncio.Event()  # a request in memory was mapped, or let go
         self._mapping_held = False
         self._progress_at = 0.0  # monotonic seconds
+        self._waiting_since = 0.0  # as before: since when there is anything in memory
         self._mapping = (
             asyncio.Lock()
         )  # one request is mapped at a time, so that two sinks never map the same one twice
@@ -127,9 +128,11 @@ class Feed:
     def _hold(self, appended: Appended, entry: Entry, decoded: Decoded) -> None:
         now = time.monotonic()
         if not self._held:
-            self._progress_at = now  # nobody had anything to do
-        elif self._bytes > self._max_bytes // AWAY_SHARE and now - self._progress_at >= SINKS_GET_ON_S:
-            self._away = True
+            self._waiting_since = now  # nobody had anything to do before
+        elif self._bytes > self._max_bytes // AWAY_SHARE:
+            since = max(self._progress_at, self._waiting_since)
+            if now - since >= SINKS_GET_ON_S:
+                self._away = True
         if self._away:
             return
         size = int(decoded.size * DECODED_FACTOR)
