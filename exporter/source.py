@@ -69,3 +69,15 @@ class Source(Protocol):
     def release(self, sink: str, position: int) -> None:
         """This sink needs nothing before `position` any more."""
         ...
+
+
+class HoldingSource(Source, Protocol):
+    """A source that holds records until they are decided."""
+
+    def drain(self) -> None:
+        """Nothing more will come: decide at once what is there."""
+        ...
+
+    def leave(self) -> None:
+        """The pipeline ends: do not make it wait."""
+        ...

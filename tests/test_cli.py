@@ -214,6 +214,19 @@ def test_map_samples_whole_traces_by_what_the_request_has_of_them(tmp_path: Path
     assert "1 records sampled out" in done.stderr
 
 
+def test_map_caps_a_request_as_one_window(tmp_path: Path) -> None:
+    traces = [bytes(9) + bytes([r]) * 7 for r in range(0x20, 0x30)]
+    body = request([(trace, 200) for trace in traces], 1_795_200_000_000_000_000, 1)
+    (tmp_path / "body.bin").write_bytes(body)
+    budget = {"events_per_second": 4, "window": "1s", "cold_start_share": 1}
+    (tmp_path / "weighbridge.yaml").write_text(json.dumps({"sampling": {"budget": budget}}))
+    done = run_cli("map", "body.bin", "--sample", cwd=tmp_path)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["trace_id"] for line in lines] == [trace.hex() for trace in traces[-4:]]
+    assert {line["metadata"]["sampling"]["th"] for line in lines} == {"2b2b2b2b2b2b2c"}
+    assert "12 records sampled out" in done.stderr
+
+
 def test_hints_beside_the_file_do_not_overrule_its_bytes(tmp_path: Path) -> None:
     """A body that was inflated after it had been captured keeps the headers of the original."""
     shutil.copy(BODIES[1], tmp_path / "a.bin")

@@ -13,6 +13,7 @@ import pytest
 from bridge import BridgeProcess, eventually
 from events import event
 from mapping.event import Decision
+from mapping.sampling.counts import sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
@@ -142,7 +143,7 @@ def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
     assert bridge.sums == {}
     finished = [*whole.add([(one, 0) for one in undecided], 0.0), *whole.drain()]
     kept = [one.event for one in finished if one.event is not None]
-    bridge.decided("t1", NOW_NS, [one.decision for one in finished if one.decision], kept)
+    bridge.decided("t1", NOW_NS, sums_of(one.decision for one in finished if one.decision), kept)
     row = bridge.sums["default", "t1"]
     consistent = sum(int(one.trace_id[18:], 16) >= 1 << 55 for one in undecided)
     assert row.received == 400
@@ -152,12 +153,16 @@ def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
     assert not bridge.sampler.tally.take()
 
 
-@pytest.mark.parametrize("tail", [{}, {"tail": {"decision_wait": "1s"}}], ids=["streaming", "whole traces"])
-def test_the_ledger_by_the_minute_is_exact_over_kills(tmp_path: Path, tail: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "waits",
+    [{}, {"tail": {"decision_wait": "1s"}}, {"budget": {"events_per_second": 10, "window": "300ms"}}],
+    ids=["streaming", "whole traces", "windows"],
+)
+def test_the_ledger_by_the_minute_is_exact_over_kills(tmp_path: Path, waits: dict[str, object]) -> None:
     """Also about records of rate 0 that one process received and the next mapped. All of it outlives the processes."""
     bridge = BridgeProcess(
         tmp_path,
-        sampling={"rate": 0, **tail},
+        sampling={"rate": 0, **waits},
         exporter={"sinks": [{"name": "hole", "type": "blackhole"}], "batch": {"max_age_s": 0.1}},
     )
     dice = random.Random(5)

@@ -17,12 +17,11 @@ from exporter.pipeline import Pipeline
 from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sinks import SinkSettings, module_of
-from exporter.source import Source
+from exporter.source import HoldingSource, Source
 from mapping.event_json import event_json
 from receiver.spool import Spool
 from weighbridge.feed import Feed
 from weighbridge.settings import ExporterSettings
-from weighbridge.whole_traces import WholeTraceSource
 
 log = logging.getLogger(__name__)
 
@@ -54,17 +53,17 @@ class Deliveries:
         feed: Feed,
         spool: Spool,
         dead_letters: DeadLetters,
-        whole_traces: Callable[[str, Path], WholeTraceSource] | None = None,
+        holding: Callable[[str, Path], HoldingSource] | None = None,
     ) -> None:
-        """whole_traces: makes what decides whole traces for a sink, from its name and a file; None: nothing waits."""
+        """holding: makes what holds a sink's events until they are decided, from its name and a file; None: nothing."""
         self.pipelines: dict[str, Delivery] = {}
         self.refused_requests = RefusedRequests(directory / "refused")
         self._journals = directory / "sinks"
         self._feed = feed
         self._spool = spool
         self._dead_letters = dead_letters
-        self._whole_traces = whole_traces
-        self._deciding: dict[str, WholeTraceSource] = {}
+        self._holding = holding
+        self._deciding: dict[str, HoldingSource] = {}
         self._wanted: dict[str, Wanted] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
@@ -189,8 +188,8 @@ class Deliveries:
             pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
         else:
             source: Source = self._feed
-            if self._whole_traces is not None:
-                source = deciding = self._deciding[name] = self._whole_traces(name, self._journals / f"{name}.place")
+            if self._holding is not None:
+                source = deciding = self._deciding[name] = self._holding(name, self._journals / f"{name}.place")
                 if self._stopping:
                     deciding.drain()
             day_of = getattr(sink, "day_of", None)

@@ -9,12 +9,13 @@ from pathlib import Path
 import click
 import orjson
 
-from mapping.event import Event
+from mapping.event import SKIP, Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapper
 from mapping.otlp import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.whole_traces import WholeTraces
+from mapping.sampling.window import cap_of, decided, place_of
 from receiver import compression
 from receiver.decode import decode_request
 from receiver.errors import BadRequest
@@ -58,13 +59,29 @@ def map_request(
 
 
 def _decided(sampler: Sampler, events: list[Event]) -> list[Event]:
-    """With sampling.tail, as if this request were all there is of its traces."""
+    """With sampling.tail, as if this request were all there is of its traces; with a window, of the window."""
+    budget = sampler.settings.budget
+    if budget is not None and budget.window is not None:
+        return _capped(budget.window_events, events)
     if sampler.settings.tail is None:
         return events
     whole: WholeTraces[int] = WholeTraces(sampler)
     finished = [*whole.add([(event, place) for place, event in enumerate(events)], 0.0), *whole.drain()]
     finished.sort(key=lambda one: one.token)
     return [one.event for one in finished if one.event is not None]
+
+
+def _capped(budget: int, events: list[Event]) -> list[Event]:
+    cap = cap_of((place_of(e.decision, e.trace_id)[:2] for e in events if e.event_type != SKIP), budget)
+    kept = []
+    for event in events:
+        if event.event_type != SKIP:
+            decision = decided(event.decision, event.trace_id, cap)
+            if decision is None:
+                continue
+            event = event._replace(decision=decision)
+        kept.append(event)
+    return kept
 
 
 def _decode(

@@ -15,7 +15,7 @@ from pathlib import Path
 from exporter.sinks import SinkSettings
 from mapping.event import Decision, Event
 from mapping.facts import event_fact
-from mapping.sampling.counts import CountKey, Sums, add, sums_of
+from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.rules import as_text
 from mapping.sampling.sampler import Sampler
@@ -107,10 +107,17 @@ class Sampling:
         if taken:
             self._enter(tenant, received_unix_ns, taken, kept)
 
-    def decided(self, tenant: str, received_unix_ns: int, decisions: Sequence[Decision], kept: Sequence[Event]) -> None:
-        """Whole traces were decided. Call it once per request, however many sinks it goes to."""
+    def dropped(self) -> Mapping[CountKey, Sums]:
+        """As `count`, for a request whose kept records are decided by a window: what the rules dropped of it."""
+        dropped, self._taken, self._kept = self._taken, {}, ()
+        return dropped
+
+    def decided(
+        self, tenant: str, received_unix_ns: int, decisions: Mapping[CountKey, Sums], kept: Sequence[Event]
+    ) -> None:
+        """Records that waited were decided. Call it once for each, however many sinks it goes to."""
         if decisions:
-            self._enter(tenant, received_unix_ns, sums_of(decisions), kept)
+            self._enter(tenant, received_unix_ns, decisions, kept)
 
     def _enter(self, tenant: str, received_unix_ns: int, taken: Mapping[CountKey, Sums], kept: Sequence[Event]) -> None:
         self.ledger.add(tenant, received_unix_ns, taken)

@@ -23,11 +23,13 @@ from pathlib import Path
 
 from exporter.deadletter import DeadLetters
 from exporter.journal import JournalError
-from exporter.source import Unit
+from exporter.source import HoldingSource, Unit
 from mapping.event import Decision
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp import Decoded, Decoder
+from mapping.sampling.counts import sums_of
+from mapping.sampling.settings import BudgetSettings
 from receiver import app
 from receiver.admin import Admin
 from receiver.counts import ReceiverCounts
@@ -40,10 +42,13 @@ from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
 from weighbridge.health import Health
 from weighbridge.ledger import audit
+from weighbridge.open_window import Closed
 from weighbridge.sampling import Sampling
 from weighbridge.sampling_minutes import Places, SamplingMinutes
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.whole_traces import WholeTraceSource
+from weighbridge.window_store import WindowStore
+from weighbridge.windows import Windows, WindowSource
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +57,7 @@ NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
 TICK_S = 1.0
 MINUTES = "sampling_ledger.sqlite"
+WINDOWS = "sampling_windows.sqlite"
 
 
 class Bridge:
@@ -79,8 +85,17 @@ class Bridge:
             self.directory / "unmappable",
             self._counted,
         )
-        whole_traces = self._whole_traces if settings.sampling.tail else None
-        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, whole_traces)
+        self.windows: Windows | None = None
+        holding: Callable[[str, Path], HoldingSource] | None = None
+        if settings.sampling.tail:
+            holding = self._whole_traces
+        elif settings.sampling.window:
+            store = WindowStore(self.directory / WINDOWS)
+            self.windows = windows = Windows(
+                self.feed, self._budget, store, lambda: self.spool.start_position, self._window_closed
+            )
+            holding = lambda sink, place: WindowSource(sink, windows, self.feed)  # noqa: E731
+        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, holding)
         self.pipelines = self.deliveries.pipelines
         self.health = Health(self)
         self.accepting = False
@@ -90,7 +105,7 @@ class Bridge:
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
         self._mapped_by = self.sampling
-        self._decided_to = 0  # whole traces before this position are counted
+        self._decided_to = 0  # what waited for whole traces or windows before this position is counted
         self._mapped_from = 0  # this process has counted as mapped what is after this position
         self._ticking: asyncio.Task[None] | None = None
         self._saved: Places | None = None
@@ -101,11 +116,16 @@ class Bridge:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
         end = self.spool.end_position
-        places = await asyncio.to_thread(self.minutes.places) or Places(end, end)
+        places = await asyncio.to_thread(self.minutes.places)
+        if places is None:
+            decided = await self.windows.on_disk() if self.windows else None
+            places = Places(end if decided is None else decided, end if decided is None else decided)
         counted = places.mapped if self.settings.sampling.tail else places.decided
         self.feed.start(end, max(counted, self.spool.start_position))
         self._decided_to, self._mapped_from = min(places.decided, end), self.feed.counted
         await self.save_minutes()  # so that the next process knows where this one began to count
+        if self.windows:
+            await self.windows.start()
         self.sampling.start()
         self._ticking = asyncio.create_task(self._tick(), name="sampling")
         await self.deliveries.start(self.settings.exporter)
@@ -124,6 +144,8 @@ class Bridge:
         if self._receiver:
             await self._receiver.stop()
         hanging = await self.deliveries.stop()
+        if self.windows:
+            await self.windows.stop()
         if self._ticking:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
@@ -143,6 +165,8 @@ class Bridge:
         now = self.settings
         if settings.sampling.tail != now.sampling.tail:
             raise ValueError("sampling.tail cannot change while requests wait by it: restart the bridge")
+        if settings.sampling.window != now.sampling.window:
+            raise ValueError("sampling.budget.window cannot change while events wait by it: restart the bridge")
         needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")
@@ -205,7 +229,22 @@ class Bridge:
         return mapped
 
     def _counted(self, tenant: str, received_unix_ns: int) -> None:
-        self._mapped_by.count(tenant, received_unix_ns)
+        if self.windows:
+            self.windows.mapped(tenant, received_unix_ns, self._mapped_by.dropped())
+        else:
+            self._mapped_by.count(tenant, received_unix_ns)
+
+    def _budget(self) -> BudgetSettings:
+        budget = self.settings.sampling.budget
+        assert budget is not None
+        return budget
+
+    def _window_closed(self, window: Closed) -> None:
+        self._decided_to = window.end
+        self.feed.counts.events -= window.capped
+        self.feed.counts.sampled_out += window.capped
+        for tenant, received_unix_ns, sums, kept in window.counted:
+            self.sampling.decided(tenant, received_unix_ns, sums, kept)
 
     def _whole_traces(self, sink: str, place: Path) -> WholeTraceSource:
         tail = self.settings.sampling.tail
@@ -223,13 +262,15 @@ class Bridge:
             dropped = sum(not decision.keep for decision in decisions)
             self.feed.counts.events -= dropped
             self.feed.counts.sampled_out += dropped
-        self.sampling.decided(unit.tenant, unit.received_unix_ns, decisions, unit.events)
+        self.sampling.decided(unit.tenant, unit.received_unix_ns, sums_of(decisions), unit.events)
 
     async def save_minutes(self) -> None:
         """Write the sampling ledger's news to disk."""
         async with self._saving:
             mapped = self.feed.counted
             places = Places(mapped, self._decided_to if self.settings.sampling.tail else mapped)
+            if self.windows:  # what the rules dropped counts with its window
+                places = Places(self._decided_to, self._decided_to)
             rows = self.sampling.ledger.take()
             if (rows, places) != ({}, self._saved):
                 await asyncio.to_thread(self.minutes.add, rows, places)

@@ -10,8 +10,6 @@ from collections.abc import Hashable, Iterable, Mapping
 from fractions import Fraction
 from typing import Generic, NamedTuple, TypeVar
 
-from mapping.sampling.thresholds import M
-
 K = TypeVar("K", bound=Hashable)
 
 
@@ -79,21 +77,3 @@ def budget_probability(arrivals: Arrivals, target: int | float | Fraction) -> Fr
         whole += n
         thinned -= n * a
     return min(Fraction(1), (wanted - whole) / thinned) if thinned else Fraction(1)
-
-
-def bottom_k(traces: Iterable[tuple[int, int]], budget: int, size_cap: int | None = None) -> int:
-    """T for a window of whole traces (R, records) that keeps about `budget` records: a hard cap.
-
-    Traces with the largest R stay, until the first that does not fit; T is just above that one's R. The
-    threshold must not depend on a kept trace's own R: with the last included R instead, k kept traces would
-    count for k²/(k-1). A trace counts as at most size_cap (default half the budget), or one larger than the
-    budget could never be kept.
-    Source: bottom-k / priority sampling (Duffield, Lund, Thorup 2007).
-    """
-    cap = max(1, budget // 2 if size_cap is None else size_cap)
-    room = budget
-    for r, size in sorted(traces, reverse=True):
-        room -= min(size, cap)
-        if room < 0:
-            return min(r + 1, M - 1)
-    return 0

@@ -189,6 +189,12 @@ class Rate(NamedTuple):
         return max(threshold(p, self.precision), self.t_floor) if p >= MIN_PROBABILITY else None
 
 
+def hands_on_rv(status: str, r_source: str, th: str) -> bool:
+    """An rv goes with every th of ours that does not follow from the trace id, unless the th is not handed on."""
+    own = r_source in ("trace_hash", "record_hash", "redraw", "legacy_r", "trace_rv", "unit") and bool(th)
+    return status not in ("inconsistent", "implausible", "untrusted") and (own or r_source in ("rv", "attr_rv"))
+
+
 class Band:
     """Everything one rate decides for records with the same upstream state: three shared decisions and their borders.
 
@@ -213,11 +219,7 @@ class Band:
         self.t_out_bytes = t_out.to_bytes(7, "big") if t_out < M else _NEVER
         self.limit_bytes = limit.to_bytes(7, "big") if limit < M else _NEVER
         th = th_text(t_out) if t_out < M and (t_out or had_th) else ""
-        # An rv is handed on with every th of ours that does not follow from the trace id, unless the th is
-        # not handed on.
-        own = r_source in ("trace_hash", "record_hash", "redraw", "legacy_r", "trace_rv", "unit") and bool(th)
-        shown = status not in ("inconsistent", "implausible", "untrusted")
-        self.rv_out = shown and (own or r_source in ("rv", "attr_rv"))
+        self.rv_out = hands_on_rv(status, r_source, th)
         th_in = th_text(t_in or passed) if passed or (status != "malformed" and (t_in or had_th)) else ""
         p = probability_of(t_out) if t_out < M else 0.0
 

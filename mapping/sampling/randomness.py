@@ -40,6 +40,11 @@ def stretched(r: int, passed: int) -> int:
     return (r - passed) * M // (M - passed)
 
 
+def unstretched(r: int, passed: int) -> int:
+    """The number that `stretched` made r of, exactly."""
+    return passed - (-r * (M - passed) // M)
+
+
 def record_bytes(
     *,
     attributes: Mapping[str, object],

@@ -54,6 +54,8 @@ class Sampler:
         self.budget = Budget(settings.budget) if settings.budget else None
         # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
         self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
+        # With a window its survivors leave here uncounted, with their R in `rv`; see window.py.
+        self._windowed = settings.window is not None
         self._head = {
             service: threshold(parse_rate(rate), max(settings.precision, DEFAULT_PRECISION))
             for service, rate in settings.head_rate.items()
@@ -234,6 +236,10 @@ class Sampler:
         if self._undecided and up.r_source != "record_hash" and not up.refuse:
             decision = self._undecided.band(up).slot(up.r).decision
             return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
+        if self._windowed:
+            slot = ruled.band(up).slot(up.r)
+            if slot.decision.keep:
+                return slot.decision if up.r_source == "trace_id" else slot.decision._replace(rv=f"{up.r:014x}")
         return self._banded(ruled, up)
 
     def _banded(self, ruled: Ruled, up: Upstream, *, counted: bool = True) -> Decision:

@@ -45,6 +45,7 @@ def _quantity(value: object, units: dict[str, float] | dict[str, int], default: 
 RateText = Annotated[str, BeforeValidator(_rate_text)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 ByteSize = Annotated[int, BeforeValidator(_bytes)]
+MAX_WINDOW_EVENTS = 1_000_000  # their places, with as many that may still take theirs, are 300 MB
 Mode = Literal["equalizing", "proportional"]
 Precedence = Literal["regex-user-company", "user-company", "min", "regexmin-company-user"]
 
@@ -90,6 +91,29 @@ class BudgetSettings(_Section):
     )
     max_keys: int = Field(default=2000, ge=1, description="Keys remembered; the rest share the cold start pool")
     remember: Seconds = Field(default=900.0, ge=60, description="How long old rates stay usable for late records")
+    window: Seconds | None = Field(
+        default=None,
+        ge=0.1,
+        le=60,
+        description="Hold events for so long and keep at most the budget of each window: a cap, not an average",
+    )
+    max_bytes: ByteSize = Field(
+        default=128 << 20, ge=1 << 20, description="Bytes held for a window; beyond, it ends early and a new one begins"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> BudgetSettings:
+        if self.window is not None and not 1 <= self.window_events <= MAX_WINDOW_EVENTS:
+            raise ValueError(
+                f"window: {self.window:g} s of {self.events_per_second:g} events per second must be 1 to "
+                f"{MAX_WINDOW_EVENTS:,} events"
+            )
+        return self
+
+    @property
+    def window_events(self) -> int:
+        """That a window may keep."""
+        return int(self.events_per_second * (self.window or 0))
 
 
 class TailSettings(_Section):
@@ -158,12 +182,24 @@ class SamplingSettings(_Section):
         for index, rule in enumerate(self.rules[:-1]):
             if not rule.when:
                 raise ValueError(f"rules.{index}: {rule.name!r} has no condition, so the rules after it never apply")
+        if self.tail and self.budget and self.budget.window:
+            raise ValueError("tail and budget.window both hold events until they are decided: leave out one of them")
+        if self.window and self.sample_unit != "trace":
+            raise ValueError(
+                f"budget.window caps each window by itself, so it would not keep all calls of a {self.sample_unit}: "
+                "leave out window or sample_unit"
+            )
         if self.tail and (self.budget or self.sample_unit != "trace"):
             raise ValueError("tail decides whole traces by the rules alone: leave out budget and sample_unit")
         for service, rate in self.head_rate.items():
             if parse_rate(rate) == 0:
                 raise ValueError(f"head_rate.{service}: a head sampler at rate 0 sends nothing")
         return self
+
+    @property
+    def window(self) -> float | None:
+        """Seconds of a window under a hard cap."""
+        return self.budget.window if self.budget else None
 
     def version(self) -> str:
         """Short name of these rules for Decision.config.

@@ -1,0 +1,351 @@
+"""A hard cap in the running bridge: at most a window's budget is handed out, the same whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.sinks.memory import MemorySink
+from mapping.sampling.thresholds import M
+from mapping.sampling.window import Cap, cap_of
+from weighbridge import windows
+from weighbridge.open_window import Closed
+from weighbridge.window_store import DecidedWindow, WindowStore
+from whole_trace_bench import SpanOf
+from window_bench import WindowBench
+
+T0 = 1_795_200_000.0
+ERRORS = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte", "value": 500}]}]
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of these tests moves in steps."""
+    monkeypatch.setattr(windows, "LOOK_S", 0.01)
+
+
+Request = tuple[list[SpanOf], float]
+
+
+def traffic(seed: int, requests: int = 60, per_second: int = 12) -> list[Request]:
+    """Requests of spans of some traces each, with errors among them."""
+    dice = random.Random(seed)
+    traces = [dice.randbytes(16) for _ in range(requests)]
+    found = []
+    for number in range(requests):
+        near = traces[max(0, number - 3) : number + 3]
+        spans = [(dice.choice(near), 500 if dice.random() < 0.2 else 200) for _ in range(dice.randrange(1, 7))]
+        found.append((spans, T0 + number / per_second))
+    return found
+
+
+def test_a_window_hands_out_at_most_its_budget_and_what_it_keeps_stands_for_all(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, budget=10)
+        await bench.open()
+        rs = list(range(0x10, 0xF0, 8))
+        await bench.send([(b"\x01" * 9 + bytes([r]) + bytes(6), 200) for r in rs], T0 + 0.1)
+        await asyncio.sleep(0.05)
+        assert bench.sinks[0].events == [], "the window is open"
+        bench.wall_s = T0 + 1
+        await bench.until(lambda: bool(bench.closed))
+        await bench.stop()
+        assert {one[1:3] for one in bench.delivered()} == {
+            (f"{rs[-11]:02x}000000000001", M / (M - (rs[-11] << 48) - 1))
+        }
+        assert [int(e.trace_id[18:20], 16) for e in bench.sinks[0].events] == rs[-10:]
+        assert bench.outcomes() == {"received": 28, "delivered": 10, "sampled_out": 18}
+        [closed] = bench.closed
+        assert closed.capped == 18
+        sums = {key.reason: s for key, s in closed.counted[0].sums.items()}
+        assert (sums["kept"].records, sums["capped"].records) == (10, 18)
+        assert sums["kept"].adjusted_out == pytest.approx(sum(one[2] for one in bench.delivered()))
+
+    asyncio.run(go())
+
+
+def test_a_window_below_its_budget_loses_and_changes_nothing(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, budget=1000)
+        await bench.open()
+        for spans, at_s in traffic(1, 20):
+            await bench.send(spans, at_s)
+        await bench.stop()
+        assert len(bench.delivered()) == bench.next_id - 1
+        assert all(one[1:] == ("", 1.0, 1) for one in bench.delivered())
+
+    asyncio.run(go())
+
+
+def test_windows_end_at_full_lengths_of_the_clock_and_late_records_count_in_the_next(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, budget=3)
+        await bench.open()
+        dice = random.Random(2)
+        for at_s in (0.2, 0.9, 1.1, 0.95, 1.9, 2.0):  # the fourth was on disk after one of the next window
+            await bench.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
+        await bench.until(lambda: len(bench.closed) == 2)
+        bench.wall_s = T0 + 3
+        await bench.until(lambda: len(bench.closed) == 3)
+        await bench.stop()
+        kept = [sum(len(c.kept) for c in closed.counted) for closed in bench.closed]
+        assert kept == [3, 3, 3]
+        assert [closed.capped for closed in bench.closed] == [17, 27, 7]
+
+    asyncio.run(go())
+
+
+def test_an_open_window_ends_although_the_clock_was_set_back(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0 - 3600, budget=100, window={"window": "100ms"})
+        await bench.open()
+        await bench.send([(b"\x07" * 16, 200)], T0)
+        await bench.until(lambda: len(bench.delivered()) == 1)
+        await bench.stop()
+
+    asyncio.run(go())
+
+
+def kept_of_whole_traces(closed: Closed) -> int:
+    """Events that a window kept; of a trace, at most half of the budget counts."""
+    traces = Counter(event.trace_id for one in closed.counted for event in one.kept)
+    return sum(min(n, 5) for n in traces.values())
+
+
+async def run(
+    directory: Path, requests: list[Request], kills: list[int], sinks: int = 1, **settings: Any
+) -> WindowBench:
+    """All requests through one process, or through processes that are killed after some of them."""
+    bench = WindowBench(directory, T0, *(MemorySink() for _ in range(sinks)), rules=ERRORS, rate=60, **settings)
+    await bench.open()
+    closed = bench.closed
+    for number, (spans, at_s) in enumerate(requests):
+        await bench.send(spans, at_s)
+        bench.wall_s = at_s
+        if number in kills:
+            await asyncio.sleep(0.003 * (number % 7))
+            await bench.kill()
+            next_id, counted = bench.next_id, bench.closed[-1].end if bench.closed else 0
+            bench = WindowBench(directory, at_s, *bench.sinks, counted=counted, rules=ERRORS, rate=60, **settings)
+            bench.next_id, bench.closed = next_id, closed
+            await bench.open()
+    bench.wall_s += 5
+    total = bench.next_id - 1
+    await bench.until(
+        lambda: all(sum(p.totals.get(o) for o in ("delivered", "sampled_out")) == total for p in bench.pipelines)
+    )
+    await bench.stop()
+    for number in range(sinks):
+        outcomes = bench.outcomes(number)
+        assert outcomes["received"] == total == outcomes["delivered"] + outcomes["sampled_out"]
+        assert len(bench.sinks[number].events) == outcomes["delivered"]
+    return bench
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kills_at_any_moment_lose_nothing_repeat_nothing_and_decide_as_before(tmp_path: Path, seed: int) -> None:
+    """Two sinks, and the books: everything is counted once however many processes it took."""
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+
+    async def go() -> None:
+        requests = traffic(seed)
+        dice = random.Random(seed)
+        whole = await run(tmp_path / "whole", requests, [], sinks=2)
+        killed = await run(tmp_path / "killed", requests, sorted(dice.sample(range(60), 8)), sinks=2)
+        assert len(whole.delivered()) > 20
+        assert whole.delivered(1) == whole.delivered()
+        assert killed.delivered() == killed.delivered(1) == whole.delivered()
+        for bench in (whole, killed):
+            counted = [one for closed in bench.closed for one in closed.counted]
+            kept = [e for one in counted for e in one.kept]
+            assert sorted(int(e.span_id, 16) for e in kept) == [one[0] for one in bench.delivered()]
+            assert sum(s.records for one in counted for s in one.sums.values()) == bench.next_id - 1
+            assert max(map(kept_of_whole_traces, bench.closed)) <= 10
+            assert sum(s.adjusted_out for one in counted for s in one.sums.values()) == pytest.approx(
+                sum(one[2] for one in bench.delivered())
+            )
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_windows_that_the_clock_ended_in_the_middle_are_the_same_after_a_kill(tmp_path: Path, seed: int) -> None:
+    """The clock runs ahead of the records by chance, so that what a window held is to be found on disk only."""
+
+    async def go() -> None:
+        dice = random.Random(seed)
+        requests = traffic(seed, 30)
+        bench = WindowBench(tmp_path, T0, MemorySink(), MemorySink())
+        hung = bench.sinks[1]
+        hung.write = hang  # type: ignore[method-assign,assignment]
+        await bench.open()
+        for spans, at_s in requests:
+            bench.wall_s = at_s
+            await bench.send(spans, at_s)
+            if dice.random() < 0.4:
+                bench.wall_s = T0 + 1000
+                before = len(bench.closed)
+                await bench.until(lambda before=before: len(bench.closed) > before)  # type: ignore[misc]
+        await asyncio.sleep(0.05)
+        first = {one[0]: one for one in bench.delivered()}
+        ends = bench.closed[-1].end
+        await bench.kill()
+        again = WindowBench(tmp_path, T0 + 100, bench.sinks[0], MemorySink(), counted=ends)
+        again.next_id = bench.next_id
+        await again.open()
+        await again.until(lambda: again.pipelines[1].totals.get("received") == again.next_id - 1)
+        await again.stop()
+        assert len(bench.closed) >= 4
+        assert again.delivered() == again.delivered(1)
+        assert {n: one for one in again.delivered(1) if (n := one[0]) in first} == first
+
+    async def hang(batch: object, in_doubt: bool = False) -> None:
+        await asyncio.sleep(3600)
+
+    asyncio.run(go())
+
+
+def test_a_sink_that_comes_later_gets_what_the_others_got(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, MemorySink(), MemorySink())
+        bench.feed.add_sink("memory1")
+        await bench.spool.open()
+        bench.feed.start(bench.spool.end_position)
+        await bench.spool.close()
+        late_task = bench.begin
+        bench.begin = lambda number: late_task(number) if number == 0 else None  # type: ignore[method-assign]
+        await bench.open()
+        for spans, at_s in traffic(3):
+            await bench.send(spans, at_s)
+            bench.wall_s = at_s
+        bench.wall_s += 5
+        await bench.until(lambda: bench.pipelines[0].totals.get("received") == bench.next_id - 1)
+        late_task(1)
+        await bench.until(lambda: bench.pipelines[1].totals.get("received") == bench.next_id - 1)
+        await bench.stop()
+        assert bench.delivered() == bench.delivered(1) != []
+
+    asyncio.run(go())
+
+
+def test_nothing_is_handed_out_before_its_window_is_on_disk(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0)
+        store = WindowStore(tmp_path / "windows.sqlite")
+        await bench.open()
+        refusing = True
+        add = bench.windows._store.add
+
+        def refuse(window: DecidedWindow, needed_from: int) -> None:
+            if refusing:
+                raise OSError("no space left on device")
+            add(window, needed_from)
+
+        bench.windows._store.add = refuse  # type: ignore[method-assign]
+        await bench.send([(b"\x07" * 16, 200)], T0)
+        bench.wall_s = T0 + 2
+        await asyncio.sleep(0.2)
+        assert (bench.delivered(), bench.closed) == ([], [])
+        refusing = False
+        await bench.until(lambda: len(bench.delivered()) == 1)
+        window = store.last()
+        assert window is not None
+        assert window.end == bench.spool.end_position
+        await bench.stop()
+        store.close()
+
+    asyncio.run(go())
+
+
+def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, budget=50)
+        await bench.open()
+        dice = random.Random(4)
+        most = 0
+        for _ in range(120):
+            await bench.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
+            await asyncio.sleep(0.001)
+            most = max(most, bench.windows._open.bytes if bench.windows._open else 0)
+        assert most < 5_000_000 < 12_000 * 1500, "12,000 events came, and 50 may be kept"
+        await bench.until(lambda: bench.windows._read_to == bench.feed.end)
+        assert bench.feed._bytes < 200_000, "what was read ahead is not held a second time"
+        bench.wall_s = T0 + 2
+        await bench.until(lambda: len(bench.delivered()) == 50)
+        await bench.stop()
+
+    asyncio.run(go())
+
+
+def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0, budget=5000, window={"max_bytes": "1MiB"})
+        await bench.open()
+        dice = random.Random(4)
+        for _ in range(30):
+            await bench.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
+            await asyncio.sleep(0)
+            assert bench.windows._open is None or bench.windows._open.bytes < 1_300_000
+        await bench.stop()
+        assert len(bench.delivered()) == 3000
+        assert bench.windows.early > 3
+        assert caplog.text.count("end early") == 1
+
+    asyncio.run(go())
+
+
+def test_the_spool_and_the_windows_are_given_back(tmp_path: Path) -> None:
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0)
+        await bench.open()
+        for spans, at_s in traffic(6, 120):
+            await bench.send(spans, at_s)
+        bench.wall_s = T0 + 100
+        await bench.until(lambda: bench.spool.record_count == 0)
+        await bench.send([(b"\x07" * 16, 200)], T0 + 200)
+        bench.wall_s = T0 + 300
+        await bench.until(lambda: bench.spool.record_count == 0)
+        await bench.stop()
+        assert not bench.windows._decided
+        with sqlite3.connect(tmp_path / "windows.sqlite") as file:
+            assert file.execute("SELECT count(*) FROM windows").fetchone()[0] <= 2
+
+    asyncio.run(go())
+
+
+def test_windows_on_disk_are_found_again(tmp_path: Path) -> None:
+    store = WindowStore(tmp_path / "windows.sqlite")
+    assert store.last() is None
+    cap = cap_of([(90, 0), (80, 0), (80, 60), (70, 0), (70, 10), (60, 0)], 4, top=100)
+    assert cap.own
+    store.add(DecidedWindow(10, 20, 7, Cap(5)), 0)
+    store.add(DecidedWindow(30, 40, 8, cap), 0)
+    store.close()
+    again = WindowStore(tmp_path / "windows.sqlite")
+    assert again.last() == DecidedWindow(30, 40, 8, cap)
+    assert again.around(19) == DecidedWindow(10, 20, 7, Cap(5))
+    assert [again.around(position) for position in (5, 20, 29, 40)] == [None] * 4
+    again.add(DecidedWindow(40, 50, 9, cap), 35)
+    assert again.around(15) is None
+    again.close()
+
+
+def test_a_damaged_file_is_kept_and_windows_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "windows.sqlite").write_bytes(b"no database" * 500)
+    store = WindowStore(tmp_path / "windows.sqlite")
+    assert store.last() is None
+    store.add(DecidedWindow(1, 2, 3, Cap()), 0)
+    assert store.last() == DecidedWindow(1, 2, 3, Cap())
+    store.close()
+    assert "windows.damaged" in caplog.text
+    assert (tmp_path / "windows.damaged").exists()

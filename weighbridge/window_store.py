@@ -1,0 +1,115 @@
+"""Decided windows on disk: where in the spool each began and ended, and its cap.
+
+A window is here before anything of it is handed out. So every sink, a replay after a restart and a sink that is added
+later find the same windows with the same caps, whatever the clock said when they were closed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mapping.sampling.window import Cap
+
+log = logging.getLogger(__name__)
+
+_WINDOWS = """CREATE TABLE IF NOT EXISTS windows (begin INTEGER NOT NULL, end INTEGER PRIMARY KEY,
+    next_number INTEGER NOT NULL, t INTEGER NOT NULL, own TEXT NOT NULL)"""
+_COLUMNS = "SELECT begin, end, next_number, t, own FROM windows"
+
+
+class DecidedWindow(NamedTuple):
+    """Spool records from `begin` on, before `end`."""
+
+    begin: int
+    end: int
+    next_number: int  # what comes after it is in a window of at least this number
+    cap: Cap
+
+
+class WindowStore:
+    """One per spool. Methods block for the disk, from any thread; they raise OSError when it cannot be used."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: sqlite3.Connection | None = None
+        self._using = threading.Lock()
+
+    def last(self) -> DecidedWindow | None:
+        found = self._do(f"{_COLUMNS} ORDER BY end DESC LIMIT 1")
+        return _window(found[0]) if found else None
+
+    def around(self, position: int) -> DecidedWindow | None:
+        """The window that a record of the spool was in; None for one that no window has held."""
+        found = self._do(f"{_COLUMNS} WHERE end > ? ORDER BY end LIMIT 1", position)
+        window = _window(found[0]) if found else None
+        return window if window is not None and window.begin <= position else None
+
+    def add(self, window: DecidedWindow, needed_from: int) -> None:
+        """Returns when it is on disk. Windows before `needed_from` are forgotten."""
+        own = [[r, t, t_cap] for (r, t), t_cap in window.cap.own.items()]
+        self._do("DELETE FROM windows WHERE end <= ?", needed_from)
+        self._do(
+            "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
+            window.begin, window.end, window.next_number, window.cap.t, json.dumps(own, separators=(",", ":")),
+        )  # fmt: skip
+
+    def clear(self) -> None:
+        self._do("DELETE FROM windows")
+
+    def close(self) -> None:
+        with self._using:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _do(self, sql: str, *values: int | str) -> list[Any]:
+        with self._using:
+            try:
+                if self._file is None:
+                    self._file = self._open()
+                return self._file.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                if self._file is not None:
+                    self._file.close()
+                    self._file = None
+                raise OSError(f"{self._path}: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._connected()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
+                raise
+            aside = self._path.with_suffix(".damaged")
+            log.error("%s is damaged (%s): it is kept as %s, windows not yet delivered are decided anew",
+                      self._path, error, aside)  # fmt: skip
+            self._path.replace(aside)
+            return self._connected()
+
+    def _connected(self) -> sqlite3.Connection:
+        file = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
+        try:
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute("PRAGMA synchronous = FULL")  # a power cut takes back nothing that was handed out
+            file.execute(_WINDOWS)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+
+def _window(row: Any) -> DecidedWindow:
+    begin, end, next_number, t, own = row
+    return DecidedWindow(begin, end, next_number, Cap(t, {(r, t_of): t_cap for r, t_of, t_cap in json.loads(own)}))
