@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from mapping.event import Decision
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M
-from mapping.sampling.window import Cap, cap_of
+from mapping.sampling.window import Cap, cap_of, decided, place_of
+from test_sampling_statistics import count, logs, population, received, size
 
 LIMIT = 4.0  # standard errors of the mean
 S = 10**9
@@ -101,6 +103,89 @@ def test_a_record_among_others_that_are_thinned_more_counts_as_one() -> None:
 
 def test_counting_everything_of_its_own_trace_is_found() -> None:
     assert deviation([unthinned_error(everything_that_came, seed) for seed in range(100)]) > LIMIT
+
+
+ERRORS = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte", "value": 500}]}]
+Final = Callable[[Decision, str, Cap], Decision | None]
+
+
+def windows_error(
+    seed: int,
+    rate: str,
+    weight: str = "adjusted_count",
+    capping: Capping = cap_of,
+    value: str = "1",
+    final: Final = decided,
+    traces: int = 150,
+    budget: int = 40,
+) -> float:
+    """Relative error of a total over windows of 150 records: spans and logs, three upstream rates, errors at 100 %.
+
+    value: 1, size, or logs (only they count).
+    """
+    rng = random.Random(f"{seed} {rate}")
+    sampler = Sampler(
+        SamplingSettings.model_validate(
+            {"rules": ERRORS, "rate": rate, "budget": {"events_per_second": 40, "window": "1s", "cold_start_share": 1}}
+        )
+    )
+    sampler.budget = None  # rates of a budget have tests of their own; all the rest is for the cap
+    items = population(rng, traces)
+    worth = {"1": count, "size": size, "logs": logs}[value]
+    truth = math.fsum(map(worth, items))
+    came, total = received(items), 0.0
+    for start in range(0, len(came), 150):
+        survivors = []
+        for item in came[start : start + 150]:
+            facts = {"status": 500 if item.error else 200}.get
+            if item.signal == "span":
+                d = sampler.span(item.trace_id, f"ot=th:{item.upstream}" if item.upstream else "", facts)
+            else:
+                d = sampler.log(item.trace_id, item.upstream or None, None, lambda: b"", facts)
+            if d.keep:
+                survivors.append((item, d))
+        cap = capping([place_of(d, item.trace_id.hex())[:2] for item, d in survivors], budget)
+        for item, d in survivors:
+            if (after := final(d, item.trace_id.hex(), cap)) is not None:
+                total += getattr(after, weight) * worth(item)
+    return total / truth - 1
+
+
+@pytest.mark.parametrize("value", ["1", "size", "logs"])
+@pytest.mark.parametrize("rate", ["15", "30", "60", "100"])
+def test_totals_of_capped_windows_are_unbiased(rate: str, value: str) -> None:
+    assert abs(deviation([windows_error(seed, rate, value=value) for seed in range(100)])) < LIMIT
+
+
+@pytest.mark.parametrize("rate", ["30", "100"])
+def test_integer_weights_of_capped_windows_are_unbiased(rate: str) -> None:
+    assert abs(deviation([windows_error(seed, rate, "weight") for seed in range(100)])) < LIMIT
+
+
+def rounded_down(decision: Decision, trace_id: str, cap: Cap) -> Decision | None:
+    """The defect: integer weights of 1/p, cut off."""
+    after = decided(decision, trace_id, cap)
+    return after and after._replace(weight=int(after.adjusted_count))
+
+
+def ignoring_what_they_passed(decision: Decision, trace_id: str, cap: Cap) -> Decision | None:
+    """The defect: T_cap alone, whatever threshold the record had passed before."""
+    return decided(decision._replace(th="", p=1.0, adjusted_count=1.0), trace_id, cap)
+
+
+def multiplying(decision: Decision, trace_id: str, cap: Cap) -> Decision | None:
+    """The defect: both stages used the same R, so their counts must not be multiplied."""
+    after = decided(decision, trace_id, cap)
+    return after and after._replace(adjusted_count=decision.adjusted_count * M / (M - cap.t))
+
+
+def test_wrong_weights_of_capped_windows_are_found() -> None:
+    assert (
+        deviation([windows_error(seed, "100", "weight", final=rounded_down, budget=90) for seed in range(100)]) < -LIMIT
+    )
+    assert deviation([windows_error(seed, "30", final=ignoring_what_they_passed) for seed in range(100)]) < -LIMIT
+    assert deviation([windows_error(seed, "60", final=multiplying) for seed in range(100)]) > LIMIT
+    assert deviation([windows_error(seed, "60", capping=last_included) for seed in range(100)]) > LIMIT
 
 
 def budget_error(seed: int, excess: float = 0.0) -> float:

@@ -14,7 +14,7 @@ import pytest
 from exporter.sinks.memory import MemorySink
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of
-from weighbridge import windows
+from weighbridge import window_store, windows
 from weighbridge.open_window import Closed
 from weighbridge.window_store import DecidedWindow, WindowStore
 from whole_trace_bench import SpanOf
@@ -304,7 +304,9 @@ def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
     asyncio.run(go())
 
 
-def test_the_spool_and_the_windows_are_given_back(tmp_path: Path) -> None:
+def test_the_spool_and_the_windows_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_store, "FORGET_EVERY", 1)
+
     async def go() -> None:
         bench = WindowBench(tmp_path, T0)
         await bench.open()
@@ -337,6 +339,7 @@ def test_windows_on_disk_are_found_again(tmp_path: Path) -> None:
     assert [again.around(position) for position in (5, 20, 29, 40)] == [None] * 4
     again.add(DecidedWindow(40, 50, 9, cap), 35)
     assert again.around(15) is None
+    assert again.around(35) is not None
     again.close()
 
 

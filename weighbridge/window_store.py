@@ -18,6 +18,8 @@ from mapping.sampling.window import Cap
 
 log = logging.getLogger(__name__)
 
+FORGET_EVERY = 64  # windows; every write is a disk write of its own
+
 _WINDOWS = """CREATE TABLE IF NOT EXISTS windows (begin INTEGER NOT NULL, end INTEGER PRIMARY KEY,
     next_number INTEGER NOT NULL, t INTEGER NOT NULL, own TEXT NOT NULL)"""
 _COLUMNS = "SELECT begin, end, next_number, t, own FROM windows"
@@ -39,6 +41,7 @@ class WindowStore:
         self._path = path
         self._file: sqlite3.Connection | None = None
         self._using = threading.Lock()
+        self._rows_since_forgotten = FORGET_EVERY
 
     def last(self) -> DecidedWindow | None:
         found = self._do(f"{_COLUMNS} ORDER BY end DESC LIMIT 1")
@@ -51,13 +54,14 @@ class WindowStore:
         return window if window is not None and window.begin <= position else None
 
     def add(self, window: DecidedWindow, needed_from: int) -> None:
-        """Returns when it is on disk. Windows before `needed_from` are forgotten."""
+        """Returns when it is on disk. Windows before `needed_from` may be forgotten."""
         own = [[r, t, t_cap] for (r, t), t_cap in window.cap.own.items()]
-        self._do("DELETE FROM windows WHERE end <= ?", needed_from)
-        self._do(
-            "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)",
-            window.begin, window.end, window.next_number, window.cap.t, json.dumps(own, separators=(",", ":")),
-        )  # fmt: skip
+        row = window.begin, window.end, window.next_number, window.cap.t, json.dumps(own, separators=(",", ":"))
+        self._do("INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?, ?)", *row)
+        if self._rows_since_forgotten >= FORGET_EVERY:
+            self._do("DELETE FROM windows WHERE end <= ?", needed_from)
+            self._rows_since_forgotten = 0
+        self._rows_since_forgotten += 1
 
     def clear(self) -> None:
         self._do("DELETE FROM windows")
