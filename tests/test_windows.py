@@ -93,10 +93,12 @@ def test_windows_end_at_full_lengths_of_the_clock_and_late_records_count_in_the_
         await bench.until(lambda: len(bench.closed) == 2)
         bench.wall_s = T0 + 3
         await bench.until(lambda: len(bench.closed) == 3)
+        for at_s in (2.7, 3.1):  # the first of these was on disk after the clock had ended its window
+            await bench.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
         await bench.stop()
         kept = [sum(len(c.kept) for c in closed.counted) for closed in bench.closed]
-        assert kept == [3, 3, 3]
-        assert [closed.capped for closed in bench.closed] == [17, 27, 7]
+        assert kept == [3, 3, 3, 3]
+        assert [closed.capped for closed in bench.closed] == [17, 27, 7, 17]
 
     asyncio.run(go())
 
@@ -123,6 +125,7 @@ async def run(
 ) -> WindowBench:
     """All requests through one process, or through processes that are killed after some of them."""
     bench = WindowBench(directory, T0, *(MemorySink() for _ in range(sinks)), rules=ERRORS, rate=60, **settings)
+    bench.books_lag = 2
     await bench.open()
     closed = bench.closed
     for number, (spans, at_s) in enumerate(requests):
@@ -131,9 +134,11 @@ async def run(
         if number in kills:
             await asyncio.sleep(0.003 * (number % 7))
             await bench.kill()
-            next_id, counted = bench.next_id, bench.closed[-1].end if bench.closed else 0
+            if number % 2:
+                del closed[-2:]
+            next_id, counted = bench.next_id, closed[-1].end if closed else 0
             bench = WindowBench(directory, at_s, *bench.sinks, counted=counted, rules=ERRORS, rate=60, **settings)
-            bench.next_id, bench.closed = next_id, closed
+            bench.next_id, bench.closed, bench.books_lag = next_id, closed, 2
             await bench.open()
     bench.wall_s += 5
     total = bench.next_id - 1
@@ -196,7 +201,7 @@ def test_windows_that_the_clock_ended_in_the_middle_are_the_same_after_a_kill(tm
                 await bench.until(lambda before=before: len(bench.closed) > before)  # type: ignore[misc]
         await asyncio.sleep(0.05)
         first = {one[0]: one for one in bench.delivered()}
-        ends = bench.closed[-1].end
+        ends = bench.closed[len(bench.closed) // 2].end  # up to here the books were saved
         await bench.kill()
         again = WindowBench(tmp_path, T0 + 100, bench.sinks[0], MemorySink(), counted=ends)
         again.next_id = bench.next_id
@@ -267,7 +272,7 @@ def test_nothing_is_handed_out_before_its_window_is_on_disk(tmp_path: Path) -> N
 
 def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=50)
+        bench = WindowBench(tmp_path, T0, budget=5, window={"window": "10s"})
         await bench.open()
         dice = random.Random(4)
         most = 0
@@ -278,7 +283,7 @@ def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> N
         assert most < 5_000_000 < 12_000 * 1500, "12,000 events came, and 50 may be kept"
         await bench.until(lambda: bench.windows._read_to == bench.feed.end)
         assert bench.feed._bytes < 200_000, "what was read ahead is not held a second time"
-        bench.wall_s = T0 + 2
+        bench.wall_s = T0 + 20
         await bench.until(lambda: len(bench.delivered()) == 50)
         await bench.stop()
 
@@ -289,16 +294,19 @@ def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=5000, window={"max_bytes": "1MiB"})
+        bench = WindowBench(tmp_path, T0, budget=500, window={"window": "10s", "max_bytes": "1MiB"})
         await bench.open()
         dice = random.Random(4)
         for _ in range(30):
             await bench.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
             await asyncio.sleep(0)
             assert bench.windows._open is None or bench.windows._open.bytes < 1_300_000
+        await bench.send([(dice.randbytes(16), 200)], T0 + 0.6)
+        await bench.send([(dice.randbytes(16), 200)], T0 + 12)
         await bench.stop()
-        assert len(bench.delivered()) == 3000
+        assert len(bench.delivered()) == 3002
         assert bench.windows.early > 3
+        assert len(bench.closed) == bench.windows.early + 2, "an early end does not move the next full second"
         assert caplog.text.count("end early") == 1
 
     asyncio.run(go())
@@ -341,6 +349,21 @@ def test_windows_on_disk_are_found_again(tmp_path: Path) -> None:
     assert again.around(15) is None
     assert again.around(35) is not None
     again.close()
+
+
+def test_windows_of_another_spool_are_forgotten(tmp_path: Path) -> None:
+    store = WindowStore(tmp_path / "windows.sqlite")
+    store.add(DecidedWindow(0, 1 << 62, 1 << 40, Cap(M - 1)), 0)
+    store.close()
+
+    async def go() -> None:
+        bench = WindowBench(tmp_path, T0)
+        await bench.open()
+        await bench.send([(b"\x07" * 16, 200)], T0)
+        await bench.stop()
+        assert len(bench.delivered()) == 1
+
+    asyncio.run(go())
 
 
 def test_a_damaged_file_is_kept_and_windows_begin_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,7 @@ class WindowBench:
         self.decoder = Decoder()
         self.mapper = Mapper(MappingSettings(), self.sampler)
         self.counted = counted
+        self.books_lag = 0  # so many windows are not in the books on disk yet; the spool keeps them
         self.next_id = 1
         self.closed: list[Closed] = []
         settings_ = SpoolSettings(directory=directory / "spool", segment_bytes=16384, max_bytes=1 << 22)
@@ -58,7 +59,7 @@ class WindowBench:
             self.spool.read,
             lambda entry: self.decoder.traces(entry.body),
             self._steps,
-            self.spool.release,
+            self._passed,
             [self._name(number) for number in range(len(self.sinks))],
             64 << 20,
             directory / "unmappable",
@@ -76,6 +77,11 @@ class WindowBench:
 
     def _mapped(self, tenant: str, received_unix_ns: int) -> None:
         self.windows.mapped(tenant, received_unix_ns, self.sampler.tally.take())
+
+    def _passed(self, position: int) -> None:
+        if lag := self.books_lag:
+            position = min(position, self.closed[-1 - lag].end if len(self.closed) > lag else 0)
+        self.spool.release(position)
 
     async def open(self) -> None:
         await self.spool.open()
