@@ -212,16 +212,20 @@ class Pipeline:
                     draft.begin = unit.position  # there was nothing before it any more
                 self._take(draft, unit)
                 self._source.has_read(self.sink.name, draft.end)
+                if self._is_aged(draft) and (delivery is None or delivery.done()):
+                    break
                 continue
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
             await self._let_go(draft)
             if self._stopping.is_set() or self._again:
                 break
-            aged = draft.opened and time.monotonic() - draft.opened >= limits.max_age_s
-            if (aged or draft.add or draft.gone) and (delivery is None or delivery.done()):
+            if (self._is_aged(draft) or draft.add or draft.gone) and (delivery is None or delivery.done()):
                 break
         await self._let_go(draft)
         return draft
+
+    def _is_aged(self, draft: Draft) -> bool:
+        return bool(draft.opened) and time.monotonic() - draft.opened >= self._batch.max_age_s
 
     def _patience_s(self, draft: Draft, delivery: asyncio.Task[None] | None) -> float:
         """How long to wait for the next record before looking at the clock again."""

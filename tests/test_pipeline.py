@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 
@@ -36,6 +37,22 @@ def test_batches_are_closed_by_bytes(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ListSource(*records), MemorySink(), max_bytes=1 << 16)
     bench.drain()
     assert [rows for _, rows, _ in bench.sink.writes] == [70, 70]
+
+
+def test_batches_are_closed_by_age_while_more_keeps_coming(tmp_path: Path) -> None:
+    class Steady(ListSource):
+        """A request every 2 ms, for 0.6 s."""
+
+        async def next(self, position: int, timeout_s: float) -> Unit | None:
+            await asyncio.sleep(0.002)
+            if len(self.records) < 300:
+                self.records.append([event()])
+            return await super().next(position, timeout_s)
+
+    bench = Bench(tmp_path, Steady([event()]), MemorySink(), max_age_s=0.05)
+    bench.drain()
+    assert len(bench.sink.events) == 300
+    assert max(rows for _, rows, _ in bench.sink.writes) < 100
 
 
 def test_a_sink_with_day_partitions_gets_one_day_per_batch(tmp_path: Path) -> None:
