@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.source import Unit
-from mapping.event import Event
+from mapping.event import Decision, Event
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import NS_PER_MINUTE
 from mapping.sampling.settings import BudgetSettings
@@ -73,9 +73,9 @@ class OpenWindow:
         self._examine_at = 2 * settings.window_events + 1000
         self._since_breath = 0
 
-    @property
-    def cap(self) -> Cap:
-        return self.known.cap if self.known else self._window.cap()
+    async def cap(self) -> Cap:
+        """What has come so far allows no more."""
+        return self.known.cap if self.known else await asyncio.to_thread(self._window.cap)
 
     @property
     def end_unix_ns(self) -> int:
@@ -105,11 +105,11 @@ class OpenWindow:
 
     async def make_room(self) -> None:
         """Let go of events that are out whatever comes."""
-        cap, left = self.cap, 0
+        cap, left = await self.cap(), 0
         for held in self._held:
             await self._thin(held, cap)
             left += len(held.events)
-        self._window.forget()
+        await asyncio.to_thread(self._window.forget)
         self._unexamined, self._examine_at = 0, max(self._examine_at, left)
 
     async def decide(self, cap: Cap) -> tuple[list[Decided], Closed]:
@@ -149,7 +149,7 @@ class OpenWindow:
                 self.bytes -= size
             elif last:
                 tallied.keep(event.decision, at, t_cap)
-                kept.append(event._replace(decision=under_cap(event.decision, at, t_cap)))
+                kept.append(with_decision(event, under_cap(event.decision, at, t_cap)))
             else:
                 kept.append(event)
         self._since_breath += len(held.events)
@@ -158,6 +158,10 @@ class OpenWindow:
         if self._since_breath > SLICE:
             self._since_breath = 0
             await asyncio.sleep(0)
+
+
+def with_decision(event: Event, decision: Decision) -> Event:
+    return event if decision is event.decision else event._replace(decision=decision)
 
 
 def length_ns(settings: BudgetSettings) -> int:

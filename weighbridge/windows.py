@@ -20,7 +20,7 @@ from mapping.sampling.ledger import NS_PER_MINUTE
 from mapping.sampling.settings import BudgetSettings
 from mapping.sampling.window import Cap, decided
 from weighbridge.feed import Feed
-from weighbridge.open_window import Closed, Decided, Key, OpenWindow, length_ns
+from weighbridge.open_window import Closed, Decided, Key, OpenWindow, length_ns, with_decision
 from weighbridge.window_store import DecidedWindow, WindowStore
 
 log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ class Windows:
             return unit
         cap = await self._cap_at(unit.position)
         kept = [
-            event._replace(decision=decision)
+            with_decision(event, decision)
             for event in unit.events
             if (decision := decided(event.decision, event.trace_id, cap)) is not None
         ]
@@ -255,7 +255,7 @@ class Windows:
 
     async def _close(self, window: OpenWindow, *, early: bool = False) -> None:
         """Decide: on disk, then in the books, then for the sinks."""
-        cap = window.cap
+        cap = await window.cap()
         if window.known is None:
             done = DecidedWindow(window.begin, window.end, window.number + (not early), cap)
             await self._write(done)
