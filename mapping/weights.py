@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mapping.event import Decision
 
+STATED: Final = "weight_attribute"  # Decision.upstream of such a record
 WEIGHTS: Final = ("moesif.weight", "sampling.weight")
 _MOST: Final = 1_000_000  # as sampling's max_upstream_adjusted_count: one record must not drown every chart
 
@@ -27,13 +28,14 @@ def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
     if factor != whole:
         drawn = int.from_bytes(sha256(b"weighbridge/weight/1\0" + unit).digest()[:7], "big")
         whole += drawn < (factor - whole) * (1 << 56)
-    return _multiplied(decision, factor, whole)
+    return multiplied(decision, factor, whole)
 
 
 @lru_cache(maxsize=4096)
-def _multiplied(decision: Decision, factor: float, whole: int) -> Decision:
-    """Shared: decisions of one rate and weight are one object."""
+def multiplied(decision: Decision, factor: float, whole: int) -> Decision:
+    """A kept record's decision times a stated weight and its integer. Decisions of one rate and weight are one object.
+
+    For records that wait: the factors are read back from the decision that waits, and apply to the final one.
+    """
     adjusted = decision.adjusted_count * factor
-    return decision._replace(
-        weight=decision.weight * whole, adjusted_count=adjusted, p=1 / adjusted, upstream="weight_attribute"
-    )
+    return decision._replace(weight=decision.weight * whole, adjusted_count=adjusted, p=1 / adjusted, upstream=STATED)

@@ -18,6 +18,7 @@ from mapping.sampling.settings import SamplingSettings, TailSettings
 from mapping.sampling.tail import Released, Shed, TailBuffer, _digest
 from mapping.sampling.thresholds import M, threshold
 from mapping.sampling.whole_traces import Finished, TraceFacts, WholeTraces
+from mapping.weights import weighed
 
 START_NS = 1_795_200_000_000_000_000
 BASE, ALL = Rate("base", Fraction(1, 10)), Rate("errors", Fraction(1))
@@ -127,6 +128,20 @@ def whole(tail: dict[str, Any] | None = None, **settings: Any) -> tuple[Sampler,
     given: dict[str, Any] = {"tail": {"decision_wait": "10s", **(tail or {})}, "rules": RULES, **settings}
     sampler = Sampler(SamplingSettings.model_validate(given))
     return sampler, WholeTraces(sampler)
+
+
+@pytest.mark.parametrize("rate", [100, 50])
+def test_a_weight_that_the_sender_states_multiplies_that_of_the_whole_trace(rate: int) -> None:
+    sampler, traces = whole(rules=[], rate=rate)
+    trace_id = b"\xf0" * 16
+    undecided = weighed(sampler.span(trace_id, "", no_facts), 3, trace_id)
+    [done] = [*traces.add([(event(trace_id=trace_id.hex(), decision=undecided), 1)], 0.0), *traces.drain()]
+    assert done.event is not None
+    final = done.event.decision
+    assert (final.weight, final.adjusted_count, final.p) == (300 / rate, 300 / rate, rate / 300)
+    assert final.upstream == "weight_attribute"
+    assert done.decision is not None
+    assert (done.decision.adjusted_count, done.decision.upstream) == (100 / rate, "none"), "it is none of our sampling"
 
 
 def spans(sampler: Sampler, trace_id: bytes, statuses: Sequence[int], state: str = "") -> list[tuple[Event, int]]:

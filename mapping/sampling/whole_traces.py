@@ -18,6 +18,7 @@ from mapping.sampling.decide import Rate, Upstream
 from mapping.sampling.plan import Ruled
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.tail import Released, TailBuffer
+from mapping.weights import STATED, multiplied
 
 Token = TypeVar("Token")
 
@@ -92,7 +93,10 @@ class WholeTraces(Generic[Token]):
             decision = self._sampler.decide_again(ruled, upstream, counted=self._counted)
             if released.early and decision.keep:
                 decision = decision._replace(reason="kept_early")
-            yield Finished(event._replace(decision=decision) if decision.keep else None, token, decision)
+            final = decision
+            if decision.keep and event.decision.upstream == STATED:
+                final = multiplied(decision, event.decision.adjusted_count, event.decision.weight)
+            yield Finished(event._replace(decision=final) if decision.keep else None, token, decision)
 
 
 def randomness_of(decision: Decision, trace_id: bytes) -> int:
@@ -103,7 +107,8 @@ def randomness_of(decision: Decision, trace_id: bytes) -> int:
 def upstream_of(decision: Decision, trace_id: bytes) -> Upstream:
     """What the sampler found out about upstream, read back from the undecided event."""
     t_in, passed = thresholds_of(decision)
-    return Upstream(decision.upstream, t_in, randomness_of(decision, trace_id), decision.r_source, passed=passed)
+    status = "none" if decision.upstream == STATED else decision.upstream
+    return Upstream(status, t_in, randomness_of(decision, trace_id), decision.r_source, passed=passed)
 
 
 def size_of(event: Event) -> int:

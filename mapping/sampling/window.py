@@ -26,6 +26,7 @@ from mapping.sampling.counts import CountKey, Sums, add, adjusted_in, thresholds
 from mapping.sampling.decide import hands_on_rv
 from mapping.sampling.randomness import stretched, unstretched
 from mapping.sampling.thresholds import M, adjusted_count, parse_th, probability_of, th_text, weight, weight_split
+from mapping.weights import STATED, multiplied
 
 
 class Cap(NamedTuple):
@@ -116,28 +117,24 @@ def under_cap(decision: Decision, at: Place, t_cap: int) -> Decision:
     final = decision
     if t_cap > at.t:
         t = _on_own_scale(t_cap, at.passed)
-        stated = 1
-        if decision.upstream == "weight_attribute":
-            stated = decision.weight // weight(_on_own_scale(at.t, at.passed), r)
-        final = _raised(decision._replace(weight=0, rv=""), t, stated, heavy=r < weight_split(t)[1])
+        final = _raised(_plain(decision), t, heavy=r < weight_split(t)[1])
+        if decision.upstream == STATED:
+            before = _on_own_scale(at.t, at.passed)
+            final = multiplied(
+                final, decision.adjusted_count / adjusted_count(before), decision.weight // weight(before, r)
+            )
     if not decision.rv:
         return final
-    shown = hands_on_rv(decision.upstream, decision.r_source, final.th)
+    distrusted = decision.upstream == STATED and "redraw" in decision.r_source
+    shown = hands_on_rv("untrusted" if distrusted else decision.upstream, decision.r_source, final.th)
     return final._replace(rv=decision.rv if shown else "")
 
 
 @lru_cache(maxsize=4096)
-def _raised(decision: Decision, t: int, stated: int, *, heavy: bool) -> Decision:
-    """Shared, as the decisions of a Band are. stated: the whole number by which a stated weight multiplies."""
-    factor = 1.0
-    if decision.upstream == "weight_attribute":
-        factor = decision.adjusted_count / adjusted_count(parse_th(decision.th) if decision.th else 0)
-    count = adjusted_count(t) * factor
+def _raised(decision: Decision, t: int, *, heavy: bool) -> Decision:
+    """Shared, as the decisions of a Band are."""
     return decision._replace(
-        weight=(weight_split(t)[0] + heavy) * stated,
-        adjusted_count=count,
-        th=th_text(t),
-        p=1 / count if factor != 1.0 else probability_of(t),
+        weight=weight_split(t)[0] + heavy, adjusted_count=adjusted_count(t), th=th_text(t), p=probability_of(t)
     )
 
 
@@ -177,7 +174,7 @@ class Tallied:
 def _plain(decision: Decision) -> Decision:
     """Without what differs between records of one kind; a stated weight is none of our sampling."""
     decision = decision._replace(weight=0, rv="")
-    if decision.upstream == "weight_attribute":
+    if decision.upstream == STATED:
         t = parse_th(decision.th) if decision.th else 0
         decision = decision._replace(upstream="none", adjusted_count=adjusted_count(t), p=probability_of(t))
     return decision
