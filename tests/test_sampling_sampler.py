@@ -309,6 +309,10 @@ def test_a_tracestate_never_grows_beyond_32_members() -> None:
         ({"head_rate": {"a": 0}}, "rate 0"),
         ({"budget": {"events_per_second": 10, "epoch": "ten"}}, "10s"),
         ({"tail": {"max_bytes": "1 parsec"}}, "512MiB"),
+        ({"tail": {}, "budget": {"events_per_second": 9, "window": "1s"}}, "tail and budget.window"),
+        ({"sample_unit": "user", "budget": {"events_per_second": 9, "window": "1s"}}, "all calls of a user"),
+        ({"budget": {"events_per_second": 9, "window": "100ms"}}, "1 to 100,000 events"),
+        ({"budget": {"events_per_second": 9, "window": "2m"}}, "less than or equal to 60"),
     ],
 )
 def test_a_mistake_in_the_settings_is_refused_with_its_reason(settings: dict[str, object], complaint: str) -> None:
@@ -322,12 +326,13 @@ def test_the_settings_of_the_specification_are_accepted() -> None:
             "precision": 4,
             "mode": "equalizing",
             "rules": RULES,
-            "budget": {"events_per_second": 1000, "key": "company", "epoch": "10s", "floor": 1},
+            "budget": {"events_per_second": 1000, "key": "company", "epoch": "10s", "floor": 1, "window": "1s"},
             "moesif_remote": {"enabled": True, "precedence": "regex-user-company", "place": "before-rules"},
         }
     )
     assert settings.budget is not None
     assert settings.budget.epoch == 10.0
+    assert settings.budget.window_events == 1000
     tail = SamplingSettings.model_validate(
         {"tail": {"decision_wait": "10s", "max_bytes": "512MiB", "max_trace_bytes": "4MiB"}}
     ).tail

@@ -102,6 +102,7 @@ def test_the_window_changes_only_with_a_restart_and_its_budget_at_once(tmp_path:
         body = request([(dice.randbytes(16), 200) for _ in range(50)], time.time_ns(), 1)
         assert bridge.post("/v1/traces", body)[0] == 200
         eventually(lambda: bridge.metric("weighbridge_sampling_records_total") == 50, "the window is decided")
+        assert bridge.metric("weighbridge_sampling_windows_early_total") == 0
         assert bridge.stop() == 0
         assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 4
     finally:

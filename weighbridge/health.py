@@ -182,6 +182,13 @@ class Health:
             [({"service": name}, value) for name, value in sorted(sampling.sampler.watch.alarms.items())],
         )
         yield _gauge("weighbridge_sampling_hashed", "1 while trace ids are hashed.", float(sampling.sampler.hashed))
+        if (windows := self._bridge.windows) is not None:
+            yield Metric(
+                "weighbridge_sampling_windows_early_total",
+                "counter",
+                "Windows that ended early for want of memory, so that their second may have had more than its budget.",
+                [({}, windows.early)],
+            )
 
     def metrics(self) -> Iterator[Metric]:
         """Names of the OpenTelemetry Collector where it has one for the same thing."""
