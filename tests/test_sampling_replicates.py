@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,7 +14,7 @@ from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of, decided, place_of
-from test_sampling_statistics import count, logs, population, received, size
+from test_sampling_statistics import Item, count, logs, population, received, size
 
 LIMIT = 4.0  # standard errors of the mean
 S = 10**9
@@ -109,31 +110,29 @@ ERRORS = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte
 Final = Callable[[Decision, str, Cap], Decision | None]
 
 
-def windows_error(
-    seed: int,
-    rate: str,
-    weight: str = "adjusted_count",
-    capping: Capping = cap_of,
-    value: str = "1",
-    final: Final = decided,
-    traces: int = 150,
-    budget: int = 40,
-) -> float:
-    """Relative error of a total over windows of 150 records: spans and logs, three upstream rates, errors at 100 %.
+class Sampled(NamedTuple):
+    population: list[Item]
+    kept: list[tuple[Item, Decision]]
 
-    value: 1, size, or logs (only they count).
-    """
+    def error(self, weight: str = "adjusted_count", worth: Callable[[Item], float] = count) -> float:
+        """Relative error of a total."""
+        total = math.fsum(getattr(decision, weight) * worth(item) for item, decision in self.kept)
+        return total / math.fsum(map(worth, self.population)) - 1
+
+
+def capped(
+    seed: int, rate: str, capping: Capping = cap_of, final: Final = decided, traces: int = 150, budget: int = 40
+) -> Sampled:
+    """Windows of 150 records: spans and logs, three upstream rates, errors at 100 %."""
     rng = random.Random(f"{seed} {rate}")
     sampler = Sampler(
         SamplingSettings.model_validate(
-            {"rules": ERRORS, "rate": rate, "budget": {"events_per_second": 40, "window": "1s", "cold_start_share": 1}}
+            {"rules": ERRORS, "rate": rate, "budget": {"events_per_second": budget, "window": "1s"}}
         )
     )
     sampler.budget = None  # rates of a budget have tests of their own; all the rest is for the cap
     items = population(rng, traces)
-    worth = {"1": count, "size": size, "logs": logs}[value]
-    truth = math.fsum(map(worth, items))
-    came, total = received(items), 0.0
+    came, kept = received(items), []
     for start in range(0, len(came), 150):
         survivors = []
         for item in came[start : start + 150]:
@@ -145,21 +144,16 @@ def windows_error(
             if d.keep:
                 survivors.append((item, d))
         cap = capping([place_of(d, item.trace_id.hex())[:2] for item, d in survivors], budget)
-        for item, d in survivors:
-            if (after := final(d, item.trace_id.hex(), cap)) is not None:
-                total += getattr(after, weight) * worth(item)
-    return total / truth - 1
+        kept += [(item, after) for item, d in survivors if (after := final(d, item.trace_id.hex(), cap)) is not None]
+    return Sampled(items, kept)
 
 
-@pytest.mark.parametrize("value", ["1", "size", "logs"])
 @pytest.mark.parametrize("rate", ["15", "30", "60", "100"])
-def test_totals_of_capped_windows_are_unbiased(rate: str, value: str) -> None:
-    assert abs(deviation([windows_error(seed, rate, value=value) for seed in range(100)])) < LIMIT
-
-
-@pytest.mark.parametrize("rate", ["30", "100"])
-def test_integer_weights_of_capped_windows_are_unbiased(rate: str) -> None:
-    assert abs(deviation([windows_error(seed, rate, "weight") for seed in range(100)])) < LIMIT
+def test_totals_of_capped_windows_are_unbiased_by_both_weights(rate: str) -> None:
+    samples = [capped(seed, rate) for seed in range(100)]
+    for weight in ("adjusted_count", "weight"):
+        for worth in (count, size, logs):
+            assert abs(deviation([sample.error(weight, worth) for sample in samples])) < LIMIT
 
 
 def rounded_down(decision: Decision, trace_id: str, cap: Cap) -> Decision | None:
@@ -180,12 +174,13 @@ def multiplying(decision: Decision, trace_id: str, cap: Cap) -> Decision | None:
 
 
 def test_wrong_weights_of_capped_windows_are_found() -> None:
-    assert (
-        deviation([windows_error(seed, "100", "weight", final=rounded_down, budget=90) for seed in range(100)]) < -LIMIT
-    )
-    assert deviation([windows_error(seed, "30", final=ignoring_what_they_passed) for seed in range(100)]) < -LIMIT
-    assert deviation([windows_error(seed, "60", final=multiplying) for seed in range(100)]) > LIMIT
-    assert deviation([windows_error(seed, "60", capping=last_included) for seed in range(100)]) > LIMIT
+    def errors(rate: str, weight: str = "adjusted_count", **defect: Any) -> float:
+        return deviation([capped(seed, rate, **defect).error(weight) for seed in range(100)])
+
+    assert errors("100", "weight", final=rounded_down, budget=90) < -LIMIT
+    assert errors("30", final=ignoring_what_they_passed) < -LIMIT
+    assert errors("60", final=multiplying) > LIMIT
+    assert errors("60", capping=last_included) > LIMIT
 
 
 def budget_error(seed: int, excess: float = 0.0) -> float:

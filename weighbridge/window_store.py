@@ -68,34 +68,46 @@ class WindowStore:
 
     def close(self) -> None:
         with self._using:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._shut()
 
     def _do(self, sql: str, *values: int | str) -> list[Any]:
         with self._using:
             try:
-                if self._file is None:
-                    self._file = self._open()
-                return self._file.execute(sql, values).fetchall()
+                return self._execute(sql, values)
             except sqlite3.Error as error:
-                if self._file is not None:
-                    self._file.close()
-                    self._file = None
+                self._shut()
+                if type(error) is not sqlite3.DatabaseError:  # of the disk, not of the file
+                    raise OSError(f"{self._path}: {error}") from error
+                self._set_aside(error)
+            try:
+                return self._execute(sql, values)
+            except sqlite3.Error as error:
+                self._shut()
                 raise OSError(f"{self._path}: {error}") from error
 
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._connected()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):  # of the disk, not of the file
-                raise
-            aside = self._path.with_suffix(".damaged")
-            log.error("%s is damaged (%s): it is kept as %s, windows not yet delivered are decided anew",
-                      self._path, error, aside)  # fmt: skip
-            self._path.replace(aside)
-            return self._connected()
+    def _execute(self, sql: str, values: tuple[int | str, ...]) -> list[Any]:
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._connected()
+        return self._file.execute(sql, values).fetchall()
+
+    def _shut(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        aside = self._path.with_suffix(".damaged")
+        log.error(
+            "%s is damaged (%s): it is kept as %s, and windows not yet delivered are decided anew",
+            self._path,
+            error,
+            aside,
+        )
+        for suffix in ("", "-wal", "-shm"):
+            file = Path(f"{self._path}{suffix}")
+            if file.exists():
+                file.replace(f"{aside}{suffix}")
 
     def _connected(self) -> sqlite3.Connection:
         file = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)

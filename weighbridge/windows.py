@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.25  # longest time between two looks at the clock
 RETRY_S = 1.0  # pause after the disk refused a window
-WARN_S = 10.0  # at most one line in so long about windows that end early
+WARN_S = 10.0  # at most one line in so long
 
 
 class Windows:
@@ -248,9 +248,7 @@ class Windows:
             await window.make_room()
         if window.bytes > most * 0.9 and window.known is None:
             self.early += 1
-            if time.monotonic() - self._warned_s >= WARN_S:
-                self._warned_s = time.monotonic()
-                log.warning("sampling windows end early: sampling.budget.max_bytes does not hold what may be kept")
+            self._warn("sampling windows end early: sampling.budget.max_bytes does not hold what may be kept")
             await self._close(window, early=True)
 
     async def _close(self, window: OpenWindow, *, early: bool = False) -> None:
@@ -272,8 +270,13 @@ class Windows:
                 await asyncio.to_thread(self._store.add, window, self._needed_from())
                 return
             except OSError as error:
-                log.warning("a sampling window waits to be written: %s", error)
+                self._warn(f"a sampling window waits to be written: {error}")
                 await asyncio.sleep(RETRY_S)
+
+    def _warn(self, message: str) -> None:
+        if time.monotonic() - self._warned_s >= WARN_S:
+            self._warned_s = time.monotonic()
+            log.warning(message)
 
 
 class WindowSource:
