@@ -110,6 +110,8 @@ def event_fact(event: Event, path: str) -> object:
             return event.tenant or None
         case "ip_address":
             return event.ip_address or None
+        case "time_unix_nano":  # by which a budget's rates are found again: a clock that is ahead would find later ones
+            return min(event.end_unix_ns or event.received_unix_ns, event.received_unix_ns)
     if path.startswith("request.headers."):
         return event.request_headers.get(path[16:].lower())
     if path.startswith("request.body.") and event.request_body_encoding == "json":

@@ -9,17 +9,22 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from bridge import BridgeProcess, eventually
 from events import event
 from mapping.event import Decision
+from mapping.mapper import Mapper
+from mapping.otlp import Decoded, Decoder
 from mapping.sampling.counts import sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
+from mapping.settings import MappingSettings
 from otlp_requests import spans_request
 from weighbridge.sampling import Sampling
 from weighbridge.sampling_minutes import Places, SamplingMinutes
+from whole_trace_bench import request
 
 NOW_NS = 1_795_200_000_000_000_000
 
@@ -79,6 +84,42 @@ def test_rates_of_a_budget_outlive_the_process(tmp_path: Path) -> None:
     assert decided_by(third, records) == decisions
     assert third.sampler.budget is not None
     assert third.sampler.budget.tables[0].from_unix_ns == NOW_NS + 107 * 10**9
+
+
+def test_a_request_that_is_mapped_again_is_decided_by_the_rates_of_its_time(tmp_path: Path) -> None:
+    """Spans, logs, and spans of a sender whose clock is an hour ahead; the rates have changed meanwhile."""
+    bridge = sampling(tmp_path, budget={"events_per_second": 5, "epoch": "10s"})
+    mapper, decoder, dice = Mapper(MappingSettings(), bridge.sampler), Decoder(), random.Random(8)
+
+    def decisions(decoded: Decoded, received_unix_ns: int) -> list[tuple[str, Decision]]:
+        events = mapper.map(decoded, received_unix_ns=received_unix_ns).events
+        return [(event.trace_id, event.decision) for event in events]
+
+    first = []
+    for second in range(60):
+        now_ns = NOW_NS + second * 10**9
+        bridge.tick(now_ns)
+        ahead_ns = 3600 * 10**9 if second % 3 == 0 else -(10**7)
+        traces = [dice.randbytes(16) for _ in range(20 + second)]
+        for decoded in (
+            decoder.traces(request([(trace_id, 200) for trace_id in traces], now_ns + ahead_ns, 1)),
+            decoder.logs(logs_request(traces, now_ns + ahead_ns)),
+        ):
+            found = decisions(decoded, now_ns)
+            first.append((decoded, now_ns, found))
+    configs = {decision.config for _, _, found in first for _, decision in found}
+    assert len(configs) > 4
+    for decoded, now_ns, found in first:
+        assert decisions(decoded, now_ns) == found
+
+
+def logs_request(traces: list[bytes], at_unix_ns: int) -> bytes:
+    message = ExportLogsServiceRequest()
+    scope = message.resource_logs.add().scope_logs.add()
+    for trace_id in traces:
+        record = scope.log_records.add(trace_id=trace_id, time_unix_nano=at_unix_ns)
+        record.body.string_value = "done"
+    return message.SerializeToString()
 
 
 def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: Path) -> None:
