@@ -179,6 +179,29 @@ def test_a_batch_that_was_planned_before_a_kill_is_made_again_with_the_same_rows
     asyncio.run(go())
 
 
+def test_what_was_handed_out_but_not_counted_before_a_kill_is_counted_by_the_next_process(tmp_path: Path) -> None:
+    async def go() -> None:
+        sink = MemorySink()
+        bench = TraceBench(tmp_path, sink, T0, rate=10)
+        await bench.open()
+        for second in range(4):
+            await bench.send([(HIGH, 200), (LOW, 500 if second == 3 else 200), (bytes(15) + b"\x02", 200)], T0 + second)
+        bench.wall_s = T0 + 30
+        await bench.until(lambda: len(bench.delivered()) == 8)
+        counted = bench.handed[0].next_position  # the books were saved after the first request
+        await bench.kill()
+        again = TraceBench(tmp_path, sink, T0 + 31, rate=10)
+        again.counted = lambda: counted
+        await again.open()
+        await again.until(lambda: len(again.handed) == 3)
+        await again.stop()
+        assert [unit.position for unit in again.handed] == [unit.position for unit in bench.handed[1:]]
+        assert again.decisions == bench.decisions[3:]
+        assert len(again.delivered()) == 8
+
+    asyncio.run(go())
+
+
 def test_the_spool_is_given_back_when_the_view_of_open_traces_needs_it_no_more(tmp_path: Path) -> None:
     async def go() -> None:
         bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)

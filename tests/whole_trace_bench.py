@@ -73,6 +73,7 @@ class TraceBench:
         self.decoder = Decoder()
         self.mapper = Mapper(MappingSettings(), self.sampler)
         self.next_id = 1
+        self.counted: Callable[[], int] | None = None
         self.handed: list[Unit] = []
         self.decisions: list[Decision] = []
         settings = SpoolSettings(directory=directory / "spool", segment_bytes=16384, max_bytes=1 << 22)
@@ -101,6 +102,7 @@ class TraceBench:
             self.spool.start_position,
             self.directory / "memory.place",
             self._decided,
+            self.counted,
             lambda: int(self.wall_s * 1e9),
         )
         journal = Journal(self.directory / "memory.journal")

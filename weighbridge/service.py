@@ -118,8 +118,8 @@ class Bridge:
         end = self.spool.end_position
         places = await asyncio.to_thread(self.minutes.places)
         if places is None:
-            decided = await self.windows.on_disk() if self.windows else None
-            places = Places(end if decided is None else decided, end if decided is None else decided)
+            at = (await self.windows.on_disk() if self.windows else None) or end
+            places = Places(at, at)
         counted = places.mapped if self.settings.sampling.tail else places.decided
         self.feed.start(end, max(counted, self.spool.start_position))
         self._decided_to, self._mapped_from = min(places.decided, end), self.feed.counted
@@ -249,8 +249,9 @@ class Bridge:
     def _whole_traces(self, sink: str, place: Path) -> WholeTraceSource:
         tail = self.settings.sampling.tail
         assert tail is not None
+        start = self.spool.start_position
         return WholeTraceSource(
-            sink, self.feed, tail, lambda: self.sampling.sampler, self.spool.start_position, place, self._decided
+            sink, self.feed, tail, lambda: self.sampling.sampler, start, place, self._decided, lambda: self._decided_to
         )
 
     def _decided(self, unit: Unit, decisions: Sequence[Decision]) -> None:

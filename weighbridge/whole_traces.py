@@ -27,7 +27,8 @@ class WholeTraceSource:
     """`exporter.source.Source` of decided events.
 
     place: file that says from where a restart must read; without it that is `start_position`, the spool's oldest
-    record. decided: told of each unit handed out and of the decisions that were made for it.
+    record. decided: told of each unit in order and of the decisions that were made for it; counted: requests before
+    this position were told by an earlier process.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class WholeTraceSource:
         start_position: int,
         place: Path,
         decided: Callable[[Unit, Sequence[Decision]], None] = lambda unit, decisions: None,
+        counted: Callable[[], int] | None = None,
         wall_unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._sink = sink
@@ -48,6 +50,7 @@ class WholeTraceSource:
         self._start_position = start_position
         self._place = place
         self._told = decided
+        self._counted = counted
         self._wall_unix_ns = wall_unix_ns
         self._main: Reader | None = None  # follows the cursor
         self._back: Reader | None = None  # for what the pipeline wants to see once more
@@ -61,9 +64,11 @@ class WholeTraceSource:
         """As in Source. A record whose traces are undecided is waited for, also with timeout 0."""
         main = self._main
         if main is None:
-            self._kept_from = self._low_water = min(self._placed(), position)
+            # A killed process may have handed out what it did not come to count.
+            first = position if self._counted is None else min(position, self._counted())
+            self._kept_from = self._low_water = min(self._placed(), first)
             main = self._main = self._reader(
-                self._kept_from, position, lambda read_to: self._feed.has_read(self._sink, read_to)
+                self._kept_from, first, lambda read_to: self._feed.has_read(self._sink, read_to)
             )
         reader = main
         if position < main.at:
@@ -72,13 +77,15 @@ class WholeTraceSource:
             reader = self._back
             self._back_used_s = time.monotonic()
         reader.draining, reader.leaving = self._draining, self._leaving
-        found = await reader.next(position, timeout_s)
-        if found is None:
-            self._let_go()
-            return None
-        if reader is main:
-            self._told(found.unit, found.decisions)
-        return found.unit
+        while True:
+            found = await reader.next(main.at if reader is main else position, timeout_s)
+            if found is None:
+                self._let_go()
+                return None
+            if reader is main:
+                self._told(found.unit, found.decisions)
+            if found.unit.position >= position:
+                return found.unit
 
     def caught_up(self, position: int) -> bool:
         return self._feed.caught_up(position)
