@@ -294,6 +294,9 @@ class WindowSource:
     def caught_up(self, position: int) -> bool:
         return self._feed.caught_up(position)
 
+    def has_read(self, sink: str, position: int) -> None:
+        pass  # the windows tell the feed themselves: they are ahead of the pipeline
+
     def release(self, sink: str, position: int) -> None:
         self._feed.release(sink, position)
 
