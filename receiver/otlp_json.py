@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from receiver import json_pieces
 from receiver.errors import BadRequest
 from receiver.json_fields import (
     ONE_BYTE,
@@ -41,6 +42,7 @@ from receiver.prescan import Limits, too_many_elements, too_many_records
 
 _MAX_DEPTH = 40  # levels of nested values; mapping accepts 32, and Python recurses about 3 frames a level
 _LONGEST_CACHED = 512  # bytes of an attribute that is kept for the rest of the request
+_MOST_CACHED = 50_000  # such attributes; a table of a million takes half a second to grow, and nothing else runs
 _SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
 _SHOWN = 3  # reasons named in the answer
 
@@ -68,15 +70,21 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
     Raises BadRequest: 400 when it is not OTLP JSON above the records, 413 over a limit.
     """
     _check_size(data, limits)
+    pieces: list[Any] = []
     try:
-        request = orjson.loads(data)
+        request = json_pieces.loads(data, pieces)
     except orjson.JSONDecodeError as error:
         raise BadRequest(400, f"the body is not JSON: {str(error)[:200]}") from error
     try:
         json_object(request, "the body")
-        return _Transcoder(limits, refused).request(request, signal)
+        wire = _Transcoder(limits, refused).request(request, signal)
     except BadField as error:
         raise BadRequest(400, f"the body is not OTLP JSON: {error}") from error
+    del request
+    pieces.reverse()
+    while pieces:  # one at a time, the outer ones first
+        pieces.pop()
+    return wire
 
 
 def _check_size(data: bytes, limits: Limits) -> None:
@@ -291,6 +299,8 @@ class _Transcoder:
                     if found is None:
                         found = self._key_value(item, 0)
                     if len(found) <= _LONGEST_CACHED and (content or kind != "doubleValue"):  # 0.0 equals -0.0
+                        if len(seen) >= _MOST_CACHED:
+                            seen.clear()
                         seen[key, kind, content] = found
             out.append(tag)
             out.append(found)
