@@ -220,6 +220,11 @@ class Running:
         self._server = server
         self._chores = chores
 
+    @property
+    def keys_complaint(self) -> str:
+        """Why the keys file, as it is now, is not in use; "" when it is."""
+        return self._receiver.keys.complaint
+
     def refuse(self) -> None:
         """Answer 503 to new requests from now on; those under way go on."""
         self._receiver.stopping = True

@@ -30,7 +30,8 @@ class Keys:
         self._salt = os.urandom(32)
         self._file = settings.auth.keys_file
         self._file_version: tuple[int, int, int] | None = None
-        self._complaint = ""  # what is wrong with the file now, as logged
+        self._changing: tuple[int, int, int] | None = None  # the version at the last look, when it was a new one
+        self.complaint = ""  # what is wrong with the file now, as logged; "" when its keys are in use
         self._configured = {
             _digest(key.get_secret_value()): name for name, tenant in settings.tenants.items() for key in tenant.keys
         }
@@ -60,20 +61,33 @@ class Keys:
         return tenant
 
     def reload(self) -> bool:
-        """Read the keys file again if it changed; whether it did. A file that cannot be read changes nothing."""
+        """Read the keys file again if it changed; whether it did. A file that cannot be read, or in which there is no
+        key any more, changes nothing: 401 for everyone is data lost.
+
+        A new version is read at the second look that finds it, as a file may be written in place and be empty or cut
+        short at the first.
+        """
         if self._file is None:
             return False
         try:
-            if _version(self._file) == self._file_version:
-                self._complaint = ""
+            version = _version(self._file)
+            if version == self._file_version:
+                self.complaint = ""
                 return False
-            self._set(self._read_file())
+            if version != self._changing:
+                self._changing = version
+                return False
+            keys = self._read_file()
+            if not keys:
+                self._file_version = None
+                raise ValueError("keys file: no key in it")
         except (OSError, ValueError) as error:
-            if str(error) != self._complaint:  # once, not at every look
-                self._complaint = str(error)
+            if str(error) != self.complaint:  # once, not at every look
+                self.complaint = str(error)
                 _log.warning("keys file not reloaded, the keys stay as they were: %s", error)
             return False
-        self._complaint = ""
+        self._set(keys)
+        self.complaint = ""
         _log.info("keys file reloaded")
         return True
 

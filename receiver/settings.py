@@ -36,7 +36,8 @@ class AuthSettings(_Block):
     keys_file: Path | None = Field(
         None,
         description="File of further keys, one `tenant:key` a line (# starts a comment; `sha256:<hex>` keeps the key "
-        "itself out of the file). Read again when it changes.",
+        "itself out of the file). Read again when it changed and was left alone for one interval. A file that is bad "
+        "or without a key leaves the keys as they were, which /readyz shows.",
     )
     keys_reload_interval_s: float = Field(5.0, gt=0, description="How often keys_file is looked at.")
 

@@ -231,6 +231,7 @@ def test_the_health_of_a_running_bridge(bridge: BridgeProcess) -> None:
     ready = json.loads(get("/readyz"))
     assert (ready["status"], ready["sinks_retrying"]) == ("ready", [])
     assert {"oldest_undelivered_age_s", "last_sync_age_s", "last_sync_s"} < ready.keys()
+    assert ready["keys_file_error"] is None
     metrics = get("/metrics")
     assert 'weighbridge_sink_residue_records{sink="store"} 0' in metrics
     assert "otelcol_receiver_accepted_spans_total" in metrics

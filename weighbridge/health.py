@@ -59,6 +59,7 @@ class Health:
             "sinks_retrying": sorted(
                 name for name, pipeline in self._bridge.pipelines.items() if pipeline.counts.last_error
             ),
+            "keys_file_error": self._bridge.keys_complaint or None,
         }
 
     def routes(self) -> list[web.RouteDef]:

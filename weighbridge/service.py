@@ -135,6 +135,11 @@ class Bridge:
             self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
 
+    @property
+    def keys_complaint(self) -> str:
+        """Why the receiver's keys file, as it is now, is not in use; "" when it is, or there is none."""
+        return self._receiver.keys_complaint if self._receiver else ""
+
     async def stop(self) -> list[str]:
         """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest.
 

@@ -327,11 +327,42 @@ def test_a_bad_keys_file_is_complained_of_once_and_again_when_it_is_bad_again(
     file.write_text("acme:good\n")
     keys = Keys(ReceiverSettings.model_validate({"auth": {"keys_file": file}}))
     file.write_text("acme:good\nnonsense\n")
-    assert [keys.reload() for _ in range(3)] == [False] * 3
+    assert [keys.reload() for _ in range(4)] == [False] * 4
     assert [record.getMessage().rpartition("line ")[2] for record in caplog.records] == ["2: not tenant:key"]
     file.write_text("acme:other\n")
-    assert keys.reload()
+    assert [keys.reload() for _ in range(3)] == [False, True, False]
+    assert keys.complaint == ""
     file.write_text("acme:good\nnonsense\n")
-    keys.reload()
+    assert [keys.reload() for _ in range(3)] == [False] * 3
     assert len(caplog.records) == 2
+    assert keys.complaint == "keys file, line 2: not tenant:key"
     assert keys.tenant_of({"Authorization": "Bearer other"}) == "acme"
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "\ufeff\n"])
+def test_a_keys_file_without_a_key_leaves_the_keys_as_they_were(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("acme:good\n")
+    keys = Keys(ReceiverSettings.model_validate({"auth": {"keys_file": file}}))
+    file.write_text(text)
+    assert [keys.reload() for _ in range(4)] == [False] * 4
+    assert keys.tenant_of({"Authorization": "Bearer good"}) == "acme"
+    assert len(caplog.records) == 1
+    assert keys.complaint == "keys file: no key in it"
+
+
+def test_a_keys_file_that_is_being_written_is_not_read_yet(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("acme:good\n")
+    keys = Keys(ReceiverSettings.model_validate({"auth": {"keys_file": file}}))
+    with file.open("w") as being_written:
+        assert not keys.reload()
+        for line in ("globex:other\n", "initech:third\n", "acme:good\n"):
+            being_written.write(line)
+            being_written.flush()
+            assert not keys.reload()
+            assert keys.tenant_of({"Authorization": "Bearer good"}) == "acme"
+    assert keys.reload()
+    assert keys.tenant_of({"Authorization": "Bearer third"}) == "initech"
