@@ -44,6 +44,7 @@ _MAX_DEPTH = 40  # levels of nested values; mapping accepts 32, and Python recur
 _LONGEST_CACHED = 512  # bytes of an attribute that is kept for the rest of the request
 _MOST_CACHED = 50_000  # such attributes; a table of a million takes half a second to grow, and nothing else runs
 _SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
+_AT_ONCE = 10_000  # attributes of one record that are joined, and their parts freed, in one call
 _SHOWN = 3  # reasons named in the answer
 
 
@@ -283,6 +284,15 @@ class _Transcoder:
         if type(items) is not list:
             raise BadField(f'"attributes" must be an array, not {name_of(items)}')
         self._count_elements(len(items))
+        if len(items) <= _AT_ONCE:
+            self._key_values(out, tag, items)
+            return
+        for at in range(0, len(items), _AT_ONCE):
+            parts: list[bytes] = []
+            self._key_values(parts, tag, items[at : at + _AT_ONCE])
+            out.append(b"".join(parts))
+
+    def _key_values(self, out: list[bytes], tag: bytes, items: list[Any]) -> None:
         seen, keys = self._seen, self._keys
         for item in items:
             try:  # the form nearly all attributes have, often enough the same as on an earlier record

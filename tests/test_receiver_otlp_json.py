@@ -244,3 +244,13 @@ def test_what_stands_between_texts_is_what_json_is_made_of(value: Any) -> None:
         return isinstance(value, dict) + sum(map(braces, inner))
 
     assert sum(piece.count(b"{") for piece in otlp_json._between_texts(json.dumps(value).encode())) == braces(value)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 7])
+def test_many_attributes_of_one_record_are_written_as_few_are(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    attributes = [{"key": f"k{number % 5}", "value": {"intValue": number}} for number in range(7)]
+    document = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": attributes}]}]}]}).encode()
+    expected = transcode(document, "traces", LIMITS, Refused())
+    monkeypatch.setattr(otlp_json, "_AT_ONCE", at_once)
+    monkeypatch.setattr(otlp_json, "_MOST_CACHED", at_once)
+    assert transcode(document, "traces", LIMITS, Refused()) == expected
