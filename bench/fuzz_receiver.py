@@ -2,7 +2,8 @@
 
 Needs atheris (`pip install atheris`), which is no dependency of the project. A crash is any exception but BadRequest,
 or a refusal that is no 4xx; libFuzzer writes the input that made it to a file, and `python -m bench.fuzz_receiver FILE`
-runs it again. The first byte of an input chooses signal, encoding and coding, the rest is the body.
+runs it again. The first byte of an input chooses signal, encoding, coding and whether JSON is parsed
+in small pieces, the rest is the body.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["receiver", "mapping"]):
     from mapping.otlp import Decoder
-    from receiver import otlp_json
+    from receiver import json_pieces, otlp_json
     from receiver.decode import BadRequest, DecodeLimits, decode_request
     from receiver.prescan import Limits
 
@@ -37,6 +38,7 @@ def run_one(data: bytes) -> None:
     choice = data[0]
     signal = "logs" if choice & 1 else "traces"
     media = JSON if choice & 2 else PROTOBUF
+    json_pieces._WHOLE, json_pieces._PIECE = (1 << 20, 256 << 10) if choice & 32 else (0, 16)
     try:
         decode_request(Decoder(), signal, media, CODINGS[choice >> 2 & 7], data[1:], LIMITS)
     except BadRequest as error:
