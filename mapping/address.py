@@ -28,7 +28,7 @@ CLIENT_ATTRIBUTES = (
 )
 PEER_ATTRIBUTES = ("network.peer.address", "net.sock.peer.addr", "net.peer.ip")
 
-_CLIENT_HEADER_SET = frozenset(CLIENT_HEADERS)
+CLIENT_HEADER_SET = frozenset(CLIENT_HEADERS)
 # "[" + 45 characters of IPv6 + zone + "]:65535" and quotes; anything longer is no address.
 _MAX_CHARS = 80
 
@@ -40,7 +40,7 @@ def client_ip(headers: Mapping[str, str], attributes: Iterable[object], *, trust
     that order. Headers come first because client.address often is the nearest proxy. trust_forwarded False:
     attributes only.
     """
-    if trust_forwarded and headers and not _CLIENT_HEADER_SET.isdisjoint(headers):
+    if trust_forwarded and headers and not CLIENT_HEADER_SET.isdisjoint(headers):
         for name in CLIENT_HEADERS:
             text = headers.get(name)
             if text and (found := _leftmost(text, forwarded=name in ("forwarded", "x-forwarded"))):

@@ -121,6 +121,7 @@ class ApiCallPlan:
         self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
         asked_of = self.slots.request_names
         self._readers = consumer.parts(self.slots.response_names)
+        self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
         asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
         self._tells = asks or bool(self._asked or self._readers)
         # Rare things are asked for only where the shape can have them.
@@ -282,7 +283,8 @@ class ApiCallPlan:
 
     def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> Rest:
         """The rest of a span with more than the usual attributes."""
-        context, values, request, response = self._context, work.values, work.request_headers, work.response_headers
+        record, _, _, values, _, _, request, response, _, _ = work
+        context, events = self._context, record.events
         extra: dict[str, Any] = {}
         if found is not None:
             note_uri(found, extra)
@@ -290,11 +292,10 @@ class ApiCallPlan:
         if agent and "user-agent" not in request:
             request = {**request, "user-agent": agent}
         ip = ""
-        if self._incoming and request:
-            ip = address.client_ip(request, (), trust_forwarded=context.trust_forwarded)
+        if self._incoming and request and (self._tells_ip or events):
+            ip = context.masks.ip(address.client_ip(request, (), trust_forwarded=context.trust_forwarded))
         if "x-moesif-transaction-id" in request:
             transaction = ids.given(request["x-moesif-transaction-id"]) or transaction
-        events = work.record.events
         request_body = request_encoding = response_body = response_encoding = ""
         if self._request_body != ABSENT or events:
             body = values[self._request_body]
@@ -303,25 +304,30 @@ class ApiCallPlan:
             body = values[self._response_body]
             response_body, response_encoding = context.body(body, events, "response", response, extra)
         if self._tells or events:
-            asked = context.masks.attributes({name: values[index] for name, index in self._asked})
-            start = work.record.span.start_time_unix_nano
-            extra.update(consumer.extras(request, response, asked, events, start, self._readers))
+            asked: Mapping[str, Any] = {}
+            if self._asked:
+                asked = context.masks.attributes({name: values[index] for name, index in self._asked})
+            start = record.span.start_time_unix_nano
+            extra |= consumer.extras(request, response, asked, events, start, self._readers)
         shown = self.slots.shown(request, "request", exact=not events)
-        return Rest(
-            agent=shown.get("user-agent", ""),
-            transaction=transaction,
-            ip=context.masks.ip(ip),
-            request_headers=shown,
-            response_headers=self.slots.shown(response, "response", exact=not events),
-            version=self._version(values, path, request, response),
-            request_id=_request_id(request) or text_of(values[self._request_id]) or transaction,
-            direction=DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
-            request_body=request_body,
-            request_encoding=request_encoding,
-            response_body=response_body,
-            response_encoding=response_encoding,
-            action_name=context.shown_names[text_of(values[self._action_name])],
-            extra=extra,
+        return _new(
+            Rest,
+            (
+                shown.get("user-agent", ""),
+                transaction,
+                ip,
+                shown,
+                self.slots.shown(response, "response", exact=not events),
+                self._version(values, path, request, response),
+                _request_id(request) or text_of(values[self._request_id]) or transaction,
+                DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+                request_body,
+                request_encoding,
+                response_body,
+                response_encoding,
+                context.shown_names[text_of(values[self._action_name])],
+                extra,
+            ),
         )
 
     def _version(
@@ -340,6 +346,8 @@ class ApiCallPlan:
 
 def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
     """What metadata says about how an event was made, as Event.flags."""
+    if not extra:
+        return ()
     return tuple(name for name in ("uri_host_guessed", "uri_from_route", "body_truncated") if name in extra)
 
 

@@ -92,8 +92,14 @@ class HeaderSlots:
             return EMPTY_HEADERS
         if self._looks or not exact:
             return self._masks.headers(found, side)
-        masked = [name for name in self._masked[side] if name in found]
-        return {**found, **dict.fromkeys(masked, MASK)} if masked else found
+        masked = self._masked[side]
+        if not masked:
+            return found
+        shown = {**found}
+        for name in masked:
+            if name in shown:
+                shown[name] = MASK
+        return shown
 
 
 def event_body(events: tuple[SpanEvent, ...], side: str) -> Any:

@@ -31,6 +31,7 @@ ATTRIBUTES: Final = frozenset((*ASN, *EXPERIMENT, *VARIANT, *_RESEND, "queue_ms"
 
 _NUMBER: Final = re.compile(r"\d{1,16}(?:\.\d{1,9})?", re.ASCII)
 _TIMING: Final = re.compile(r"\s*([^;,\s]+)((?:\s*;[^,]*)?)(?:,|$)")
+_OF_UPSTREAM: Final = re.compile(r"upstream|origin", re.IGNORECASE).search
 _DURATION: Final = re.compile(r";\s*dur\s*=\s*\"?(\d{1,12}(?:\.\d{1,9})?)", re.IGNORECASE | re.ASCII)
 _HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE).search
 _POLICY: Final = re.compile(r"\s*\"?([^\";,]*)\"?((?:\s*;[^,]*)?)")
@@ -70,7 +71,7 @@ def extras(
             value = next((attributes[name] for name in names if name in attributes), None)
             if value is not None:
                 out[key] = value
-    return {key: value for key, value in out.items() if key not in attributes}
+    return {key: value for key, value in out.items() if key not in attributes} if attributes else out
 
 
 def log_extras(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def _timings(response: Mapping[str, str], out: dict[str, Any]) -> None:
             out["timings.upstream_ms"] = number
             return
     timing = response.get("server-timing")
-    if timing:
+    if timing and _OF_UPSTREAM(timing):  # instrumentations put the trace there, and nothing else
         found = [
             float(duration[1])
             for entry in _TIMING.finditer(timing[:4096])

@@ -28,8 +28,9 @@ def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
     users: list[str] = []
     companies: list[str] = []
     for part in _slices(len(works)):
-        users += [works[at].who.user_id for at in part]
-        companies += [works[at].who.company_id for at in part]
+        owners = [work.who for work in works[part.start : part.stop]]
+        users += [who.user_id for who in owners]
+        companies += [who.company_id for who in owners]
         yield
     lend_users, lend_companies = _uneven(users), _uneven(companies)
     if not (lend_users or lend_companies):
@@ -137,6 +138,8 @@ def _spread(values: list[str], source: str, parents: list[int], works: Sequence[
     nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
     for part in _slices(len(values)):
         for at in part:
+            if nearest[at] != _UNKNOWN:
+                continue
             walked = []
             here = at
             while here != _ROOT and nearest[here] == _UNKNOWN:
@@ -158,9 +161,12 @@ def _lend_to_servers(
     below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
     for part in _slices(len(works)):
         for at in part:
+            stated = values[at]
+            if not stated:
+                continue
             work = works[at]
-            if work.record.span.kind == INTERNAL and getattr(work.who, source).startswith("attr:"):
-                stated, here = values[at], parents[at]
+            if getattr(work.who, source).startswith("attr:") and work.record.span.kind == INTERNAL:
+                here = parents[at]
                 # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
                 while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:
                     stated = below[here] = stated if known is None else _MANY
