@@ -121,6 +121,10 @@ class ApiCallPlan:
         self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
         asked_of = self.slots.request_names
         self._readers = consumer.parts(self.slots.response_names)
+        answered = self.slots.response_names
+        self._tells_version = self._versions != ABSENT or any(
+            names is None or not names.isdisjoint(_VERSION_HEADERS) for names in (asked_of, answered)
+        )
         self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
         asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
         self._tells = asks or bool(self._asked or self._readers)
@@ -309,6 +313,9 @@ class ApiCallPlan:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
             extra |= consumer.extras(request, response, asked, events, start, self._readers)
+        version = self._version(values, request, response) if self._tells_version or events else ""
+        if not version and "/v" in path:
+            version = path_version(path)
         shown = self.slots.shown(request, "request", exact=not events)
         return _new(
             Rest,
@@ -318,7 +325,7 @@ class ApiCallPlan:
                 ip,
                 shown,
                 self.slots.shown(response, "response", exact=not events),
-                self._version(values, path, request, response),
+                version,
                 _request_id(request) or text_of(values[self._request_id]) or transaction,
                 DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
                 request_body,
@@ -330,9 +337,7 @@ class ApiCallPlan:
             ),
         )
 
-    def _version(
-        self, values: tuple[Any, ...], path: str, request: Mapping[str, str], response: Mapping[str, str]
-    ) -> str:
+    def _version(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> str:
         for name in _VERSION_HEADERS:
             if name in request:
                 return request[name]
@@ -341,7 +346,7 @@ class ApiCallPlan:
         for name in _VERSION_HEADERS[:2]:
             if name in response:
                 return response[name]
-        return path_version(path) if "/v" in path else ""
+        return ""
 
 
 def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
