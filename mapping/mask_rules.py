@@ -85,11 +85,11 @@ _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
 
 
 def fold(key: str) -> str:
-    """A key as it is compared: its last path part in lower case without `-` and `_`, so accessToken is access_token."""
+    """A key as it is compared: its last path part in lower case without `-`, `_` and outer blanks: accessToken."""
     if "." in key or "[" in key:
         last = _LAST_PART(key)
         key = last[0] if last is not None else key
-    return folded(key)
+    return folded(key.strip())
 
 
 class PathNode:

@@ -13,32 +13,67 @@ MASK = "[REDACTED]"
 
 Secret = Callable[[str], bool]
 
-_QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*[:=]\s*")
+# `"password": "x"`, Ruby's `"password" => "x"`, and Python's `b'password': b'x'`.
+_QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*(?:=>|[:=])\s*(?:[bu](?=[\"']))?")
+# `('password', 'x')` and `[b'password', b'x']`: pairs as Python and Node print them. Nothing may follow the value.
+_PAIR_KEY = re.compile(r"([(\[])\s*[bu]?(\\{0,8}[\"'])([^\"'\\]{1,200})\2\s*,\s*[bu]?(?=\\{0,8}[\"'])")
+_PAIR_END = re.compile(r"\s*,?\s*[)\]]|\Z").match
 _VALUE = re.compile(
     r"(\\{0,8}[\"'])(?:(?!\1)(?:\\.|[^\\]))*\1"  # a whole quoted text
     r"|[\"'\\\[{].*"  # an open quote or a structure: nobody knows where it ends
     r"|[^\s,}\])]+",
     re.DOTALL,
 )
-_BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}=(?!=)[ \t]{0,4}")
+_BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}(?::=|=>|=(?!=))[ \t]{0,4}")
 # The secret of `Authorization=Bearer x` is the word after the scheme.
 _BARE_VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
-    r":(?:[ \t]|\\{1,8}t)+((?:[a-z][a-z0-9\-]*[ \t]+)?[^\s,;\"']+"
+    r"[ \t]?:(?:[ \t]|\\{1,8}t)*((?:[a-z][a-z0-9\-]*[ \t]+)?[^\s,;\"']+"
     r"(?:(?<==)\"[^\"]*\")?(?:,[ \t]*[\w\-]+=[^\s,;\"']*(?:(?<==)\"[^\"]*\")?)*(?:;[^\r\n\"']*)?)",  # Digest, AWS4
     re.IGNORECASE,
 )
 # GraphQL arguments, loose JSON and what Go prints: `password: "x"`, `map[password:x]`, but not `http://token:80`.
-_COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:/\\])")
-_COLON_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
-# A line of YAML or of a header dump. In the middle of a sentence such a word is only a word.
+_COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])")
+_COLON_VALUE = re.compile(r"\[REDACTED\]|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
+# A line of YAML or of a header dump.
 _LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
+# In the middle of a sentence: `wrong password: x1`, `the password is: x1`. What follows may be one more word of it.
+_SENTENCE = re.compile(r"(?<![\w.\-/])([A-Za-z][\w\-]{1,99})(?:[ \t](?:is|was))?[ \t]?:[ \t]+")
+_SENTENCE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;\"']+", re.IGNORECASE)
+_PLAIN_WORD = re.compile(r"[^A-Za-z0-9]*|[(\[<]?(?:[A-Z]?[a-z]+(?:[-/'][a-z]+)*|[A-Z_]+)[.:!?)\]>]*").fullmatch
+# `--password x1` of a command line; `--token is needed` is a sentence.
+_OPTION_WORD = re.compile(r"--(?<!\S--)([A-Za-z][\w\-]{1,99})[ \t]+(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
+_OPTION = re.compile(r"--(?<!\S--)[A-Za-z][\w\-]{1,99}[ \t]").search
+_CURL_USER = re.compile(
+    r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"
+)
+_SHELL_WORD_END = re.compile(r"[\s\"'\\]").search
+# Variables of an environment: `PGPASSWORD=x psql`. The group is the key that says whether they are masked.
+_ENVIRONMENT = re.compile(
+    r"(?<!\w)[A-Z][A-Z0-9_]*?(PASSWORD|PASSWD|PWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|SECRET(?=_(?:ACCESS_)?KEY))"
+    r"(?:_(?:ACCESS_)?KEY)?=(?P<quote>\\{0,8}[\"'])?"
+)
+# Keys in percent-encoded text, once or several times: `password%3Dx`, `%22password%22%3A%22x%22`.
+_ESCAPED = r"%(?:25){0,3}"
+_ENCODED_KEY = re.compile(
+    r"(?:(?<![\w%.\-])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
+    rf"([A-Za-z][\w.\-]{{1,99}})(?:{_ESCAPED}22)?(?:{_ESCAPED}20|\+){{0,4}}{_ESCAPED}3[ADad](?!{_ESCAPED}2[Ff])"
+    rf"(?:{_ESCAPED}20|\+){{0,4}}({_ESCAPED}22)?"
+)
+_ENCODED_QUOTED = re.compile(rf"(?:{_ESCAPED}5[Cc]{_ESCAPED}22|(?!{_ESCAPED}22)[^\s&\"'<>])+")
+_ENCODED_VALUE = re.compile(rf"(?:(?!{_ESCAPED}(?:2[26]|7[Dd]|0[ADad]))[^\s&\"'<>])+")
+_ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
+# A word right before a colon and something right behind it, but neither a URL nor a route `/<int:id>`.
+_COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
+_HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
 _FORM_PART = re.compile(
     r"name=\"([^\"]{1,200})\"[^\r\n]{0,200}(?:\r?\n[^\r\n]{1,200}){0,8}\r?\n\r?\n(.*?)(?=\r?\n--|\Z)", re.DOTALL
 )
 _XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>(?:<!\[CDATA\[)?([^<]*)</")
+_VALUE_ATTRIBUTE = re.compile(r"\b(?:name|key)=([\"'])([^\"'<>]{1,200})\1\s(?:[^<>]{0,500}?\s)?value=([\"'])(?=[^\"'])")
+_TOKEN_USER = re.compile(r"(:(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
 _USERINFO = re.compile(r"(:(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}=[^\s&]*(?:&[^\s=&\"'<>{}?]{1,200}=[^\s&]*)*&?").fullmatch
@@ -50,11 +85,27 @@ def may_hide_secrets(text: str) -> bool:
         '"' in text
         or "'" in text
         or "=" in text
-        or ": " in text
         or "@" in text
-        or ":\t" in text
         or "</" in text
-        or (":" in text and ("{" in text or "map[" in text))
+        or "--" in text
+        or (":" in text and _colon_tells(text))
+        or ("%" in text and _ENCODED(text) is not None)
+    )
+
+
+def _colon_tells(text: str) -> bool:
+    if ": " in text or ":\t" in text or "{" in text or "map[" in text:
+        return True
+    return _COLON(text) is not None and _HOST_PORT(text) is None
+
+
+def beyond_keys(text: str) -> bool:
+    """True for texts that may hold secrets where `mask_mentions` does not look: command lines, percent-encoded text."""
+    return (
+        ("--" in text and _OPTION(text) is not None)
+        or "curl" in text
+        or ("%" in text and _ENCODED(text) is not None)
+        or ("=" in text and ("D=" in text or "T=" in text or "N=" in text or "Y=" in text))
     )
 
 
@@ -67,6 +118,21 @@ def quoted_pairs(text: str, secret: Secret) -> str:
             value = _VALUE.match(text, found.end())
             out += text[at : found.end()], found[1], MASK, found[1]
             at = value.end() if value is not None else found.end()
+    return "".join((*out, text[at:])) if out else text
+
+
+def tuples(text: str, secret: Secret) -> str:
+    """`('password', 'x')` and `[b'cookie', b'x']`."""
+    out: list[str] = []
+    at = 0
+    for found in _PAIR_KEY.finditer(text):
+        if found.start() < at or not secret(found[3]) or (value := _VALUE.match(text, found.end())) is None:
+            continue
+        # ['password', 'email'] more often lists fields than a field and its value.
+        lists = found[1] == "[" and _PLAIN_WORD(value[0].strip("\\\"'"))
+        if not lists and _PAIR_END(text, value.end()):
+            out += text[at : found.end()], found[2], MASK, found[2]
+            at = value.end()
     return "".join((*out, text[at:])) if out else text
 
 
@@ -83,7 +149,7 @@ def bare_pairs(text: str, secret: Secret) -> str:
 
 
 def colon_pairs(text: str, secret: Secret) -> str:
-    """`password: "x"`, `password:x`, and lines of YAML."""
+    """`password: "x"`, `password:x`, lines of YAML, and `wrong password: x1` in a sentence."""
     out: list[str] = []
     at = 0
     for found in _COLON_KEY.finditer(text):
@@ -95,7 +161,61 @@ def colon_pairs(text: str, secret: Secret) -> str:
             out += text[at:begin], MASK
             at = value.end() if value is not None else begin
     text = "".join((*out, text[at:])) if out else text
-    return _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], text)
+    text = _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], text)
+    out, at = [], 0
+    for found in _SENTENCE.finditer(text):
+        if found.start() >= at and secret(found[1]):
+            value = _SENTENCE_VALUE.match(text, found.end())
+            if value is not None and not _PLAIN_WORD(value[0]):
+                out += text[at : found.end()], MASK
+                at = value.end()
+    return "".join((*out, text[at:])) if out else text
+
+
+def command_lines(text: str, secret: Secret) -> str:
+    """`--password x`, `PGPASSWORD=x psql`, `curl -u user:x`."""
+    if "--" in text:
+        text = _hidden_words(text, _OPTION_WORD, lambda found, word: secret(found[1]) and not _PLAIN_WORD(word))
+    if "curl" in text and secret("password"):
+        text = _hidden_words(text, _CURL_USER, lambda found, word: True)
+    if "=" in text:
+        text = _hidden_words(text, _ENVIRONMENT, lambda found, word: secret(found[1]))
+    return text
+
+
+def _hidden_words(text: str, before: re.Pattern[str], hides: Callable[[re.Match[str], str], bool]) -> str:
+    """The text with words of a shell hidden that stand right behind `before`, whose group `quote` is their quote."""
+    out: list[str] = []
+    at = 0
+    for found in before.finditer(text):
+        if found.start() < at:
+            continue
+        begin = found.end()
+        if found["quote"]:
+            end = text.find(found["quote"], begin)
+        else:
+            stop = _SHELL_WORD_END(text, begin)
+            end = stop.start() if stop is not None else -1
+        end = len(text) if end < 0 else end
+        if end > begin and hides(found, text[begin:end]):
+            out += text[at:begin], MASK
+            at = end
+    return "".join((*out, text[at:])) if out else text
+
+
+def encoded_pairs(text: str, secret: Secret) -> str:
+    """`password%3Dx` and `%22password%22%3A%22x%22`: forms, queries and JSON in a query, encoded up to four times."""
+    if "%" not in text or _ENCODED(text) is None:
+        return text
+    out: list[str] = []
+    at = 0
+    for found in _ENCODED_KEY.finditer(text):
+        if found.start() >= at and secret(found[1]):
+            value = (_ENCODED_QUOTED if found[2] else _ENCODED_VALUE).match(text, found.end())
+            if value is not None:
+                out += text[at : found.end()], "REDACTED"
+                at = value.end()
+    return "".join((*out, text[at:])) if out else text
 
 
 def form_parts(text: str, secret: Secret) -> str:
@@ -130,9 +250,21 @@ def xml_elements(text: str, secret: Secret) -> str:
     )
 
 
+def value_attributes(text: str, secret: Secret) -> str:
+    """`<add key="password" value="x"/>`, `<input name="password" value="x">`."""
+    out: list[str] = []
+    at = 0
+    for found in _VALUE_ATTRIBUTE.finditer(text):
+        if found.start() >= at and secret(found[2]):
+            end = text.find(found[3], found.end())
+            out += text[at : found.end()], MASK
+            at = end if end >= 0 else len(text)
+    return "".join((*out, text[at:])) if out else text
+
+
 def passwords_in_urls(text: str) -> str:
-    """`scheme://user:password@host` with the password hidden."""
-    return _USERINFO.sub(rf"\1:{MASK}@", text)
+    """`scheme://user:password@host` with the password hidden; a long user name alone is a token."""
+    return _TOKEN_USER.sub(rf"\1{MASK}@", _USERINFO.sub(rf"\1:{MASK}@", text))
 
 
 def is_form(text: str) -> bool:

@@ -24,12 +24,17 @@ from mapping.mask_rules import PLACES, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.mask_text import MASK as MASK
 from mapping.mask_text import (
     bare_pairs,
+    beyond_keys,
     colon_pairs,
+    command_lines,
+    encoded_pairs,
     form_parts,
     header_lines,
     is_form,
     passwords_in_urls,
     quoted_pairs,
+    tuples,
+    value_attributes,
     xml_elements,
 )
 from mapping.mask_text import may_hide_secrets as may_hide_secrets
@@ -171,6 +176,8 @@ class Redactor:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
             return False
+        if beyond_keys(text):
+            return False
         return not self._in_json[place](text, json=True)
 
     @_guarded
@@ -296,8 +303,11 @@ class Redactor:
         paired = "=" in text
         if paired or may_hide_secrets(text):
             json = text.lstrip()[:1] in _JSON_BEGINS
-            if verdicts.mentioned_in(text, json=json):
+            beyond = beyond_keys(text)
+            if (beyond and json) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
+            elif beyond:
+                text = command_lines(encoded_pairs(text, verdicts.hides), verdicts.hides)
             if paired and "?" in text:
                 text = self._urls(text)
         if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
@@ -316,10 +326,16 @@ class Redactor:
                 return text if masked is parsed else orjson.dumps(masked).decode()
         secret = verdicts.hides
         masked = header_lines(bare_pairs(quoted_pairs(form_parts(text, secret), secret), secret), secret)
+        if "'," in masked or '",' in masked:
+            masked = tuples(masked, secret)
         if ":" in masked:
             masked = colon_pairs(masked, secret)
         if "</" in masked:
             masked = xml_elements(masked, secret)
+        if "value=" in masked:
+            masked = value_attributes(masked, secret)
+        if beyond_keys(masked):
+            masked = command_lines(encoded_pairs(masked, secret), secret)
         return text if masked == text else masked
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
@@ -346,6 +362,8 @@ class Redactor:
                     plain = unquote_plus(value)
                     if self._hide(plain) != plain:
                         part, same = f"{part.partition('=')[0]}={QUERY_MASK}", False
+                if "%3" in value and (shown := encoded_pairs(part, verdicts.hides)) != part:
+                    part, same = shown, False
                 parts.append(part)
                 continue
             same = False

@@ -44,7 +44,7 @@ NOTHING: Final[Entry] = (NULL_MARK, None, None)
 
 _LONGEST_WRITTEN: Final = 256
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:")
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%")
 # What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
 _TEXT_OF: Final = tuple(bytes((0x12, rest, 0x0A, max(rest - 2, 0))) for rest in range(0x80))
 
@@ -303,9 +303,9 @@ class AttributeCache(dict[bytes, Entry]):
                 if data.startswith(_TEXT_OF[rest], end):
                     raw = data[end + 4 :]
                     odd = raw.translate(None, _PLAIN)
-                    if not odd.translate(None, b":='@") and raw != b"graphql":
+                    if not odd.translate(None, b":='@%") and raw != b"graphql":
                         text = raw.decode()
-                        look = odd and (odd.strip(b":") or b": " in raw)
+                        look = (odd or "--" in text) and may_hide_secrets(text)
                         return known[1] if look else known[0], text, f'{known[2]}"{text}"'
                 elif (
                     data[end] == 0x12

@@ -24,6 +24,8 @@ def secret(key: str) -> bool:
         ('"password": {"a": "b"} c', '"password": "[REDACTED]"'),
         ('"password": "open', '"password": "[REDACTED]"'),
         ('"user": "a"', '"user": "a"'),
+        ('"password" => "a", "b" => 1', '"password" => "[REDACTED]", "b" => 1'),
+        ("{b'password': b'a b'}", "{b'password': b'[REDACTED]'}"),
     ],
 )
 def test_quoted_pairs(text: str, masked: str) -> None:
@@ -44,6 +46,8 @@ def test_quoted_pairs(text: str, masked: str) -> None:
         ("args=password=b c", "args=password=[REDACTED] c"),
         ('cmd="run password=b"', 'cmd="run password=[REDACTED]"'),
         ("if password == b", "if password == b"),
+        ("password := b c", "password := [REDACTED] c"),
+        ("password => b c", "password => [REDACTED] c"),
     ],
 )
 def test_bare_pairs(text: str, masked: str) -> None:
@@ -60,10 +64,65 @@ def test_bare_pairs(text: str, masked: str) -> None:
         ('Authorization: Digest username="u", response="abc" x', "Authorization: [REDACTED] x"),
         ("Authorization: AWS4-HMAC-SHA256 Credential=a/b, Signature=abc x", "Authorization: [REDACTED] x"),
         ("wrong Password: abc", "wrong Password: abc"),
+        ("-H 'Authorization:Bearer abc' x", "-H 'Authorization: [REDACTED]' x"),
     ],
 )
 def test_header_lines(text: str, masked: str) -> None:
     assert mask_text.header_lines(text, secret) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("('password', 'a b')", "('password', '[REDACTED]')"),
+        ("[(b'host', b'h'), (b'cookie', b'a'), (1, 2)]", "[(b'host', b'h'), (b'cookie', b'[REDACTED]'), (1, 2)]"),
+        ("[[ 'cookie', 'a=1' ]]", "[[ 'cookie', '[REDACTED]' ]]"),
+        ("missing ['password', 'email']", "missing ['password', 'email']"),
+        ("loc=('body', 'password')", "loc=('body', 'password')"),
+        ("(a, 'password', 'b')", "(a, 'password', 'b')"),
+    ],
+)
+def test_tuples(text: str, masked: str) -> None:
+    assert mask_text.tuples(text, secret) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("run --password a1 --x b", "run --password [REDACTED] --x b"),
+        ("run --password 'a b' c", "run --password '[REDACTED]' c"),
+        ("--password is needed", "--password is needed"),
+        ("x--password a1", "x--password a1"),
+        ("PGPASSWORD=a psql", "PGPASSWORD=[REDACTED] psql"),
+        ("export DB_PASSWORD='a b' C=d", "export DB_PASSWORD='[REDACTED]' C=d"),
+        ("PASSWORDS=3 PGPASSWORD= x", "PASSWORDS=3 PGPASSWORD= x"),
+        ("curl -u ann:a1 http://h:80/", "curl -u ann:[REDACTED] http://h:80/"),
+        ('curl --user="ann:a b" http://h', 'curl --user="ann:[REDACTED]" http://h'),
+        ("docker run -u 1000:1000 img", "docker run -u 1000:1000 img"),
+    ],
+)
+def test_command_lines(text: str, masked: str) -> None:
+    assert mask_text.command_lines(text, secret) == masked
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("a%3Db%26password%3Dc%20d%26e%3Df", "a%3Db%26password%3DREDACTED%26e%3Df"),
+        ("/x?next=%2Fa%3Fpassword%3Dc&d=e", "/x?next=%2Fa%3Fpassword%3DREDACTED&d=e"),
+        ("%7B%22password%22%3A+%22a%5C%22b%22%7D", "%7B%22password%22%3A+%22REDACTED%22%7D"),
+        ("%2522password%2522%253A%2522a%2522", "%2522password%2522%253A%2522REDACTED%2522"),
+        ("password%3A%2F%2Fh/", "password%3A%2F%2Fh/"),
+        ("mypassword%3Da", "mypassword%3Da"),
+    ],
+)
+def test_encoded_pairs(text: str, masked: str) -> None:
+    assert mask_text.encoded_pairs(text, secret) == masked
+
+
+def test_value_attributes() -> None:
+    text = "<add key='password' type=\"t\" value=\"a b\"/><input name='q' value='x'>"
+    assert mask_text.value_attributes(text, secret) == text.replace("a b", "[REDACTED]")
 
 
 def test_xml_elements() -> None:
@@ -98,6 +157,18 @@ def test_passwords_in_urls() -> None:
         "password:",
         'name="password"\n',
         "<password><![CDATA[",
+        "('password','",
+        "['password', \"a",
+        "a password: ",
+        "--password ",
+        "--password '",
+        "curl -u a:",
+        "PASSWORD",
+        "A=PASSWORD=",
+        "password%3D",
+        "%25",
+        "%22password%22%3A%22",
+        "<a name='password' value=",
     ],
 )
 def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
@@ -112,10 +183,16 @@ def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
             mask_text.form_parts,
             mask_text.header_lines,
             mask_text.xml_elements,
+            mask_text.tuples,
+            mask_text.command_lines,
+            mask_text.encoded_pairs,
+            mask_text.value_attributes,
         ):
             step(text, secret)
         mask_text.passwords_in_urls(text)
         mask_text.is_form(text)
+        mask_text.may_hide_secrets(text)
+        mask_text.beyond_keys(text)
         return time.process_time() - started
 
     short = min(seconds(unit * (20_000 // len(unit))) for _ in range(3))
@@ -132,6 +209,12 @@ def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
         ("{User:b Authorization:Bearer a}", "{User:b Authorization:[REDACTED]}"),
         ("a: 1\n  - password: b c\nd: 2", "a: 1\n  - password: [REDACTED]\nd: 2"),
         ("the password: forgotten", "the password: forgotten"),
+        ("wrong password: hunter2, again", "wrong password: [REDACTED], again"),
+        ("error: the password is: Ab1 now", "error: the password is: [REDACTED] now"),
+        ("saw password: }", "saw password: }"),
+        ("no password: NOT_SET (yet)", "no password: NOT_SET (yet)"),
+        ("password:=a", "password:=a"),
+        ("password:[REDACTED]", "password:[REDACTED]"),
         ("http://password:80/ password://x x:password:y", "http://password:80/ password://x x:password:y"),
     ],
 )

@@ -143,6 +143,12 @@ def test_secrets_in_text_that_is_almost_structure_are_masked(text: str) -> None:
         "the password was wrong",
         "tokens=5",
         "Unexpected token: } in JSON",
+        "invalid token: expired",
+        "--token is required",
+        "docker run --user 1000:1000 img",
+        "missing ['password', 'email']",
+        "/cb?redirect_uri=https%3A%2F%2Fapp.example.com%2Fa%3Fx%3D1",
+        "arn:aws:lambda:eu-west-1:1:function:f and nginx:latest on localhost:8000",
     ],
 )
 def test_other_text_stays(text: str) -> None:
