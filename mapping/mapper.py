@@ -105,6 +105,11 @@ class Mapper:
         self._plans = Plans(context, skip_plumbing=settings.skip_plumbing)
         self._logs = LogMapper(context, http_from_attributes=settings.logs.http_from_attributes)
 
+    @property
+    def should_skip_errors(self) -> int:
+        """Calls for which should_skip failed; they are reported."""
+        return self._should_skip.errors if self._should_skip is not None else 0
+
     def map(
         self,
         decoded: Decoded,

@@ -235,6 +235,7 @@ def test_the_health_of_a_running_bridge(bridge: BridgeProcess) -> None:
     metrics = get("/metrics")
     assert 'weighbridge_sink_residue_records{sink="store"} 0' in metrics
     assert "otelcol_receiver_accepted_spans_total" in metrics
+    assert "weighbridge_should_skip_errors_total 0" in metrics
 
 
 def test_sigterm_delivers_what_was_acknowledged_and_ends_with_0(own_bridge: BridgeProcess) -> None:

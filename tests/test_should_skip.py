@@ -73,11 +73,39 @@ def test_failing_expression_reports_the_call_and_is_counted() -> None:
         ("hasHeadr('x')", "knows no function hasHeadr"),
         ("'text'", "must be true or false, not str"),
         ("1 + 1", "must be true or false, not int"),
+        ("status", "must be true or false, not int"),
+        ("req_path.matches('(')", "cannot search for '\\('"),
+        ("status > 500 && req_path.matches(r'(((a{100}){100}){100})')", "cannot search for"),
+        ("(" * 2000 + "true" + ")" * 2000, "does not parse"),
+        ("!" * 5000 + "true", "more than 4096 characters"),
+        ("req_path == '" + "a" * 5000 + "'", "more than 4096 characters"),
+        (f"[uri]{'.map(x, x+x+x+x+x+x+x+x)' * 7}.exists(x, x == 'a')", "ms for one call"),
     ],
 )
 def test_mistakes_are_found_before_the_first_call(expression: str, says: str) -> None:
     with pytest.raises(ExpressionError, match=says):
         ShouldSkip(expression)
+
+
+@pytest.mark.parametrize("expression", ["1 / (status - 200) == 1", "req_path > 5", "hasHeader(5)", "[1][status] == 1"])
+def test_expression_that_fails_for_a_call_reports_it(expression: str) -> None:
+    rule = ShouldSkip(expression)
+    assert not rule.matches(call())
+    assert rule.errors == 1
+
+
+def test_panic_of_the_engine_is_an_error_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        """What the engine's panics are: no Exception."""
+
+    class Program:
+        def execute(self, context: object) -> object:
+            raise Panic("out of range")
+
+    rule = ShouldSkip("status == 1")
+    monkeypatch.setattr(rule, "_program", Program())
+    assert not rule.matches(call())
+    assert rule.errors == 1
 
 
 def test_of_several_expressions_any_may_hold() -> None:

@@ -161,6 +161,12 @@ class Health:
     def _sampling_metrics(self) -> Iterator[Metric]:
         sampling = self._bridge.sampling
         yield Metric(
+            "weighbridge_should_skip_errors_total",
+            "counter",
+            "Calls for which `mapping.should_skip` failed, since the rules were loaded; they are reported.",
+            [({}, self._bridge.mapper.should_skip_errors)],
+        )
+        yield Metric(
             "weighbridge_sampling_records_total",
             "counter",
             "Records decided since the start; reason `kept` or why not.",
