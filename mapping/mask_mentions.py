@@ -18,7 +18,7 @@ _ESCAPES: Final = ("", "n", "r", "t", "b", "f")
 # What follows a key in text that masks would change: perhaps the rest of a path, a closing quote, then : or =. Or the
 # quote and the line's end (the name of a form's field), or what ends the tag of an XML element.
 _AFTER_KEY: Final = re.compile(
-    r"[.\[\]*$]*(?:\s*(?:\\{0,8}[\"'])?\s*(?:(?:is|was)\s*)?[:=]|\\{0,8}[\"']\s*,|[\"'][^\r\n]{0,200}[\r\n]|[^<>]{0,200}>)"
+    r"[.\[\]*$]*(?:\s*(?:\\{0,8}[\"'])?\s*(?:(?:is|was)\s*)?[:=]|\\{0,8}[\"']\s*,|\\{0,8}[\"'][^\r\n]{0,200}(?:[\r\n]|\\[rn])|[^<>]{0,200}>)"
 ).match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}.
 _AFTER_NAME: Final = re.compile(r"[.\[\]*$]*(?:\s*[\\\"']|\s*(?:(?:is|was)\s*)?[:=]|[^<>]{0,200}>)").match

@@ -26,7 +26,9 @@ _VALUE = re.compile(
 )
 _BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}(?::=|=>|=(?!=))[ \t]{0,4}")
 # The secret of `Authorization=Bearer x` is the word after the scheme.
-_BARE_VALUE = re.compile(r"\"[^\"]*\"?|'[^']*'?|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+")
+_BARE_VALUE = re.compile(
+    r"\"[^\"]*\"?|'[^']*'?|\\{1,8}[\"'][^\"']*|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+"
+)
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
@@ -68,11 +70,15 @@ _ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
 # A word right before a colon and something right behind it, but neither a URL nor a route `/<int:id>`.
 _COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
 _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
+_LINE_END = r"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)"  # as it is, or escaped as in JSON and Python's repr
 _FORM_PART = re.compile(
-    r"name=\"([^\"]{1,200})\"[^\r\n]{0,200}(?:\r?\n[^\r\n]{1,200}){0,8}\r?\n\r?\n(.*?)(?=\r?\n--|\Z)", re.DOTALL
+    rf"name=\\{{0,8}}\"([^\"\\]{{1,200}})\\{{0,8}}\"[^\r\n\\]{{0,200}}(?:{_LINE_END}[^\r\n\\]{{1,200}}){{0,8}}{_LINE_END}{_LINE_END}"
 )
+_PART_END = re.compile(rf"{_LINE_END}--").search
 _XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>(?:<!\[CDATA\[)?([^<]*)</")
-_VALUE_ATTRIBUTE = re.compile(r"\b(?:name|key)=([\"'])([^\"'<>]{1,200})\1\s(?:[^<>]{0,500}?\s)?value=([\"'])(?=[^\"'])")
+_VALUE_ATTRIBUTE = re.compile(
+    r"\b(?:name|key)=(\\{0,8}[\"'])([^\"'<>\\]{1,200})\1\s(?:[^<>]{0,500}?\s)?value=(\\{0,8}[\"'])(?=[^\"'])"
+)
 _TOKEN_USER = re.compile(r"(:(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
 _USERINFO = re.compile(r"(:(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
@@ -220,13 +226,16 @@ def encoded_pairs(text: str, secret: Secret) -> str:
 
 def form_parts(text: str, secret: Secret) -> str:
     """Fields of a multipart/form-data body."""
-    if 'name="' not in text:
+    if 'name="' not in text and "name=\\" not in text:
         return text
-
-    def shown(found: re.Match[str]) -> str:
-        return text[found.start() : found.start(2)] + MASK if secret(found[1]) else found[0]
-
-    return _FORM_PART.sub(shown, text)
+    out: list[str] = []
+    at = 0
+    for found in _FORM_PART.finditer(text):
+        if found.start() >= at and secret(found[1]):
+            end = _PART_END(text, found.end())
+            out += text[at : found.end()], MASK
+            at = end.start() if end is not None else len(text)
+    return "".join((*out, text[at:])) if out else text
 
 
 def header_lines(text: str, secret: Secret) -> str:

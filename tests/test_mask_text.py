@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+import orjson
 import pytest
 
 from mapping import mask_text
@@ -45,6 +47,7 @@ def test_quoted_pairs(text: str, masked: str) -> None:
         ("password=Bearer b c", "password=[REDACTED] c"),
         ("args=password=b c", "args=password=[REDACTED] c"),
         ('cmd="run password=b"', 'cmd="run password=[REDACTED]"'),
+        ('{\\"a\\": \\"x password=\\\\\\"b c\\\\\\" d\\"', '{\\"a\\": \\"x password=[REDACTED]" d\\"'),
         ("if password == b", "if password == b"),
         ("password := b c", "password := [REDACTED] c"),
         ("password => b c", "password => [REDACTED] c"),
@@ -226,3 +229,9 @@ def test_form_parts() -> None:
     part = '--b\r\nContent-Disposition: form-data; name="{}"\r\nContent-Type: text/plain\r\n\r\n{}\r\n'
     text = part.format("user", "ann") + part.format("password", "a\r\nb") + "--b--\r\n"
     assert mask_text.form_parts(text, secret) == text.replace("a\r\nb", "[REDACTED]")
+
+
+@pytest.mark.parametrize("escaped", [repr, lambda text: orjson.dumps(text).decode()])
+def test_form_parts_in_escaped_text(escaped: Callable[[str], str]) -> None:
+    text = escaped('--b\r\nContent-Disposition: form-data; name="password"\r\n\r\nabc\r\n--b--\r\n')
+    assert mask_text.form_parts(text, secret) == text.replace("abc", "[REDACTED]")
