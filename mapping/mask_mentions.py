@@ -21,9 +21,9 @@ _AFTER_KEY: Final = re.compile(
     r"[.\[\]*$]*(?:\s*(?:\\{0,8}[\"'])?\s*(?:(?:is|was)\s*)?[:=]|\\{0,8}[\"']\s*,|\\{0,8}[\"'][^\r\n]{0,200}(?:[\r\n]|\\[rn])|[^<>]{0,200}>)"
 ).match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}.
-_AFTER_NAME: Final = re.compile(r"[.\[\]*$]*(?:\s*[\\\"']|\s*(?:(?:is|was)\s*)?[:=]|[^<>]{0,200}>)").match
+_AFTER_NAME: Final = re.compile(r"[.\[\]*$\s]*(?:[\\\"']|(?:(?:is|was)\s*)?[:=]|[^<>]{0,200}>)").match
 # A part of a glob may be followed by other parts.
-_AFTER_PART: Final = re.compile(r"[.\[\]*$\\\"']|\s*[:=]").match
+_AFTER_PART: Final = re.compile(r"\s*[.\[\]*$\\\"':=]").match
 
 
 class Mentions:

@@ -124,6 +124,7 @@ def test_values_too_deep_to_check_are_masked() -> None:
         f"connect postgres://ann:{SECRET}@db.test/x",
         f"--token={SECRET} --verbose",
         f"Server=db;Password={SECRET};x=1",
+        f'{{"password [": "{SECRET}"}}',
     ],
 )
 def test_secrets_in_text_that_is_almost_structure_are_masked(text: str) -> None:
