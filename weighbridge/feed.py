@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter, OrderedDict
@@ -15,6 +14,7 @@ from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
 from mapping.otlp import Decoded
 from receiver.spool import Appended, Entry, Stored
+from weighbridge.unmappable import keep
 
 log = logging.getLogger(__name__)
 
@@ -395,17 +395,5 @@ class Feed:
         log.error("a request could not be mapped", exc_info=error)
         stored = await self._read(position)
         if stored is not None:
-            path = await asyncio.to_thread(_write_request, self._unmappable, stored)
+            path = await asyncio.to_thread(keep, self._unmappable, stored)
             log.error("it is kept for `weighbridge map %s`", path)
-
-
-def _write_request(directory: Path, stored: Stored) -> Path:
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / f"{stored.position:016x}.bin"
-    entry = stored.entry
-    headers = [["Content-Type", entry.content_type]]
-    if entry.content_encoding:
-        headers.append(["Content-Encoding", entry.content_encoding])
-    path.with_suffix(".headers.json").write_text(json.dumps({"path": f"/v1/{entry.signal}", "headers": headers}))
-    path.write_bytes(entry.body)
-    return path
