@@ -25,7 +25,7 @@ for _ in range(3):
     _MEMBER = rb'[^"\[\]{}]{1,256}+|' + _TEXT + rb"|[\[{](?:" + _MEMBER + rb"){0,20}+[\]}]"
 _TO_BRACKET = re.compile(rb"(?:" + _MEMBER + rb"){0,100}+([\[\]{}]?)", re.DOTALL)
 _TO_COMMA = re.compile(rb"(?:" + _MEMBER.replace(rb'[^"', rb'[^",', 1) + rb"){0,20}+(,?)", re.DOTALL)
-_IN_TEXT = re.compile(rb'(?:[^"\\]{1,65536}+|\\.){0,1000}+("?)', re.DOTALL)
+_IN_TEXT = re.compile(rb'(?:[^"\\]{1,4096}+|\\.){0,200}+("?)', re.DOTALL)
 
 _SPACE = b" \t\n\r"
 _CHILD = secrets.token_hex()  # stands for a list or object that is put together here; no sender can know it
