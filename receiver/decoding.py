@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,6 @@ _INLINE_PLAIN = {Media.PROTOBUF: 1 << 20, Media.JSON: 64 << 10}
 _INLINE_RECORDS = 5000
 _INLINE_OBJECTS = 5000
 _INLINE_TELLING = 100_000  # bytes of prescan's kind; 512 spans of 16 attributes have 22,000
-_SAMPLE = 512  # bytes of a body in one place that are looked at to judge it
 # What is refused after long work was made to be: the thread rests so many times as long, and its sender waits. A flood
 # of such bodies gets a fifth of a core at most, from however many connections it comes.
 _REST = 4
@@ -123,14 +121,7 @@ def _is_slow(media: Media, plain: bytes) -> bool:
     """Whether decoding takes long for the size. Takes 15 us for the usual 512 spans, at most 3 ms."""
     if media is Media.JSON:
         return plain.count(b"{") > _INLINE_OBJECTS
-    # A sixty-fourth of the body, in pieces that are longer than small things and whose places no sender can know: every
-    # so many bytes would see the same byte of things that repeat as often.
-    part = 64 * _SAMPLE
-    pieces = (
-        plain[at : at + _SAMPLE]
-        for at in (start + random.randrange(part - _SAMPLE) for start in range(0, len(plain), part))
-    )
-    if 64 * prescan.telling_bytes(b"".join(pieces)) > _INLINE_TELLING:
+    if prescan.telling_estimate(plain) > _INLINE_TELLING:
         return True
     return max(prescan.records_in(plain, _INLINE_RECORDS)) > _INLINE_RECORDS
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from receiver import prescan
 from receiver.errors import BadRequest
@@ -216,3 +217,20 @@ def test_more_resources_or_scopes_than_allowed_are_not_looked_at_one_by_one(body
     started = time.thread_time()
     assert prescan.records_in(body, 5000)[1] > 5000
     assert time.thread_time() - started < 0.15
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_bodies_full_of_small_things_are_counted_exactly_up_to_the_limit(record: bool) -> None:
+    """By a walk that stops there and lets others run meanwhile."""
+
+    def body(count: int) -> bytes:
+        groups = (
+            [ResourceSpans(scope_spans=[ScopeSpans(spans=[Span()] * count)])] if record else [ResourceSpans()] * count
+        )
+        return ExportTraceServiceRequest(resource_spans=groups).SerializeToString()
+
+    most = 150_000
+    assert prescan.telling_estimate(body(most)) > prescan._MANY_TELLING
+    prescan.check(body(most), "traces", Limits(most, 1_000_000))
+    with pytest.raises(BadRequest, match=f"more than {most} records"):
+        prescan.check(body(most + 1), "traces", Limits(most, 1_000_000))
