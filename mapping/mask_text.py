@@ -115,67 +115,76 @@ def beyond_keys(text: str) -> bool:
     )
 
 
-def quoted_pairs(text: str, secret: Secret) -> str:
-    """Values after quoted keys: `"password": "x"`, `'password': 'x'`, `\\"password\\":\\"x\\"`."""
+def _hidden(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:
+    """The text with values hidden. value_of: where the value of a found key ends and what is shown behind the key
+    instead; None: it may be read, and other keys may be in it."""
     out: list[str] = []
     at = 0
-    for found in _QUOTED_KEY.finditer(text):
-        if found.start() >= at and secret(found[2]):
-            value = _VALUE.match(text, found.end())
-            out += text[at : found.end()], found[1], MASK, found[1]
-            at = value.end() if value is not None else found.end()
+    for found in keys.finditer(text):
+        if found.start() >= at and (value := value_of(found)) is not None:
+            out += text[at : found.end()], value[1]
+            at = value[0]
     return "".join((*out, text[at:])) if out else text
+
+
+def quoted_pairs(text: str, secret: Secret) -> str:
+    """Values after quoted keys: `"password": "x"`, `'password': 'x'`, `\\"password\\":\\"x\\"`."""
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[2]):
+            return None
+        value = _VALUE.match(text, found.end())
+        return value.end() if value is not None else found.end(), f"{found[1]}{MASK}{found[1]}"
+
+    return _hidden(text, _QUOTED_KEY, value_of)
 
 
 def tuples(text: str, secret: Secret) -> str:
     """`('password', 'x')` and `[b'cookie', b'x']`."""
-    out: list[str] = []
-    at = 0
-    for found in _PAIR_KEY.finditer(text):
-        if found.start() < at or not secret(found[3]) or (value := _VALUE.match(text, found.end())) is None:
-            continue
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[3]) or (value := _VALUE.match(text, found.end())) is None:
+            return None
         # ['password', 'email'] more often lists fields than a field and its value.
         lists = found[1] == "[" and _PLAIN_WORD(value[0].strip("\\\"'"))
-        if not lists and _PAIR_END(text, value.end()):
-            out += text[at : found.end()], found[2], MASK, found[2]
-            at = value.end()
-    return "".join((*out, text[at:])) if out else text
+        if lists or not _PAIR_END(text, value.end()):
+            return None
+        return value.end(), f"{found[2]}{MASK}{found[2]}"
+
+    return _hidden(text, _PAIR_KEY, value_of)
 
 
 def bare_pairs(text: str, secret: Secret) -> str:
     """`password=x` as in logfmt, forms, connection strings and command lines."""
-    out: list[str] = []
-    at = 0
-    for found in _BARE_KEY.finditer(text):
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
         # Only the value of a masked key is passed over: `args=password=x` and `cmd="password=x"` hold another pair.
-        if found.start() >= at and _hides(found, secret) and (value := _BARE_VALUE.match(text, found.end())):
-            out += text[at : found.end()], MASK
-            at = value.end()
-    return "".join((*out, text[at:])) if out else text
+        value = _BARE_VALUE.match(text, found.end()) if _hides(found, secret) else None
+        return (value.end(), MASK) if value is not None else None
+
+    return _hidden(text, _BARE_KEY, value_of)
 
 
 def colon_pairs(text: str, secret: Secret) -> str:
     """`password: "x"`, `password:x`, lines of YAML, and `wrong password: x1` in a sentence."""
-    out: list[str] = []
-    at = 0
-    for found in _COLON_KEY.finditer(text):
-        if found.start() >= at and secret(found[1]):
-            begin = found.end()
-            while text[begin : begin + 1].isspace():
-                begin += 1
-            value = (_VALUE if text[begin : begin + 1] in ("\\", '"', "'") else _COLON_VALUE).match(text, begin)
-            out += text[at:begin], MASK
-            at = value.end() if value is not None else begin
-    text = "".join((*out, text[at:])) if out else text
-    text = _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], text)
-    out, at = [], 0
-    for found in _SENTENCE.finditer(text):
-        if found.start() >= at and secret(found[1]):
-            value = _SENTENCE_VALUE.match(text, found.end())
-            if value is not None and not _PLAIN_WORD(value[0]):
-                out += text[at : found.end()], MASK
-                at = value.end()
-    return "".join((*out, text[at:])) if out else text
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[1]):
+            return None
+        begin = found.end()
+        while text[begin : begin + 1].isspace():
+            begin += 1
+        value = (_VALUE if text[begin : begin + 1] in ("\\", '"', "'") else _COLON_VALUE).match(text, begin)
+        return value.end() if value is not None else begin, text[found.end() : begin] + MASK
+
+    hidden = _hidden(text, _COLON_KEY, value_of)
+    hidden = _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], hidden)
+
+    def word_of(found: re.Match[str]) -> tuple[int, str] | None:
+        value = _SENTENCE_VALUE.match(hidden, found.end()) if secret(found[1]) else None
+        return (value.end(), MASK) if value is not None and not _PLAIN_WORD(value[0]) else None
+
+    return _hidden(hidden, _SENTENCE, word_of)
 
 
 def command_lines(text: str, secret: Secret) -> str:
@@ -191,11 +200,8 @@ def command_lines(text: str, secret: Secret) -> str:
 
 def _hidden_words(text: str, before: re.Pattern[str], hides: Callable[[re.Match[str], str], bool]) -> str:
     """The text with words of a shell hidden that stand right behind `before`, whose group `quote` is their quote."""
-    out: list[str] = []
-    at = 0
-    for found in before.finditer(text):
-        if found.start() < at:
-            continue
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
         begin = found.end()
         if found["quote"]:
             end = text.find(found["quote"], begin)
@@ -203,39 +209,37 @@ def _hidden_words(text: str, before: re.Pattern[str], hides: Callable[[re.Match[
             stop = _SHELL_WORD_END(text, begin)
             end = stop.start() if stop is not None else -1
         end = len(text) if end < 0 else end
-        if end > begin and hides(found, text[begin:end]):
-            out += text[at:begin], MASK
-            at = end
-    return "".join((*out, text[at:])) if out else text
+        return (end, MASK) if end > begin and hides(found, text[begin:end]) else None
+
+    return _hidden(text, before, value_of)
 
 
 def encoded_pairs(text: str, secret: Secret) -> str:
     """`password%3Dx` and `%22password%22%3A%22x%22`: forms, queries and JSON in a query, encoded up to four times."""
     if "%" not in text or _ENCODED(text) is None:
         return text
-    out: list[str] = []
-    at = 0
-    for found in _ENCODED_KEY.finditer(text):
-        if found.start() >= at and secret(found[1]):
-            value = (_ENCODED_QUOTED if found[2] else _ENCODED_VALUE).match(text, found.end())
-            if value is not None:
-                out += text[at : found.end()], "REDACTED"
-                at = value.end()
-    return "".join((*out, text[at:])) if out else text
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[1]):
+            return None
+        value = (_ENCODED_QUOTED if found[2] else _ENCODED_VALUE).match(text, found.end())
+        return (value.end(), "REDACTED") if value is not None else None
+
+    return _hidden(text, _ENCODED_KEY, value_of)
 
 
 def form_parts(text: str, secret: Secret) -> str:
     """Fields of a multipart/form-data body."""
     if 'name="' not in text and "name=\\" not in text:
         return text
-    out: list[str] = []
-    at = 0
-    for found in _FORM_PART.finditer(text):
-        if found.start() >= at and secret(found[1]):
-            end = _PART_END(text, found.end())
-            out += text[at : found.end()], MASK
-            at = end.start() if end is not None else len(text)
-    return "".join((*out, text[at:])) if out else text
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[1]):
+            return None
+        end = _PART_END(text, found.end())
+        return end.start() if end is not None else len(text), MASK
+
+    return _hidden(text, _FORM_PART, value_of)
 
 
 def header_lines(text: str, secret: Secret) -> str:
@@ -261,14 +265,14 @@ def xml_elements(text: str, secret: Secret) -> str:
 
 def value_attributes(text: str, secret: Secret) -> str:
     """`<add key="password" value="x"/>`, `<input name="password" value="x">`."""
-    out: list[str] = []
-    at = 0
-    for found in _VALUE_ATTRIBUTE.finditer(text):
-        if found.start() >= at and secret(found[2]):
-            end = text.find(found[3], found.end())
-            out += text[at : found.end()], MASK
-            at = end if end >= 0 else len(text)
-    return "".join((*out, text[at:])) if out else text
+
+    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
+        if not secret(found[2]):
+            return None
+        end = text.find(found[3], found.end())
+        return end if end >= 0 else len(text), MASK
+
+    return _hidden(text, _VALUE_ATTRIBUTE, value_of)
 
 
 def passwords_in_urls(text: str) -> str:
