@@ -21,7 +21,6 @@ _INLINE_PLAIN = {Media.PROTOBUF: 1 << 20, Media.JSON: 64 << 10}
 # 7 bytes.
 _INLINE_RECORDS = 5000
 _INLINE_OBJECTS = 5000
-_INLINE_TELLING = 100_000  # bytes of prescan's kind; 512 spans of 16 attributes have 22,000
 # What is refused after long work was made to be: the thread rests so many times as long, and its sender waits. A flood
 # of such bodies gets a fifth of a core at most, from however many connections it comes.
 _REST = 4
@@ -121,9 +120,7 @@ def _is_slow(media: Media, plain: bytes) -> bool:
     """Whether decoding takes long for the size. Takes 15 us for the usual 512 spans, at most 3 ms."""
     if media is Media.JSON:
         return plain.count(b"{") > _INLINE_OBJECTS
-    if prescan.telling_estimate(plain) > _INLINE_TELLING:
-        return True
-    return max(prescan.records_in(plain, _INLINE_RECORDS)) > _INLINE_RECORDS
+    return prescan.is_crowded(plain) or max(prescan.records_in(plain, _INLINE_RECORDS)) > _INLINE_RECORDS
 
 
 def _unboxed(box: list[Decoded | Exception]) -> Decoded:

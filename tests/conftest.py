@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from bridge import BridgeProcess
+from engine_process import EngineProcess
 
 # On a developer's machine every run tries new examples; in CI the same ones: a change is judged by its own faults.
 hypothesis.settings.register_profile("default", deadline=None)
@@ -43,3 +44,18 @@ def own_bridge(tmp_path: Path) -> Iterator[BridgeProcess]:
     process = BridgeProcess(tmp_path)
     yield process
     process.stop()
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """A real engine process on an empty folder, shared by the tests of one file."""
+    process = EngineProcess(tmp_path_factory.mktemp("sink"))
+    yield process
+    assert process.stop() == 0
+
+
+@pytest.fixture
+def clean(engine: EngineProcess) -> EngineProcess:
+    """The same without the store's database."""
+    engine.client().command("DROP DATABASE IF EXISTS analytics SYNC")
+    return engine

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,19 +24,6 @@ from exporter.sinks.clickhouse_schema import insert_types
 from mapping.event import Decision
 
 HALF = Decision(True, 2, 2.5, "999", "errors", 0.4, "rv", "th", "8", "c1", "0123456789abcd", "kept")
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    process = EngineProcess(tmp_path_factory.mktemp("sink"))
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture
-def clean(engine: EngineProcess) -> EngineProcess:
-    engine.client().command("DROP DATABASE IF EXISTS analytics SYNC")
-    return engine
 
 
 # -- what is stored ------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,20 +17,6 @@ from exporter.sink import Batch
 from exporter.sinks.clickhouse import ClickHouseSink, Settings, create
 from exporter.sinks.clickhouse_errors import sink_error
 from exporter.sinks.clickhouse_schema import Place, columns, create_statements
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
-    process = EngineProcess(tmp_path_factory.mktemp("sink"))
-    yield process
-    assert process.stop() == 0
-
-
-@pytest.fixture
-def clean(engine: EngineProcess) -> EngineProcess:
-    engine.client().command("DROP DATABASE IF EXISTS analytics SYNC")
-    return engine
-
 
 # -- errors --------------------------------------------------------------------------------------------------
 

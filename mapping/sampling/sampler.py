@@ -234,12 +234,11 @@ class Sampler:
             key, ruled = self.budget.ruled(ruled, facts)
             self.budget.arrived(key, base, up.adjusted_in)
         if self._undecided and up.r_source != "record_hash" and not up.refuse:
-            decision = self._undecided.band(up).slot(up.r).decision
-            return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
+            return _with_r(self._undecided.band(up).slot(up.r).decision, up)
         if self._windowed:
-            slot = ruled.band(up).slot(up.r)
-            if slot.decision.keep:
-                return slot.decision if up.r_source == "trace_id" else slot.decision._replace(rv=f"{up.r:014x}")
+            decision = ruled.band(up).slot(up.r).decision
+            if decision.keep:
+                return _with_r(decision, up)
         return self._banded(ruled, up)
 
     def _banded(self, ruled: Ruled, up: Upstream, *, counted: bool = True) -> Decision:
@@ -276,3 +275,8 @@ class Sampler:
     def _observe(self, trace_id: bytes, facts: Facts) -> None:
         if self.watch.observe(trace_id, as_text(facts("service")) or ""):
             self._turn_to_hash = True
+
+
+def _with_r(decision: Decision, up: Upstream) -> Decision:
+    """For what is decided later: with R in `rv` where the trace id does not tell it."""
+    return decision if up.r_source == "trace_id" else decision._replace(rv=f"{up.r:014x}")
