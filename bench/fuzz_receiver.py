@@ -22,10 +22,10 @@ from bench import traffic
 atheris: Any = importlib.import_module("atheris")
 
 with atheris.instrument_imports(include=["receiver", "mapping"]):
-    from mapping.otlp import Decoder
-    from receiver import json_pieces, otlp_json
-    from receiver.decode import BadRequest, DecodeLimits, decode_request
-    from receiver.prescan import Limits
+    from mapping.otlp.decode import Decoder
+    from receiver.decode import json_pieces, otlp_json
+    from receiver.decode.prescan import Limits
+    from receiver.decode.request import BadRequest, DecodeLimits, decode_request
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 CODINGS = ("", "gzip", "zstd", "deflate", "snappy", "lz4", "gzip, gzip", "")

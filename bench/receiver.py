@@ -18,10 +18,11 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from bench import traffic
-from mapping.otlp import Decoder
-from receiver import app, compression, otlp_json, prescan
+from mapping.otlp.decode import Decoder
+from receiver import app
 from receiver.counts import ReceiverCounts
-from receiver.decode import decode_request
+from receiver.decode import compression, otlp_json, prescan
+from receiver.decode.request import decode_request
 from receiver.intake import Received
 from receiver.settings import ReceiverSettings
 
@@ -79,7 +80,7 @@ def stages() -> None:
     print(f"{SPANS} spans: {len(plain[0])} bytes, {len(packed[0])} as gzip; every request another one")
     report("inflate (gzip)", over(packed, lambda body: compression.inflate(body, ("gzip",), limits.max_body_bytes)))
     report("bounds on the wire", over(plain, lambda body: prescan.check(body, "traces", bounds)))
-    report("decode (mapping.otlp)", over(plain, decoder.traces))
+    report("decode (mapping.otlp.decode)", over(plain, decoder.traces))
     report("all three", over(packed, lambda body: decode_request(decoder, "traces", PROTOBUF, "gzip", body, limits)))
     documents = [as_json(body) for body in plain]
     print(f"the same as JSON: {len(documents[0])} bytes")

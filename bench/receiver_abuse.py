@@ -27,7 +27,7 @@ from pathlib import Path
 import uvloop
 
 from bench import traffic
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from receiver import app
 from receiver.counts import ReceiverCounts
 from receiver.intake import Received

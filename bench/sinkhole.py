@@ -41,7 +41,7 @@ class Sinkhole:
 
 
 async def serve(folder: str) -> None:
-    from exporter.engine.supervisor import EngineSupervisor
+    from exporter.clickhouse.engine.supervisor import EngineSupervisor
 
     supervisor = EngineSupervisor(Path(folder) / "engine")
     engine = await supervisor.start()

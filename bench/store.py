@@ -19,9 +19,9 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from exporter.clickhouse.rows import insert
 from exporter.sink import Batch
 from exporter.sinks.clickhouse import Settings, create
-from exporter.sinks.clickhouse_rows import insert
 from mapping.event import ACTION, API_CALL, EMPTY_HEADERS, LOG, UNSAMPLED, Decision, Event
 
 SAMPLED = Decision(True, 10, 9.99939, "e666", "incoming", 0.100006, "trace_id", "none", "", "", "", "kept")

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from exporter.disk import sync_folder
+from exporter.durable import sync_folder
 from mapping.event import Decision, Event
 
 log = logging.getLogger(__name__)

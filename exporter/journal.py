@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from exporter.disk import sync_folder
+from exporter.durable import sync_folder
 from exporter.totals import Counts, Totals
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporter.disk import sync_folder
+from exporter.durable import sync_folder
 from exporter.source import RawRequest
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from bench.end_to_end import Row, measure, rotel, send
 from bench.process import Program, children, free_port, rss_mib
 from bench.sinkhole import Sinkhole
 from bench.traffic import SPANS_PER_REQUEST, bodies
-from exporter.engine.endpoint import DEFAULT_DATABASE, READER, password, published
+from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, password, published
 from faults import report
 from faults.judge import JudgeFailed, Store
 from faults.outage import Figures, met, outage

@@ -22,9 +22,9 @@ from typing import Any
 import aiohttp
 import yaml
 
+from exporter.clickhouse.engine.endpoint import Endpoint
+from exporter.clickhouse.engine.supervisor import EngineSupervisor
 from exporter.deadletter import DeadLetters
-from exporter.engine.endpoint import Endpoint
-from exporter.engine.supervisor import EngineSupervisor
 from faults.gate import Gate
 from faults.judge import Store
 from faults.proxy import Proxy

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from mapping import address, bodies, route, taxonomy, uri
-from mapping.captured import event_body
 from mapping.event import EMPTY_HEADERS, Decision
-from mapping.identity import Identity, Resolver
-from mapping.log_record import LogRecord
-from mapping.mask_text import may_hide_secrets
-from mapping.masking import Masking
-from mapping.metadata import json_text
-from mapping.otlp import SpanEvent, SpanLink, SpanRecord
-from mapping.route import RouteBook
+from mapping.logs.record import LogRecord
+from mapping.masks.of_shape import Masking
+from mapping.masks.text import may_hide_secrets
+from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
+from mapping.otlp.wire import read_text
+from mapping.rules import address, bodies, route, taxonomy, uri
+from mapping.rules.identity import Identity, Resolver
+from mapping.rules.metadata import json_text
+from mapping.rules.route import RouteBook
 from mapping.settings import MappingSettings
-from mapping.spans import is_plumbing_name
-from mapping.wire import read_text
+from mapping.spans.captured import event_body
+from mapping.spans.classify import is_plumbing_name
 
 Value = TypeVar("Value")
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from mapping.event import ACTION, API_CALL, LOG, SKIP, Decision, Event
-from mapping.metadata import nested
+from mapping.rules.metadata import nested
 
 _NS = 1_000_000_000
 

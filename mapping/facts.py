@@ -8,10 +8,10 @@ import orjson
 
 from mapping.context import Group, Work, text_of
 from mapping.event import Event
-from mapping.logs import LogWork
-from mapping.otlp import LogGroup
+from mapping.logs.events import LogWork
+from mapping.otlp.decode import LogGroup
+from mapping.otlp.wire import read_text
 from mapping.sampling.randomness import record_bytes
-from mapping.wire import read_text
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mapping.context import Context, Group, Memory, text_of
-from mapping.identity import resource_company
-from mapping.metadata import flat_text
-from mapping.otlp import LogGroup, SpanGroup
+from mapping.otlp.decode import LogGroup, SpanGroup
+from mapping.rules.identity import resource_company
+from mapping.rules.metadata import flat_text
 
 _ENVIRONMENT: Final = ("deployment.environment.name", "deployment.environment")
 _REGION: Final = ("cloud.region", "cloud.availability_zone", "region")

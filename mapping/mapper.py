@@ -14,20 +14,20 @@ from mapping.context import Context, Group, Job, Work
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts, log_record_bytes
 from mapping.groups import GroupFacts
-from mapping.identity import NOBODY
-from mapping.inheritance import TraceMemory, inherit
-from mapping.logs import LogMapper, LogWork
-from mapping.otlp import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
-from mapping.plans import Plans
-from mapping.redaction import RedactionError
+from mapping.logs.events import LogMapper, LogWork
+from mapping.masks.redactor import RedactionError
+from mapping.otlp.decode import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
+from mapping.otlp.wire import read_text
+from mapping.rules.identity import NOBODY
+from mapping.rules.should_skip import compiled
 from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.stated import weighed
 from mapping.settings import MappingSettings
-from mapping.shape import ABSENT
-from mapping.should_skip import compiled
-from mapping.spans import INTERNAL
-from mapping.weights import weighed
-from mapping.wire import read_text
+from mapping.spans.classify import INTERNAL
+from mapping.spans.inheritance import TraceMemory, inherit
+from mapping.spans.plans import Plans
+from mapping.spans.shape import ABSENT
 
 STEP: Final = 256  # records between two yields of `steps`
 _new: Final = tuple.__new__

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mapping.rules_settings import IdentifyCompany, IdentifyUser, IdentitySettings, MaskSettings, Presets
-from mapping.should_skip import compiled
+from mapping.presets import IdentifyCompany, IdentifyUser, IdentitySettings, MaskSettings, Presets
+from mapping.rules.should_skip import compiled
 
 
 class _Section(BaseModel):

@@ -16,20 +16,22 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from mapping.otlp import Decoder
-from receiver import compression, connection, status
+from mapping.otlp.decode import Decoder
+from receiver import answers as status
+from receiver import connection
+from receiver.answers import Media
 from receiver.auth import Keys
 from receiver.body import read_body
 from receiver.budgets import Budgets
 from receiver.connection import Connection
 from receiver.cors import Cors
 from receiver.counts import ReceiverCounts, reason_of
-from receiver.decode import parse_media_type
-from receiver.decoding import Decoding
+from receiver.decode import compression
+from receiver.decode.request import parse_media_type
+from receiver.decode.turns import Decoding
 from receiver.errors import BadRequest, Overloaded
 from receiver.intake import Intake, Received
 from receiver.settings import ReceiverSettings, parse_endpoint
-from receiver.status import Media
 from receiver.tls import Tls
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import asyncio
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 
+from receiver.answers import Media, error
 from receiver.counts import ReceiverCounts
 from receiver.settings import ReceiverSettings
-from receiver.status import Media, error
 
 
 class Connection(web.RequestHandler):

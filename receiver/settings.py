@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from receiver.decode import DecodeLimits
+from receiver.decode.request import DecodeLimits
 
 _MIB = 1 << 20
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import events
 from engine_process import EngineProcess
-from exporter.engine.endpoint import Endpoint, password
-from exporter.sinks.clickhouse import ClickHouseSink, Settings, create
+from exporter.clickhouse.engine.endpoint import Endpoint, password
+from exporter.clickhouse.sink import ClickHouseSink
+from exporter.sinks.clickhouse import Settings, create
 from mapping.event import Event
 
 NOW_NS = time.time_ns()

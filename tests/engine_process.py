@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
-from exporter.engine.endpoint import READER, WRITER, password
-from exporter.engine.settings import EngineSettings
-from exporter.engine.supervisor import command, environment
+from exporter.clickhouse.engine.endpoint import READER, WRITER, password
+from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.clickhouse.engine.supervisor import command, environment
 
 
 class EngineProcess:

@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from mapping.event import Event
 from mapping.mapper import Mapped, Mapper
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from receiver import app
 from receiver.counts import ReceiverCounts
 from receiver.intake import Received

@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from engine_process import EngineProcess
-from exporter.engine.endpoint import Endpoint, password
+from exporter.clickhouse.engine.endpoint import Endpoint, password
 from exporter.sink import Sink
 from exporter.sinks import clickhouse, jsonlines, moesif, otlphttp
 from mapping.event_json import event_json

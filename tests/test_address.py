@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import address
+from mapping.rules import address
 
 
 @pytest.mark.parametrize(

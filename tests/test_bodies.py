@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import bodies
+from mapping.rules import bodies
 
 
 def b64(raw: bytes) -> str:

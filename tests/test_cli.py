@@ -20,21 +20,21 @@ from rich.console import Console
 
 from cli_process import environment, run_cli
 from events import event
-from exporter import queries
+from exporter.clickhouse import queries
+from exporter.clickhouse.queries import Condition
+from exporter.clickhouse.reader import Result
 from exporter.deadletter import DeadLetters
-from exporter.queries import Condition
-from exporter.queries_reader import Result
-from weighbridge.check_command import effective_yaml
 from weighbridge.cli import main
-from weighbridge.cli_errors import CommandError
-from weighbridge.event_text import visible
-from weighbridge.moments import parse_length, parse_since
-from weighbridge.named_query import listed, named
-from weighbridge.query_command import aligned, csv_text, json_text, print_table
-from weighbridge.serve_command import welcome
+from weighbridge.commands.check import effective_yaml
+from weighbridge.commands.errors import CommandError
+from weighbridge.commands.event_text import visible
+from weighbridge.commands.moments import parse_length, parse_since
+from weighbridge.commands.named_query import listed, named
+from weighbridge.commands.query import aligned, csv_text, json_text, print_table
+from weighbridge.commands.serve import welcome
+from weighbridge.commands.tail import parse_where
+from weighbridge.commands.trace import parse_trace_id
 from weighbridge.settings import Settings, load_settings
-from weighbridge.tail_command import parse_where
-from weighbridge.trace_command import parse_trace_id
 from whole_trace_bench import RULES, request
 
 CORPUS = Path(__file__).parent / "testdata/corpus"

@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from weighbridge.event_text import Seen, body_text, duration_text
-from weighbridge.trace_tree import Node, arrange, tree_lines
+from weighbridge.commands.event_text import Seen, body_text, duration_text
+from weighbridge.commands.trace_tree import Node, arrange, tree_lines
 
 START = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
 

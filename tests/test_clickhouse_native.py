@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import events
 from engine_process import EngineProcess
-from exporter.sinks.clickhouse_native import kind, low_cardinality_by
-from exporter.sinks.clickhouse_rows import CLAMPED, DAY_US, event_day, event_time_us, insert
-from exporter.sinks.clickhouse_schema import Place, create_statements, insert_types
+from exporter.clickhouse.native import kind, low_cardinality_by
+from exporter.clickhouse.rows import CLAMPED, DAY_US, event_day, event_time_us, insert
+from exporter.clickhouse.schema import Place, create_statements, insert_types
 from mapping.event import EMPTY_HEADERS, UNSAMPLED, Decision, Event
 
 NOW_NS = time.time_ns()

@@ -14,13 +14,14 @@ from clickhouse_connect.driver.summary import QuerySummary
 
 from clickhouse_bench import NOW_NS, count, event, some, with_sink
 from engine_process import EngineProcess
-from exporter.engine.endpoint import password
+from exporter.clickhouse.engine.endpoint import password
+from exporter.clickhouse.rows import DAY_US, event_time_us, insert
+from exporter.clickhouse.schema import insert_types
+from exporter.clickhouse.sink import ClickHouseSink
 from exporter.errors import Expired, Retryable, TooLarge
 from exporter.sink import Batch
 from exporter.sinks import clickhouse
-from exporter.sinks.clickhouse import ClickHouseSink, Settings, create, event_day, event_time_us
-from exporter.sinks.clickhouse_rows import DAY_US, insert
-from exporter.sinks.clickhouse_schema import insert_types
+from exporter.sinks.clickhouse import Settings, create, event_day
 from mapping.event import Decision
 
 HALF = Decision(True, 2, 2.5, "999", "errors", 0.4, "rv", "th", "8", "c1", "0123456789abcd", "kept")

@@ -12,11 +12,12 @@ import pytest
 from bridge import eventually
 from clickhouse_bench import count, event, some, with_sink
 from engine_process import EngineProcess
+from exporter.clickhouse.errors import sink_error
+from exporter.clickhouse.schema import Place, columns, create_statements
+from exporter.clickhouse.sink import ClickHouseSink
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
-from exporter.sinks.clickhouse import ClickHouseSink, Settings, create
-from exporter.sinks.clickhouse_errors import sink_error
-from exporter.sinks.clickhouse_schema import Place, columns, create_statements
+from exporter.sinks.clickhouse import Settings, create
 
 # -- errors --------------------------------------------------------------------------------------------------
 

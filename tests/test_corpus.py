@@ -9,15 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
-from mapping import ids
 from mapping.event import API_CALL, LOG, SKIP, Event
 from mapping.mapper import Mapper
-from mapping.otlp import Decoder
-from mapping.rules_settings import IdentifyCompany, IdentifyUser, Presets
+from mapping.otlp.decode import Decoder
+from mapping.presets import IdentifyCompany, IdentifyUser, Presets
+from mapping.rules import ids
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from receiver.decode import DecodeLimits, decode_request
+from receiver.decode.request import DecodeLimits, decode_request
 
 CORPUS = Path(__file__).parent / "testdata" / "corpus"
 CAPTURES = sorted(path.stem for path in CORPUS.glob("*.bin"))

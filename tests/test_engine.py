@@ -18,9 +18,9 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from bridge import eventually
 from engine_process import EngineProcess
-from exporter.engine.endpoint import READER, password, published
-from exporter.engine.settings import EngineSettings
-from exporter.engine.supervisor import EngineFailed, EngineSupervisor, command, environment
+from exporter.clickhouse.engine.endpoint import READER, password, published
+from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor, command, environment
 
 MAKE = "CREATE TABLE analytics.t (a UInt32, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a SETTINGS "
 DURABLE = "non_replicated_deduplication_window = 100, fsync_after_insert = 1, fsync_part_directory = 1"

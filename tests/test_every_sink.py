@@ -16,11 +16,13 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 import events
 from events import NOW_NS, SECOND_NS
-from exporter.engine.endpoint import Endpoint
+from exporter import http_answer
+from exporter.clickhouse import errors as clickhouse_errors
+from exporter.clickhouse.client import connect
+from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
-from exporter.sinks import clickhouse_errors, http_answer, types
-from exporter.sinks.clickhouse_client import connect
+from exporter.sinks import types
 from mapping.event import ACTION, LOG, Event
 from sink_destinations import DESTINATIONS, Destination
 

@@ -12,7 +12,7 @@ import pytest
 
 import weighbridge.feed as feed_module
 from mapping.mapper import Mapped, Mapper
-from mapping.otlp import Decoded, Decoder
+from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

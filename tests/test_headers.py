@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import headers
+from mapping.rules import headers
 
 
 @pytest.mark.parametrize(

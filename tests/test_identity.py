@@ -10,14 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.identity import NOBODY, Identity, Resolver, identifier, resource_company
-from mapping.rules_settings import (
-    COMPANY_ATTRIBUTES,
-    USER_ATTRIBUTES,
-    IdentifyCompany,
-    IdentifyUser,
-    IdentitySettings,
-)
+from mapping.presets import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyCompany, IdentifyUser, IdentitySettings
+from mapping.rules.identity import NOBODY, Identity, Resolver, identifier, resource_company
 
 
 def bearer(**claims: Any) -> str:
@@ -248,7 +242,7 @@ VALUES = st.sampled_from(["a", "null", 7, True, BASIC, bearer(sub="s", org="o", 
 
 @given(st.dictionaries(KEYS, VALUES), st.booleans())
 def test_resolver_for_keys_finds_the_same_as_the_full_one(attributes: dict[str, Any], strict: bool) -> None:
-    from mapping.headers import collect
+    from mapping.rules.headers import collect
 
     rules = resolver(
         {"headers": ["X-User-Id", "Authorization"], "stop_at_first_header": strict},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import ids
+from mapping.rules import ids
 
 TRACE = "b0b43cdd9ba110c594bfa2dca9938bd5"
 SPAN = "a3285b84f1247451"

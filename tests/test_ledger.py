@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from receiver.spool import SpoolSettings
-from weighbridge import ledger
+from weighbridge.admin import ledger
 from weighbridge.service import Bridge
 from weighbridge.settings import ExporterSettings, Settings
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from mapping import log_http
-from mapping.log_record import flatten
+from mapping.logs import http as log_http
+from mapping.logs.record import flatten
 
 
 def exchange(**body: Any) -> log_http.HttpExchange | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import log_record
+from mapping.logs import record as log_record
 
 TRACE = "aa11bb22cc33dd44ee55ff6677889900"
 SPAN = "1234abcd5678ef90"

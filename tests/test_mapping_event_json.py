@@ -10,8 +10,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from mapping.event import Event
 from mapping.event_json import event_json, iso
 from mapping.mapper import Failed, Mapper
-from mapping.otlp import Decoder
-from mapping.redaction import RedactionError
+from mapping.masks.redactor import RedactionError
+from mapping.otlp.decode import Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

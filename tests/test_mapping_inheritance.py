@@ -9,7 +9,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from mapping.event import Event
 from mapping.mapper import Mapper
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from mapping.settings import MappingSettings
 from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, log, logs, mapped, mapper, span, traces
 

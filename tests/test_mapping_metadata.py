@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.metadata import MAX_KEYS, flat_text, nested
-from mapping.rules_settings import MaskRule, MaskSettings
+from mapping.presets import MaskRule, MaskSettings
+from mapping.rules.metadata import MAX_KEYS, flat_text, nested
 from mapping.settings import MappingSettings
 from mapping_requests import INTERNAL, key_values, one
 

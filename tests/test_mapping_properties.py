@@ -11,24 +11,26 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-import mapping.captured
-import mapping.uri_plan
-from mapping import address, bodies, consumer, identity, spans
+import mapping.spans.captured
+import mapping.spans.uri_plan
 from mapping.event import Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapped
-from mapping.rules_settings import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
+from mapping.presets import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
+from mapping.rules import address, bodies, identity
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
+from mapping.spans import classify as spans
+from mapping.spans import extras as consumer
 from mapping_requests import key_values, log, logs, mapped, span, traces
 
 KNOWN = (
     *spans.METHODS,
     *spans.STATUSES,
     *spans.LOCATIONS,
-    *mapping.uri_plan.SCHEMES,
-    *mapping.uri_plan.SERVER_HOSTS,
-    *mapping.uri_plan.CLIENT_PORTS,
+    *mapping.spans.uri_plan.SCHEMES,
+    *mapping.spans.uri_plan.SERVER_HOSTS,
+    *mapping.spans.uri_plan.CLIENT_PORTS,
     *address.CLIENT_ATTRIBUTES,
     *bodies.REQUEST_ATTRIBUTES,
     *consumer.ATTRIBUTES,

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.log_record import flatten
-from mapping.mask_mentions import Mentions
-from mapping.redaction import Redactor
-from mapping.rules_settings import MaskRule, MaskSettings
+from mapping.logs.record import flatten
+from mapping.masks.mentions import Mentions
+from mapping.masks.redactor import Redactor
+from mapping.presets import MaskRule, MaskSettings
 
 RULES = (
     MaskSettings(),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from mapping import mask_text
+from mapping.masks import text as mask_text
 
 
 def secret(key: str) -> bool:

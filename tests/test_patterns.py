@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mapping import patterns
+from mapping.masks import patterns
 
 ALL = ("email", "pan", "iban", "token")
 

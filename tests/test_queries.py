@@ -16,9 +16,9 @@ import pytest
 
 import events
 from engine_process import EngineProcess
-from exporter import queries
-from exporter.queries import parse_condition
-from exporter.queries_reader import Result, StoreError, StoreReader
+from exporter.clickhouse import queries
+from exporter.clickhouse.queries import parse_condition
+from exporter.clickhouse.reader import Result, StoreError, StoreReader
 from exporter.sink import Batch
 from exporter.sinks.clickhouse import Settings, create, event_day
 from mapping.event import ACTION, LOG, UNSAMPLED, Decision, Event

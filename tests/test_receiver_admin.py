@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from receiver.admin import Admin, AdminSettings, Metric, exposition
+from weighbridge.admin.server import Admin, AdminSettings, Metric, exposition
 
 
 class Health:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from codings import CODINGS
-from receiver import compression
+from receiver.decode import compression
 from receiver.errors import BadRequest
 
 PIECE = compression._PIECE

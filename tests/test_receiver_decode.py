@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from otlp_http import JSON, PROTOBUF, json_span, json_spans, logs, spans, spans_message
-from receiver.decode import BadRequest, DecodeLimits, decode_request
+from receiver.decode.request import BadRequest, DecodeLimits, decode_request
 
 LIMITS = DecodeLimits(1 << 20, 10_000, 100_000)
 

@@ -8,13 +8,13 @@ import time
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from otlp_http import SPAN_ID, TRACE_ID, json_span, json_spans, spans
-from receiver import decoding
-from receiver.decode import DecodeLimits
-from receiver.decoding import Decoding
+from receiver.answers import Media
+from receiver.decode import turns as decoding
+from receiver.decode.request import DecodeLimits
+from receiver.decode.turns import Decoding
 from receiver.errors import BadRequest
-from receiver.status import Media
 
 LIMITS = DecodeLimits(4 << 20, 50_000, 1_000_000)
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from codings import CODINGS
-from mapping.otlp import Decoder
+from mapping.otlp.decode import Decoder
 from otlp_http import (
     JSON,
     PROTOBUF,
@@ -28,7 +28,7 @@ from otlp_http import (
     spans,
 )
 from receiver import connection
-from receiver.decode import BadRequest, DecodeLimits, decode_request
+from receiver.decode.request import BadRequest, DecodeLimits, decode_request
 
 LIMITS = DecodeLimits(200_000, 500, 5_000)
 DECODER = Decoder()

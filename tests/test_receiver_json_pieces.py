@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver import json_pieces
+from receiver.decode import json_pieces
 
 SCALARS = st.none() | st.booleans() | st.integers(-9, 10**6) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text('ab"\\[]{},: é\n', max_size=30) | st.integers(150, 700).map(lambda length: '\\"' * length)

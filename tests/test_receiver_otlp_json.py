@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from receiver import otlp_json, prescan
+from receiver.decode import otlp_json, prescan
+from receiver.decode.otlp_json import Refused, transcode
+from receiver.decode.prescan import Limits
 from receiver.errors import BadRequest
-from receiver.otlp_json import Refused, transcode
-from receiver.prescan import Limits
 
 LIMITS = Limits(50_000, 1_000_000)
 IDS = ("traceId", "spanId", "parentSpanId")

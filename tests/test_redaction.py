@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import bodies
-from mapping.mask_rules import HEADERS, KEYS, QUERY
-from mapping.redaction import MASK, RedactionError, Redactor
-from mapping.rules_settings import MaskSettings, Presets
+from mapping.masks.redactor import MASK, RedactionError, Redactor
+from mapping.masks.verdicts import HEADERS, KEYS, QUERY
+from mapping.presets import MaskSettings, Presets
+from mapping.rules import bodies
 
 DEFAULT = Redactor(MaskSettings())
 SECRET = "hunter2-fake"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import route
+from mapping.rules import route
 
 
 @pytest.mark.parametrize(

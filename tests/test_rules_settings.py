@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mapping.identity import Resolver
-from mapping.rules_settings import IdentifyCompany, IdentifyUser, IdentitySettings, Presets
+from mapping.presets import IdentifyCompany, IdentifyUser, IdentitySettings, Presets
+from mapping.rules.identity import Resolver
 
 KRAKEND: dict[str, Any] = {
     "application_id": "app-secret",

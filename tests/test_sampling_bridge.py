@@ -15,15 +15,15 @@ from bridge import BridgeProcess, eventually
 from events import event
 from mapping.event import Decision
 from mapping.mapper import Mapper
-from mapping.otlp import Decoded, Decoder
+from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.counts import sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
 from mapping.settings import MappingSettings
 from otlp_requests import spans_request
-from weighbridge.sampling import Sampling
-from weighbridge.sampling_minutes import Places, SamplingMinutes
+from weighbridge.sampling.minutes import Places, SamplingMinutes
+from weighbridge.sampling.running import Sampling
 from whole_trace_bench import request
 
 NOW_NS = 1_795_200_000_000_000_000
@@ -248,7 +248,7 @@ def test_a_minutes_file_that_cannot_be_used_costs_a_warning(tmp_path: Path, capl
 
 
 def test_the_oldest_minutes_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weighbridge.sampling_minutes.MAX_ROWS", 10)
+    monkeypatch.setattr("weighbridge.sampling.minutes.MAX_ROWS", 10)
     minutes = SamplingMinutes(tmp_path / "minutes")
     for minute in range(30):
         minutes.add({LedgerKey(minute * 60, "r", tenant): LedgerRow(1, 1.5) for tenant in "ab"}, Places(minute, 0))

@@ -14,7 +14,7 @@ from bench.sampling_plot import svg
 from mapping.sampling.rules import OPERATORS, PATH_PREFIXES, PATHS, SEVERITIES
 from mapping.sampling.settings import SamplingSettings
 from project_files import project_file
-from weighbridge.named_query import named
+from weighbridge.commands.named_query import named
 
 DOCS = Path(__file__).parent.parent / "docs"
 TEXT = (DOCS / "sampling.md").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_the_picture_is_the_one_that_the_command_draws() -> None:
 
 
 def test_the_query_names_columns_that_exist() -> None:
-    schema = project_file("exporter/sinks/clickhouse_schema.sql").read_text(encoding="utf-8")
+    schema = project_file("exporter/clickhouse/schema.sql").read_text(encoding="utf-8")
     columns = set(re.findall(r"^\s+(\w+)\s+[A-Z]", schema, re.MULTILINE))
     assert {"trace_id", "sampling_p", "adjusted_count", "weight", "duration_ms"} <= columns
 

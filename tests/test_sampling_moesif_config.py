@@ -14,7 +14,7 @@ from aiohttp import web
 
 from mapping.sampling.moesif import RemoteConfig
 from mapping.sampling.settings import MoesifRemoteSettings
-from weighbridge.moesif_config import MoesifConfiguration
+from weighbridge.sampling.moesif_config import MoesifConfiguration
 
 
 class StandIn:

@@ -15,10 +15,10 @@ from mapping.event_json import sampling_json
 from mapping.sampling.decide import Rate
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings, TailSettings
+from mapping.sampling.stated import weighed
 from mapping.sampling.tail import Released, Shed, TailBuffer, _digest
 from mapping.sampling.thresholds import M, threshold
 from mapping.sampling.whole_traces import Finished, TraceFacts, WholeTraces
-from mapping.weights import weighed
 
 START_NS = 1_795_200_000_000_000_000
 BASE, ALL = Rate("base", Fraction(1, 10)), Rate("errors", Fraction(1))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.sinks.clickhouse_settings import Settings as StoreSettings
+from exporter.clickhouse.settings import Settings as StoreSettings
 from weighbridge.settings import SettingsError, find_file, load_settings, shown
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mapping.event import API_CALL, UNSAMPLED, Event
-from mapping.should_skip import ExpressionError, ShouldSkip, compiled
+from mapping.rules.should_skip import ExpressionError, ShouldSkip, compiled
 
 
 def call(**fields: object) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mapping import taxonomy
+from mapping.rules import taxonomy
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import tokens
+from mapping.rules import tokens
 
 CLAIMS: dict[str, Any] = {"sub": "ann", "tenant.id": "acme", "tenant": {"id": "other"}, "org": {"Id": 7}, "Plan": "pro"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping import uri
+from mapping.rules import uri
 
 HOST = "shop.example.test"
 

@@ -14,9 +14,9 @@ import pytest
 from exporter.sinks.memory import MemorySink
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of
-from weighbridge import window_store, windows
-from weighbridge.open_window import Closed
-from weighbridge.window_store import DecidedWindow, WindowStore
+from weighbridge.sampling import window_store, windows
+from weighbridge.sampling.open_window import Closed
+from weighbridge.sampling.window_store import DecidedWindow, WindowStore
 from whole_trace_bench import SpanOf
 from window_bench import WindowBench
 

@@ -17,14 +17,14 @@ from exporter.sinks.memory import MemorySink
 from exporter.source import Unit
 from mapping.event import Decision
 from mapping.mapper import Mapped, Mapper
-from mapping.otlp import Decoded, Decoder
+from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from otlp_requests import attribute
 from receiver.spool import Entry, Spool, SpoolSettings
 from weighbridge.feed import Feed
-from weighbridge.whole_traces import WholeTraceSource
+from weighbridge.sampling.trace_source import WholeTraceSource
 
 RULES = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte", "value": 500}]}]
 SECOND_NS = 10**9

@@ -13,15 +13,15 @@ from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sinks.memory import MemorySink
 from mapping.mapper import Mapped, Mapper
-from mapping.otlp import Decoded, Decoder
+from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.spool import Entry, Spool, SpoolSettings
 from weighbridge.feed import Feed
-from weighbridge.open_window import Closed
-from weighbridge.window_store import WindowStore
-from weighbridge.windows import Windows, WindowSource
+from weighbridge.sampling.open_window import Closed
+from weighbridge.sampling.window_store import WindowStore
+from weighbridge.sampling.windows import Windows, WindowSource
 from whole_trace_bench import SECOND_NS, SpanOf, request
 
 

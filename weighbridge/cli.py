@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.cli_errors import CommandError
+from weighbridge.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from weighbridge.settings import Settings
@@ -34,7 +34,7 @@ def main() -> None:
 def serve(config: str | None) -> None:
     """Run the bridge until SIGTERM or Ctrl-C, then drain. SIGHUP reads the settings again."""
     settings = _settings(config)
-    from weighbridge.serve_command import serve as run_serve
+    from weighbridge.commands.serve import serve as run_serve
     from weighbridge.settings import load_settings
 
     run_serve(settings, config, lambda: load_settings(config))
@@ -45,7 +45,7 @@ def serve(config: str | None) -> None:
 def check(config: str | None) -> None:
     """Validate the settings and print them, secrets hidden."""
     settings = _settings(config)
-    from weighbridge.check_command import effective_yaml
+    from weighbridge.commands.check import effective_yaml
 
     click.echo(effective_yaml(settings), nl=False)
 
@@ -72,7 +72,7 @@ def map_file(
     Opens no socket. Spans that are only plumbing of a framework are shown too, as "skip" with their reason.
     """
     settings = _settings(config)
-    from weighbridge.map_command import map_request
+    from weighbridge.commands.map import map_request
 
     map_request(settings, file, signal, content_type, content_encoding, sample=sample)
 
@@ -93,15 +93,15 @@ def query(sql: str | None, parameters: tuple[str, ...], listing: bool, form: str
       weighbridge query percentile q=0.95 by=endpoint
     """
     if listing:
-        from weighbridge.named_query import listed
-        from weighbridge.query_command import show
+        from weighbridge.commands.named_query import listed
+        from weighbridge.commands.query import show
 
         show(listed(), form)
         return
     if sql is None:
         raise click.UsageError("ask something: SQL, or the name of a query (--list shows them)")
     settings = _settings(config)
-    from weighbridge.query_command import run_query
+    from weighbridge.commands.query import run_query
 
     run_query(settings, sql, parameters, form)
 
@@ -121,7 +121,7 @@ def query(sql: str | None, parameters: tuple[str, ...], listing: bool, form: str
 def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -> None:
     """The event log, one line an event, newest last."""
     settings = _settings(config)
-    from weighbridge.tail_command import run_tail
+    from weighbridge.commands.tail import run_tail
 
     run_tail(settings, where, follow=follow, limit=limit)
 
@@ -132,7 +132,7 @@ def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -
 def trace(trace_id: str, config: str | None) -> None:
     """One trace as a tree, with the logs of each span."""
     settings = _settings(config)
-    from weighbridge.trace_command import run_trace
+    from weighbridge.commands.trace import run_trace
 
     run_trace(settings, trace_id)
 
@@ -149,7 +149,7 @@ def trace(trace_id: str, config: str | None) -> None:
 def ledger(form: str, minutes: int | None, config: str | None) -> None:
     """Where every received record ended, per tenant and sink."""
     settings = _settings(config)
-    from weighbridge.ledger_command import run_ledger, run_minutes
+    from weighbridge.commands.ledger import run_ledger, run_minutes
 
     if minutes is None:
         run_ledger(settings, form)
@@ -172,7 +172,7 @@ def deadletter(context: click.Context, config: str | None) -> None:
 def deadletter_list(reason: str | None, since: str | None, config: str | None) -> None:
     """One line each, oldest first."""
     settings = _settings(config)
-    from weighbridge.deadletter_command import list_dead
+    from weighbridge.commands.deadletter import list_dead
 
     list_dead(settings, reason, since)
 
@@ -183,7 +183,7 @@ def deadletter_list(reason: str | None, since: str | None, config: str | None) -
 def deadletter_show(dead_id: str, config: str | None) -> None:
     """Everything that was kept of one record."""
     settings = _settings(config)
-    from weighbridge.deadletter_command import show_dead
+    from weighbridge.commands.deadletter import show_dead
 
     show_dead(settings, dead_id)
 
@@ -195,7 +195,7 @@ def deadletter_show(dead_id: str, config: str | None) -> None:
 def deadletter_replay(reason: str | None, since: str | None, config: str | None) -> None:
     """Hand them to their destination again, through the running bridge."""
     settings = _settings(config)
-    from weighbridge.deadletter_command import replay_dead
+    from weighbridge.commands.deadletter import replay_dead
 
     replay_dead(settings, reason, since)
 
@@ -210,7 +210,7 @@ def demo(requests: int, endpoint: str | None, config: str | None) -> None:
     Two instrumented services call each other, customers run into errors, logs belong to spans.
     """
     settings = _settings(config)
-    from weighbridge.demo_command import run_demo
+    from weighbridge.commands.demo import run_demo
 
     run_demo(settings, requests, endpoint, config)
 

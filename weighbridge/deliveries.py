@@ -15,8 +15,8 @@ from exporter.forward import RawPipeline
 from exporter.journal import Journal, JournalError
 from exporter.pipeline import Pipeline
 from exporter.refused import RefusedRequests
-from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks import SinkSettings, module_of
+from exporter.settings import BatchSettings, RetrySettings, SinkSettings
+from exporter.sinks import module_of
 from exporter.source import HoldingSource, Source
 from mapping.event_json import event_json
 from receiver.spool import Spool

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
-from mapping.otlp import Decoded
+from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
 from weighbridge.unmappable import keep
 

@@ -27,28 +27,28 @@ from exporter.source import HoldingSource, Unit
 from mapping.event import Decision
 from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
-from mapping.otlp import Decoded, Decoder
+from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.counts import sums_of
 from mapping.sampling.settings import BudgetSettings
 from receiver import app
-from receiver.admin import Admin
 from receiver.counts import ReceiverCounts
-from receiver.decode import DecodeLimits, decode_request
+from receiver.decode.request import DecodeLimits, decode_request
 from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
+from weighbridge.admin.health import Health
+from weighbridge.admin.ledger import audit
+from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
-from weighbridge.cli_errors import CommandError
+from weighbridge.commands.errors import CommandError
 from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
-from weighbridge.health import Health
-from weighbridge.ledger import audit
-from weighbridge.open_window import Closed
-from weighbridge.sampling import Sampling
-from weighbridge.sampling_minutes import Places, SamplingMinutes
+from weighbridge.sampling.minutes import Places, SamplingMinutes
+from weighbridge.sampling.open_window import Closed
+from weighbridge.sampling.running import Sampling
+from weighbridge.sampling.trace_source import WholeTraceSource
+from weighbridge.sampling.window_store import WindowStore
+from weighbridge.sampling.windows import Windows, WindowSource
 from weighbridge.settings import Settings, SettingsError
-from weighbridge.whole_traces import WholeTraceSource
-from weighbridge.window_store import WindowStore
-from weighbridge.windows import Windows, WindowSource
 
 log = logging.getLogger(__name__)
 

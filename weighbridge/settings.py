@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks import SinkSettings, module_of, parse_sink
-from mapping.rules_settings import KrakendPreset, Presets
+from exporter.settings import BatchSettings, RetrySettings, SinkSettings
+from exporter.sinks import module_of, parse_sink
+from mapping.presets import KrakendPreset, Presets
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from receiver.admin import AdminSettings
 from receiver.settings import ReceiverSettings, parse_endpoint
 from receiver.spool.settings import SpoolSettings
+from weighbridge.admin.server import AdminSettings
 from weighbridge.settings_errors import explain
 from weighbridge.telemetry_settings import TelemetrySettings
 

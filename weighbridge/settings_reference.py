@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from exporter.sinks import SinkSettings, module_of, types
+from exporter.settings import SinkSettings
+from exporter.sinks import module_of, types
 from weighbridge.settings import Settings, shown
 
 WIDTH = 118

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics import export
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from receiver.admin import Metric
+from weighbridge.admin.server import Metric
 from weighbridge.log_lines import OURS, fields_of
 from weighbridge.telemetry_settings import TelemetrySettings
 

@@ -10,27 +10,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from exporter.settings import BatchSettings, RetrySettings
-
-
-class SinkSettings(BaseModel):
-    """What every sink has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
-        description="Names the sink in metrics, logs and files; changing it sends the spool again.",
-    )
-    type: str = Field(description="Kind of destination.")
-    batch: BatchSettings | None = Field(
-        None, description="Batches of this sink; those of `exporter.batch` when absent."
-    )
-    retry: RetrySettings | None = Field(
-        None, description="Retries of this sink; those of `exporter.retry` when absent."
-    )
+from exporter.settings import SinkSettings
 
 
 def types() -> list[str]:

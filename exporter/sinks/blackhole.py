@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal
 
+from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks import SinkSettings
 from mapping.event import Event
 
 

@@ -18,10 +18,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from exporter.disk import sync_folder
+from exporter.durable import sync_folder
 from exporter.errors import Retryable
+from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks import SinkSettings
 from exporter.sinks.json_line import EventJson, dumps, event_dict
 from mapping.event import Event
 

@@ -14,8 +14,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from exporter.settings import SinkSettings
 from exporter.sink import Sink
-from exporter.sinks import SinkSettings
 from exporter.sinks.json_line import EventJson
 
 NEEDS_EVENT_JSON = True

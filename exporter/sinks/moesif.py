@@ -19,9 +19,9 @@ from isal import igzip
 from pydantic import Field, SecretStr
 
 from exporter.errors import Retryable
+from exporter.http_answer import error_of
+from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks import SinkSettings
-from exporter.sinks.http_answer import error_of
 from exporter.sinks.json_line import EventJson
 from exporter.sinks.moesif_events import Request, left_out, requests
 from mapping.event import Event

@@ -23,8 +23,8 @@ from pydantic import Field, SecretStr
 
 from exporter.errors import Retryable
 from exporter.forward import Taken
-from exporter.sinks import SinkSettings
-from exporter.sinks.http_answer import error_of
+from exporter.http_answer import error_of
+from exporter.settings import SinkSettings
 from exporter.source import RawRequest
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from mapping.sampling.counts import thresholds_of
 from mapping.sampling.decide import Rate, Upstream
 from mapping.sampling.plan import Ruled
 from mapping.sampling.sampler import Sampler
+from mapping.sampling.stated import STATED, multiplied
 from mapping.sampling.tail import Released, TailBuffer
-from mapping.weights import STATED, multiplied
 
 Token = TypeVar("Token")
 

@@ -25,8 +25,8 @@ from mapping.event import Decision
 from mapping.sampling.counts import CountKey, Sums, add, adjusted_in, thresholds_of
 from mapping.sampling.decide import hands_on_rv
 from mapping.sampling.randomness import stretched, unstretched
+from mapping.sampling.stated import STATED, multiplied
 from mapping.sampling.thresholds import M, adjusted_count, parse_th, probability_of, th_text, weight, weight_split
-from mapping.weights import STATED, multiplied
 
 
 class Cap(NamedTuple):

@@ -1,0 +1,1 @@
+"""All that knows ClickHouse: the sink and what it stores, the questions, and the embedded engine."""

@@ -1,0 +1,259 @@
+"""Connections to the embedded engine: one that writes, several that read. This is the only file that imports chdb.
+
+Every connection has its own session and is used by one thread at a time. A process that has opened the engine must
+never fork (a child hangs on its first statement, store.md §1.4) and must not exit while a statement runs (SIGSEGV).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from exporter.clickhouse.engine.endpoint import published
+from exporter.clickhouse.engine.settings import EngineSettings
+
+_CODE = re.compile(r"Code: (\d+)")
+_STACK = re.compile(r"[.,]?\s*Stack trace\b.*", re.DOTALL)  # of the engine's own code: pages that tell nobody anything
+
+
+class EngineError(Exception):
+    """The engine refused a statement. `code` is ClickHouse's error number."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Locked(Exception):
+    """Another process holds the data."""
+
+
+class Answer(NamedTuple):
+    """The bytes of a result and what it took."""
+
+    body: bytes
+    rows_read: int
+    rows_written: int
+    elapsed_s: float
+
+
+def wait_for_lock(data: Path, wait_s: float, stopping: Callable[[], bool]) -> None:
+    """Return once nobody else holds the data. Raises Locked after `wait_s`, or when `stopping`.
+
+    The engine itself takes an flock on its file `status`, and reports a failure on stderr only.
+    """
+    deadline = time.monotonic() + wait_s
+    status = data / "status"
+    while True:
+        try:
+            descriptor = os.open(status, os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if stopping() or time.monotonic() >= deadline:
+                holder = published(data)
+                who = f" (process {holder.pid})" if holder else ""
+                raise Locked(f"{data} is in use by another process{who}; waited {wait_s:g} s") from None
+        else:
+            return
+        finally:
+            os.close(descriptor)
+        time.sleep(0.05)
+
+
+class Connection:
+    """One session with the engine. Not thread safe: its lane lends it to one thread at a time.
+
+    A statement that fails half way through its answer leaves that half behind, and the handle would put it in front of
+    the next answer (seen with chdb-core 26.9.0). So a handle is never used again after an error.
+    """
+
+    def __init__(self, target: str, prologue: Sequence[str] = ()) -> None:
+        self._target = target
+        self._prologue = prologue
+        self._handle: Any = None
+        self._open()
+
+    def _open(self) -> None:
+        import chdb
+
+        old = self._handle
+        self._failed = True  # until the limits below are in force
+        self._handle = chdb.connect(self._target)  # before the old one goes: the last one to close ends the engine
+        self._database = ""
+        self._settings: dict[str, str] = {}
+        if old is not None:
+            old.close()
+        for statement in self._prologue:
+            self._handle.query(statement, "TabSeparated")
+        self._failed = False
+
+    def _sound(self) -> Any:
+        if self._failed:
+            try:
+                self._open()
+            except Exception as error:
+                raise _engine_error(error) from None
+        return self._handle
+
+    def use(self, database: str) -> None:
+        """Make `database` the one that bare table names mean. Raises EngineError (81) when it does not exist."""
+        self._sound()
+        if database and database != self._database:
+            self.execute("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+            self._database = database
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Make these the session's settings, all others the engine's own. Raises EngineError (115) for unknown names.
+
+        A SETTINGS clause would not do: at the end of CREATE TABLE it means the table's settings.
+        """
+        self._sound()
+        for name in self._settings.keys() - settings.keys():
+            self.execute(f"SET {name} = DEFAULT")
+            del self._settings[name]
+        for name, value in settings.items():
+            if self._settings.get(name) != value:
+                self.execute(f"SET {name} = {quoted(value)}")
+                self._settings[name] = value
+
+    def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
+        """Run one statement; results come in TabSeparated unless the statement has a FORMAT."""
+        handle = self._sound()
+        try:
+            result = handle.query(sql, "TabSeparated", params=dict(parameters or {}))
+        except Exception as error:
+            self._failed = True
+            raise _engine_error(error) from None
+        return Answer(bytes(result.bytes()), int(result.rows_read()), 0, float(result.elapsed()))
+
+    def insert(self, statement: str, form: str, data: bytes) -> Answer:
+        """Insert `data`, which is in the format `form`. It is all there, on disk, when this returns."""
+        handle = self._sound()
+        try:
+            inserter = handle.send_insert(statement, form)
+            try:
+                inserter.append(data)
+                result = inserter.finish()
+            finally:
+                inserter.close()
+        except Exception as error:
+            self._failed = True
+            raise _engine_error(error) from None
+        return Answer(b"", 0, int(result.rows_written), float(result.elapsed))
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class Lanes:
+    """All connections of the process. `open` once, `close` once when nothing runs any more."""
+
+    def __init__(self, data: Path, settings: EngineSettings) -> None:
+        self._data = data
+        self._settings = settings
+        self._writing = threading.Lock()
+        self._writer: Connection | None = None
+        self._readers: queue.Queue[Connection] = queue.Queue()
+        self.version = ""
+
+    def open(self, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Open the engine on its data with its limits. Raises Locked or EngineError.
+
+        stopping: asked while somebody else holds the data; an engine whose parent has died must not queue for it.
+        """
+        settings = self._settings
+        limits = {
+            "max_server_memory_usage": settings.max_memory_bytes,
+            "mark_cache_size": settings.mark_cache_bytes,
+            "index_mark_cache_size": settings.index_mark_cache_bytes,
+            "primary_index_cache_size": settings.primary_index_cache_bytes,
+        }
+        target = f"{self._data}?" + "&".join(f"{name}={value}" for name, value in limits.items())
+        deadline = time.monotonic() + settings.lock_wait_s
+        while True:
+            wait_for_lock(self._data, max(0.0, deadline - time.monotonic()), stopping)
+            try:
+                self._writer = Connection(target)
+                break
+            except RuntimeError as error:
+                # Between our look and the engine's own lock somebody else may have taken it; anything else is final.
+                if time.monotonic() >= deadline or not _is_locked(self._data):
+                    raise _engine_error(error) from None
+        self.version = self._writer.execute("SELECT version()").body.decode().strip()
+        for _ in range(settings.readers):
+            self._readers.put(self._reader(str(self._data)))
+
+    def _reader(self, target: str) -> Connection:
+        settings = self._settings
+        limits = {
+            "max_threads": 1,
+            "max_execution_time": settings.reader_max_execution_s,
+            "max_memory_usage": settings.reader_max_memory_bytes,
+            "max_result_bytes": settings.reader_max_result_bytes,
+            "result_overflow_mode": "'throw'",
+            "allow_introspection_functions": 0,
+            "allow_ddl": 0,
+            "readonly": 1,  # last: nothing can be changed after it
+        }
+        return Connection(target, [f"SET {name} = {value}" for name, value in limits.items()])
+
+    @contextmanager
+    def writer(self) -> Iterator[Connection]:
+        """The writing connection, alone: inserts and the checks between them never overlap."""
+        with self._writing:
+            if self._writer is None:
+                raise EngineError(236, "The engine is stopping")  # ABORTED
+            yield self._writer
+
+    @contextmanager
+    def reader(self) -> Iterator[Connection]:
+        """A read-only connection; waits for one to become free."""
+        try:
+            connection = self._readers.get(timeout=self._settings.reader_max_execution_s)
+        except queue.Empty:
+            raise EngineError(202, "Too many simultaneous queries") from None
+        try:
+            yield connection
+        finally:
+            self._readers.put(connection)
+
+    def close(self) -> None:
+        """Close every connection; waits for the ones that are lent."""
+        for _ in range(self._settings.readers):
+            self._readers.get().close()
+        with self._writing:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+
+
+def quoted(text: str) -> str:
+    """`text` as a string literal of SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_locked(data: Path) -> bool:
+    try:
+        wait_for_lock(data, 0, lambda: False)
+    except Locked:
+        return True
+    return False
+
+
+def _engine_error(error: Exception) -> EngineError:
+    text = _STACK.sub("", str(error))
+    found = _CODE.search(text)
+    if found is None:
+        return EngineError(1002, text or type(error).__name__)  # UNKNOWN_EXCEPTION
+    return EngineError(int(found[1]), text[found.start() :].strip())

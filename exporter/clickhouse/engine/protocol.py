@@ -1,0 +1,348 @@
+"""The part of ClickHouse's HTTP interface that its Python client uses, answered by an embedded engine.
+
+    GET  /ping                       "Ok."
+    POST /?query=..&database=..&param_x=..&<setting>=..   the statement in `query`, in the body, or half in each
+
+Errors carry X-ClickHouse-Exception-Code and the engine's text. Two users: the writer runs anything, one statement at a
+time; the reader runs what `guard` lets through. Source: ClickHouse docs, "HTTP interface".
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import logging
+import re
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
+from exporter.clickhouse.engine.guard import Guard, Refused
+from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quoted
+from exporter.clickhouse.engine.settings import EngineSettings
+
+logger = logging.getLogger(__name__)
+
+AUTHENTICATION_FAILED = 516
+SYNTAX_ERROR = 62
+READONLY = 164
+TOO_LARGE = 307  # TOO_MANY_BYTES
+ABORTED = 236
+UNKNOWN_DATABASE = 81
+
+# Parameters that the client sends about the transport; the engine would refuse them as unknown settings.
+_TRANSPORT = frozenset(
+    {
+        "query", "database", "user", "password", "query_id", "session_id", "session_timeout", "session_check",
+        "quota_key", "role", "compress", "decompress", "buffer_size", "wait_end_of_query", "default_format",
+        "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
+        "enable_http_compression", "cancel_http_readonly_queries_on_client_close", "add_http_cors_header",
+    }
+)  # fmt: skip
+_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUOTED = rb"`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+# INSERT INTO table (columns) [SETTINGS ..] FORMAT Name <data>; one with VALUES or SELECT is an ordinary statement.
+_INSERT = re.compile(
+    rb"\s*(INSERT\s+INTO\s+(?:"
+    + _QUOTED
+    + rb"|(?!\b(?:FORMAT|VALUES|SELECT|WITH)\b)[^`\"'])+?)\s*\bFORMAT\s+(\w+)[ \t]*\r?\n?",
+    re.IGNORECASE,
+)
+_HEAD_BYTES = 65_536  # an INSERT's head is found within this
+
+
+class Passwords(NamedTuple):
+    writer: str
+    reader: str
+
+
+class Request(NamedTuple):
+    """One statement as sent: its text, or an INSERT's head with its data still attached to `text`."""
+
+    text: bytes
+    database: str
+    parameters: Mapping[str, str]
+    settings: Mapping[str, str]
+
+
+class Server(ThreadingHTTPServer):
+    """Listens on the loopback. `running` counts the requests being answered, so that nothing is cut off at stop."""
+
+    daemon_threads = True  # idle keep-alive connections must not hold the process; statements are waited for by count
+    block_on_close = False
+    allow_reuse_address = False
+    request_queue_size = 64
+
+    def __init__(self, lanes: Lanes, guard: Guard, passwords: Passwords, settings: EngineSettings) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lanes = lanes
+        self.guard = guard
+        self.passwords = passwords
+        self.settings = settings
+        self._idle = threading.Condition()
+        self._running = 0
+        self._stopping = False
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def enter(self) -> bool:
+        """Note that a request starts; False when the engine is stopping."""
+        with self._idle:
+            if self._stopping:
+                return False
+            self._running += 1
+            return True
+
+    def leave(self) -> None:
+        with self._idle:
+            self._running -= 1
+            self._idle.notify_all()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Let nothing new begin, wait for what runs. False when something still runs after the time."""
+        with self._idle:
+            self._stopping = True
+            return self._idle.wait_for(lambda: self._running == 0, timeout_s)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is no event; anything else is a fault of ours and is told."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            logger.exception("a request failed")
+
+    def user(self, name: str, password: str) -> str | None:
+        """WRITER or READER when the password is right, else None."""
+        for user, right in ((WRITER, self.passwords.writer), (READER, self.passwords.reader)):
+            if name == user and hmac.compare_digest(password.encode(), right.encode()):
+                return user
+        return None
+
+    def answer(self, user: str, request: Request) -> Answer:
+        """Run the statement for this user. Raises EngineError."""
+        # A writer that asks to be read-only is treated as a reader: the setting would stay with the writing session.
+        if user == READER or request.settings.get("readonly", "0") != "0":
+            try:
+                with self.lanes.reader() as connection:
+                    sql = self.guard.check(connection, request.text.decode(), request.database)
+                    _use(connection, request.database)
+                    return connection.execute(sql, request.parameters)
+            except Refused as error:
+                raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
+        head = _INSERT.match(request.text[:_HEAD_BYTES])
+        with self.lanes.writer() as connection:
+            connection.use(request.database)
+            if head is not None:
+                statement = head[1].decode() + _settings_clause(request.settings)
+                return connection.insert(statement, head[2].decode(), request.text[head.end() :])
+            connection.configure({name: value for name, value in request.settings.items() if name != "readonly"})
+            sql = request.text.decode().rstrip().rstrip(";")
+            return connection.execute(sql, request.parameters)
+
+
+def _use(connection: Connection, database: str) -> None:
+    """Never the engine's own default database, in which file names are tables; `system` until there is a store."""
+    try:
+        connection.use(database or DEFAULT_DATABASE)
+    except EngineError as error:
+        if database or error.code != UNKNOWN_DATABASE:
+            raise
+        connection.use("system")
+
+
+def _settings_clause(settings: Mapping[str, str]) -> str:
+    return " SETTINGS " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()) if settings else ""
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+    server_version = "weighbridge-engine"
+    sys_version = ""
+    wbufsize = 65_536
+    disable_nagle_algorithm = True
+    timeout = 600  # idle connection, seconds
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        pass
+
+    def do_GET(self) -> None:
+        if urlsplit(self.path).path == "/ping":
+            self._reply(200, b"Ok.\n")
+        else:
+            self.do_POST()
+
+    def do_POST(self) -> None:
+        if not self.server.enter():
+            self.close_connection = True
+            self._fail(EngineError(ABORTED, f"Code: {ABORTED}. The engine is stopping"))
+            return
+        try:
+            self._statement()
+        finally:
+            self.server.leave()
+
+    def _statement(self) -> None:
+        query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+        try:
+            body = self._body()
+        except (_TooLarge, ValueError, OSError, zlib.error, EOFError) as error:
+            self.close_connection = True  # what is left of the body cannot be told from a next request
+            code = TOO_LARGE if isinstance(error, _TooLarge) else SYNTAX_ERROR
+            self._fail(EngineError(code, f"Code: {code}. The body cannot be read: {error}"))
+            return
+        user = self._user(query)
+        if user is None:
+            self._fail(EngineError(AUTHENTICATION_FAILED, f"Code: {AUTHENTICATION_FAILED}. Authentication failed"))
+            return
+        try:
+            answer = self.server.answer(user, _request(query, body, self.headers.get("Content-Type", "")))
+        except EngineError as error:
+            self._fail(error)
+        except UnicodeDecodeError:
+            self._fail(EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. The statement is not UTF-8"))
+        else:
+            self._reply(200, answer.body, answer, query.get("query_id", ""))
+
+    def _user(self, query: Mapping[str, str]) -> str | None:
+        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                return None
+            return self.server.user(name, password)
+        name = self.headers.get("X-ClickHouse-User") or query.get("user", "")
+        return self.server.user(name, self.headers.get("X-ClickHouse-Key") or query.get("password", ""))
+
+    def _body(self) -> bytes:
+        """The inflated body. Raises _TooLarge, ValueError and what inflating raises."""
+        limit = self.server.settings.max_request_bytes
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            raw = self._chunks(limit)
+        else:
+            length = int(self.headers.get("Content-Length") or 0)
+            if length > limit:
+                raise _TooLarge(f"{length} bytes, at most {limit}")
+            raw = self.rfile.read(length)
+            if len(raw) < length:
+                raise EOFError("the connection ended early")
+        return _inflate(raw, self.headers.get("Content-Encoding", ""), limit)
+
+    def _chunks(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        total = 0
+        while size := int(self.rfile.readline(64).split(b";")[0], 16):
+            total += size
+            if total > limit:
+                raise _TooLarge(f"more than {limit} bytes")
+            part = self.rfile.read(size)
+            if len(part) < size or self.rfile.readline(8) != b"\r\n":
+                raise EOFError("the connection ended early")
+            parts.append(part)
+        while self.rfile.readline(1024) not in (b"\r\n", b"\n", b""):  # trailers
+            pass
+        return b"".join(parts)
+
+    def _fail(self, error: EngineError) -> None:
+        status = {AUTHENTICATION_FAILED: 403, SYNTAX_ERROR: 400, 60: 404, UNKNOWN_DATABASE: 404, TOO_LARGE: 413}.get(
+            error.code, 500
+        )
+        self._reply(status, str(error).encode(errors="replace") + b"\n", code=error.code)
+
+    def _reply(
+        self, status: int, body: bytes, answer: Answer | None = None, query_id: str = "", code: int | None = None
+    ) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain; charset=UTF-8")
+        self.send_header("X-ClickHouse-Timezone", "UTC")
+        if code is not None:
+            self.send_header("X-ClickHouse-Exception-Code", str(code))
+        if answer is not None:
+            summary = {
+                "read_rows": str(answer.rows_read),
+                "written_rows": str(answer.rows_written),
+                "elapsed_ns": str(int(answer.elapsed_s * 1e9)),
+            }
+            self.send_header("X-ClickHouse-Summary", json.dumps(summary))
+            if re.fullmatch(r"[\w.\-]{1,100}", query_id):
+                self.send_header("X-ClickHouse-Query-Id", query_id)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Request:
+    """The statement in URL and body. Raises EngineError for a setting that is not a name, and for form uploads."""
+    if content_type.startswith("multipart/"):
+        raise EngineError(48, "Code: 48. Form uploads and external data are not supported by the embedded engine")
+    text = query.get("query", "").encode()
+    text = text + b"\n" + body if text and body else text or body
+    if not text.strip():
+        raise EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. Empty query")
+    parameters: dict[str, str] = {}
+    settings: dict[str, str] = {}
+    for name, value in query.items():
+        if name.startswith("param_"):
+            parameters[name.removeprefix("param_")] = value
+        elif name not in _TRANSPORT:
+            if not _SETTING.fullmatch(name):
+                raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
+            settings[name] = value
+    return Request(text, query.get("database", ""), parameters, settings)
+
+
+def _inflate(raw: bytes, encoding: str, limit: int) -> bytes:
+    """The whole body. Raises ValueError for a body that is cut or is no such coding, _TooLarge over the limit.
+
+    A client writes an insert as one member or frame after the other, one for each block of rows.
+    """
+    if encoding in ("", "identity"):
+        return raw
+    start, failures = _decompressor(encoding)
+    parts: list[bytes] = []
+    room = limit + 1
+    while raw:
+        member = start()
+        try:
+            part = member.decompress(raw, room)
+        except failures as error:
+            raise ValueError(f"not {encoding}: {error}") from None
+        parts.append(part)
+        room -= len(part)
+        if room <= 0:
+            raise _TooLarge(f"more than {limit} bytes when inflated")
+        if not member.eof:
+            raise ValueError(f"the {encoding} body is cut")
+        raw = member.unused_data or b""
+    return b"".join(parts)
+
+
+def _decompressor(encoding: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
+    """What reads one member of this coding, and what it raises on other bytes. Raises ValueError for another coding."""
+    if encoding in ("gzip", "deflate"):
+        return lambda: zlib.decompressobj(47), (zlib.error,)  # 32 + 15: zlib or gzip by its header
+    if encoding == "lz4":
+        import lz4.frame
+
+        return lz4.frame.LZ4FrameDecompressor, (RuntimeError, EOFError)
+    if encoding == "zstd":
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+        return zstd.ZstdDecompressor, (zstd.ZstdError,)
+    raise ValueError(f"Content-Encoding {encoding[:20]!r} is not supported")

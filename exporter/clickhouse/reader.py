@@ -1,0 +1,172 @@
+"""Reading the store from another process: the command line's connection.
+
+The embedded store is read through the running bridge's engine, which it has published beside the data; where none
+runs, an engine is started for as long as the reader is open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from exporter.clickhouse.client import connect
+from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, published
+from exporter.clickhouse.engine.supervisor import command, environment
+from exporter.clickhouse.queries import Statement
+from exporter.clickhouse.settings import Settings
+
+_TIMEOUT_S = 120
+_POLL_S = 0.2
+
+
+class StoreError(Exception):
+    """The store cannot be reached, or refused the question. One line, for the terminal."""
+
+
+class Result(NamedTuple):
+    """The answer: names of the columns, and rows of Python values (datetimes know that they are UTC)."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def dicts(self) -> list[dict[str, Any]]:
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+class StoreReader:
+    """A read-only connection to the store of one clickhouse sink, in a `with` statement; one thread at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine: subprocess.Popen[bytes] | None = None
+        self._client: Client | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Connect. Raises StoreError."""
+        path = self._settings.engine_path
+        try:
+            if path is None:
+                server = self._settings.server
+                if server is None:
+                    raise StoreError("the settings name no store")
+                self._client = _connect(server, {"readonly": 2, "max_execution_time": _TIMEOUT_S})
+            else:
+                self._client = self._embedded(path.absolute())
+        except (ClickHouseError, OSError) as error:
+            raise StoreError(f"cannot reach the store: {_one_line(error)}") from error
+
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Result:
+        """The answer to one SELECT with {name:Type} parameters. Raises StoreError."""
+        if self._client is None:
+            raise StoreError("not connected")
+        try:
+            answer = self._client.query(sql, parameters=dict(parameters or {}))
+            names = answer.column_names
+            if not names:  # an empty answer has no header: ask for it alone
+                with contextlib.suppress(ClickHouseError):  # SHOW cannot be asked so
+                    question = f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) LIMIT 0"  # noqa: S608 - as the caller wrote it
+                    names = self._client.query(question, parameters=dict(parameters or {})).column_names
+        except (ClickHouseError, OSError) as error:
+            raise StoreError(_one_line(error)) from error
+        return Result(tuple(names), [tuple(row) for row in answer.result_rows])
+
+    def run(self, statement: Statement) -> Result:
+        """The answer to one of `exporter.clickhouse.queries`. Raises StoreError."""
+        return self.query(statement.sql, statement.parameters)
+
+    def close(self) -> None:
+        """Disconnect, and stop the engine if this reader started it. May be called twice."""
+        if self._client is not None:
+            with contextlib.suppress(ClickHouseError, OSError):
+                self._client.close()
+            self._client = None
+        if self._engine is not None:
+            engine, self._engine = self._engine, None
+            if engine.stdin is not None:
+                engine.stdin.close()
+            if engine.stdout is not None:
+                engine.stdout.close()
+            engine.wait()
+
+    def _embedded(self, data: Path) -> Client:
+        if not data.is_dir():
+            raise StoreError(f"there is no store in {data}")
+        deadline = time.monotonic() + self._settings.engine.lock_wait_s
+        while True:
+            client = self._running(data) or self._own(data)
+            if client is not None:
+                return client
+            if time.monotonic() > deadline:
+                raise StoreError(f"another process holds the store in {data} and does not answer")
+            time.sleep(_POLL_S)
+
+    def _running(self, data: Path) -> Client | None:
+        """A connection to the engine that says it runs, None when it does not answer."""
+        found = published(data)
+        if found is None:
+            return None
+        try:
+            return _connect(self._reader(data, found.port))
+        except (ClickHouseError, OSError) as error:
+            if getattr(error, "code", None) is None:
+                return None  # nobody there: it died, or is stopping
+            raise
+
+    def _own(self, data: Path) -> Client | None:
+        """A connection to an engine of our own, None when another process holds the data."""
+        limits = self._settings.engine.model_copy(update={"lock_wait_s": 0.0})
+        engine = subprocess.Popen(
+            command(data, limits),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment(),
+            start_new_session=True,  # a Ctrl-C on the terminal is for the one who asked, not for the engine
+        )
+        self._engine = engine
+        said = json.loads((engine.stdout and engine.stdout.readline()) or b'{"error": "it ended without a word"}')
+        if "error" in said:
+            self.close()
+            if "in use by another process" in said["error"]:
+                return None
+            raise StoreError(said["error"])
+        return _connect(self._reader(data, int(said["port"])))
+
+    def _reader(self, data: Path, port: int) -> Endpoint:
+        return Endpoint("127.0.0.1", port, READER, password(data, READER), self._settings.database)
+
+
+def _connect(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
+    return connect(
+        endpoint,
+        database=endpoint.database,
+        settings=settings,
+        compress=False,
+        send_receive_timeout=_TIMEOUT_S + 10,
+        tz_mode="aware",
+        # Text such as "(for url http://...)" is of no use on a terminal.
+        show_clickhouse_errors="scrub",
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """The engine's message without the statement, which it likes to repeat."""
+    return " ".join(str(error).split()).partition(": In scope ")[0][:500]

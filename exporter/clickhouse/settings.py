@@ -1,0 +1,83 @@
+"""Where the store is and how it keeps: the settings of a sink of type clickhouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import Field, model_validator
+
+from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, Endpoint
+from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.settings import SinkSettings
+
+
+class Settings(SinkSettings):
+    """The analytics store: ClickHouse, embedded or a server."""
+
+    type: Literal["clickhouse"] = "clickhouse"
+    dsn: str = Field(
+        description="chdb:///folder (embedded; ?database=name), or http(s)://user:password@host:port/database.",
+        repr=False,  # may hold a password
+    )
+    retention_days: int = Field(90, ge=1, le=36_500, description="Days after which the store deletes events.")
+    cluster: str = Field(
+        "", description="Name of the ClickHouse cluster to spread the table over; empty for one server."
+    )
+    compression: Literal["lz4", "zstd", "none"] = Field(
+        "lz4", description="Compression of inserts on their way to a server; the embedded engine gets them plain."
+    )
+    connect_timeout_s: int = Field(10, ge=1, description="Seconds to wait for a connection.")
+    timeout_s: int = Field(300, ge=1, description="Seconds to wait for the answer to an insert.")
+    insert_settings: dict[str, str | int] = Field(
+        default_factory=dict, description="ClickHouse settings sent with every insert, beside the bridge's own."
+    )
+    engine: EngineSettings = Field(default=EngineSettings(), description="Limits of the embedded engine.")
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> Self:
+        parts = urlsplit(self.dsn)
+        if parts.scheme not in ("chdb", "http", "https"):
+            raise ValueError("dsn must begin with chdb://, http:// or https://")
+        known = {"database"} if parts.scheme == "chdb" else set()
+        for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+            if name not in known:  # a password there would be read by nobody
+                raise ValueError(
+                    f"dsn: ?{name}= is not read; write chdb:///folder or http://user:password@host/database"
+                )
+        if parts.scheme == "chdb" and not (parts.netloc or parts.path.strip("/")):
+            raise ValueError("dsn names no folder: chdb:///var/lib/weighbridge/store")
+        if parts.scheme != "chdb" and not parts.hostname:
+            raise ValueError("dsn names no host")
+        if parts.scheme == "chdb" and self.cluster:
+            raise ValueError("cluster needs a server: the embedded engine has none")
+        return self
+
+    @property
+    def engine_path(self) -> Path | None:
+        """The embedded engine's folder; None when the store is a server."""
+        parts = urlsplit(self.dsn)
+        return Path(unquote(parts.netloc + parts.path)) if parts.scheme == "chdb" else None
+
+    @property
+    def database(self) -> str:
+        parts = urlsplit(self.dsn)
+        named = dict(parse_qsl(parts.query)).get("database", "") if parts.scheme == "chdb" else parts.path.strip("/")
+        return unquote(named) or DEFAULT_DATABASE
+
+    @property
+    def server(self) -> Endpoint | None:
+        """The server's address; None for the embedded engine, whose supervisor knows it."""
+        parts = urlsplit(self.dsn)
+        if parts.scheme == "chdb":
+            return None
+        secure = parts.scheme == "https"
+        return Endpoint(
+            parts.hostname or "",
+            parts.port or (8443 if secure else 8123),
+            unquote(parts.username or "default"),
+            unquote(parts.password or ""),
+            self.database,
+            secure,
+        )

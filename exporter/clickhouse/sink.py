@@ -1,0 +1,322 @@
+"""Sink: the analytics store, ClickHouse. A server or cluster by http(s)://, the embedded engine by chdb:///path.
+
+Delivery: every batch exactly once. A first attempt carries its token; after any failed or interrupted attempt the
+store is asked, by batch id, what it has before anything is written again (store.md §2.4).
+Order: none. Rights needed on a server: CREATE, ALTER, INSERT and SELECT on the database, SELECT on system.processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.compression import get_compressor
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from exporter.clickhouse.client import connect
+from exporter.clickhouse.engine.endpoint import Endpoint
+from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
+from exporter.clickhouse.errors import sink_error
+from exporter.clickhouse.rows import CLAMPED_REACH_US, DAY_US, event_day, event_time_us, insert, is_clamped
+from exporter.clickhouse.schema import Place, prepare
+from exporter.clickhouse.settings import Settings
+from exporter.errors import Expired, Retryable, SinkError
+from exporter.sink import Batch
+from mapping.event import Event
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# With every insert: we batch ourselves, metadata keys may collide, and a string that looks like a date stays one.
+_INSERT_SETTINGS = {
+    "async_insert": 0,
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    "type_json_skip_duplicated_paths": 1,
+    "input_format_try_infer_dates": 0,
+    "input_format_try_infer_datetimes": 0,
+}
+_CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
+_OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
+_POLL_S = 0.2  # between looks at whether an old insert still runs
+_ASK_AT_ONCE = 5000  # ids in one question
+_LONG = {"max_query_size": 1 << 25}  # bytes; statements that name ids exceed the default of 256 KiB
+
+
+class ClickHouseSink:
+    """One writer. All client calls run in one thread of its own, so that encoding never holds up the event loop.
+
+    endpoint: where the store is now, None while it is not there. Without it the address is the settings', and the sink
+    runs the embedded engine itself, from `open` to `close`.
+    """
+
+    day_partitions = True
+
+    def __init__(self, settings: Settings, endpoint: Callable[[], Endpoint | None] | None = None) -> None:
+        path = settings.engine_path
+        self._engine = EngineSupervisor(path, settings.engine, settings.database) if path and endpoint is None else None
+        self.name = settings.name
+        self._settings = settings
+        self._endpoint = endpoint or self._own_endpoint
+        self._place = Place(settings.database, settings.cluster, settings.retention_days)
+        self._insert_settings: dict[str, Any] = {
+            **_INSERT_SETTINGS,
+            **(_CLUSTER_SETTINGS if settings.cluster else {}),
+            **settings.insert_settings,
+        }
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{settings.name}")
+        self._client: Client | None = None
+        self._client_for: Endpoint | None = None
+        self._prepared = False
+        self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
+        self._store_ahead_us = 0  # its clock less our monotonic one
+        self._in_parts: tuple[int, int] = (0, 0)  # of a batch written in parts: its id, rows already there
+
+    def day_of(self, event: Event) -> int:
+        """The UTC day under which the store files this event; for the pipeline."""
+        return event_day(event, self._settings.retention_days)
+
+    async def open(self) -> None:
+        if self._engine is not None and not self._engine.started:
+            try:
+                await self._engine.start()
+            except EngineFailed as error:
+                raise Retryable(str(error)) from error
+        await self._run(self._connected)
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
+        await self._run(lambda: self._write(batch, in_doubt), about_rows=True)
+        return ()
+
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        return await self._run(lambda: self._existing(events, not_in))
+
+    async def close(self) -> None:
+        """Wait for the running call and let go of the connection and the engine. May be called twice."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._drop_client()
+        if self._engine is not None:
+            await self._engine.stop()
+
+    async def _run(self, call: Callable[[], T], *, about_rows: bool = False) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        except SinkError:
+            raise
+        except Exception as error:  # the client raises many kinds; the table in clickhouse_errors knows them
+            raise sink_error(error, about_rows=about_rows) from error
+
+    def _own_endpoint(self) -> Endpoint | None:
+        return self._settings.server if self._engine is None else self._engine.endpoint
+
+    # -- below: in the sink's thread -----------------------------------------------------------------------
+
+    def _connected(self) -> Client:
+        """A client of the store as it is now, its table made and up to date."""
+        endpoint = self._endpoint()
+        if endpoint is None:
+            raise Retryable("the embedded engine is starting again", retry_after_s=0.5)
+        if self._client is None or endpoint != self._client_for:
+            self._drop_client()
+            self._client = self._connect(endpoint)
+            self._client_for = endpoint
+            if not self._client.min_version(_OLDEST_SERVER):
+                version = self._client.server_version
+                self._drop_client()
+                raise Retryable(f"ClickHouse {version} is too old: {_OLDEST_SERVER} or newer is needed")
+            store_us = int(str(self._client.command("SELECT toUnixTimestamp64Micro(now64(6))")))
+            self._store_ahead_us = store_us - time.monotonic_ns() // 1000
+        if not self._prepared:
+            prepare(_Runner(self._client), self._place)
+            self._prepared = True
+        return self._client
+
+    def _connect(self, endpoint: Endpoint) -> Client:
+        settings = self._settings
+        plain = settings.engine_path is not None or settings.compression == "none"
+        return connect(
+            endpoint,
+            compress=False if plain else settings.compression,
+            connect_timeout=settings.connect_timeout_s,
+            send_receive_timeout=settings.timeout_s,
+            query_retries=0,
+        )
+
+    def _drop_client(self) -> None:
+        client, self._client, self._client_for = self._client, None, None
+        self._prepared = False  # an engine started on another folder, a table dropped: look again
+        if client is not None:
+            with suppress(ClickHouseError, OSError):
+                client.close()
+
+    def _write(self, batch: Batch, in_doubt: bool) -> None:
+        client = self._connected()
+        token = batch.token
+        if in_doubt or batch.batch_id in self._unsure:
+            if self._settings.cluster:
+                pass  # block ids live in Keeper with the parts: the same token is safe whatever happened
+            elif self._settle(client, batch):
+                self._wrote(batch)
+                return
+            else:
+                # A plain table may remember the token of an insert that never became visible, and would then drop
+                # the rows without a word (store.md §2.3).
+                token = f"{token}.r{secrets.token_hex(4)}"
+        self._refuse_expired(batch)
+        self._unsure.add(batch.batch_id)
+        try:
+            self._insert(client, batch, token)
+        except ClickHouseError as error:
+            if getattr(error, "code", None) in (None, 60, 81):
+                self._drop_client()
+            raise
+        self._wrote(batch)
+
+    def _refuse_expired(self, batch: Batch) -> None:
+        """The store would say OK and delete the rows at once: its clock counts, ours or the wait may be at fault."""
+        days = self._settings.retention_days
+        day = event_day(batch.events[0], days)  # of all of them
+        oldest_us = time.monotonic_ns() // 1000 + self._store_ahead_us - days * DAY_US
+        if (day + 1) * DAY_US <= oldest_us:
+            date = datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date()
+            raise Expired(f"events of {date} are older than the {days} days that the store keeps (retention_days)")
+
+    def _wrote(self, batch: Batch) -> None:
+        stored = self._stored_parts(batch) + len(batch.events)
+        self._in_parts = (batch.batch_id, stored) if batch.part else (0, 0)
+        self._unsure.discard(batch.batch_id)
+
+    def _stored_parts(self, batch: Batch) -> int:
+        batch_id, rows = self._in_parts
+        return rows if batch.part and batch_id == batch.batch_id else 0
+
+    def _insert(self, client: Client, batch: Batch, token: str) -> None:
+        found = insert(batch.events, batch.batch_id, self._settings.retention_days)
+        compressor = get_compressor(client.write_compression)
+        statement = f"INSERT INTO {self._place.table} ({', '.join(found.columns)}) FORMAT Native\n".encode()
+        body = bytearray(compressor.compress_block(statement))
+        for block in found.blocks:
+            body += compressor.compress_block(block)
+        summary = client.raw_insert(
+            "",  # the statement is in the body
+            insert_block=body,  # type: ignore[arg-type]  # sent as it is; as bytes it would be copied once more
+            compression=client.write_compression,
+            settings={
+                **self._insert_settings,
+                "insert_deduplication_token": token,
+                "query_id": f"{_query_prefix(batch)}{secrets.token_hex(4)}",
+            },
+        )
+        # A proxy or server that drops a part of the body and says OK, or a page of a proxy's own, would lose rows
+        # without a word.
+        if summary.written_rows != len(batch.events) and not self._all_there(client, batch):
+            raise Retryable(f"the store says that it wrote {summary.written_rows} of {len(batch.events)} rows")
+
+    def _all_there(self, client: Client, batch: Batch) -> bool:
+        if not self._settings.cluster:
+            return self._settle(client, batch)
+        # A repeated token rightly writes nothing, and nothing needs to be removed before it is sent again.
+        return self._count(client, self._rows_of(batch)) >= len(batch.events)
+
+    def _settle(self, client: Client, batch: Batch) -> bool:
+        """True when all rows of the batch are there. What is there of an incomplete one is removed."""
+        self._await_old_inserts(client, batch)
+        within = self._rows_of(batch)
+        count = self._count(client, within)
+        if count == len(batch.events):
+            return True
+        if count:
+            logger.warning(
+                "batch %d is there in part (%d of %d rows): removing them", batch.batch_id, count, len(batch.events)
+            )
+            removal = f"ALTER TABLE {self._place.table} DELETE WHERE {within} SETTINGS mutations_sync = 2"
+            client.command(removal, settings=_LONG)
+        return False
+
+    def _rows_of(self, batch: Batch) -> str:
+        """The condition under which the store has the rows of a batch, or of a piece of it."""
+        times = [event_time_us(event, self._settings.retention_days) for event in batch.events]
+        low, high = min(times), max(times)
+        within = (
+            f"batch_id = {batch.batch_id} AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
+            f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
+        )
+        if self._stored_parts(batch):  # other pieces of the batch are there, and right
+            ids = ",".join(_quoted(event.transaction_id) for event in batch.events)
+            within += f" AND event_id IN ({ids})"
+        return within
+
+    def _count(self, client: Client, within: str) -> int:
+        return int(str(client.command(f"SELECT count() FROM {self._place.table} WHERE {within}", settings=_LONG)))  # noqa: S608
+
+    def _await_old_inserts(self, client: Client, batch: Batch) -> None:
+        """Return when no earlier insert of this batch runs any more: its rows could appear after we counted.
+
+        The embedded engine runs one writing statement at a time, so that our next one waits by itself.
+        """
+        if self._settings.engine_path is not None:
+            return
+        deadline = time.monotonic() + self._settings.timeout_s
+        question = f"SELECT count() FROM system.processes WHERE startsWith(query_id, '{_query_prefix(batch)}')"  # noqa: S608
+        while int(str(client.command(question))):
+            if time.monotonic() > deadline:
+                raise Retryable("an earlier insert of the batch still runs on the server")
+            time.sleep(_POLL_S)
+
+    def _existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        if not events:
+            return set()
+        client = self._connected()
+        found: set[str] = set()
+        others = f" AND batch_id NOT IN ({','.join(str(int(batch)) for batch in not_in)})" if not_in else ""
+        for first in range(0, len(events), _ASK_AT_ONCE):
+            part = events[first : first + _ASK_AT_ONCE]
+            low, high = self._window(part)
+            ids = ",".join(_quoted(event.transaction_id) for event in part)
+            answer = client.query(
+                f"SELECT DISTINCT event_id FROM {self._place.table} WHERE event_id IN ({ids}) "  # noqa: S608
+                f"AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
+                f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'){others}",
+                settings=_LONG,
+            )
+            found.update(str(row[0]) for row in answer.result_rows)
+        return found
+
+    def _window(self, events: Sequence[Event]) -> tuple[int, int]:
+        """The event times under which copies of these events can be.
+
+        Equal events have equal times, except where the time comes from our clock: such copies came a little earlier.
+        """
+        days = self._settings.retention_days
+        times = [event_time_us(event, days) for event in events]
+        if any(map(is_clamped, events, times)):
+            return min(times) - CLAMPED_REACH_US, max(times)
+        return min(times), max(times)
+
+
+class _Runner:
+    """What `exporter.clickhouse.schema` needs of a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def command(self, sql: str) -> object:
+        return self._client.command(sql)
+
+    def rows(self, sql: str) -> list[tuple[str, ...]]:
+        return [tuple(map(str, row)) for row in self._client.query(sql).result_rows]
+
+
+def _query_prefix(batch: Batch) -> str:
+    return f"weighbridge-{batch.batch_id:016x}-"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

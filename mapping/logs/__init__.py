@@ -1,0 +1,1 @@
+"""Log records to API calls and log events."""

@@ -1,0 +1,355 @@
+"""Log records -> events (mapping.md §6): a log event, or an API call when the body tells a whole HTTP exchange.
+
+`mapping.logs.record` understands a record; here it becomes an event: identity, masks, metadata, transaction id. The
+call that a log describes gets the transaction id of its span, so that both count once (L8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
+from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
+from mapping.logs.http import HttpExchange
+from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
+from mapping.otlp.decode import LogItem
+from mapping.rules import ids, taxonomy
+from mapping.rules.identity import NOBODY, Identity, Resolver
+from mapping.rules.metadata import flat_text
+from mapping.sampling.stated import WEIGHTS
+from mapping.spans import extras as consumer
+from mapping.spans.api_call import flags_in, note_uri, path_version
+from mapping.spans.shape import MetadataPlan, Shape
+from mapping.spans.uri_plan import of_exchange
+
+_new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
+
+_CONSUMED: Final = frozenset(
+    (
+        "exception.type",
+        "exception.message",
+        "exception.stacktrace",
+        "sampling.threshold",
+        "sampling.randomness",
+    )
+)
+_VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
+_VERSION_ATTRIBUTES: Final = frozenset(("api.version", "api_version"))
+_REQUEST_IDS: Final = ("request_id", "requestId", "request.id")
+
+
+class LogPlan(NamedTuple):
+    """What is known of all log records of one shape: attribute keys, and keys of the flattened body."""
+
+    names: tuple[str, ...]  # of the attributes
+    nulls: bool  # some attributes have no value
+    plain: bool  # no attribute needs a mask, whatever its value
+    metadata: MetadataPlan
+    keys: LogKeys
+    resolver: Resolver  # of whom the record names
+    request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
+    weights: tuple[str, ...]  # attributes that state a weight
+
+
+class LogWork(NamedTuple):
+    """One log record understood, on its way to an event."""
+
+    item: LogItem
+    plan: LogPlan
+    values: tuple[Any, ...]
+    fragments: tuple[str | None, ...]
+    attributes: Mapping[str, Any]
+    read: LogRecord
+    who: Identity
+    occurrence: int  # identical records earlier in the same request
+    digest: str  # of body, attributes and resource
+
+
+class LogMapper:
+    """Reads log records and builds their events."""
+
+    def __init__(self, context: Context, *, http_from_attributes: bool) -> None:
+        self._context = context
+        self._http_from_attributes = http_from_attributes
+        self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
+        self._plans: Memory[LogPlan] = Memory(self._plan, 1024)
+
+    def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
+        """seen: how often each record came in this request."""
+        record, words = item.record, self._context.words
+        keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
+        body = read_body(item.body)
+        plan = self._plans[keys, tuple(body.flat)]
+        attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
+        if plan.nulls:
+            attributes = {key: value for key, value in attributes.items() if value is not None}
+        understood = understand(
+            body,
+            attributes,
+            plan.keys,
+            trace_id=item.trace_id.hex(),
+            span_id=item.span_id.hex(),
+            time_unix_nano=record.time_unix_nano,
+            observed_unix_nano=record.observed_time_unix_nano,
+            received_unix_ns=job.received_unix_ns,
+            severity_number=record.severity_number,
+            severity_text=words[record.severity_text],
+            event_name=words[record.event_name],
+            http_from_attributes=self._http_from_attributes,
+            trust_forwarded=self._context.trust_forwarded,
+        )
+        digest = sha256(b"\0".join((record.body, *sorted(record.attributes), group.resource))).hexdigest()
+        key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
+        occurrence = seen.get(key, 0)
+        seen[key] = occurrence + 1
+        who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
+        return _new(LogWork, (item, plan, values, fragments, attributes, understood, who, occurrence, digest))
+
+    def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
+        if work.read.http is not None:
+            return self._call(work, work.read.http, group, job, decision)
+        context, understood, who = self._context, work.read, work.who
+        body, encoding = context.log_body(understood)
+        transaction = self._transaction(work)
+        return _new(
+            Event,
+            (
+                LOG,
+                transaction,
+                "log",
+                job.tenant,
+                understood.trace_id,
+                understood.span_id,
+                "",
+                understood.time_unix_ns,
+                understood.time_unix_ns,
+                -1.0,
+                job.received_unix_ns,
+                who.user_id,
+                who.company_id or group.company_id,
+                who.session_token,
+                who.subscription_id,
+                who.application_id,
+                who.client_id,
+                who.plan_id,
+                group.service,
+                group.environment,
+                group.region,
+                group.text,
+                "",
+                "",
+                "",
+                "",
+                0,
+                "",
+                "",
+                "",
+                "",
+                EMPTY_HEADERS,
+                EMPTY_HEADERS,
+                "",
+                "",
+                "",
+                "",
+                _request_id(work) or transaction,
+                "",
+                0,
+                "",
+                "",
+                "",
+                "",
+                understood.severity_number,
+                understood.severity_text,
+                context.shown_names[understood.event_name],
+                body,
+                encoding,
+                work.plan.metadata.text(work.values, work.fragments, self._error(understood)),
+                _flags(understood.time_unix_ns, job.received_unix_ns),
+                decision,
+                "",
+            ),
+        )
+
+    def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
+        context, understood, who = self._context, work.read, work.who
+        found = of_exchange(context, http, group.service)
+        if found is None:
+            found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
+        path = "" if found.from_route else found.path
+        extra: dict[str, Any] = {"source": "log"}
+        note_uri(found, extra)
+        end = understood.time_unix_ns
+        start = end - round(max(http.duration_ms, 0.0) * 1e6)
+        transaction = (
+            ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status)
+            if understood.trace_id and understood.span_id
+            else self._transaction(work)
+        )
+        return _new(
+            Event,
+            (
+                API_CALL,
+                transaction,
+                "log",
+                job.tenant,
+                understood.trace_id,
+                understood.span_id,
+                "",
+                max(start, 0),
+                end,
+                http.duration_ms,
+                job.received_unix_ns,
+                who.user_id,
+                who.company_id or group.company_id,
+                who.session_token,
+                who.subscription_id,
+                who.application_id,
+                who.client_id,
+                who.plan_id,
+                group.service,
+                group.environment,
+                group.region,
+                group.text,
+                "Outgoing" if http.outgoing else "Incoming",
+                http.verb,
+                found.text,
+                context.routes.route(group.service, http_route=http.route, path=path),
+                http.status,
+                _version(http, work, path),
+                http.user_agent,
+                "" if http.outgoing else context.masks.ip(http.ip_address),
+                "",
+                context.masks.headers(http.request_headers) if http.request_headers else EMPTY_HEADERS,
+                context.masks.headers(http.response_headers, "response") if http.response_headers else EMPTY_HEADERS,
+                "",
+                "",
+                "",
+                "",
+                _request_id(work) or transaction,
+                "",
+                0,
+                "",
+                taxonomy.error_type(http.status),
+                "",
+                "http",
+                understood.severity_number,
+                understood.severity_text,
+                context.shown_names[understood.event_name],
+                "",
+                "",
+                self._call_metadata(work, extra),
+                (flags_in(extra) if len(extra) > 1 else ()) + _flags(end, job.received_unix_ns),
+                decision,
+                "",
+            ),
+        )
+
+    def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
+        """Body and attributes in one object, attributes winning (L7), and what mapping adds."""
+        attributes, body, masks = work.attributes, work.read.body, self._context.masks
+        if work.plan.keys.exception:
+            attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
+        pairs = {**body.flat, **attributes}
+        added: dict[str, Any] = {}
+        http = work.read.http
+        if http is not None:
+            request, response = http.request_headers, http.response_headers
+            if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
+                start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
+                added = consumer.extras(request, response, pairs, (), start, consumer.parts(response))
+            if not consumer.LOG_FIELDS.isdisjoint(pairs):
+                added |= consumer.log_extras({**pairs, **added})
+        if body.text and masks.leaves_json_as_it_is(body.text, "attributes"):
+            of_attributes = {**attributes, **added} if added else attributes
+            shown = of_attributes if work.plan.plain and not added else masks.attributes(of_attributes)
+            masked = {**body.flat, **shown}
+        else:
+            masked = {**masks.attributes({**pairs, **added})}
+        error = self._error(work.read)
+        if error:
+            masked.update(error)
+        masked.update(extra)
+        return flat_text(masked.items())
+
+    def _error(self, understood: LogRecord) -> dict[str, Any] | None:
+        found = understood.exception
+        if found is None:
+            return None
+        texts = self._context.texts
+        error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
+        return {key: texts[text] for key, text in error.items() if text}
+
+    def _transaction(self, work: LogWork) -> str:
+        record, understood = work.item.record, work.read
+        key = (
+            f"log|{understood.trace_id}|{understood.span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}"
+            f"|{work.digest}"
+        )
+        # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
+        return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key)
+
+    def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> LogPlan:
+        marked, body = key
+        parts = [name.partition("\0") for name in marked[:-1]]
+        names = tuple(name for name, _, _ in parts)
+        keys = log_keys(names, body)
+        headers = [header for _, header, _ in keys.http.headers] if keys.http is not None else []
+        full = self._context.resolver
+        # An exchange that attributes describe may bring any header.
+        resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
+        places = ((False, frozenset(names)), (True, frozenset(body)))
+        return LogPlan(
+            names=names,
+            nulls=any(mark == "null" for _, _, mark in parts),
+            plain=not self._context.masks.looks_inside_text
+            and not any(mark in ("look", "looklist", "tree") for _, _, mark in parts)
+            and all(self._context.masks.verdict(name) == "keep" for name in names),
+            metadata=self._metadata[marked],
+            keys=keys,
+            resolver=resolver,
+            request_ids=tuple((of_body, name) for of_body, there in places for name in _REQUEST_IDS if name in there),
+            weights=tuple(name for name in WEIGHTS if name in names),
+        )
+
+
+def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
+    flat, http = understood.body.flat, understood.http
+    if http is None:
+        return resolver.resolve(attributes, body=flat)
+    query = http.query or http.url.partition("?")[2]
+    return resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
+
+
+def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
+    if time_unix_ns > received_unix_ns + SKEW_NS:
+        return ("clock_skew",)
+    return ("late",) if time_unix_ns < received_unix_ns - LATE_NS else ()
+
+
+def _version(http: HttpExchange, work: LogWork, path: str) -> str:
+    if http.request_headers or http.response_headers or not _VERSION_ATTRIBUTES.isdisjoint(work.plan.names):
+        for values, names in (
+            (http.request_headers, _VERSION_HEADERS),
+            (work.attributes, ("api.version", "api_version")),
+            (http.response_headers, _VERSION_HEADERS[:2]),
+        ):
+            for name in names:
+                value = values.get(name)
+                if isinstance(value, str) and value:
+                    return value
+    return path_version(path) if "/v" in path else ""
+
+
+def _request_id(work: LogWork) -> str:
+    http = work.read.http
+    if http is not None:
+        for name in ("x-request-id", "x-correlation-id", "request-id"):
+            if name in http.request_headers:
+                return http.request_headers[name]
+    for of_body, name in work.plan.request_ids:
+        value = (work.read.body.flat if of_body else work.attributes).get(name)
+        if isinstance(value, str) and value:
+            return value
+    return ""

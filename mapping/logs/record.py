@@ -1,0 +1,349 @@
+"""What a log record says (mapping.md §6, L1 to L4, L6): body, trace, time, severity, event name, exception.
+
+Enters: the record's fields and its decoded body and attributes. Leaves: a LogRecord. `log_http` then decides whether
+the record describes an HTTP exchange (L5).
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+import orjson
+
+from mapping.logs.http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
+from mapping.logs.ids import ID_KEYS, span_id_in, trace_id_in
+
+MAX_JSON_BODY_CHARS = 1024 * 1024  # L1: longer strings stay text
+_MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
+_MAX_FLAT_KEYS = 5000
+
+_TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
+_LEVEL_KEYS = ("level", "severity", "levelname", "log.level")
+_EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
+_EVENT_NAME_KEYS = ("event.name", "otel.event.name")
+
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
+).fullmatch
+_NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
+_NUMBERED_LEVEL = re.compile(r"(trace|debug|info|warn|error|fatal)([234])").fullmatch
+
+_LEVELS = {
+    "trace": 1,
+    "verbose": 1,
+    "finest": 1,
+    "debug": 5,
+    "fine": 5,
+    "info": 9,
+    "information": 9,
+    "informational": 9,
+    "notice": 10,
+    "warn": 13,
+    "warning": 13,
+    "error": 17,
+    "err": 17,
+    "severe": 17,
+    "fatal": 21,
+    "critical": 21,  # as Python and .NET map it
+    "crit": 21,
+    "alert": 22,
+    "emerg": 24,
+    "emergency": 24,
+    "panic": 24,
+}
+_PINO_LEVELS = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
+_NOTHING: Mapping[str, object] = {}
+_new = tuple.__new__
+
+
+class Body(NamedTuple):
+    """A log body. `flat` is the view that rules read: nested keys joined with dots, {} for text."""
+
+    encoding: str  # json | text | base64 | "" for no body
+    text: str  # JSON object text as sent when a string held one, plain text or base64; "" when only `map` has it
+    map: Mapping[str, object] | None
+    flat: Mapping[str, object]
+
+
+class ExceptionInfo(NamedTuple):
+    type: str
+    message: str
+    stacktrace: str
+
+
+class LogRecord(NamedTuple):
+    """A log record understood. Ids are lower-case hex or ""; times are nanoseconds since the epoch."""
+
+    body: Body
+    trace_id: str
+    span_id: str
+    trace_source: str  # record | attributes | body | ""
+    time_unix_ns: int
+    severity_number: int  # 1 to 24, 0 unknown
+    severity_text: str
+    event_name: str  # of the record or its attributes
+    body_event: str  # the body's own `event`: L4 names it last, the corpus leaves it out of event_name
+    exception: ExceptionInfo | None
+    http: HttpExchange | None
+
+
+class LogKeys(NamedTuple):
+    """What a set of attribute keys and body keys can say; the keys that are there, in the order of precedence."""
+
+    attribute_ids: bool
+    body_ids: bool
+    times: tuple[str, ...]
+    levels: tuple[str, ...]
+    event_names: tuple[str, ...]  # among the attributes
+    body_event: bool
+    exception: bool
+    http: HttpKeys | None  # None without a key for a method
+
+
+NO_BODY = Body("", "", None, _NOTHING)
+
+
+def read(
+    body: object,
+    attributes: Mapping[str, object],
+    *,
+    trace_id: str = "",
+    span_id: str = "",
+    time_unix_nano: int = 0,
+    observed_unix_nano: int = 0,
+    received_unix_ns: int = 0,
+    severity_number: int = 0,
+    severity_text: str = "",
+    event_name: str = "",
+    http_from_attributes: bool = False,
+    trust_forwarded: bool = True,
+) -> LogRecord:
+    """The record understood. Ids are hex, "" or zeros for none; times and severity as sent, 0 for none.
+
+    http_from_attributes: attributes may describe an HTTP exchange too (winston and pino bridges put it there).
+    """
+    found = read_body(body)
+    return understand(
+        found,
+        attributes,
+        log_keys(attributes, found.flat),
+        trace_id=trace_id,
+        span_id=span_id,
+        time_unix_nano=time_unix_nano,
+        observed_unix_nano=observed_unix_nano,
+        received_unix_ns=received_unix_ns,
+        severity_number=severity_number,
+        severity_text=severity_text,
+        event_name=event_name,
+        http_from_attributes=http_from_attributes,
+        trust_forwarded=trust_forwarded,
+    )
+
+
+def log_keys(attributes: Iterable[str], body: Iterable[str]) -> LogKeys:
+    """What records with these attribute keys and these keys of a flattened body may say."""
+    of_attributes, names = frozenset(attributes), tuple(body)
+    of_body = frozenset(names)
+    return LogKeys(
+        attribute_ids=not ID_KEYS.isdisjoint(of_attributes),
+        body_ids=not ID_KEYS.isdisjoint(of_body),
+        times=tuple(key for key in _TIME_KEYS if key in of_body),
+        levels=tuple(key for key in _LEVEL_KEYS if key in of_body),
+        event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
+        body_event="event" in of_body,
+        exception=not _EXCEPTION_KEYS.isdisjoint(of_attributes),
+        http=None if METHOD_KEYS.isdisjoint(of_body) else keys_of(names),
+    )
+
+
+def understand(
+    found: Body,
+    attributes: Mapping[str, object],
+    keys: LogKeys,
+    *,
+    trace_id: str,
+    span_id: str,
+    time_unix_nano: int,
+    observed_unix_nano: int,
+    received_unix_ns: int,
+    severity_number: int,
+    severity_text: str,
+    event_name: str,
+    http_from_attributes: bool,
+    trust_forwarded: bool,
+) -> LogRecord:
+    """As `read`, for a caller that has read the body and remembers the keys."""
+    flat = found.flat
+    trace_source = "record" if trace_id and trace_id.strip("0") else ""
+    trace_id = trace_id if trace_source else ""
+    span_id = span_id if span_id and span_id.strip("0") else ""
+    if not (trace_id and span_id):
+        for source, values, named in (("attributes", attributes, keys.attribute_ids), ("body", flat, keys.body_ids)):
+            if named:
+                if not trace_id and (trace_id := trace_id_in(values)):
+                    trace_source = source
+                span_id = span_id or span_id_in(values)
+    if not severity_number:
+        severity_number, severity_text = _severity(severity_text, flat, keys.levels)
+    described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
+    if described is None and http_from_attributes:
+        described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
+    return _new(
+        LogRecord,
+        (
+            found,
+            trace_id,
+            span_id,
+            trace_source,
+            time_unix_nano or _body_time(flat, keys.times) or observed_unix_nano or received_unix_ns,
+            severity_number,
+            severity_text,
+            event_name or (_text(attributes, keys.event_names) if keys.event_names else ""),
+            _text(flat, ("event",)) if keys.body_event else "",
+            exception_in(attributes) if keys.exception else None,
+            described,
+        ),
+    )
+
+
+def read_body(body: object) -> Body:
+    """L1: a map, a JSON object in a string, text, or bytes as base64."""
+    if body is None:
+        return NO_BODY
+    if isinstance(body, str):
+        if body[:1] == "{" or body.lstrip()[:1] == "{":
+            parsed = _json_object(body)
+            if parsed is not None:
+                return Body("json", body, parsed, flatten(parsed))
+        return Body("text", body, None, _NOTHING) if body else NO_BODY
+    if isinstance(body, Mapping):
+        return Body("json", "", body, flatten(body))
+    if isinstance(body, (bytes, bytearray)):
+        return Body("base64", b64encode(body).decode("ascii"), None, _NOTHING)
+    if isinstance(body, bool):
+        return Body("text", "true" if body else "false", None, _NOTHING)
+    if isinstance(body, (int, float)):
+        return Body("text", str(body), None, _NOTHING)
+    return Body("text", orjson.dumps(body, default=_json_default).decode(), None, _NOTHING)
+
+
+def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
+    """The map with nested keys joined by dots; a literal dotted key wins. A map without nesting comes back as is."""
+    for value in nested.values():
+        if isinstance(value, dict):
+            break
+    else:
+        return nested
+    flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, dict)}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            _add_leaves(flat, value, key + ".", 1)
+    return flat
+
+
+def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
+    """L6: the exception in a record's attributes, None when there is none."""
+    kind, message, stack = (attributes.get(f"exception.{part}") for part in ("type", "message", "stacktrace"))
+    if not (kind or message or stack):
+        return None
+    return ExceptionInfo(*(part if isinstance(part, str) else "" for part in (kind, message, stack)))
+
+
+def unix_ns(value: object) -> int:
+    """Nanoseconds since the epoch of a number (unit by magnitude) or an ISO 8601 text with a zone; else 0."""
+    if isinstance(value, str):
+        if _NUMBER(value):
+            value = float(value) if "." in value else int(value)
+        else:
+            return _iso_ns(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**63:
+        return 0
+    # 10^11 s is the year 5138: up to there seconds, then milli-, micro- and nanoseconds.
+    for limit, factor in ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000)):
+        if value < limit:
+            return _scaled(value, factor)
+    return int(value)
+
+
+def _scaled(value: int | float, factor: int) -> int:
+    if isinstance(value, int):
+        return value * factor
+    whole = int(value)
+    return whole * factor + round((value - whole) * 1_000_000) * factor // 1_000_000
+
+
+def _iso_ns(text: str) -> int:
+    found = _ISO(text.strip()) if len(text) < 64 else None
+    if found is None:
+        return 0
+    date, clock, fraction, zone = found.groups()
+    try:
+        moment = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+    except ValueError:
+        return 0
+    return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
+
+
+def _body_time(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
+    for key in keys:
+        value = flat.get(key)
+        if value is not None and (found := unix_ns(value)):
+            return found
+    return 0
+
+
+def _severity(text: str, flat: Mapping[str, object], keys: tuple[str, ...]) -> tuple[int, str]:
+    number = _level(text)
+    if number:
+        return number, text
+    for key in keys:
+        value = flat.get(key)
+        if value is not None and (number := _level(value)):
+            return number, text or (value if isinstance(value, str) else "")
+    return 0, text
+
+
+def _level(value: object) -> int:
+    if isinstance(value, str):
+        word = value.strip().lower()
+        if found := _LEVELS.get(word, 0):
+            return found
+        if numbered := _NUMBERED_LEVEL(word):
+            return _LEVELS[numbered[1]] + int(numbered[2]) - 1
+        value = int(word) if word.isascii() and word.isdigit() and len(word) < 4 else 0
+    return _PINO_LEVELS.get(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
+    for key in keys:
+        value = values.get(key)
+        if isinstance(value, str) and value:
+            return value
+    return ""
+
+
+def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: str, depth: int) -> None:
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            if depth < _MAX_DEPTH:
+                _add_leaves(flat, value, f"{prefix}{key}.", depth + 1)
+        elif len(flat) < _MAX_FLAT_KEYS:
+            flat.setdefault(prefix + key, value)
+
+
+def _json_object(text: str) -> dict[str, object] | None:
+    if len(text) > MAX_JSON_BODY_CHARS:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _json_default(value: object) -> str:
+    return b64encode(value).decode("ascii") if isinstance(value, (bytes, bytearray)) else str(value)

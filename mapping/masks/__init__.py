@@ -1,0 +1,1 @@
+"""Everything about secrets: which keys and texts are hidden, and how."""

@@ -1,0 +1,406 @@
+"""Masks (mapping.md §7): what must not leave is hidden by structure, before anything is stored or sent.
+
+Enters: headers, query strings, bodies, log text and attributes. Leaves: the same with secrets masked, removed or
+hashed; what needs nothing comes back as the same object. It fails closed: whatever goes wrong is a RedactionError
+without any of the payload, and the caller must not let the record out.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from functools import wraps
+from ipaddress import ip_network
+from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
+from urllib.parse import unquote_plus
+
+import orjson
+
+from mapping.masks.patterns import hider
+from mapping.masks.text import MASK as MASK
+from mapping.masks.text import (
+    bare_pairs,
+    beyond_keys,
+    colon_pairs,
+    command_lines,
+    encoded_pairs,
+    form_parts,
+    header_lines,
+    is_form,
+    passwords_in_urls,
+    quoted_pairs,
+    tuples,
+    value_attributes,
+    xml_elements,
+)
+from mapping.masks.text import may_hide_secrets as may_hide_secrets
+from mapping.masks.verdicts import PLACES, PathNode, Verdict, Verdicts, verdicts_for
+from mapping.presets import MaskSettings, Place
+from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
+from mapping.rules.bodies import Body
+
+QUERY_MASK = "REDACTED"
+
+GENAI_ATTRIBUTES = (
+    "gen_ai.input.messages",
+    "gen_ai.output.messages",
+    "gen_ai.system_instructions",
+    "gen_ai.prompt",
+    "gen_ai.prompt.*",
+    "gen_ai.completion",
+    "gen_ai.completion.*",
+    "gen_ai.tool.call.arguments",
+    "gen_ai.tool.call.result",
+)
+_GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmatch
+
+_MAX_PLAIN_KEYS = 10_000
+_MAX_DEPTH = 100  # deeper values are masked whole
+_TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
+_URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
+_ODD_PARAMETER = re.compile(r"\?[^\s\"'<>#?]*[%+]").search  # its name may be encoded
+_URL_QUERY = re.compile(r"\?([^\s\"'<>#?]+)")
+# Where addresses stand in attributes and log bodies, compared by the last part of the key (mapping.md §3.7, §6).
+_IP_KEYS = (
+    *CLIENT_HEADERS,
+    "ip",
+    "client_ip",
+    "remote_addr",
+    "remote_ip",
+    "remote_address",
+    "http_x_forwarded_for",
+)
+_REMOVED = object()
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class RedactionError(Exception):
+    """Masking failed. The text names the place and the kind of failure; it holds nothing of the payload."""
+
+
+def _guarded(method: Callable[Concatenate[Redactor, P], R]) -> Callable[Concatenate[Redactor, P], R]:
+    """The method, raising RedactionError for everything, without the original error that may quote the payload."""
+
+    @wraps(method)
+    def call(self: Redactor, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            failure = f"masking {method.__name__} failed: {type(error).__name__}"
+        raise RedactionError(failure)
+
+    return cast("Callable[Concatenate[Redactor, P], R]", call)
+
+
+class Redactor:
+    """Applies one set of mask settings."""
+
+    def __init__(self, settings: MaskSettings, *, genai_content: bool = False) -> None:
+        """genai_content: prompts, completions and tool arguments are kept."""
+        dropped = (*settings.drop_attributes, *(() if genai_content else GENAI_ATTRIBUTES))
+        ip: Verdict = "ip" if settings.ip_address != "keep" else None
+        of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
+        of_headers.update(dict.fromkeys(_TEXT_HEADERS, "text"))
+        of_values: dict[str, Verdict] = {}
+        if ip:
+            of_headers.update(dict.fromkeys(CLIENT_HEADERS, ip))
+            of_values.update(dict.fromkeys(_IP_KEYS, ip))
+        self._ip_mode = settings.ip_address
+        self._ip_keys = frozenset(CLIENT_ATTRIBUTES) if ip else frozenset()
+        self._verdicts: dict[Place, Verdicts] = {
+            place: verdicts_for(
+                settings,
+                place,
+                of_headers if place.endswith("headers") else of_values if place in ("log_body", "attributes") else {},
+                dropped if place in ("log_body", "attributes") else (),
+            )
+            for place in PLACES
+        }
+        self._attributes = self._verdicts["attributes"]
+        self._log = self._verdicts["log_body"]
+        self._query = self._verdicts["query"]
+        # Masked keys and masked parameters of URLs, as both may be in a JSON text.
+        self._in_json = {place: self._verdicts[place].mentions.joined(self._query.mentions).in_text for place in PLACES}
+        self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
+        self._hash_key = settings.hash_key.get_secret_value().encode()
+        self._hide = hider(settings.patterns)
+        self._genai_content = genai_content
+
+    @_guarded
+    def headers(
+        self, headers: Mapping[str, str], side: Literal["request", "response"] = "request"
+    ) -> Mapping[str, str]:
+        """Headers, names in lower case, ready to leave."""
+        of = self._verdicts["request_headers" if side == "request" else "response_headers"].of
+        changed: dict[str, str] = {}
+        removed: list[str] = []
+        for name, text in headers.items():
+            verdict = of(name)
+            if verdict is None and self._hide is None:
+                continue
+            new = self._header(verdict, text)
+            if new is None:
+                removed.append(name)
+            elif new != text:
+                changed[name] = new
+        if not (changed or removed):
+            return headers
+        return {name: changed.get(name, text) for name, text in headers.items() if name not in removed}
+
+    @_guarded
+    def query(self, query: str) -> str:
+        """A query string without "?", keys kept and secret values hidden."""
+        return self._masked_query(query, self._query)
+
+    @_guarded
+    def body(self, body: Body, side: Literal["request", "response"] = "request") -> Body:
+        """A request or response body, ready to be encoded."""
+        verdicts = self._verdicts["request_body" if side == "request" else "response_body"]
+        if isinstance(body.data, bytes):
+            return body._replace(data=self._bytes(body.data, verdicts, body.content_type))
+        data = self._walk(body.data, verdicts, verdicts.paths, 0)
+        return body if data is body.data else body._replace(data=data, source="")
+
+    @_guarded
+    def log_body(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        """A log body that is a map; the same object when nothing in it was hidden."""
+        masked = self._walk(body, self._log, self._log.paths, 0)
+        return masked if isinstance(masked, Mapping) else {}
+
+    @_guarded
+    def leaves_json_as_it_is(self, text: str, place: Place) -> bool:
+        """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
+        if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
+            return False
+        if beyond_keys(text):
+            return False
+        return not self._in_json[place](text, json=True)
+
+    @_guarded
+    def text(self, text: str) -> str:
+        """Free text: a log line, an exception's message. JSON, query strings and `key=value` in it are masked."""
+        return self._string(text, self._log, self._log.paths, 0)
+
+    @_guarded
+    def base64(self, text: str) -> str:
+        """A log body of bytes, as base64: masked inside where the bytes are text."""
+        raw = b64decode(text)
+        masked = self._bytes(raw, self._log)
+        return text if masked is raw else b64encode(masked).decode("ascii")
+
+    @_guarded
+    def value(self, key: str, value: object) -> object:
+        """An attribute's value, None when it must be dropped."""
+        return self._attribute(key, value)
+
+    @_guarded
+    def attributes(self, attributes: Mapping[str, object]) -> Mapping[str, object]:
+        """Attributes of a span, log record, link, event or resource; the same object when nothing was hidden."""
+        changed = {}
+        plain_keys, hides = self._plain_keys, self._hide is not None
+        for key, value in attributes.items():
+            # Most attributes are short plain texts and numbers under keys that say nothing: they leave the loop here.
+            if key in plain_keys and not hides:
+                kind = type(value)
+                if kind is int or (kind is str and not may_hide_secrets(value)):  # type: ignore[arg-type]
+                    continue
+            new = self._attribute(key, value)
+            if new is not value:
+                changed[key] = new
+        if not changed:
+            return attributes
+        merged = {**attributes, **changed}
+        return {key: value for key, value in merged.items() if value is not None or key not in changed}
+
+    @_guarded
+    def ip(self, text: str) -> str:
+        """An IP address as it may be stored: whole, as its network, or hashed."""
+        return self._ip(text)
+
+    def keeps_body_of(self, event_name: str) -> bool:
+        """False for GenAI events whose body is a prompt or an answer that must not be kept."""
+        return self._genai_content or not event_name.startswith("gen_ai.") or _GENAI_EVENT(event_name) is None
+
+    def _attribute(self, key: str, value: object) -> object:
+        verdicts = self._attributes
+        verdict = verdicts.of(key)
+        if verdict is not None:
+            hidden = self._apply(verdict, value)
+            return None if hidden is _REMOVED else hidden
+        paths = verdicts.paths.below(key) if verdicts.paths is not None else None
+        if paths is not None and paths.action is not None:
+            hidden = self._apply(paths.action, value)
+            return None if hidden is _REMOVED else hidden
+        if key in self._ip_keys:
+            return self._ip(value) if isinstance(value, str) else MASK
+        if paths is None and len(key) <= 256:
+            if len(self._plain_keys) >= _MAX_PLAIN_KEYS:
+                self._plain_keys.clear()
+            self._plain_keys.add(key)
+        return self._walk(value, verdicts, paths, 0)
+
+    def _header(self, verdict: Verdict, text: str) -> str | None:
+        if verdict == "url":
+            text = passwords_in_urls(self._urls(text))
+        elif verdict == "text":
+            text = self._string(text, self._log, self._log.paths, 0)
+        elif verdict is not None:
+            hidden = self._apply(verdict, text)
+            return hidden if isinstance(hidden, str) else None
+        return self._hide(text) if self._hide is not None else text
+
+    def _walk(self, value: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
+        kind = type(value)
+        if kind is str:
+            return self._string(value, verdicts, paths, depth)  # type: ignore[arg-type]
+        if kind is int or kind is float or value is None or kind is bool:
+            if self._hide is not None and kind is int and self._hide(str(value)) != str(value):
+                return MASK
+            return value
+        if depth > _MAX_DEPTH:
+            return MASK
+        if isinstance(value, Mapping):
+            return self._map(value, verdicts, paths, depth)
+        if isinstance(value, (list, tuple)):
+            items = [self._item(item, verdicts, paths, depth + 1) for item in value]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        return self._bytes(bytes(value), verdicts) if isinstance(value, (bytes, bytearray)) else value
+
+    def _item(self, item: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
+        """An element of a list. Lists of [name, value] pairs are how some servers write headers."""
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
+            verdict = verdicts.of(item[0])
+            if verdict is not None and isinstance(item[1], str):
+                hidden = self._apply(verdict, item[1])
+                return [item[0], "" if hidden is _REMOVED else hidden]
+        return self._walk(item, verdicts, paths, depth)
+
+    def _map(
+        self, value: Mapping[str, object], verdicts: Verdicts, paths: PathNode | None, depth: int
+    ) -> Mapping[str, object]:
+        changed: dict[str, object] = {}
+        for key, item in value.items():
+            verdict = verdicts.of(key)
+            below = paths.below(key) if paths is not None else None
+            if verdict is None and below is not None:
+                verdict = below.action
+            new = self._walk(item, verdicts, below, depth + 1) if verdict is None else self._apply(verdict, item)
+            if new is not item:
+                changed[key] = new
+        # {"name": "Authorization", "value": "..."}: headers as HAR and OTLP write them.
+        name = value.get("name", value.get("key")) if "value" in value else None
+        if isinstance(name, str) and "value" not in changed and (verdict := verdicts.of(name)) is not None:
+            changed["value"] = self._apply(verdict, value["value"])
+        if not changed:
+            return value
+        return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
+
+    def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
+        paired = "=" in text
+        if paired or may_hide_secrets(text):
+            json = text.lstrip()[:1] in _JSON_BEGINS
+            beyond = beyond_keys(text)
+            if (beyond and json) or verdicts.mentioned_in(text, json=json):
+                text = self._structured(text, verdicts, paths, depth)
+            elif beyond:
+                text = command_lines(encoded_pairs(text, verdicts.hides), verdicts.hides)
+            if paired and "?" in text:
+                text = self._urls(text)
+        if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
+            text = passwords_in_urls(text)
+        return text if self._hide is None else self._hide(text)
+
+    def _structured(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
+        """Text that may be JSON, masked as such; any other text with the values masked whose keys can be seen."""
+        if text.lstrip()[:1] in _JSON_BEGINS:
+            try:
+                parsed = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                pass
+            else:
+                masked = self._walk(parsed, verdicts, paths, depth + 1)
+                return text if masked is parsed else orjson.dumps(masked).decode()
+        secret = verdicts.hides
+        masked = header_lines(bare_pairs(quoted_pairs(form_parts(text, secret), secret), secret), secret)
+        if "'," in masked or '",' in masked:
+            masked = tuples(masked, secret)
+        if ":" in masked:
+            masked = colon_pairs(masked, secret)
+        if "</" in masked:
+            masked = xml_elements(masked, secret)
+        if "value=" in masked:
+            masked = value_attributes(masked, secret)
+        if beyond_keys(masked):
+            masked = command_lines(encoded_pairs(masked, secret), secret)
+        return text if masked == text else masked
+
+    def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
+        """Bytes that are text in truth are masked like text; the others come back untouched."""
+        text = raw.decode("utf-8", "surrogateescape")
+        if "form-urlencoded" in content_type or is_form(text):
+            masked = self._masked_query(self._masked_query(text, verdicts), self._query)
+        else:
+            masked = self._string(text, verdicts, verdicts.paths, 0)
+        return raw if masked == text else masked.encode("utf-8", "surrogateescape")
+
+    def _masked_query(self, query: str, verdicts: Verdicts) -> str:
+        if "=" not in query:
+            return query
+        parts: list[str] = []
+        same = True
+        for part in query.split("&"):
+            name, equals, value = part.partition("=")
+            if "%" in name or "+" in name:
+                name = unquote_plus(name)
+            verdict = verdicts.of(name) if value else None
+            if verdict is None:
+                if self._hide is not None and equals:
+                    plain = unquote_plus(value)
+                    if self._hide(plain) != plain:
+                        part, same = f"{part.partition('=')[0]}={QUERY_MASK}", False
+                if "%3" in value and (shown := encoded_pairs(part, verdicts.hides)) != part:
+                    part, same = shown, False
+                parts.append(part)
+                continue
+            same = False
+            if verdict != "remove":
+                shown = self._hashed(unquote_plus(value)) if verdict == "hash" else QUERY_MASK
+                parts.append(f"{part.partition('=')[0]}={shown}")
+        return query if same else "&".join(parts)
+
+    def _urls(self, text: str) -> str:
+        return _URL_QUERY.sub(lambda found: "?" + self._masked_query(found[1], self._query), text)
+
+    def _apply(self, verdict: Verdict, value: object) -> object:
+        if verdict in ("remove", "drop"):
+            return _REMOVED
+        if value is None or value == "":
+            return value
+        if verdict == "ip":
+            return ", ".join(map(self._ip, value.split(","))) if isinstance(value, str) else MASK
+        if verdict == "hash":
+            return self._hashed(value if isinstance(value, str) else orjson.dumps(value, default=str, option=_SORTED))
+        return MASK
+
+    def _hashed(self, value: str | bytes) -> str:
+        raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+        return "hmac-sha256:" + hmac.digest(self._hash_key, raw, "sha256").hex()[:32]
+
+    def _ip(self, text: str) -> str:
+        if self._ip_mode == "keep" or not text:
+            return text
+        address = valid_ip(text)
+        if not address:
+            return MASK
+        if self._ip_mode == "hash":
+            return self._hashed(address)
+        prefix = 48 if ":" in address else 24
+        return str(ip_network(f"{address}/{prefix}", strict=False).network_address)
+
+
+_SORTED = orjson.OPT_SORT_KEYS
+_JSON_BEGINS = ("{", "[", '"')

@@ -1,0 +1,1 @@
+"""Bytes of OTLP to records."""

@@ -1,0 +1,336 @@
+"""OTLP's wire bytes, read lazily: the same bytes, described by coarser messages than OTLP's own.
+
+A span's attributes are declared here as `repeated bytes`, so parsing a request makes no object per
+attribute: each KeyValue stays a slice of bytes that `AttributeCache` maps to its key and value, and nearly
+all of them repeat from span to span. Text is declared as bytes too, because protobuf refuses a whole
+request for one invalid UTF-8 string, and a telemetry receiver must not.
+
+Field numbers are those of opentelemetry-proto 1.11 (trace.proto, logs.proto, common.proto, resource.proto).
+Fields that are not listed here are skipped as unknown.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import sys
+from typing import Any, Final
+
+import orjson
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError as ProtobufError
+
+from mapping.masks.text import may_hide_secrets
+
+MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself stops at 100 messages, about 33 maps
+
+# (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
+# changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
+# every record that has it.
+Entry = tuple[str, Any, str | None]
+# Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
+# without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
+# used. LIST: an array of scalars. LOOK, LOOK_LIST: text in which secrets may hide (JSON, queries, header lines, URLs),
+# and arrays of such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span a
+# GraphQL operation.
+EMPTY_MARK: Final = "\0"
+NULL_MARK: Final = "\0null"
+TREE_MARK: Final = "\0tree"
+LIST_MARK: Final = "\0list"
+LOOK_LIST_MARK: Final = "\0looklist"
+LOOK_MARK: Final = "\0look"
+GRAPHQL_MARK: Final = "\0graphql"
+NOTHING: Final[Entry] = (NULL_MARK, None, None)
+
+_LONGEST_WRITTEN: Final = 256
+# Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%")
+# What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
+_TEXT_OF: Final = tuple(bytes((0x12, rest, 0x0A, max(rest - 2, 0))) for rest in range(0x80))
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_BYTES, _INT32, _UINT32 = _FIELD.TYPE_BYTES, _FIELD.TYPE_INT32, _FIELD.TYPE_UINT32
+_FIXED32, _FIXED64 = _FIELD.TYPE_FIXED32, _FIELD.TYPE_FIXED64
+_ONE, _MANY = _FIELD.LABEL_OPTIONAL, _FIELD.LABEL_REPEATED
+
+# message -> fields: (number, name, type or message name, label)
+_MESSAGES: Final[dict[str, tuple[tuple[int, str, int | str, int], ...]]] = {
+    "Traces": ((1, "resource_spans", "ResourceSpans", _MANY),),
+    "ResourceSpans": (
+        (1, "resource", _BYTES, _ONE),
+        (2, "scope_spans", "ScopeSpans", _MANY),
+        (3, "schema_url", _BYTES, _ONE),
+    ),
+    "ScopeSpans": ((1, "scope", _BYTES, _ONE), (2, "spans", "Span", _MANY), (3, "schema_url", _BYTES, _ONE)),
+    "Span": (
+        (1, "trace_id", _BYTES, _ONE),
+        (2, "span_id", _BYTES, _ONE),
+        (3, "trace_state", _BYTES, _ONE),
+        (4, "parent_span_id", _BYTES, _ONE),
+        (5, "name", _BYTES, _ONE),
+        (6, "kind", _INT32, _ONE),
+        (7, "start_time_unix_nano", _FIXED64, _ONE),
+        (8, "end_time_unix_nano", _FIXED64, _ONE),
+        (9, "attributes", _BYTES, _MANY),
+        (11, "events", _BYTES, _MANY),
+        (13, "links", _BYTES, _MANY),
+        (15, "status", _BYTES, _ONE),
+        (16, "flags", _FIXED32, _ONE),
+    ),
+    "Event": (
+        (1, "time_unix_nano", _FIXED64, _ONE),
+        (2, "name", _BYTES, _ONE),
+        (3, "attributes", _BYTES, _MANY),
+    ),
+    "Link": (
+        (1, "trace_id", _BYTES, _ONE),
+        (2, "span_id", _BYTES, _ONE),
+        (3, "trace_state", _BYTES, _ONE),
+        (4, "attributes", _BYTES, _MANY),
+        (6, "flags", _FIXED32, _ONE),
+    ),
+    "Status": ((2, "message", _BYTES, _ONE), (3, "code", _INT32, _ONE)),
+    "Logs": ((1, "resource_logs", "ResourceLogs", _MANY),),
+    "ResourceLogs": (
+        (1, "resource", _BYTES, _ONE),
+        (2, "scope_logs", "ScopeLogs", _MANY),
+        (3, "schema_url", _BYTES, _ONE),
+    ),
+    "ScopeLogs": (
+        (1, "scope", _BYTES, _ONE),
+        (2, "log_records", "LogRecord", _MANY),
+        (3, "schema_url", _BYTES, _ONE),
+    ),
+    "LogRecord": (
+        (1, "time_unix_nano", _FIXED64, _ONE),
+        (2, "severity_number", _INT32, _ONE),
+        (3, "severity_text", _BYTES, _ONE),
+        (5, "body", _BYTES, _ONE),
+        (6, "attributes", _BYTES, _MANY),
+        (8, "flags", _FIXED32, _ONE),
+        (9, "trace_id", _BYTES, _ONE),
+        (10, "span_id", _BYTES, _ONE),
+        (11, "observed_time_unix_nano", _FIXED64, _ONE),
+        (12, "event_name", _BYTES, _ONE),
+    ),
+    "Resource": ((1, "attributes", _BYTES, _MANY),),
+    "Scope": ((1, "name", _BYTES, _ONE), (2, "version", _BYTES, _ONE), (3, "attributes", _BYTES, _MANY)),
+    "KeyValue": ((1, "key", _BYTES, _ONE), (2, "value", "AnyValue", _ONE)),
+    "ArrayValue": ((1, "values", "AnyValue", _MANY),),
+    "KeyValueList": ((1, "values", "KeyValue", _MANY),),
+}
+_ANY_VALUE: Final[tuple[tuple[int, str, int | str], ...]] = (
+    (1, "text", _BYTES),
+    (2, "flag", _FIELD.TYPE_BOOL),
+    (3, "whole", _FIELD.TYPE_INT64),
+    (4, "real", _FIELD.TYPE_DOUBLE),
+    (5, "array", "ArrayValue"),
+    (6, "map", "KeyValueList"),
+    (7, "raw", _BYTES),
+)
+
+
+def _classes() -> dict[str, Any]:
+    """One generated class per message above, from a descriptor pool of their own (OTLP's real classes are
+    not touched).
+    """
+    package = "weighbridge.wire"
+    file = descriptor_pb2.FileDescriptorProto(name="weighbridge/wire.proto", package=package, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, field, kind, label in fields:
+            _add(message, number, field, kind, label, package)
+    any_value = file.message_type.add(name="AnyValue")
+    any_value.oneof_decl.add(name="value")
+    for number, field, kind in _ANY_VALUE:
+        _add(any_value, number, field, kind, _ONE, package).oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    names = (*_MESSAGES, "AnyValue")
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
+
+
+def _add(message: Any, number: int, name: str, kind: int | str, label: int, package: str) -> Any:
+    if isinstance(kind, str):
+        return message.field.add(
+            name=name, number=number, type=_FIELD.TYPE_MESSAGE, type_name=f".{package}.{kind}", label=label
+        )
+    return message.field.add(name=name, number=number, type=kind, label=label)
+
+
+_CLASSES: Final = _classes()
+Traces, Logs = _CLASSES["Traces"], _CLASSES["Logs"]
+Event, Link, Status = _CLASSES["Event"], _CLASSES["Link"], _CLASSES["Status"]
+Resource, Scope = _CLASSES["Resource"], _CLASSES["Scope"]
+_KeyValue, _AnyValue = _CLASSES["KeyValue"], _CLASSES["AnyValue"]
+
+
+class Undecodable(ValueError):
+    """Bytes inside a record that are not what OTLP says. Raised to `mapping.otlp.decode`, which refuses that
+    record alone.
+    """
+
+
+def read_text(raw: bytes) -> str:
+    """Text of a string field; invalid UTF-8 becomes U+FFFD."""
+    return str(raw, "utf-8", "replace")
+
+
+def parse(kind: Any, data: bytes, what: str) -> Any:
+    """A message of one of the classes above. Raises Undecodable, naming `what`."""
+    try:
+        return kind.FromString(data)
+    except ProtobufError as error:
+        raise Undecodable(f"{what} is not valid protobuf") from error
+
+
+def read_value(data: bytes, what: str = "value") -> Any:
+    """The Python value of an AnyValue: str, bool, int, float, bytes, list, dict, or None when it has none."""
+    size = len(data) - 2
+    if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
+        return str(data[2:], "utf-8", "replace")
+    return _value(parse(_AnyValue, data, what), 0)
+
+
+def _value(message: Any, depth: int) -> Any:
+    kind = message.WhichOneof("value")
+    if kind == "text":
+        return str(message.text, "utf-8", "replace")
+    if kind == "array":
+        _check_depth(depth)
+        return [_value(item, depth + 1) for item in message.array.values]
+    if kind == "map":
+        _check_depth(depth)
+        return {read_text(item.key): _value(item.value, depth + 1) for item in message.map.values}
+    return None if kind is None else getattr(message, kind)
+
+
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise Undecodable(f"a value is nested deeper than {MAX_DEPTH} levels")
+
+
+def _mark(text: str) -> str:
+    """What a text's content says about its use."""
+    if may_hide_secrets(text):
+        return LOOK_MARK
+    if text == "graphql":
+        return GRAPHQL_MARK
+    return "" if text else EMPTY_MARK
+
+
+def entry(key: str, value: Any) -> Entry:
+    """The cached form of one attribute."""
+    if value is None:
+        return NOTHING
+    if "\0" in key:
+        key = key.replace("\0", "\ufffd")  # NUL separates key and mark
+    if isinstance(value, str):
+        mark = _mark(value)
+        # Masks may change it, and a long text seldom comes twice: its JSON is made when it is needed.
+        written = None if mark is LOOK_MARK and len(value) > _LONGEST_WRITTEN else fragment(key, value)
+        return sys.intern(key + mark), value, written
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict | list) for item in value)):
+        return sys.intern(key + TREE_MARK), value, None
+    if isinstance(value, list):
+        look = any(isinstance(item, bytes) or (isinstance(item, str) and _mark(item) == LOOK_MARK) for item in value)
+        return sys.intern(key + (LOOK_LIST_MARK if look else LIST_MARK)), value, fragment(key, value)
+    if isinstance(value, bytes):
+        return sys.intern(key + LOOK_MARK), value, fragment(key, value)
+    return sys.intern(key), value, fragment(key, value)
+
+
+def fragment(key: str, value: Any) -> str:
+    """`"key":value`, one member of a metadata object, for a scalar or an array of scalars."""
+    return f"{orjson.dumps(key or '_').decode()}:{orjson.dumps(plain_scalar(value)).decode()}"
+
+
+def plain_scalar(value: Any) -> Any:
+    """A JSON form that the store's JSON column takes (store.md §3.3): NaN and infinities as text, bytes as
+    base64, no null.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list):
+        return [plain_scalar(item) for item in value if item is not None]
+    return value
+
+
+class AttributeCache(dict[bytes, Entry]):
+    """KeyValue bytes -> Entry, for every KeyValue: what is not there is decoded, so indexing raises only Undecodable.
+
+    Bounded by two generations: when the young one is full it becomes the old one, and entries still in use come back
+    from there one by one. `dict.__getitem__` calls `__missing__` from C, so a hit costs no Python frame.
+    """
+
+    __slots__ = ("_cost", "_keys", "_limit", "_old")
+
+    def __init__(self, limit_bytes: int = 12 << 20) -> None:
+        """limit_bytes: estimated memory of one generation."""
+        super().__init__()
+        self._old: dict[bytes, Entry] = {}
+        # Tag, length and key on the wire -> key, key with LOOK_MARK, JSON of the key with a colon.
+        self._keys: dict[bytes, tuple[str, str, str]] = {}
+        self._cost = 0
+        self._limit = limit_bytes
+
+    def __missing__(self, data: bytes) -> Entry:
+        found = self._old.get(data) or self._read(data)
+        size = len(data)
+        if size <= 1024:  # a long value seldom repeats, and would push out many that do
+            self._cost += 4 * size + 320  # bytes, tuple, value and fragment objects, measured with sys.getsizeof
+            if self._cost > self._limit:
+                self._old = dict(self)
+                self.clear()
+                self._cost = 4 * size + 320
+            self[data] = found
+        return found
+
+    def _read(self, data: bytes) -> Entry:
+        """The entry of one KeyValue. Raises Undecodable.
+
+        The forms that nearly all new attributes have are read without a message: a known key and one plain text or
+        number, all shorter than 128 bytes.
+        """
+        size = len(data)
+        if size > 6:
+            end = data[1] + 2
+            rest = size - end - 2
+            known = self._keys.get(data[:end])
+            if known is not None and 2 < rest < 0x80:
+                if data.startswith(_TEXT_OF[rest], end):
+                    raw = data[end + 4 :]
+                    odd = raw.translate(None, _PLAIN)
+                    if not odd.translate(None, b":='@%") and raw != b"graphql":
+                        text = raw.decode()
+                        look = (odd or "--" in text) and may_hide_secrets(text)
+                        return known[1] if look else known[0], text, f'{known[2]}"{text}"'
+                elif (
+                    data[end] == 0x12
+                    and data[end + 1] == rest
+                    and data[end + 2] == 0x18
+                    and rest < 9
+                    and data[-1] < 0x80
+                ):
+                    number = shift = 0
+                    for byte in data[end + 3 :]:
+                        number |= (byte & 0x7F) << shift
+                        shift += 7
+                        if byte < 0x80 and shift < (rest - 1) * 7:
+                            break  # more fields follow
+                    else:
+                        return known[0], number, f"{known[2]}{number}"
+        message = parse(_KeyValue, data, "an attribute")
+        key = read_text(message.key)
+        if size > 6 and data[0] == 0x0A and data[1] < 0x80 and data[2 : data[1] + 2] == message.key:
+            self._learn(data[: data[1] + 2], key)
+        return entry(key, _value(message.value, 0))
+
+    def _learn(self, raw: bytes, key: str) -> None:
+        """Remembers a key with what stands before it on the wire."""
+        key = sys.intern(key.replace("\0", "\ufffd"))  # NUL separates key and mark
+        if len(self._keys) >= 4096:
+            self._keys.clear()
+        self._keys[raw] = key, sys.intern(key + LOOK_MARK), f"{orjson.dumps(key or '_').decode()}:"

@@ -1,0 +1,144 @@
+"""Metadata as the store takes it: one flat JSON object text, safe for ClickHouse's JSON column (store.md
+§3.3).
+
+In every text that leaves here no key is a path prefix of another (`a` beside `a.b` becomes `a._`), no key
+appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the rest being counted in
+`attributes_dropped`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from math import isfinite
+from typing import Any, Final
+
+import orjson
+
+from mapping.otlp.wire import plain_scalar
+
+MAX_KEYS: Final = 64
+DROPPED_KEY: Final = "attributes_dropped"
+_INT64 = 1 << 63
+
+
+def flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Leaves of a value under dotted keys. Arrays that hold maps become JSON text: the column has no type
+    for them.
+    """
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from flatten(f"{key}.{name}" if key else name, item)
+    elif isinstance(value, list):
+        yield key, _array(value)
+    elif isinstance(value, int) and not -_INT64 <= value < _INT64:
+        yield key, str(value)
+    elif value is not None:
+        yield key, plain_scalar(value)
+
+
+def _array(value: list[Any]) -> Any:
+    if any(isinstance(item, dict | list) for item in value):
+        return orjson.dumps(_plain(value)).decode()
+    return [plain_scalar(item) for item in value if item is not None]
+
+
+def _plain(value: Any) -> Any:
+    """A value that orjson can write, NaN and bytes as text."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, int) and not -_INT64 <= value < _INT64:
+        return str(value)
+    return plain_scalar(value)
+
+
+def json_text(value: Any) -> str:
+    """JSON of any decoded value; integers beyond 64 bit and values that JSON has no form for as text."""
+    return orjson.dumps(_plain(value)).decode()
+
+
+def renamed(names: Iterable[str]) -> dict[str, str]:
+    """For names that are a path prefix of another one: what each is called instead."""
+    known = set(names)
+    prefixes: set[str] = set()
+    for name in known:
+        at = name.find(".")
+        while at >= 0:
+            prefixes.add(name[:at])
+            at = name.find(".", at + 1)
+    out = {}
+    for name in known & prefixes:
+        new = f"{name}._"
+        while new in known or new in prefixes:
+            new += "_"
+        out[name] = new
+    if "" in known:
+        out[""] = "_"
+    return out
+
+
+_renamed = lru_cache(maxsize=1024)(renamed)  # the same keys come together again and again
+
+
+def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
+    """The metadata object of (key, value) pairs, values already masked. Of equal keys the last counts.
+
+    left_out: keys that the caller has dropped already; they are counted with those dropped here.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in pairs:
+        kind = type(value)
+        if (
+            kind is str
+            or kind is bool
+            or (kind is int and -_INT64 <= value < _INT64)
+            or (kind is float and isfinite(value))
+        ):
+            flat[key or "_"] = value
+        else:
+            for name, leaf in flatten(key, value):
+                flat[name or "_"] = leaf
+    if len(flat) > MAX_KEYS or left_out:
+        kept = dict(list(flat.items())[: MAX_KEYS - 1])
+        flat = {**kept, DROPPED_KEY: len(flat) - len(kept) + left_out}
+    keys = tuple(flat)
+    names = _renamed(keys) if sum(map(len, keys)) <= 4096 else renamed(keys)
+    if names:
+        flat = {names.get(name, name): leaf for name, leaf in flat.items()}
+    return orjson.dumps(flat).decode()
+
+
+@lru_cache(maxsize=8192)
+def _path(key: str) -> tuple[list[str], str]:
+    """(outer keys, innermost key) of a dotted key."""
+    *path, last = key.split(".")
+    return path, "_value" if set(last) == {"_"} else last
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys as nested objects (mapping.md §6 L7); a scalar beside deeper keys is found under
+    `_value`.
+    """
+    out: dict[str, Any] = {}
+    for key, value in flat.items():
+        if "." not in key:
+            inner = out.get(key)
+            if isinstance(inner, dict):
+                inner["_value"] = value
+            else:
+                out[key] = value
+            continue
+        path, last = _path(key) if len(key) <= 256 else _path.__wrapped__(key)
+        at = out
+        for part in path:
+            inner = at.get(part)
+            if not isinstance(inner, dict):
+                inner = at[part] = {} if part not in at else {"_value": inner}
+            at = inner
+        if isinstance(at.get(last), dict):
+            at[last]["_value"] = value
+        else:
+            at[last] = value
+    return out

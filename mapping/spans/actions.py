@@ -1,0 +1,272 @@
+"""Spans that are no API calls -> Event: actions of a family, and skipped plumbing (mapping.md §4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
+from mapping.event import EMPTY_HEADERS, Event
+from mapping.rules import ids, taxonomy
+from mapping.sampling.stated import WEIGHTS
+from mapping.spans.api_call import ACTION_NAMES, DIRECTIONS, status_of
+from mapping.spans.captured import HeaderSlots
+from mapping.spans.classify import STATUSES, direction
+from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
+from mapping.spans.uri_plan import UriPlan
+from mapping.spans.who import WhoPlan
+
+Values = tuple[Any, ...]
+Namer = Callable[[Values, str], str]  # (values, span name) -> action name
+
+_new: Final = tuple.__new__
+
+
+def _rpc(shape: Shape) -> Namer:
+    method, service = shape.first(("rpc.method",)), shape.first(("rpc.service",))
+
+    def name(values: Values, title: str) -> str:
+        called = text_of(values[method])
+        if "/" in called:
+            return called.lstrip("/")
+        where = text_of(values[service])
+        return f"{where}/{called}" if where and called else title.lstrip("/")
+
+    return name
+
+
+def _two(first: tuple[str, ...], second: tuple[str, ...], both: bool = False) -> Callable[[Shape], Namer]:
+    """`{first} {second}`; with `both` only when both exist, else either alone, else the span's name."""
+
+    def plan(shape: Shape) -> Namer:
+        one, other = shape.first(first), shape.first(second)
+
+        def name(values: Values, title: str) -> str:
+            parts = [part for part in (text_of(values[one]), text_of(values[other])) if part]
+            return " ".join(parts) if len(parts) == 2 or (parts and not both) else title
+
+        return name
+
+    return plan
+
+
+def _db(shape: Shape) -> Namer:
+    summary = shape.first(("db.query.summary",))
+    composed = _two(("db.operation.name", "db.operation"), ("db.collection.name", "db.sql.table"), both=True)(shape)
+    return lambda values, title: text_of(values[summary]) or composed(values, title)
+
+
+_TOOLS: Final = ("execute_tool", "invoke_agent", "create_agent")
+
+
+def _genai(shape: Shape) -> Namer:
+    operation = shape.first(("gen_ai.operation.name",))
+    model = shape.first(("gen_ai.request.model",))
+    thing = shape.first(("gen_ai.tool.name", "gen_ai.agent.name"))
+
+    def name(values: Values, title: str) -> str:
+        what = text_of(values[operation])
+        which = text_of(values[thing if what in _TOOLS else model])
+        return f"{what} {which}" if what and which else title
+
+    return name
+
+
+def _span_name(shape: Shape) -> Namer:
+    return lambda values, title: title
+
+
+_NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
+    "rpc": _rpc,
+    "graphql": _two(("graphql.operation.type",), ("graphql.operation.name",)),
+    "db": _db,
+    "genai": _genai,
+    "mcp": _two(("mcp.method.name",), ("gen_ai.tool.name", "mcp.tool.name", "gen_ai.prompt.name")),
+}
+
+
+# family -> (metadata key, attributes by precedence): what has several names is also found under one (mapping.md §4).
+# Tokens are promoted on the genai span only; the HTTP span and the log of the same call carry the same usage.
+_PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
+    "rpc": (("action.system", ("rpc.system.name", "rpc.system")),),
+    "messaging": (
+        ("action.system", ("messaging.system",)),
+        ("action.destination", ("messaging.destination.name", "messaging.destination")),
+        ("action.operation", ("messaging.operation.name", "messaging.operation.type", "messaging.operation")),
+        ("action.message_id", ("messaging.message.id", "messaging.message_id")),
+        ("action.conversation_id", ("messaging.message.conversation_id", "messaging.conversation_id")),
+        ("action.task", ("celery.task_name",)),
+    ),
+    "db": (
+        ("action.system", ("db.system.name", "db.system")),
+        ("action.namespace", ("db.namespace", "db.name")),
+    ),
+    "genai": (
+        ("action.system", ("gen_ai.provider.name", "gen_ai.system")),
+        ("action.model", ("gen_ai.response.model", "gen_ai.request.model")),
+        ("action.tokens.input", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")),
+        ("action.tokens.output", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")),
+        ("action.tokens.cache_read", ("gen_ai.usage.cache_read.input_tokens",)),
+        ("action.tokens.cache_creation", ("gen_ai.usage.cache_creation.input_tokens",)),
+        ("action.tokens.reasoning", ("gen_ai.usage.reasoning.output_tokens",)),
+    ),
+    "faas": (
+        ("action.trigger", ("faas.trigger",)),
+        ("action.invocation_id", ("faas.invocation_id", "faas.execution")),
+    ),
+}
+_RPC_STATUS: Final = (
+    "rpc.status_code",
+    "rpc.response.status_code",
+    "rpc.grpc.status_code",
+    "rpc.connect_rpc.error_code",
+    "rpc.jsonrpc.error_code",
+)
+_GRPC: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+
+def rpc_status(value: Any, *, grpc: bool) -> str:
+    """An RPC status by name where it has one, else as text; "" for none. grpc: integers are gRPC's codes."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 3:
+        value = int(value)
+    if grpc and isinstance(value, int) and 0 <= value < len(_GRPC):
+        return _GRPC[value]
+    return text_of(value)
+
+
+class ActionPlan:
+    """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
+
+    def __init__(self, kind: int, event_type: str, family: str, reason: str, shape: Shape, context: Context) -> None:
+        consumed: set[str] = {*ACTION_NAMES}
+        self.event_type = event_type
+        self._context = context
+        self._family = family
+        self._reason = reason
+        self._direction = direction(kind)
+        self._named = shape.first(ACTION_NAMES)
+        self._name = _NAMERS.get(family, _span_name)(shape)
+        self._stated = shape.first(("moesif.direction",))
+        self._error_type = shape.first(("error.type",))
+        self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
+        for key, names in _PROMOTED.get(family, ()):
+            found = next((name for name in names if shape.first((name,)) != ABSENT), None)
+            if found is not None:
+                index = shape.at[found]
+                plain = context.masks.verdict(found) == "keep" and not context.masks.looks_inside_text
+                self._promoted.append((key, "" if plain and index not in shape.look else found, index))
+        self._http_status = shape.first(STATUSES)  # of the answer that carried the action: AWS, Elasticsearch
+        self._rpc_status = shape.first(_RPC_STATUS) if family == "rpc" else ABSENT
+        self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
+        self.slots = HeaderSlots(shape, set(), context.masks)
+        self.uri = UriPlan(kind, shape, context, self.slots, set())
+        self.weight = shape.first(WEIGHTS)
+        self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
+        self._metadata = MetadataPlan(shape, consumed, context.masks)
+
+    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
+        record, name, _, values, fragments, who, request, _, group, decision = work
+        context = self._context
+        title = name.text
+        called = text_of(values[self._named]) or self._name(values, title)
+        if called is not title:  # the span's name is masked already
+            called = context.shown_names[called]
+        if self.uri.present:
+            uri = context.shown(self.uri.resolve(values, request, group, "")[0])
+        else:
+            uri = context.action_uris[group.service, self._family, called]
+        raw = values[self._error_type]
+        status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
+        # Exception events alone do not make an error: gRPC Python records them beside status 0 (mapping.md §4).
+        failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
+        error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
+        if failed and not error_type:
+            error_type = context.failure(record, text_of(raw) or status, self._direction == "Outgoing")
+        span = record.span
+        extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
+        if failed or record.events or self._promoted or status:
+            extra = {**extra} if extra else {}
+            for key, attribute, index in self._promoted:
+                value = context.masks.value(attribute, values[index]) if attribute else values[index]
+                if value is not None:
+                    extra[key] = value
+            if status:
+                extra["action.status"] = status
+            if failed or record.events:
+                context.describe_error(record, raw is not None, extra)
+        start, end = span.start_time_unix_nano, span.end_time_unix_nano
+        received = job.received_unix_ns
+        flags: tuple[str, ...] = ()
+        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+            start, end, flags = made_whole(start, end, received)
+        trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
+        transaction = ids.transaction_id_action(trace_id, span_id)
+        return _new(
+            Event,
+            (
+                self.event_type,
+                transaction,
+                "span",
+                job.tenant,
+                trace_id,
+                span_id,
+                record.parent_id.hex(),
+                start,
+                end,
+                (end - start) / 1e6,
+                received,
+                user_id,
+                company_id,
+                *who[2:7],
+                *group[:4],
+                DIRECTIONS.get(text_of(values[self._stated]).lower(), self._direction),
+                "",
+                uri,
+                "",
+                0,
+                "",
+                "",
+                "",
+                "",
+                EMPTY_HEADERS,
+                EMPTY_HEADERS,
+                "",
+                "",
+                "",
+                "",
+                transaction,
+                title,
+                record.status.code,
+                context.links(record.links) if record.links else "",
+                error_type,
+                called,
+                self._family,
+                0,
+                "",
+                "",
+                "",
+                "",
+                self._metadata.text(values, fragments, extra),
+                flags,
+                decision,
+                self._reason,
+            ),
+        )

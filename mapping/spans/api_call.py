@@ -1,0 +1,374 @@
+"""Spans that are API calls -> Event (mapping.md §3): verb, URI, route, status, headers, bodies, addresses.
+
+An ApiCallPlan is made once for a kind and shape of span. It knows at which index each precedence list ends, so
+building an event reads values and looks up what repeats (origins, routes, verbs, addresses), and searches nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from mapping.context import (
+    LATE_NS,
+    SKEW_NS,
+    Context,
+    Group,
+    Job,
+    Work,
+    last_exception,
+    made_whole,
+    text_of,
+)
+from mapping.event import API_CALL, EMPTY_HEADERS, Event
+from mapping.rules import address, bodies, headers, ids, taxonomy, uri
+from mapping.sampling.stated import WEIGHTS
+from mapping.spans import extras as consumer
+from mapping.spans.captured import HeaderSlots
+from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
+from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
+from mapping.spans.uri_plan import UriPlan
+from mapping.spans.who import WhoPlan
+
+ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
+_VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
+_VERSION_ATTRIBUTES: Final = ("api.version", "api_version")
+_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
+
+_PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
+
+_VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
+DIRECTIONS: Final = {"incoming": "Incoming", "outgoing": "Outgoing", "internal": "Internal"}
+_new: Final = tuple.__new__
+
+
+def verb_of(method: str, original: str, name: str) -> str:
+    """The verb of a call (mapping.md §3.1). method: as sent, "" for none; name: the span's."""
+    if not method:
+        first = name.partition(" ")[0]
+        return first if first in ids.STANDARD_VERBS else "_OTHER"
+    if method == "_OTHER" and original:
+        method = original
+    upper = method.upper()
+    return upper if upper in ids.STANDARD_VERBS else method
+
+
+def status_of(value: Any) -> int:
+    """An HTTP status in an int, double or digit string; 0 for anything else (mapping.md §3.4)."""
+    if isinstance(value, str):
+        value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 100 <= value <= 599 and value == int(value) else 0
+
+
+def path_version(path: str) -> str:
+    """The first path segment that looks like an API version, "" without one."""
+    found = _PATH_VERSION(path)
+    return found[1] if found is not None else ""
+
+
+class Rest(NamedTuple):
+    """What only spans with captured headers, bodies or unusual attributes have."""
+
+    agent: str
+    transaction: str
+    ip: str
+    request_headers: Mapping[str, str]
+    response_headers: Mapping[str, str]
+    version: str
+    request_id: str
+    direction: str
+    request_body: str
+    request_encoding: str
+    response_body: str
+    response_encoding: str
+    action_name: str
+    extra: dict[str, Any]
+
+
+class ApiCallPlan:
+    """Builds the events of API calls of one kind and shape."""
+
+    event_type: Final = API_CALL
+
+    def __init__(self, kind: int, shape: Shape, context: Context) -> None:
+        first, at = shape.first, shape.at
+        consumed: set[str] = {*METHODS, *STATUSES, *headers.USER_AGENT_ATTRIBUTES, *ACTION_NAMES}
+        consumed |= {"http.request.method_original", "request.id", "moesif.direction"}
+        consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
+        self._context = context
+        self._direction = direction(kind)
+        self._incoming = self._direction != "Outgoing"
+        self._server = kind == SERVER
+        self._method = first(METHODS)
+        self._original = first(("http.request.method_original",))
+        self._status = first(STATUSES)
+        self.slots = HeaderSlots(shape, consumed, context.masks)
+        self.uri = UriPlan(kind, shape, context, self.slots, consumed)
+        self._route = first(("http.route",))
+        self._template = first(("url.template",))
+        self._agent = first(headers.USER_AGENT_ATTRIBUTES)
+        names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES
+        self._addresses = tuple(at[name] for name in names if name in at and at[name] not in shape.many)
+        self._versions = first(_VERSION_ATTRIBUTES)
+        self._request_body = first(bodies.REQUEST_ATTRIBUTES, scalar=False)
+        self._response_body = first(bodies.RESPONSE_ATTRIBUTES, scalar=False)
+        self._action_name = first(ACTION_NAMES)
+        self._request_id = first(("request.id",))
+        self._moesif_direction = first(("moesif.direction",))
+        self._error_type = first(("error.type",))
+        self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
+        asked_of = self.slots.request_names
+        self._readers = consumer.parts(self.slots.response_names)
+        answered = self.slots.response_names
+        self._tells_version = self._versions != ABSENT or any(
+            names is None or not names.isdisjoint(_VERSION_HEADERS) for names in (asked_of, answered)
+        )
+        self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
+        asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
+        self._tells = asks or bool(self._asked or self._readers)
+        # Rare things are asked for only where the shape can have them.
+        self._unusual = self._tells or not (
+            self._versions
+            == self._request_body
+            == self._response_body
+            == self._action_name
+            == self._request_id
+            == self._moesif_direction
+            == ABSENT
+        )
+        self.weight = shape.first(WEIGHTS)
+        self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
+        self._metadata = MetadataPlan(shape, consumed, context.masks)
+
+    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
+        """The event of one span. user_id, company_id: after inheritance."""
+        record, name, _, values, fragments, who, request, response, group, decision = work
+        span, trace_id, span_id, parent_id, _, (code, _), events, links = record
+        _, _, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
+        service, environment, region, resource = group[:4]
+        context = self._context
+        title = name.text
+
+        method = values[self._method]
+        verb = _VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
+        status = values[self._status]
+        if type(status) is not int or not 100 <= status <= 599:
+            status = status_of(status)
+
+        raw_route = values[self._route]
+        text, path, found = self.uri.resolve(values, request, group, raw_route if type(raw_route) is str else "")
+        route = ""
+        if type(raw_route) is str:
+            if raw_route == path:
+                route = context.static_routes[service, path]
+            elif len(raw_route) > 1:
+                route = context.normalised[raw_route]
+        if not route:
+            route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
+
+        trace_hex, span_hex = trace_id.hex(), span_id.hex()
+        transaction = ids.transaction_id_api(trace_hex, span_hex, verb, status)
+        agent = values[self._agent]
+        ip = ""
+        for index in self._addresses:
+            if ip := context.addresses[values[index]]:
+                break
+        body = encoding = response_body = response_encoding = stated_direction = action_name = version = ""
+        extra: dict[str, Any] | None = None
+        flags: tuple[str, ...] = ()
+        if self._unusual or request or response or events or found:
+            rest = self._rest(work, transaction, path, found)
+            agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction = rest[
+                :8
+            ]
+            body, encoding, response_body, response_encoding, action_name, extra = rest[8:]
+            ip, flags = shown_ip or ip, flags_in(rest.extra)
+        else:
+            shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
+            agent = shown_request["user-agent"] if shown_request else ""
+            if "/v" in path:
+                version = path_version(path)
+            request_id = transaction
+
+        error_type = taxonomy.BY_STATUS[status]
+        if span.flags & REMOTE_FLAG:
+            extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
+        if code == 2 or events or not status:
+            error_type, extra = self._failure(work, values[self._error_type], error_type, extra)
+
+        start, end = span.start_time_unix_nano, span.end_time_unix_nano
+        received = job.received_unix_ns
+        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+            start, end, of_time = made_whole(start, end, received)
+            flags += of_time
+        return _new(
+            Event,
+            (
+                API_CALL,
+                transaction,
+                "span",
+                job.tenant,
+                trace_hex,
+                span_hex,
+                parent_id.hex(),
+                start,
+                end,
+                (end - start) / 1e6,
+                received,
+                user_id,
+                company_id,
+                session_token,
+                subscription_id,
+                application_id,
+                client_id,
+                plan_id,
+                service,
+                environment,
+                region,
+                resource,
+                stated_direction or self._direction,
+                verb,
+                context.shown(text) if context.masks.looks_inside_text else text,
+                route,
+                status,
+                version,
+                agent,
+                ip if self._incoming else "",
+                "" if self._incoming or not status else ip,
+                shown_request,
+                shown_response,
+                body,
+                encoding,
+                response_body,
+                response_encoding,
+                request_id,
+                title,
+                code,
+                context.links(links) if links else "",
+                error_type,
+                action_name,
+                "http",
+                0,
+                "",
+                "",
+                "",
+                "",
+                self._metadata.text(values, fragments, extra),
+                flags,
+                decision,
+                "",
+            ),
+        )
+
+    def _other_route(self, raw: Any, values: tuple[Any, ...], group: Group, name: str, path: str) -> str:
+        """mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
+        return self._context.routes.route(
+            group.service,
+            http_route=text_of(raw),
+            url_template=text_of(values[self._template]),
+            span_name=name if self._server else "",
+            path=path,
+        )
+
+    def _failure(
+        self, work: Work, raw: Any, error_type: str, extra: dict[str, Any] | None
+    ) -> tuple[str, dict[str, Any] | None]:
+        """(error_type, additions to metadata) of a span that failed or may have."""
+        record, context = work.record, self._context
+        extra = dict(extra) if extra else {}
+        failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
+        if failed:
+            context.describe_error(record, raw is not None, extra)
+            if not error_type and not status_of(work.values[self._status]):
+                error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
+        return error_type, extra
+
+    def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> Rest:
+        """The rest of a span with more than the usual attributes."""
+        record, _, _, values, _, _, request, response, _, _ = work
+        context, events = self._context, record.events
+        extra: dict[str, Any] = {}
+        if found is not None:
+            note_uri(found, extra)
+        agent = request.get("user-agent") or text_of(values[self._agent])
+        if agent and "user-agent" not in request:
+            request = {**request, "user-agent": agent}
+        ip = ""
+        if self._incoming and request and (self._tells_ip or events):
+            ip = context.masks.ip(address.client_ip(request, (), trust_forwarded=context.trust_forwarded))
+        if "x-moesif-transaction-id" in request:
+            transaction = ids.given(request["x-moesif-transaction-id"]) or transaction
+        request_body = request_encoding = response_body = response_encoding = ""
+        if self._request_body != ABSENT or events:
+            body = values[self._request_body]
+            request_body, request_encoding = context.body(body, events, "request", request, extra)
+        if self._response_body != ABSENT or events:
+            body = values[self._response_body]
+            response_body, response_encoding = context.body(body, events, "response", response, extra)
+        if self._tells or events:
+            asked: Mapping[str, Any] = {}
+            if self._asked:
+                asked = context.masks.attributes({name: values[index] for name, index in self._asked})
+            start = record.span.start_time_unix_nano
+            extra |= consumer.extras(request, response, asked, events, start, self._readers)
+        version = self._version(values, request, response) if self._tells_version or events else ""
+        if not version and "/v" in path:
+            version = path_version(path)
+        shown = self.slots.shown(request, "request", exact=not events)
+        return _new(
+            Rest,
+            (
+                shown.get("user-agent", ""),
+                transaction,
+                ip,
+                shown,
+                self.slots.shown(response, "response", exact=not events),
+                version,
+                _request_id(request) or text_of(values[self._request_id]) or transaction,
+                DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+                request_body,
+                request_encoding,
+                response_body,
+                response_encoding,
+                context.shown_names[text_of(values[self._action_name])],
+                extra,
+            ),
+        )
+
+    def _version(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> str:
+        for name in _VERSION_HEADERS:
+            if name in request:
+                return request[name]
+        if found := text_of(values[self._versions]):
+            return found
+        for name in _VERSION_HEADERS[:2]:
+            if name in response:
+                return response[name]
+        return ""
+
+
+def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
+    """What metadata says about how an event was made, as Event.flags."""
+    if not extra:
+        return ()
+    return tuple(name for name in ("uri_host_guessed", "uri_from_route", "body_truncated") if name in extra)
+
+
+def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:
+    """Adds to metadata what had to be guessed or left out of a URI."""
+    if found.host_guessed:
+        extra["uri_host_guessed"] = True
+    if found.from_route:
+        extra["uri_from_route"] = True
+    if found.query_params_dropped:
+        extra["query_params_dropped"] = found.query_params_dropped
+
+
+def _request_id(request: Mapping[str, str]) -> str:
+    for name in _REQUEST_ID_HEADERS:
+        if name in request:
+            return request[name]
+    return ""

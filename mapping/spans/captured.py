@@ -1,0 +1,114 @@
+"""Captured request and response headers of a shape, read by index (mapping.md §3.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mapping.event import EMPTY_HEADERS
+from mapping.masks.of_shape import Masking, Side
+from mapping.masks.redactor import MASK
+from mapping.otlp.decode import SpanEvent
+from mapping.rules import bodies, headers
+from mapping.spans.shape import Shape
+
+_EVENTS: Final = {"http.request": "request", "http.response": "response"}
+
+
+class HeaderSlots:
+    """Where the headers of a shape are; names and sides are worked out once."""
+
+    __slots__ = (
+        "_looks",
+        "_maps",
+        "_masked",
+        "_masks",
+        "_request",
+        "_response",
+        "present",
+        "request_names",
+        "response_names",
+    )
+
+    def __init__(self, shape: Shape, consumed: set[str], masks: Masking) -> None:
+        self._request: list[tuple[str, int]] = []
+        self._response: list[tuple[str, int]] = []
+        self._maps: list[tuple[str, int]] = []
+        for key, index in shape.at.items():
+            if key in headers.REQUEST_MAPS or key in headers.RESPONSE_MAPS:
+                self._maps.append(("request" if key in headers.REQUEST_MAPS else "response", index))
+                consumed.add(key)
+            elif key[:5] == "http." and (named := headers.header_name(key)) is not None:
+                (self._request if named[0] == "request" else self._response).append((named[1], index))
+                consumed.add(key)
+        self.present = bool(self._request or self._response or self._maps)
+        # None: any header may be there, the names are in a value.
+        self.request_names = None if self._maps else {name for name, _ in self._request}
+        self.response_names = None if self._maps else {name for name, _ in self._response}
+        self._masks = masks
+        self._masked: dict[Side, list[str]] = {"request": [], "response": []}  # hidden whatever the value
+        self._looks = bool(self._maps)  # True when values have to be searched
+        sides: tuple[tuple[Side, list[str]], ...] = (
+            ("request", [*(name for name, _ in self._request), "user-agent"]),
+            ("response", [name for name, _ in self._response]),
+        )
+        for side, names in sides:
+            for name in names:
+                verdict = masks.header_verdict(name, side)
+                if verdict == "mask":
+                    self._masked[side].append(name)
+                self._looks |= verdict == "look"
+
+    def read(
+        self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(request, response) headers as sent, without the user agent attribute. They may hold secrets."""
+        if not self.present and not events:
+            return EMPTY_HEADERS, EMPTY_HEADERS
+        request: dict[str, str] = {}
+        response: dict[str, str] = {}
+        for event in events:
+            if event.name in _EVENTS:
+                more_request, more_response = headers.collect(event.attributes)
+                request |= more_request
+                response |= more_response
+        for side, index in self._maps:
+            (request if side == "request" else response).update(headers.from_map(values[index]))
+        for slots, into in ((self._request, request), (self._response, response)):
+            for name, index in slots:
+                value = values[index]
+                text = (
+                    value[0]
+                    if type(value) is list and len(value) == 1 and type(value[0]) is str
+                    else headers.joined(value)
+                )
+                if text:
+                    into[name] = text
+        return request, response
+
+    def shown(self, found: Mapping[str, str], side: Side, *, exact: bool) -> Mapping[str, str]:
+        """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
+        if not found:
+            return EMPTY_HEADERS
+        if self._looks or not exact:
+            return self._masks.headers(found, side)
+        masked = self._masked[side]
+        if not masked:
+            return found
+        shown = {**found}
+        for name in masked:
+            if name in shown:
+                shown[name] = MASK
+        return shown
+
+
+def event_body(events: tuple[SpanEvent, ...], side: str) -> Any:
+    """A body that travels on an event named http.request or http.response, None without one."""
+    names = bodies.REQUEST_ATTRIBUTES if side == "request" else bodies.RESPONSE_ATTRIBUTES
+    for event in events:
+        if _EVENTS.get(event.name) == side:
+            for name in (*names, "body"):
+                value = event.attributes.get(name)
+                if value is not None and value != "":
+                    return value
+    return None

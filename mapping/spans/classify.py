@@ -1,0 +1,121 @@
+"""Which spans become what (mapping.md §2): an API call, an action of a family, or framework plumbing that is skipped.
+
+The answer depends on the span's kind, on which attributes it has, and on its name in two places only; so it
+is found once for a shape.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from mapping.event import ACTION, API_CALL, SKIP
+from mapping.spans.shape import Shape
+
+# SpanKind of trace.proto; unknown numbers are treated as unspecified.
+UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
+
+PLUMBING: Final = "plumbing"
+METHODS: Final = ("http.request.method", "http.method")
+STATUSES: Final = ("http.response.status_code", "http.status_code")
+LOCATIONS: Final = ("url.full", "http.url", "http.target", "url.path", "http.route")
+
+_PLUMBING_KEYS: Final = (
+    "asgi.event.type",
+    "express.type",
+    "router.type",
+    "connect.type",
+    "koa.type",
+    "hapi.type",
+    "fastify.type",
+    "fastify.root",  # INTERNAL only below the HTTP server's span of the same call
+    "nestjs.type",
+    "restify.type",
+)
+_PLUMBING_NAMES: Final = (
+    "graphql.parse",
+    "graphql.validate",
+    "graphql.resolve",
+    "GraphQL Parsing",
+    "GraphQL Validation",
+    "GraphQL Resolving",
+)
+
+# First match wins. A key that ends in a dot stands for everything below it.
+_FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("mcp", ("mcp.method.name",)),
+    (
+        "genai",
+        (
+            "gen_ai.operation.name",
+            "gen_ai.system",
+            "gen_ai.provider.name",
+            "gen_ai.request.model",
+            "gen_ai.usage.",
+        ),
+    ),
+    ("rpc", ("rpc.system", "rpc.system.name", "rpc.service")),
+    ("graphql", ("graphql.operation.type", "graphql.operation.name", "graphql.document")),
+    (
+        "messaging",
+        (
+            "messaging.system",
+            "messaging.destination",
+            "messaging.destination.name",
+            "messaging.operation",
+            "messaging.operation.name",
+            "messaging.operation.type",
+        ),
+    ),
+    ("db", ("db.system", "db.system.name", "db.statement", "db.query.text")),
+    ("faas", ("faas.invocation_id", "faas.execution", "faas.trigger", "faas.invoked_name")),
+)
+
+
+class Kind(NamedTuple):
+    """What a span becomes."""
+
+    event_type: str  # API_CALL | ACTION | SKIP
+    family: str  # "http" for API calls, PLUMBING for skips
+    reason: str = ""  # of a skip
+
+
+def is_plumbing_name(name: str) -> bool:
+    """True for the spans that GraphQL servers emit around every operation; they say nothing about a caller."""
+    return name.startswith(_PLUMBING_NAMES)
+
+
+def classify(kind: int, shape: Shape, *, skip_plumbing: bool = True) -> Kind:
+    """What spans of this kind and shape become, their name aside."""
+    has = shape.has
+    if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
+        key = next(key for key in _PLUMBING_KEYS if key in shape.at)
+        return Kind(SKIP, PLUMBING, key)
+    method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
+    if kind == SERVER and (method or located):
+        return Kind(API_CALL, "http")
+    family = _family(kind, shape)
+    if kind == CLIENT and family == "other" and (method or located):
+        return Kind(API_CALL, "http")
+    if family == "internal" and method and has(*STATUSES, *LOCATIONS):
+        return Kind(API_CALL, "http")
+    return Kind(ACTION, family)
+
+
+def _family(kind: int, shape: Shape) -> str:
+    keys = shape.at
+    for family, names in _FAMILIES:
+        for name in names:
+            if name in keys or (name[-1] == "." and any(key.startswith(name) for key in keys)):
+                return family
+        if family == "graphql" and "component" in shape.graphql and "query" in keys:
+            return family
+        if family == "messaging" and kind in (PRODUCER, CONSUMER):
+            return family
+    return "internal" if kind not in (SERVER, CLIENT) else "other"
+
+
+def direction(kind: int) -> str:
+    """Incoming, Outgoing or Internal (mapping.md §3.8)."""
+    if kind in (SERVER, CONSUMER):
+        return "Incoming"
+    return "Outgoing" if kind in (CLIENT, PRODUCER) else "Internal"

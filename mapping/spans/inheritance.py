@@ -1,0 +1,177 @@
+"""Identity inside one request's traces (mapping.md §5.4): spans without a user or company take it from their trace.
+
+A span takes the value of its nearest ancestor that has one. Before that, a SERVER span without one takes the
+single distinct value that attributes of its INTERNAL descendants state: web frameworks put `user.id` on a
+middleware's span. Own evidence always wins. Only spans of one resource lend to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+
+from mapping.context import Work
+from mapping.spans.classify import INTERNAL, SERVER
+
+_UNKNOWN = -2
+_ROOT = -1
+_MANY = "\0many"  # in the memory: the trace names several
+_SLICE = 4096  # spans between two pauses: a few milliseconds
+
+Owners = list[tuple[str, str]]  # (user_id, company_id) of every span
+
+
+def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
+    """Returns who every span belongs to after inheritance, None when nobody has anything to lend or to borrow.
+
+    It pauses often, so that an event loop can breathe however many spans there are.
+    """
+    users: list[str] = []
+    companies: list[str] = []
+    for part in _slices(len(works)):
+        owners = [work.who for work in works[part.start : part.stop]]
+        users += [who.user_id for who in owners]
+        companies += [who.company_id for who in owners]
+        yield
+    lend_users, lend_companies = _uneven(users), _uneven(companies)
+    if not (lend_users or lend_companies):
+        return None
+    parents = yield from _parents(works)
+    if lend_users:
+        yield from _spread(users, "user_source", parents, works)
+    if lend_companies:
+        yield from _spread(companies, "company_source", parents, works)
+    return list(zip(users, companies, strict=True))
+
+
+class TraceMemory:
+    """Users and companies of traces seen lately, for spans and logs of later requests. False when it is switched off.
+
+    A trace that names two users (or companies) lends none. Bounded; the trace known longest is forgotten first.
+    """
+
+    def __init__(self, seconds: float, limit: int = 50_000) -> None:
+        self._ns = int(seconds * 1e9)
+        self._limit = limit
+        self._seen: dict[bytes, tuple[int, str, str]] = {}  # trace id -> receive time, user, company; _MANY for several
+
+    def __bool__(self) -> bool:
+        return self._ns > 0
+
+    def inherit(
+        self, works: Sequence[Work], inherited: Owners | None, received_unix_ns: int
+    ) -> Generator[None, None, Owners]:
+        """Returns who every span belongs to, gaps filled from earlier requests. Remembers what these spans say."""
+        found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
+        for part in _slices(len(works)):
+            for at in part:
+                user, company = found[at]
+                if user or company:
+                    self._learn(works[at].record.trace_id, user, company, received_unix_ns)
+            yield
+        for part in _slices(len(works)):
+            for at in part:
+                user, company = found[at]
+                if not (user and company):
+                    found[at] = self.owner(works[at].record.trace_id, user, company, received_unix_ns)
+            yield
+        return found
+
+    def _learn(self, trace_id: bytes, user: str, company: str, now: int) -> None:
+        known = self._seen.get(trace_id)
+        if known is not None and now - known[0] <= self._ns:
+            at, known_user, known_company = known
+            user = known_user if not user or user == known_user else user if not known_user else _MANY
+            company = (
+                known_company if not company or company == known_company else company if not known_company else _MANY
+            )
+            self._seen[trace_id] = at, user, company
+            return
+        self._seen.pop(trace_id, None)
+        self._seen[trace_id] = now, user, company
+        while len(self._seen) > self._limit:
+            del self._seen[next(iter(self._seen))]
+
+    def owner(self, trace_id: bytes, user: str, company: str, now: int) -> tuple[str, str]:
+        """User and company, gaps filled with what the trace is known for."""
+        at, known_user, known_company = self._seen.get(trace_id, (0, "", ""))
+        if now - at > self._ns:
+            return user, company
+        return (
+            user or (known_user if known_user != _MANY else ""),
+            company or (known_company if known_company != _MANY else ""),
+        )
+
+
+def _uneven(values: list[str]) -> bool:
+    return "" in values and any(values)
+
+
+def _slices(count: int) -> Iterator[range]:
+    return (range(start, min(start + _SLICE, count)) for start in range(0, count, _SLICE))
+
+
+def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
+    """Returns for each span the index of its parent in this request and resource, _ROOT without one."""
+    index: dict[bytes, int] = {}
+    for part in _slices(len(works)):
+        for at in part:
+            record = works[at].record
+            index[record.trace_id + record.span_id] = at
+        yield
+    parents: list[int] = []
+    for part in _slices(len(works)):
+        for at in part:
+            work = works[at]
+            record = work.record
+            parent = index.get(record.trace_id + record.parent_id, _ROOT) if record.parent_id else _ROOT
+            if parent == at or (parent != _ROOT and works[parent].group.resource != work.group.resource):
+                parent = _ROOT
+            parents.append(parent)
+        yield
+    return parents
+
+
+def _spread(values: list[str], source: str, parents: list[int], works: Sequence[Work]) -> Generator[None, None, None]:
+    """Fills the gaps in `values`, in place. source: the field of an identity that says where the value was found."""
+    yield from _lend_to_servers(values, source, parents, works)
+    # Nearest known ancestor of each span, found once: spans of one branch share the walk.
+    nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
+    for part in _slices(len(values)):
+        for at in part:
+            if nearest[at] != _UNKNOWN:
+                continue
+            walked = []
+            here = at
+            while here != _ROOT and nearest[here] == _UNKNOWN:
+                nearest[here] = _ROOT  # ends a walk that a loop of parents would make endless
+                walked.append(here)
+                here = parents[here]
+            found = nearest[here] if here != _ROOT else _ROOT
+            if found != _ROOT:
+                for step in walked:
+                    nearest[step] = found
+                    values[step] = values[found]
+        yield
+
+
+def _lend_to_servers(
+    values: list[str], source: str, parents: list[int], works: Sequence[Work]
+) -> Generator[None, None, None]:
+    """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
+    below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
+    for part in _slices(len(works)):
+        for at in part:
+            stated = values[at]
+            if not stated:
+                continue
+            work = works[at]
+            if getattr(work.who, source).startswith("attr:") and work.record.span.kind == INTERNAL:
+                here = parents[at]
+                # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
+                while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:
+                    stated = below[here] = stated if known is None else _MANY
+                    here = parents[here]
+        yield
+    for at, stated in below.items():
+        if stated != _MANY and not values[at] and works[at].record.span.kind == SERVER:
+            values[at] = stated

@@ -1,0 +1,214 @@
+"""Shapes: what can be decided once for all records that carry the same attribute keys.
+
+Spans of one instrumentation carry the same keys, in the same order. A Shape is made once for such a tuple
+of shape keys (`wire.Entry`); plans read values by index from then on, and metadata is made by joining
+cached JSON fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from operator import itemgetter
+from typing import Any, Final
+
+import orjson
+
+from mapping.masks.of_shape import Masking
+from mapping.masks.redactor import MASK
+from mapping.otlp.wire import fragment
+from mapping.rules.metadata import MAX_KEYS, flat_text, renamed
+
+ABSENT: Final = -1  # index of an absent attribute: records end with an entry whose value is None
+
+# Every key that mapping itself puts into metadata; an attribute that is, or lies on the way to, one of them
+# takes the slower way that sorts such clashes out.
+OWN_KEYS: Final = frozenset(
+    (
+        "action.conversation_id",
+        "action.destination",
+        "action.invocation_id",
+        "action.message_id",
+        "action.model",
+        "action.namespace",
+        "action.operation",
+        "action.status",
+        "action.system",
+        "action.task",
+        "action.tokens.cache_creation",
+        "action.tokens.cache_read",
+        "action.tokens.input",
+        "action.tokens.output",
+        "action.tokens.reasoning",
+        "action.trigger",
+        "attributes_dropped",
+        "error.type",
+        "error.message",
+        "error.exception_type",
+        "error.stacktrace",
+        "uri_host_guessed",
+        "uri_from_route",
+        "query_params_dropped",
+        "body_truncated",
+        "remote_parent",
+        "retry",
+        "source",
+        "timings.upstream_ms",
+        "timings.queue_ms",
+        "result.cache.hit",
+        "result.cache.status",
+        "quota.bucket",
+        "quota.consumed",
+        "quota.limit",
+        "quota.remaining",
+        "flags.experiment",
+        "flags.variant",
+        "network.pop",
+        "network.asn",
+    )
+)
+REMOTE_FLAG: Final = 0x200  # span flags: the parent is in another process (trace.proto)
+REMOTE_PARENT: Final[dict[str, Any]] = {"remote_parent": True}  # shared: most SERVER spans add just this
+_ROOM: Final = 24  # more keys than any record adds of its own
+_ON_THE_WAY: Final = OWN_KEYS | {key[:at] for key in OWN_KEYS for at in range(len(key)) if key[at] == "."}
+
+
+class Shape:
+    """Indices of the attributes in a tuple of shape keys."""
+
+    __slots__ = ("at", "empty", "graphql", "look", "many", "trees")
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.at: dict[str, int] = {}  # key -> index of its last occurrence, for values that are not empty
+        self.empty: dict[str, int] = {}
+        self.trees: set[int] = set()  # maps, and arrays that hold maps
+        self.many: set[int] = set()  # all arrays and maps
+        self.look: set[int] = set()  # texts that may hold JSON or a query
+        self.graphql: set[str] = set()  # keys whose value is "graphql"
+        for index, marked in enumerate(keys):
+            key, separator, mark = marked.partition("\0")
+            if separator and mark in ("", "null"):
+                if mark == "":
+                    self.empty[key] = index
+                continue
+            self.at[key] = index
+            if mark == "graphql":
+                self.graphql.add(key)
+                continue
+            if mark in ("look", "looklist"):
+                self.look.add(index)
+            if mark in ("list", "looklist", "tree"):
+                self.many.add(index)
+            if mark == "tree":
+                self.trees.add(index)
+
+    def first(self, names: Iterable[str], *, scalar: bool = True) -> int:
+        """Index of the first of `names` that exists and is not empty, else ABSENT. scalar: arrays do not count."""
+        at = self.at
+        for name in names:
+            if name in at and not (scalar and at[name] in self.many):
+                return at[name]
+        return ABSENT
+
+    def has(self, *names: str) -> bool:
+        return any(name in self.at for name in names)
+
+
+class MetadataPlan:
+    """How the metadata text of records of one shape is made.
+
+    The usual way joins the fragments that decoding left beside each value. Shapes with clashing keys, maps
+    or too many keys sort their pairs out for every record (`flat_text`).
+    """
+
+    __slots__ = (
+        "_fixed",
+        "_left_out",
+        "_looked_at",
+        "_masks",
+        "_pairs",
+        "_plain",
+        "_slow",
+        "_slow_with_extra",
+        "_tail",
+    )
+
+    def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking) -> None:
+        self._masks = masks
+        self._fixed: dict[str, str] = {}  # what stands instead of values that are masked by their key
+        self._pairs: list[tuple[str, int]] = []
+        self._looked_at: list[tuple[str, int]] = []
+        self._left_out = 0
+        plain: list[int] = []
+        for key, index in (shape.at | shape.empty).items():
+            if key in consumed:
+                continue
+            if len(self._pairs) + len(self._fixed) > MAX_KEYS + _ROOM:
+                self._left_out += 1  # not even looked at: nobody will see more than MAX_KEYS
+                continue
+            verdict = masks.verdict(key)
+            if verdict == "drop":
+                continue
+            if verdict == "mask":
+                self._fixed[key] = MASK
+                continue
+            self._pairs.append((key, index))
+            if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.trees:
+                self._looked_at.append((key, index))
+            else:
+                plain.append(index)
+        names = [key for key, _ in self._pairs] + list(self._fixed)
+        self._slow = (
+            len(names) > MAX_KEYS - _ROOM
+            or bool(renamed(names))
+            or any(index in shape.trees for _, index in self._looked_at)
+        )
+        self._slow_with_extra = self._slow or any(_meets_own_key(key) for key in names)
+        # A slice gives a tuple of one, as several indices do; a lone index would not.
+        wanted: list[Any] = plain
+        if len(plain) < 2:
+            wanted = [slice(plain[0], plain[0] + 1) if plain else slice(0)]
+        self._plain: Callable[[tuple[Any, ...]], tuple[str, ...]] = itemgetter(*wanted)
+        self._tail = orjson.dumps(self._fixed).decode()[1:-1]
+
+    def text(
+        self, values: tuple[Any, ...], fragments: tuple[str | None, ...], extra: dict[str, Any] | None = None
+    ) -> str:
+        """The metadata of one record. extra: members that mapping adds, all of them among OWN_KEYS."""
+        if self._slow or (extra and self._slow_with_extra):
+            return self._sorted_out(values, extra or {})
+        body = ",".join(self._plain(fragments))
+        for key, index in self._looked_at:
+            value = self._masks.value(key, values[index])
+            if value is not None:
+                member = (fragments[index] if value is values[index] else None) or fragment(key, value)
+                body = f"{body},{member}" if body else member
+        if self._tail:
+            body = f"{body},{self._tail}" if body else self._tail
+        if extra:
+            added = '"remote_parent":true' if extra is REMOTE_PARENT else orjson.dumps(extra).decode()[1:-1]
+            body = f"{body},{added}" if body else added
+        return f"{{{body}}}"
+
+    def _sorted_out(self, values: tuple[Any, ...], extra: dict[str, Any]) -> str:
+        masks = self._masks
+        looked_at = set(self._looked_at)
+        pairs: list[tuple[str, Any]] = list(extra.items())
+        for pair in self._pairs:
+            key, index = pair
+            if key not in extra:
+                value = values[index]
+                pairs.append((key, masks.value(key, value) if pair in looked_at else value))
+        pairs.extend(item for item in self._fixed.items() if item[0] not in extra)
+        return flat_text(pairs, self._left_out)
+
+
+def _meets_own_key(key: str) -> bool:
+    """True for a key that is one of OWN_KEYS, leads to one, or lies below one."""
+    if key in _ON_THE_WAY:
+        return True
+    at = key.find(".")
+    while at >= 0:
+        if key[:at] in OWN_KEYS:
+            return True
+        at = key.find(".", at + 1)
+    return False

@@ -1,0 +1,124 @@
+"""The URI of spans of one shape (mapping.md §3.2): which attributes compose it, and a short way for the usual form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from mapping.context import Context, Group, text_of
+from mapping.logs.http import HttpExchange
+from mapping.rules import uri
+from mapping.spans.captured import HeaderSlots
+from mapping.spans.classify import CLIENT
+from mapping.spans.shape import ABSENT, Shape
+
+FULL: Final = ("url.full", "http.url")
+SCHEMES: Final = ("url.scheme", "http.scheme")
+SERVER_HOSTS: Final = ("server.address", "http.host", "net.host.name", "http.server_name", "net.host.ip")
+SERVER_PORTS: Final = ("server.port", "net.host.port")
+CLIENT_HOSTS: Final = (
+    "server.address",
+    "http.host",
+    "net.peer.name",
+    "net.peer.ip",
+    "network.peer.address",
+    "net.sock.peer.addr",
+)
+CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
+
+# What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
+_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
+_CLEAN_URL: Final = re.compile(
+    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*)(?:\?([^#]*))?"
+).fullmatch
+_SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
+_ORIGIN_HEADERS: Final = frozenset(("forwarded", "x-forwarded-proto", "x-forwarded-host", "host", ":authority"))
+
+
+def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri | None:
+    """What `HttpExchange.uri` says of a plain path or request target, from memory; None where it needs a look."""
+    path, query = http.path, http.query
+    if http.url:
+        if path or query:
+            return None
+        path, _, query = http.url.partition("?")
+    if path[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
+        return None
+    host = http.host or context.stand_ins[service]
+    text = context.origins[http.scheme, host, http.port, http.host_is_header, uri.NO_ORIGIN] + path
+    return uri.Uri(text + context.queries[query] if query else text, path, query, not http.host, False)
+
+
+class UriPlan:
+    """Composes the URI of spans of one shape (mapping.md §3.2)."""
+
+    def __init__(self, kind: int, shape: Shape, context: Context, slots: HeaderSlots, consumed: set[str]) -> None:
+        def take(*names: str) -> int:
+            """Index of the first of `names`; none of them goes to metadata."""
+            consumed.update(names)
+            return shape.first(names)
+
+        self._context = context
+        self._full = take(*FULL)
+        self._target = take("http.target")
+        self._path = take("url.path")
+        self._query = take("url.query")
+        self._scheme = take(*SCHEMES)
+        hosts, ports = (CLIENT_HOSTS, CLIENT_PORTS) if kind == CLIENT else (SERVER_HOSTS, SERVER_PORTS)
+        self._host = take(*hosts)
+        self._host_is_header = self._host != ABSENT and self._host == shape.at.get("http.host")
+        self._port = take(*ports)
+        # Only servers are reached under a public origin; a client's own headers name the server it calls.
+        names = slots.request_names
+        # Without captured headers in attributes there may still be some in events.
+        may = not slots.present or names is None or not _ORIGIN_HEADERS.isdisjoint(names)
+        self._has_origin = kind != CLIENT and context.trust_forwarded and may
+        # http.target is read only without url.path.
+        located = (self._path != ABSENT) != (self._target != ABSENT)
+        self._composed = located and self._host != ABSENT and self._full == ABSENT
+        self.present = not (self._full == self._target == self._path == ABSENT)
+
+    def resolve(
+        self, values: tuple[Any, ...], request: Mapping[str, str], group: Group, route: str
+    ) -> tuple[str, str, uri.Uri | None]:
+        """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
+        context = self._context
+        origin = uri.public_origin(request) if request and self._has_origin else uri.NO_ORIGIN
+        if self._composed:
+            path, query = values[self._path], values[self._query]
+            if path is None and type(target := values[self._target]) is str:
+                path, _, more = target.partition("?")
+                query = query or more
+            if type(path) is str and _CLEAN_PATH(path) and (not query or (type(query) is str and len(query) < _SHORT)):
+                key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
+                text = context.origins[key] + path
+                return (text + context.queries[query] if query else text), path, None
+        elif self._full != ABSENT:
+            full = values[self._full]
+            if type(full) is str and len(full) < _SHORT and (clean := _CLEAN_URL(full)) is not None:
+                scheme, host, path, query = clean.groups()
+                text = context.origins[scheme, host, None, False, origin] + path
+                return (text + context.queries[query] if query else text), path, None
+        found = uri.resolve(
+            full=text_of(values[self._full]),
+            target=text_of(values[self._target]),
+            scheme=text_of(values[self._scheme]),
+            host=text_of(values[self._host]),
+            port=values[self._port],
+            host_is_header=self._host_is_header,
+            path=text_of(values[self._path]),
+            query=text_of(values[self._query]),
+            origin=origin,
+            service=group.service,
+            route=context.normalised[route] if route else "",
+            mask=context.masks.query,
+        )
+        return found.text, found.path, found
+
+    def query(self, values: tuple[Any, ...]) -> str:
+        """The query as sent, unmasked, for identity only."""
+        query = text_of(values[self._query]).removeprefix("?")
+        if query:
+            return query
+        return (text_of(values[self._target]) or text_of(values[self._full])).partition("#")[0].partition("?")[2]

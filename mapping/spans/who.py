@@ -1,0 +1,117 @@
+"""Whose call a span is, by shape (mapping.md §5.1). `mapping.rules.identity` has the rules; this makes them cheap.
+
+Most shapes cannot name anybody, or only through attributes: those never reach the general resolver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from mapping.context import Context
+from mapping.rules import identity
+from mapping.rules.identity import Identity, identifier
+from mapping.rules.null_words import NULL_WORDS
+from mapping.spans.captured import HeaderSlots
+from mapping.spans.shape import Shape
+
+Places = tuple[tuple[int, str], ...]  # index of an attribute, and its name as a source
+
+_new: Final = tuple.__new__
+
+
+class WhoPlan:
+    """Reads the identity of records of one shape."""
+
+    __slots__ = (
+        "_company",
+        "_names",
+        "_others",
+        "_query",
+        "_remembered",
+        "_request",
+        "_resolver",
+        "_response",
+        "_simple",
+        "_user",
+        "silent",
+    )
+
+    def __init__(
+        self,
+        shape: Shape,
+        context: Context,
+        slots: HeaderSlots,
+        query: Callable[[tuple[Any, ...]], str],
+        consumed: set[str],
+    ) -> None:
+        """query: gives the query string of a record's values."""
+        at, settings = shape.at, context.identity
+        cut = context.resolver.for_keys(at)
+        self._resolver = cut
+        self._query = query
+        self.silent = cut.silent  # True: nobody is named, whatever the values
+        self._simple = not (cut.request_headers or cut.response_headers or cut.parameters)
+        self._names = [(key, at[key]) for key in cut.attribute_keys if at[key] not in shape.many]
+        self._request, self._response = sorted(cut.request_headers), sorted(cut.response_headers)
+        # Header values of one caller repeat, tokens above all: what they say is remembered.
+        self._remembered = context.identities
+        self._user = _places(shape, settings.user.attributes)
+        self._company = _places(shape, settings.company.attributes)
+        others = (
+            identity.SESSION_ATTRIBUTES,
+            identity.SUBSCRIPTION_ATTRIBUTES,
+            identity.APPLICATION_ATTRIBUTES,
+            identity.CLIENT_ATTRIBUTES,
+            identity.PLAN_ATTRIBUTES,
+        )
+        places = tuple(_places(shape, names) for names in others)
+        self._others = places if any(places) else ()
+        # What has a field of its own in the analytics API is not repeated in metadata.
+        for found in (self._user, self._company, *places[:2]):
+            if found:
+                consumed.add(found[0][1].removeprefix("attr:"))
+
+    def read(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> Identity:
+        """Own evidence of one record; headers as sent."""
+        if not self._simple:
+            found = [values[index] for _, index in self._names]
+            # Numbers are not remembered: as keys, 1 and True are the same.
+            if self._resolver.parameters or any(type(value) is not str for value in found):
+                attributes = {key: values[index] for key, index in self._names}
+                return self._resolver.resolve(attributes, request, response, self._query(values))
+            headers = (*map(request.get, self._request), *map(response.get, self._response))
+            return self._remembered[(self, *found, *headers)]
+        user = user_source = company = company_source = ""
+        for index, source in self._user:
+            value = values[index]
+            user = value.strip() if type(value) is str else identifier(value)
+            if user.lower() not in NULL_WORDS:
+                user_source = source
+                break
+            user = ""
+        for index, source in self._company:
+            value = values[index]
+            company = value.strip() if type(value) is str else identifier(value)
+            if company.lower() not in NULL_WORDS:
+                company_source = source
+                break
+            company = ""
+        if not self._others:
+            return _new(Identity, (user, company, "", "", "", "", "", user_source, company_source))
+        others = [
+            next((text for index, _ in where if (text := identifier(values[index]))), "") for where in self._others
+        ]
+        return _new(Identity, (user, company, *others, user_source, company_source))
+
+    def resolved(self, found: tuple[Any, ...]) -> Identity:
+        """The identity in the values of attributes and headers, in the order in which `read` puts them."""
+        parts = iter(found)
+        attributes = {key: next(parts) for key, _ in self._names}
+        request = {name: text for name in self._request if (text := next(parts)) is not None}
+        response = {name: text for name in self._response if (text := next(parts)) is not None}
+        return self._resolver.resolve(attributes, request, response)
+
+
+def _places(shape: Shape, names: tuple[str, ...]) -> Places:
+    return tuple((shape.at[name], f"attr:{name}") for name in names if name in shape.at)

@@ -1,0 +1,79 @@
+"""A request body -> Decoded: media type, inflate, JSON to protobuf, bounds, decode. Pure: no socket, no clock.
+
+The HTTP handler, the replay from the spool and `weighbridge map` all come through here, so a request means the same
+to each of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mapping.otlp.decode import Decoded, DecodeError, Decoder
+from receiver.answers import Media
+from receiver.decode import compression, otlp_json, prescan
+from receiver.errors import BadRequest as BadRequest
+
+_MEDIA_TYPES = {media.value: media for media in Media}
+
+
+class DecodeLimits(NamedTuple):
+    """What one request may cost. Defaults: receiver/settings.py."""
+
+    max_body_bytes: int  # as sent, and again after inflation
+    max_records: int
+    max_elements: int
+
+
+def decode_request(
+    decoder: Decoder, signal: str, content_type: str, content_encoding: str, raw: bytes, limits: DecodeLimits
+) -> Decoded:
+    """What the body says, with the records that were refused alone counted in `rejected`.
+
+    signal: "traces" or "logs"; content_type and content_encoding as in the headers, "" when absent; raw as sent.
+    Raises BadRequest: 415 for another media type or coding, 413 over a limit, 400 when nothing in it is usable.
+    """
+    media = parse_media_type(content_type)
+    codings = compression.parse_codings(content_encoding)
+    plain = compression.inflate(raw, codings, limits.max_body_bytes)
+    return decode_plain(decoder, signal, media, plain, limits)
+
+
+def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limits: DecodeLimits) -> Decoded:
+    """As decode_request, for a body that is already inflated."""
+    bounds = prescan.Limits(limits.max_records, limits.max_elements)
+    refused = otlp_json.Refused()
+    if media is Media.JSON:
+        plain = otlp_json.transcode(plain, signal, bounds, refused)
+    else:
+        prescan.check(plain, signal, bounds)
+    try:
+        decoded = decoder.traces(plain) if signal == "traces" else decoder.logs(plain)
+    except DecodeError as error:
+        raise BadRequest(400, _with_hint(str(error), plain)) from error
+    if refused.count:
+        decoded.rejected += refused.count
+        decoded.message = "; ".join(filter(None, (refused.message(), decoded.message)))
+    if decoded.rejected and not decoded.accepted:
+        # Nothing was usable: a partial success would read as delivered in most clients' logs.
+        raise BadRequest(400, f"no usable record: {decoded.message}")
+    return decoded
+
+
+def parse_media_type(content_type: str) -> Media:
+    """The encoding a Content-Type names, compared without case and parameters (RFC 9110 §8.3.1).
+
+    Raises BadRequest 415.
+    """
+    media = _MEDIA_TYPES.get(content_type)
+    if media is None:
+        media = _MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
+    if media is None:
+        shown = f"Content-Type {content_type[:60]!r}" if content_type else "no Content-Type"
+        raise BadRequest(415, f"{shown}; send {' or '.join(_MEDIA_TYPES)}")
+    return media
+
+
+def _with_hint(message: str, plain: bytes) -> str:
+    if plain[:1] == b"{":
+        return f"{message}; it looks like JSON, which needs Content-Type {Media.JSON.value}"
+    return message

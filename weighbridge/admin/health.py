@@ -1,0 +1,346 @@
+"""What the running bridge says about itself: why it is not ready, its metrics, its ledger."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from exporter.deadletter import event_of
+from exporter.errors import Retryable
+from exporter.forward import RawPipeline
+from exporter.pipeline import Pipeline
+from exporter.totals import OUTCOMES
+from receiver.counts import Key
+from weighbridge.admin.ledger import intake, residue, sinks
+from weighbridge.admin.server import Metric
+
+if TYPE_CHECKING:
+    from weighbridge.service import Bridge
+
+log = logging.getLogger(__name__)
+
+# A replay is answered by then also when its destination is away; it goes on.
+REPLAY_ANSWER_S = 10.0
+
+Samples = Iterable[tuple[Mapping[str, str], float]]
+
+
+class Health:
+    """Reads the parts of one bridge; changes nothing."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._replaying = asyncio.Lock()  # else two replays would send, and count, the same dead letters
+
+    def not_ready(self) -> list[str]:
+        """Why a request would be refused now. A sink that is away is no reason: the spool takes its place."""
+        spool = self._bridge.spool
+        if not self._bridge.accepting:
+            return ["the bridge is starting or stopping"]
+        if spool.failed:
+            return [f"the spool cannot be written: {spool.failed}"]
+        full = spool.full
+        return [f"the spool is full: {full}"] if full else []
+
+    def facts(self) -> dict[str, Any]:
+        """What proves that requests go all the way: to the disk, and on to the sinks."""
+        spool = self._bridge.spool
+        synced = spool.last_sync_unix_ns
+        return {
+            "oldest_undelivered_age_s": round(_age_s(spool.oldest_received_unix_ns), 3),
+            "last_sync_age_s": round(_age_s(synced), 3) if synced else None,
+            "last_sync_s": round(spool.last_sync_s, 6) if synced else None,
+            "sinks_retrying": sorted(
+                name for name, pipeline in self._bridge.pipelines.items() if pipeline.counts.last_error
+            ),
+            "keys_file_error": self._bridge.keys_complaint or None,
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """For the command line: the ledger, and where an embedded store lives."""
+
+        async def ledger(request: web.Request) -> web.Response:
+            bridge = self._bridge
+            return web.json_response({"intake": intake(bridge), "sinks": sinks(bridge), "residue": residue(bridge)})
+
+        async def sampled(request: web.Request) -> web.Response:
+            minutes = request.query.get("minutes")
+            if minutes is None:
+                return web.json_response(self.sampling())
+            if not minutes.isdecimal():
+                return web.json_response({"error": "minutes is not a number"}, status=400)
+            await self._bridge.save_minutes()
+            since_s = int(time.time()) // 60 * 60 - 60 * (int(minutes) - 1)
+            return web.json_response(await asyncio.to_thread(self._bridge.minutes.since, since_s))
+
+        async def stores(request: web.Request) -> web.Response:
+            paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
+            return web.json_response([str(path.absolute()) for path in paths if path])
+
+        async def replay(request: web.Request) -> web.Response:
+            query = request.query
+            since = query.get("since_unix_ns", "0")
+            if not since.isdigit():
+                return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
+            reason = query.get("reason", "").lower()
+            replaying = asyncio.create_task(self._replayed(reason, int(since)), name="replay")
+            done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
+            return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
+
+        return [
+            web.get("/ledger", ledger),
+            web.get("/stores", stores),
+            web.get("/sampling", sampled),
+            web.post("/deadletter/replay", replay),
+        ]
+
+    async def _replayed(self, reason: str, since_unix_ns: int) -> int:
+        """All kinds of dead letters; 0 when the bridge stops before the destination is back: they are still there."""
+        try:
+            async with self._replaying:
+                events = await self._replay(reason, since_unix_ns)
+                return events + await self._replay_requests(reason, since_unix_ns)
+        except Retryable as error:
+            log.warning("dead letters were not sent again: %s", error)
+            return 0
+
+    async def _replay(self, reason: str, since_unix_ns: int) -> int:
+        """Send matching dead letters to their sinks again; how many events were taken this time."""
+        letters = self._bridge.dead_letters
+        chosen: dict[str, dict[str, dict[str, Any]]] = {}
+        for entry in await asyncio.to_thread(lambda: list(letters.read())):
+            if _matches(entry, reason, since_unix_ns):
+                chosen.setdefault(entry["sink"], {})[entry["transaction_id"]] = entry
+        replayed = 0
+        for name, entries in chosen.items():
+            pipeline = self._bridge.pipelines.get(name)
+            if not isinstance(pipeline, Pipeline):
+                continue
+            events = []
+            for entry in entries.values():
+                with contextlib.suppress(ValueError):
+                    events.append(event_of(entry))
+            before = time.time_ns()
+            replayed += await pipeline.deliver_again(events)
+            ids = {event.transaction_id for event in events}
+
+            def sent_again(entry: dict[str, Any], sink: str = name, ids: set[str] = ids, before: int = before) -> bool:
+                same = entry["sink"] == sink and entry["transaction_id"] in ids
+                return bool(same and entry["dead_lettered_unix_ns"] < before)
+
+            await asyncio.to_thread(letters.remove, sent_again)
+        return replayed
+
+    async def _replay_requests(self, reason: str, since_unix_ns: int) -> int:
+        """Send matching refused requests to their sinks again; how many records were taken this time."""
+        chosen: dict[str, list[dict[str, Any]]] = {}
+        for entry in await asyncio.to_thread(lambda: list(self._bridge.deliveries.refused_requests.read())):
+            if _matches(entry, reason, since_unix_ns):
+                chosen.setdefault(entry["sink"], []).append(entry)
+        replayed = 0
+        for name, entries in chosen.items():
+            pipeline = self._bridge.pipelines.get(name)
+            if isinstance(pipeline, RawPipeline):
+                replayed += await pipeline.deliver_again(entries)
+        return replayed
+
+    def sampling(self) -> list[dict[str, Any]]:
+        """One row per rule and tenant, of requests mapped for the first time by this process."""
+        sampling = self._bridge.sampling
+        return [
+            {"rule": rule, "tenant": tenant, **row._asdict(), "audit_z": sampling.ledger.audits[rule, tenant].z()}
+            for (rule, tenant), row in sorted(sampling.sums.items())
+        ]
+
+    def _sampling_metrics(self) -> Iterator[Metric]:
+        sampling = self._bridge.sampling
+        yield Metric(
+            "weighbridge_should_skip_errors_total",
+            "counter",
+            "Calls for which `mapping.should_skip` failed, since the rules were loaded; they are reported.",
+            [({}, self._bridge.mapper.should_skip_errors)],
+        )
+        yield Metric(
+            "weighbridge_sampling_records_total",
+            "counter",
+            "Records decided since the start; reason `kept` or why not.",
+            [(key._asdict(), sums.records) for key, sums in sorted(sampling.totals.items())],
+        )
+        audits = {key: audit.z() for key, audit in sorted(sampling.ledger.audits.items())}
+        yield Metric(
+            "weighbridge_sampling_audit_z",
+            "gauge",
+            "Weights of what was kept less what came, in standard errors.",
+            [({"rule": rule, "tenant": tenant}, z) for (rule, tenant), z in audits.items()],
+        )
+        yield _gauge(
+            "weighbridge_sampling_audit_alarm", "1 while weights do not add up.", float(bool(sampling.ledger.alarms()))
+        )
+        yield Metric(
+            "weighbridge_sampling_trace_id_alarm",
+            "gauge",
+            "Chi-square of services whose trace ids are not random.",
+            [({"service": name}, value) for name, value in sorted(sampling.sampler.watch.alarms.items())],
+        )
+        yield _gauge("weighbridge_sampling_hashed", "1 while trace ids are hashed.", float(sampling.sampler.hashed))
+        if (windows := self._bridge.windows) is not None:
+            yield Metric(
+                "weighbridge_sampling_windows_early_total",
+                "counter",
+                "Windows that ended early for want of memory, so that their second may have had more than its budget.",
+                [({}, windows.early)],
+            )
+
+    def metrics(self) -> Iterator[Metric]:
+        """Names of the OpenTelemetry Collector where it has one for the same thing."""
+        yield from self._receiver_metrics()
+        yield from self._spool_metrics()
+        yield from self._sink_metrics()
+        yield from self._sampling_metrics()
+
+    def _receiver_metrics(self) -> Iterator[Metric]:
+        counts = self._bridge.counts
+        for signal, noun in (("traces", "spans"), ("logs", "log_records")):
+            yield Metric(
+                f"otelcol_receiver_accepted_{noun}_total",
+                "counter",
+                f"Records of {signal} acknowledged: on disk.",
+                _by_key(counts.accepted_records, signal),
+            )
+            yield Metric(
+                f"otelcol_receiver_refused_{noun}_total",
+                "counter",
+                f"Records of {signal} refused, by reason.",
+                _by_key(counts.refused_records, signal),
+            )
+        yield Metric(
+            "weighbridge_receiver_requests_total", "counter", "Requests answered 200.", _by_key(counts.requests)
+        )
+        yield Metric(
+            "weighbridge_receiver_refused_requests_total",
+            "counter",
+            "Requests refused, by reason.",
+            _by_key(counts.refused_requests),
+        )
+        yield Metric(
+            "weighbridge_receiver_received_bytes_total",
+            "counter",
+            "Bodies of requests answered 200, as sent.",
+            _by_key(counts.received_bytes),
+        )
+        yield Metric(
+            "weighbridge_receiver_inflated_bytes_total",
+            "counter",
+            "The same after decompression.",
+            _by_key(counts.inflated_bytes),
+        )
+        yield Metric(
+            "weighbridge_receiver_resent_records_total",
+            "counter",
+            "Records of requests that had been received before and were not stored again.",
+            [({"tenant": tenant}, count) for tenant, count in sorted(self._bridge.resent.items())],
+        )
+        yield _gauge("weighbridge_receiver_connections", "Open connections.", counts.connections)
+        yield _gauge("weighbridge_receiver_in_flight_bytes", "Bytes of requests under way.", counts.in_flight_bytes)
+
+    def _spool_metrics(self) -> Iterator[Metric]:
+        spool = self._bridge.spool
+        yield _gauge("weighbridge_spool_bytes", "Bytes on disk.", spool.bytes_used)
+        yield _gauge("weighbridge_spool_records", "Requests that some sink still needs.", spool.record_count)
+        yield _gauge(
+            "weighbridge_spool_oldest_age_seconds",
+            "Age of the oldest request kept.",
+            _age_s(spool.oldest_received_unix_ns),
+        )
+        yield _gauge("weighbridge_spool_sync_seconds", "Duration of the last fdatasync.", spool.last_sync_s)
+        yield _gauge(
+            "weighbridge_spool_sync_timestamp_seconds",
+            "When the last fdatasync ended, in Unix time; 0 before the first.",
+            spool.last_sync_unix_ns / 1e9,
+        )
+        for name, help_ in (
+            ("groups", "Group commits."),
+            ("refused_full", "Appends refused because the spool was full."),
+            ("refused_failed", "Appends refused because the disk failed."),
+            ("quarantined_records", "Acknowledged requests that cannot be read any more."),
+            ("sync_errors", "Failed fdatasync calls."),
+            ("write_errors", "Writes that failed or found the disk full."),
+        ):
+            yield Metric(f"weighbridge_spool_{name}_total", "counter", help_, [({}, getattr(spool.counts, name))])
+
+    def _sink_metrics(self) -> Iterator[Metric]:
+        pipelines = self._bridge.pipelines
+        yield Metric(
+            "weighbridge_sink_records_total",
+            "counter",
+            "Where records ended, by sink, tenant and outcome; since the sink was new.",
+            [
+                ({"sink": name, "tenant": tenant, "outcome": outcome}, pipeline.totals.get(outcome, tenant))
+                for name, pipeline in pipelines.items()
+                for tenant in pipeline.totals.tenants()
+                for outcome in OUTCOMES
+            ],
+        )
+        yield Metric(
+            "weighbridge_sink_residue_records",
+            "gauge",
+            "Records that no outcome explains. Anything but 0 is a fault of the bridge.",
+            [({"sink": name}, pipeline.journal.books().residue) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_intake_residue_records",
+            "gauge",
+            "Records lost between the socket and the sinks, by step. Anything but 0 is a fault of the bridge.",
+            [({"step": step}, residue(self._bridge)[step]) for step in ("stored", "mapped")],
+        )
+        yield Metric(
+            "weighbridge_sink_waiting_calls",
+            "gauge",
+            "Calls read from logs that wait for their span.",
+            [({"sink": name}, pipeline.waiting) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_batches_total",
+            "counter",
+            "Batches delivered since the start.",
+            [({"sink": name}, pipeline.counts.batches) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_retries_total",
+            "counter",
+            "Attempts that failed since the start.",
+            [({"sink": name}, pipeline.counts.retries) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
+            "weighbridge_sink_unauthorised",
+            "gauge",
+            "1 while the destination refuses our credentials.",
+            [({"sink": name}, float(pipeline.counts.unauthorised)) for name, pipeline in pipelines.items()],
+        )
+
+
+def _matches(entry: Mapping[str, Any], reason: str, since_unix_ns: int) -> bool:
+    """reason: in lower case."""
+    return entry["dead_lettered_unix_ns"] >= since_unix_ns and reason in entry["reason"].lower()
+
+
+def _age_s(since_unix_ns: int) -> float:
+    """Seconds since a moment; 0 when there was none yet."""
+    return (time.time_ns() - since_unix_ns) / 1e9 if since_unix_ns else 0
+
+
+def _gauge(name: str, help_: str, value: float) -> Metric:
+    return Metric(name, "gauge", help_, [({}, value)])
+
+
+def _by_key(counter: Mapping[Key, int], signal: str | None = None) -> Samples:
+    for key, value in sorted(counter.items()):
+        if signal is None or key.signal == signal:
+            labels = {"tenant": key.tenant} | ({"reason": key.reason} if key.reason else {})
+            yield labels if signal else {**labels, "signal": key.signal}, value

@@ -1,0 +1,74 @@
+"""`weighbridge deadletter`: events, and whole forwarded requests, that a destination refused for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from exporter.deadletter import DeadLetters
+from exporter.refused import RefusedRequests
+from mapping.event_json import event_json
+from weighbridge.commands.admin_client import ask
+from weighbridge.commands.errors import CommandError
+from weighbridge.commands.event_text import visible
+from weighbridge.commands.moments import parse_since
+from weighbridge.settings import Settings
+
+
+def list_dead(settings: Settings, reason: str | None, since: str | None) -> None:
+    """One line each, oldest first: when, sink, id, kind of event, reason."""
+    entries = list(_matching(settings, reason, since))
+    if not entries:
+        click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
+    for entry in entries:
+        when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        event = str(entry["event"].get("event_type", "?"))
+        click.echo("  ".join((when, entry["sink"], entry["transaction_id"], event, visible(entry["reason"]))))
+
+
+def show_dead(settings: Settings, dead_id: str) -> None:
+    """The entry as JSON; an id may be cut short as long as it is the only one that starts so."""
+    entries = [entry for entry in _entries(settings) if str(entry["transaction_id"]).startswith(dead_id.lower())]
+    ids = {entry["transaction_id"] for entry in entries}
+    if len(ids) != 1:
+        what = f"{len(ids)} dead letters start with {dead_id}" if ids else f"there is no dead letter {dead_id}"
+        raise CommandError(f"{what}; see `weighbridge deadletter list`")
+    for entry in entries:
+        click.echo(orjson.dumps(entry, option=orjson.OPT_INDENT_2))
+
+
+def replay_dead(settings: Settings, reason: str | None, since: str | None) -> None:
+    """Asks the running bridge to send those that match again; prints how many it took."""
+    parameters = {"reason": reason} if reason else {}
+    if since is not None:
+        parameters["since_unix_ns"] = str(parse_since(since, datetime.now(UTC)))
+    answer = ask(settings, "/deadletter/replay", post=True, **parameters)
+    if answer.get("waiting"):
+        click.echo("their destination is away or busy: they are sent when it takes them")
+    else:
+        click.echo(f"{answer['replayed']} events are on their way again")
+
+
+def _matching(settings: Settings, reason: str | None, since: str | None) -> Iterator[dict[str, Any]]:
+    after = parse_since(since, datetime.now(UTC)) if since is not None else 0
+    for entry in _entries(settings):
+        if entry["dead_lettered_unix_ns"] >= after and (reason is None or reason.lower() in entry["reason"].lower()):
+            yield entry
+
+
+def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
+    """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests."""
+    directory = Path(settings.spool.directory)
+    seen = set()
+    for entry in DeadLetters(directory / "deadletter.jsonl", event_json).read():
+        key = (entry["sink"], entry["transaction_id"])
+        if key not in seen:
+            seen.add(key)
+            yield entry
+    for about in RefusedRequests(directory / "refused").read():
+        yield {**about, "transaction_id": about["id"], "event": {"event_type": "request"}}

@@ -1,0 +1,157 @@
+"""`weighbridge query`: one question, in SQL or by name, answered as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exporter.clickhouse.reader import Result
+from weighbridge.commands.errors import CommandError
+from weighbridge.commands.event_text import visible
+from weighbridge.commands.named_query import is_name, named
+from weighbridge.commands.store import open_store
+from weighbridge.settings import Settings
+
+
+def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str) -> None:
+    """Prints the answer to SQL, or to a query by its name; form: table, json or csv."""
+    if is_name(question):
+        sql, values = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
+    elif parameters:
+        raise CommandError(f"{parameters[0]!r}: only queries by name take parameters; is the SQL in quotes?")
+    else:
+        sql, values = question, {}
+    with open_store(settings) as store:
+        result = store.query(sql, values)
+    show(result, form)
+
+
+LEGIBLE = 16  # characters of a value below which folding it helps nobody
+
+
+def show(result: Result, form: str) -> None:
+    """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header."""
+    if form == "json":
+        click.echo(json_text(result))
+    elif form == "csv":
+        click.echo(csv_text(result), nl=False)
+    elif sys.stdout.isatty():
+        print_table(Console(), result)
+    else:
+        for line in aligned(result):
+            click.echo(line)
+
+
+def print_table(console: Console, result: Result) -> None:
+    """A table where it fits, else each row as a list of its columns."""
+    if _least_width(result) <= console.width:
+        console.print(_rich_table(result))
+        return
+    for number, table in enumerate(_row_tables(result), 1):
+        console.rule(f"row {number}", style="dim", align="left")
+        console.print(table)
+
+
+def json_text(result: Result) -> str:
+    rows = (json.dumps({name: plain(v) for name, v in row.items()}, ensure_ascii=False) for row in result.dicts())
+    return "[" + ",\n ".join(rows) + "]"
+
+
+def csv_text(result: Result) -> str:
+    output = io.StringIO()
+    writer = csv.writer(output, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows([_cell(value, "") for value in row] for row in result.rows)
+    return output.getvalue()
+
+
+def aligned(result: Result) -> Iterator[str]:
+    """The header and the rows in columns of equal width, numbers to the right."""
+    table = [list(result.columns), *([visible(_cell(value, "-")) for value in row] for row in result.rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    numeric = _numeric_columns(result)
+    for row in table:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON knows it: times as ISO 8601 in UTC, what is not a number as null, anything else as text."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime():
+            moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            return moment.isoformat().replace("+00:00", "Z")
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case bytes():
+            return value.decode(errors="replace")
+        case Iterable():
+            return [plain(item) for item in value]
+        case _:
+            return str(value)
+
+
+def _cell(value: Any, nothing: str) -> str:
+    simple = plain(value)
+    if simple is None:
+        return nothing
+    if isinstance(simple, Mapping | list):
+        return json.dumps(simple, ensure_ascii=False)
+    if isinstance(simple, float):
+        return f"{simple:.6g}" if abs(simple) < 1e6 else f"{simple:.1f}"
+    return str(simple)
+
+
+def _numeric_columns(result: Result) -> Sequence[bool]:
+    def is_number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    return [
+        bool(result.rows) and all(is_number(row[place]) or row[place] is None for row in result.rows)
+        for place in range(len(result.columns))
+    ]
+
+
+def _least_width(result: Result) -> int:
+    """Columns of a terminal that a table needs to be legible: names of columns are not cut, long values may fold."""
+    values = ([_cell(row[place], "-") for row in result.rows] for place in range(len(result.columns)))
+    longest = (max(map(len, column), default=0) for column in values)
+    needed = (max(len(name), min(width, LEGIBLE)) for name, width in zip(result.columns, longest, strict=True))
+    return sum(width + 3 for width in needed) + 1
+
+
+def _row_tables(result: Result) -> Iterator[Table]:
+    for row in result.rows:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in zip(result.columns, row, strict=True):
+            table.add_row(Text(visible(name)), Text(visible(_cell(value, "-"))))
+        yield table
+
+
+def _rich_table(result: Result) -> Table:
+    table = Table(header_style="bold", row_styles=["", "dim"] if len(result.columns) > 6 else None)
+    for name, right in zip(result.columns, _numeric_columns(result), strict=True):
+        table.add_column(Text(visible(name)), justify="right" if right else "left", overflow="fold")
+    for row in result.rows:
+        table.add_row(*(Text(visible(_cell(value, "-"))) for value in row))
+    return table

@@ -1,0 +1,58 @@
+"""`weighbridge serve`: the bridge in the foreground, with its log on standard error."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import os
+from collections.abc import Callable
+
+import click
+
+from exporter.journal import JournalError
+from receiver.spool import SpoolFailed
+from weighbridge.commands.admin_client import base_url
+from weighbridge.commands.errors import CommandFailed
+from weighbridge.commands.next_command import next_command
+from weighbridge.log_lines import log_to_stderr
+from weighbridge.service import run
+from weighbridge.settings import Settings
+
+
+def serve(settings: Settings, config: str | None, read_again: Callable[[], Settings]) -> None:
+    """Returns when the bridge has drained after SIGTERM or Ctrl-C.
+
+    config: the settings file as it was named. read_again: the settings anew, for SIGHUP.
+    """
+    log_to_stderr(settings.telemetry.log_level)
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            if runner.run(run(settings, lambda: click.echo(welcome(settings, config), err=True), read_again)):
+                logging.shutdown()
+                os._exit(0)  # the interpreter would wait for threads that wait for destinations
+    except (OSError, SpoolFailed, JournalError) as error:
+        raise CommandFailed(f"cannot start: {error}") from error
+
+
+def welcome(settings: Settings, config: str | None) -> str:
+    """What a person who has just started the bridge wants to know."""
+    base = base_url(settings)
+    return f"""\
+weighbridge takes OTLP/HTTP on {base}. Point an SDK at it:
+  export OTEL_EXPORTER_OTLP_ENDPOINT={base} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+or, in another terminal, see the traffic of a small shop and events as they arrive:
+  {next_command("demo", config)}
+  {next_command("tail --follow", config)}
+Ctrl-C drains and stops.
+"""
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop where it is installed, else asyncio's own."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

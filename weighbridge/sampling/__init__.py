@@ -1,0 +1,1 @@
+"""What sampling needs of the running process: budgets, whole traces, windows, and its books."""
