@@ -12,16 +12,20 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 # Rows of the fault matrix that no story puts to a whole system, and what is there instead.
 NOT_TOLD = (
-    ("R03", "power cut", "a page cache survives `kill -9`; a disk in memory forgets: `tests/test_spool_power_cut.py`"),
-    ("R17", "damaged spool", "`tests/test_spool_damage.py`"),
+    (
+        "R03",
+        "power cut",
+        "a page cache survives `kill -9`; a disk in memory forgets: `tests/receiver/test_spool_power_cut.py`",
+    ),
+    ("R17", "damaged spool", "`tests/receiver/test_spool_damage.py`"),
     (
         "R20, R21, R23",
         "malformed, mixed and exploding requests",
-        "`tests/test_receiver_fuzz.py`, `bench.receiver_abuse`",
+        "`tests/receiver/test_receiver_fuzz.py`, `bench.receiver_abuse`",
     ),
-    ("R22", "slow-loris", "`tests/conformance/test_slow_senders.py`"),
-    ("R25", "a noisy tenant", "`tests/conformance/test_s11_cors_and_auth.py`"),
-    ("R28", "files of an older version", "`tests/test_delivery_formats.py`; there is no older release yet"),
+    ("R22", "slow-loris", "`tests/receiver/conformance/test_slow_senders.py`"),
+    ("R25", "a noisy tenant", "`tests/receiver/conformance/test_s11_cors_and_auth.py`"),
+    ("R28", "files of an older version", "`tests/exporter/test_delivery_formats.py`; there is no older release yet"),
     ("R29", "erasure during replay", "not run: the bridge erases nothing"),
     ("R30", "2 h and 24 h soaks", "not run as such: `comes-and-goes` with `--seconds 7200` is the soak"),
     ("R31", "the same faults for others", "`python -m faults.compare`, for rotel"),

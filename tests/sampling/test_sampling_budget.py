@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,9 @@ from hypothesis import strategies as st
 
 from mapping.sampling.budget import budget_probability, expected_kept, water_fill
 from mapping.sampling.window import cap_of
+from project_files import TESTDATA
 
-VECTORS = json.loads((Path(__file__).parent / "testdata" / "sampling-vectors.json").read_text(encoding="utf-8"))[
-    "budget"
-]
+VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))["budget"]
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["kind"])

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from test_every_sink import STATUSES
 
 from exporter.errors import Retryable, SinkError, Unauthorised
 from exporter.source import RawRequest
 from sink_destinations import Otlp
-from test_every_sink import STATUSES
 
 BODY = gzip.compress(b"not even OTLP: nobody looks into it", mtime=7)
 REQUEST = RawRequest(0, 90, "traces", "acme", "application/x-protobuf; v=1", "gzip", BODY, 5)

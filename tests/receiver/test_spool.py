@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from project_files import ROOT
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull, SpoolSettings
 from receiver.spool.digests import RequestMemory, digest_of, scope_of
 from receiver.spool.files import OsFiles
@@ -358,7 +359,7 @@ async def test_one_process_at_a_time_and_the_error_names_the_other(tmp_path: Pat
             str(tmp_path / "spool"),
         ],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
     )
     try:
         assert holder.stdout is not None

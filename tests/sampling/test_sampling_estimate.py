@@ -4,7 +4,6 @@ import json
 import math
 import random
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,9 @@ from mapping.sampling.estimate import (
     total,
     upper_when_nothing_kept,
 )
+from project_files import TESTDATA
 
-VECTORS = json.loads((Path(__file__).parent / "testdata" / "sampling-vectors.json").read_text(encoding="utf-8"))
+VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("vector", VECTORS["estimators"], ids=lambda v: v["kind"])

@@ -10,7 +10,6 @@ import urllib.error
 import urllib.request
 import warnings
 import zlib
-from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -26,9 +25,10 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from bridge import BridgeProcess, eventually
 from otlp_requests import logs_request, spans_request
+from project_files import TESTDATA
 
 LABELS = {"sink", "tenant", "catching_up", "received"}
-CORPUS = Path(__file__).parent / "testdata" / "corpus"
+CORPUS = TESTDATA / "corpus"
 
 
 class Shop:

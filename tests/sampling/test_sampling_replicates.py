@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytest
+from test_sampling_statistics import Item, count, logs, population, received, size
 
 from mapping.event import Decision
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of, decided, place_of
-from test_sampling_statistics import Item, count, logs, population, received, size
 
 LIMIT = 4.0  # standard errors of the mean
 S = 10**9

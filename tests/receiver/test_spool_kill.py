@@ -11,17 +11,17 @@ from pathlib import Path
 
 from spool_tools import on_a_loop, opened, read_all, settings
 
-HERE = Path(__file__).parent
+RIGS = Path(__file__).parent.parent / "rigs"
 
 
 def run_victim(folder: Path, *arguments: str) -> list[list[str]]:
     """The words of each line that the victims said before they died."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "spool_victim.py"), str(folder), *arguments],
+        [sys.executable, str(RIGS / "spool_victim.py"), str(folder), *arguments],
         stdout=subprocess.PIPE,
         timeout=120,
         check=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(RIGS), *filter(None, sys.path)])},
     )
     return [line.split() for line in done.stdout.decode().splitlines()]
 

@@ -18,6 +18,7 @@ import yaml
 
 from bridge import COMMAND, BridgeProcess, eventually
 from cli_process import run_cli
+from project_files import ROOT
 
 REQUESTS = 40
 
@@ -173,7 +174,7 @@ def test_queries_by_name_count_what_sql_counts(bridge: BridgeProcess, demo: str)
     assert declined == asked("failing_customers", "status=402", "since=2h")
 
 
-ASKING = (Path(__file__).parent.parent / "docs/asking.md").read_text()
+ASKING = (ROOT / "docs/asking.md").read_text()
 
 
 @pytest.mark.parametrize("number", range(len(re.findall(r"^```sql", ASKING, re.MULTILINE))))
@@ -183,7 +184,7 @@ def test_every_documented_question_has_an_answer(bridge: BridgeProcess, demo: st
 
 
 def test_the_question_of_the_readme_has_an_answer(bridge: BridgeProcess, demo: str) -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     (sql,) = re.findall(r'weighbridge query "(.*?)"', readme, re.DOTALL)
     assert bridge.query(sql)
 

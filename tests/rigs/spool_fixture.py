@@ -1,4 +1,4 @@
-"""What a build leaves on disk, for the tests of later builds: `PYTHONPATH=. python tests/spool_fixture.py FOLDER`.
+"""What a build leaves on disk, for the tests of later builds: `PYTHONPATH=. python tests/rigs/spool_fixture.py FOLDER`.
 
 Made once per format version and then never again: tests/testdata/spool/version-1 comes from the first build.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,10 +12,10 @@ import yaml
 from bench.sampling_plot import svg
 from mapping.sampling.rules import OPERATORS, PATH_PREFIXES, PATHS, SEVERITIES
 from mapping.sampling.settings import SamplingSettings
-from project_files import project_file
+from project_files import ROOT, project_file
 from weighbridge.commands.named_query import named
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = ROOT / "docs"
 TEXT = (DOCS / "sampling.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 

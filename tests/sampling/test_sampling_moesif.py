@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +12,9 @@ from mapping.sampling.moesif import ConfigError, RemoteConfig, parse_config, rem
 from mapping.sampling.refresh import Refresh
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
+from project_files import TESTDATA
 
-VECTORS = json.loads((Path(__file__).parent / "testdata" / "sampling-vectors.json").read_text(encoding="utf-8"))
+VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))
 PRECEDENCES = ["regex-user-company", "user-company", "min", "regexmin-company-user"]
 OURS = {
     "request.verb": "method",

@@ -24,6 +24,7 @@ from exporter.clickhouse import queries
 from exporter.clickhouse.queries import Condition
 from exporter.clickhouse.reader import Result
 from exporter.deadletter import DeadLetters
+from project_files import TESTDATA
 from weighbridge.cli import main
 from weighbridge.commands.check import effective_yaml
 from weighbridge.commands.errors import CommandError
@@ -37,7 +38,7 @@ from weighbridge.commands.trace import parse_trace_id
 from weighbridge.settings import Settings, load_settings
 from whole_trace_bench import RULES, request
 
-CORPUS = Path(__file__).parent / "testdata/corpus"
+CORPUS = TESTDATA / "corpus"
 BODIES = sorted(CORPUS.glob("*.bin"))
 
 

@@ -19,8 +19,9 @@ from exporter.deadletter import DeadLetters, event_of
 from exporter.journal import Journal, JournalError, Plan
 from mapping.event import LOG
 from mapping.event_json import event_json
+from project_files import TESTDATA
 
-VERSION_1 = Path(__file__).parent / "testdata" / "delivery" / "version-1"
+VERSION_1 = TESTDATA / "delivery" / "version-1"
 
 
 def line(entry: dict[str, Any]) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
+TESTDATA = ROOT / "tests" / "testdata"
 PACKAGES = ("receiver", "mapping", "exporter", "weighbridge")
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from project_files import TESTDATA
 from receiver.spool import Spool, SpoolFailed, SpoolSettings
 from receiver.spool.entry import split_position
 from receiver.spool.record import HEADER_SIZE, decode_segment_header, encode_segment_header
@@ -320,7 +321,7 @@ async def test_a_segment_of_a_future_version_is_kept_when_it_is_released(
     assert (work.directory / "quarantine" / middle.name).read_bytes() == content
 
 
-FIXTURES = Path(__file__).parent / "testdata" / "spool"
+FIXTURES = TESTDATA / "spool"
 
 
 @pytest.mark.parametrize("version", [1])

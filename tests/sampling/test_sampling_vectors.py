@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, adjusted_count, probability_of, th_text, threshold
 from mapping.sampling.tracestate import log_fields, parse, rewrite
+from project_files import TESTDATA
 
-VECTORS = json.loads((Path(__file__).parent / "testdata" / "sampling-vectors.json").read_text(encoding="utf-8"))
+VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))
 CATEGORIES = sorted({vector["category"] for vector in VECTORS["decisions"]})
 
 

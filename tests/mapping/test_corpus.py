@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,9 +16,10 @@ from mapping.rules import ids
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
+from project_files import TESTDATA
 from receiver.decode.request import DecodeLimits, decode_request
 
-CORPUS = Path(__file__).parent / "testdata" / "corpus"
+CORPUS = TESTDATA / "corpus"
 CAPTURES = sorted(path.stem for path in CORPUS.glob("*.bin"))
 RECEIVED = 1_795_193_700_000_000_000  # shortly after the captures were made
 LIMITS = DecodeLimits(max_body_bytes=1 << 26, max_records=100_000, max_elements=10_000_000)
