@@ -1,93 +1,21 @@
-"""Settings of the mapping rules: identity and the option names of two gateways (mapping.md §5), masks (§7).
-
-Header names are compared without case, attribute names and claims as written.
-"""
+"""The blocks that two gateways know, pasted as they are: their options as settings of identity and masks."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
-Settings = TypeVar("Settings", bound=BaseModel)
-FROZEN = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-def _listed(value: object) -> object:
-    """One name, a comma list or a list of names, as a list."""
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-def _lower(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name.strip().lower() for name in names)
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-HeaderNames = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_lower)]
-
-USER_ATTRIBUTES = (
-    "moesif.user_id",
-    "user.id",
-    "enduser.id",
-    "usr.id",
-    "user_id",
-    "userId",
-    "app.user.id",
-    "enduser.pseudo.id",
-    "user.hash",
+from mapping.masks.settings import MaskRule, MaskSettings, Place
+from mapping.rules.identity_settings import (
+    FROZEN,
+    HeaderNames,
+    IdentifyCompany,
+    IdentifyUser,
+    IdentitySettings,
+    Names,
+    over,
 )
-COMPANY_ATTRIBUTES = (
-    "moesif.company_id",
-    "company.id",
-    "organization.id",
-    "org.id",
-    "tenant.id",
-    "account.id",
-    "company_id",
-    "companyId",
-    "organization_id",
-    "org_id",
-    "tenant_id",
-    "account_id",
-)
-
-
-class IdentifyUser(BaseModel):
-    """Where the user of a call is found. The order of the places is fixed (mapping.md §5.1)."""
-
-    model_config = FROZEN
-
-    headers: HeaderNames = Field(
-        default=(), description="Request headers read first, in order; `Authorization` means its token."
-    )
-    attributes: Names = Field(
-        default=USER_ATTRIBUTES, description="Span and log attributes, and log body keys, read next; [] for none."
-    )
-    authorization_headers: HeaderNames = Field(
-        default=("authorization",), description="Headers that carry a token: Bearer, Basic or other."
-    )
-    jwt_claim: str = Field(default="sub", description="Claim of a JWT that names the user; dots reach into objects.")
-    query_string: str = Field(default="", description="Query parameter that names the user; empty for none.")
-    stop_at_first_header: bool = Field(
-        default=False, description="The first listed header that exists decides, even when it names nobody (KrakenD)."
-    )
-    text_claims_only: bool = Field(default=False, description="Refuse numbers as claims (KrakenD).")
-
-
-class IdentifyCompany(BaseModel):
-    """Where the company of a call is found. KrakenD's `header` is accepted for `headers`."""
-
-    model_config = FROZEN
-
-    headers: HeaderNames = Field(
-        default=(), alias="header", description="Headers read first, of the request, then of the response."
-    )
-    attributes: Names = Field(
-        default=COMPANY_ATTRIBUTES, description="Span and log attributes, and log body keys, read next; [] for none."
-    )
-    jwt_claim: str = Field(default="", description="Claim that names the company; empty for none.")
-    query_string: str = Field(default="", description="Query parameter that names the company; empty for none.")
-    text_claims_only: bool = Field(default=False, description="Refuse numbers as claims (KrakenD).")
 
 
 class KrakendIdentifyCompany(BaseModel):
@@ -264,64 +192,15 @@ class Presets(BaseModel):
     def name(self) -> Literal["otel", "kong", "krakend"]:
         return "krakend" if self.krakend is not None else "kong" if self.kong is not None else "otel"
 
+    @property
+    def _gateway(self) -> KrakendPreset | KongPreset | None:
+        return self.krakend or self.kong
 
-Place = Literal[
-    "request_headers", "response_headers", "query", "request_body", "response_body", "log_body", "attributes"
-]
-Action = Literal["mask", "remove", "hash"]
-
-
-class MaskRule(BaseModel):
-    """What is hidden, where and how, beyond the defaults."""
-
-    model_config = FROZEN
-
-    keys: Names = Field(
-        min_length=1,
-        description="Header names, query parameters, or keys of bodies and attributes. A bare key matches at any "
-        "depth, a path like `card.owner` or `orders[*].card` from the top. Case, `-` and `_` do not matter.",
-    )
-    places: tuple[Place, ...] = Field(default=(), description="Where the rule holds; empty for everywhere.")
-    action: Action = Field(
-        default="mask", description="mask, remove, or hash (HMAC-SHA-256, so that joins still work)."
-    )
-
-
-class MaskSettings(BaseModel):
-    """What never leaves the bridge (mapping.md §7). What is listed here adds to the defaults."""
-
-    model_config = FROZEN
-
-    defaults: bool = Field(default=True, description="Mask the usual headers, query parameters and keys.")
-    headers: HeaderNames = Field(default=(), description="More headers to mask, of requests and responses.")
-    query: Names = Field(default=(), description="More query parameters to mask.")
-    keys: Names = Field(default=(), description="More keys to mask, in bodies, log bodies and attributes.")
-    rules: tuple[MaskRule, ...] = Field(default=(), description="Masks with a place or an action of their own.")
-    hash_key: SecretStr = Field(
-        default=SecretStr(""), description="Key of HMAC-SHA-256; needed when anything is hashed."
-    )
-    drop_attributes: Names = Field(
-        default=(), description="Globs of attributes that are dropped, such as `db.statement`."
-    )
-    ip_address: Literal["keep", "truncate", "hash"] = Field(
-        default="keep", description="truncate keeps the /24 of IPv4 and the /48 of IPv6."
-    )
-    patterns: tuple[Literal["email", "pan", "iban", "token"], ...] = Field(
-        default=(), description="Hide values that look like mail addresses, card numbers, IBANs or credentials."
-    )
-
-    @model_validator(mode="after")
-    def _hash_needs_a_key(self) -> Self:
-        hashing = self.ip_address == "hash" or any(rule.action == "hash" for rule in self.rules)
-        if hashing and not self.hash_key.get_secret_value():
-            raise ValueError("hash_key is needed because something is hashed")
-        return self
-
-    def with_preset(self, presets: Presets) -> MaskSettings:
-        """These settings and the masks of a pasted gateway block."""
-        gateway = presets.krakend or presets.kong
+    def masks_over(self, settings: MaskSettings) -> MaskSettings:
+        """These settings and the masks of the pasted block."""
+        gateway = self._gateway
         if gateway is None:
-            return self
+            return settings
         pasted: tuple[tuple[Place, tuple[str, ...]], ...] = (
             ("request_headers", gateway.request_header_masks),
             ("response_headers", gateway.response_header_masks),
@@ -330,25 +209,11 @@ class MaskSettings(BaseModel):
             ("query", getattr(gateway, "request_query_masks", ())),
         )
         more = tuple(MaskRule(keys=keys, places=(place,)) for place, keys in pasted if keys)
-        return self.model_copy(update={"rules": self.rules + more})
+        return settings.model_copy(update={"rules": settings.rules + more})
 
-
-class IdentitySettings(BaseModel):
-    """Everything a Resolver is built from. `of` lets what is written outside the preset win over the preset."""
-
-    model_config = FROZEN
-
-    user: IdentifyUser = IdentifyUser()
-    company: IdentifyCompany = IdentifyCompany()
-
-    @classmethod
-    def of(cls, user: IdentifyUser, company: IdentifyCompany, presets: Presets) -> IdentitySettings:
-        gateway = presets.krakend or presets.kong
+    def identity_under(self, user: IdentifyUser, company: IdentifyCompany) -> IdentitySettings:
+        """The pasted block's identity; what `user` and `company` state themselves wins."""
+        gateway = self._gateway
         if gateway is None:
-            return cls(user=user, company=company)
-        return cls(user=_over(gateway.user(), user), company=_over(gateway.company(), company))
-
-
-def _over(base: Settings, written: Settings) -> Settings:
-    changes: dict[str, Any] = {name: getattr(written, name) for name in written.model_fields_set}
-    return base.model_copy(update=changes)
+            return IdentitySettings(user=user, company=company)
+        return IdentitySettings(user=over(gateway.user(), user), company=over(gateway.company(), company))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mapping.presets import IdentifyCompany, IdentifyUser, IdentitySettings, MaskSettings, Presets
+from mapping.masks.settings import MaskSettings
+from mapping.presets import Presets
+from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser, IdentitySettings
 from mapping.rules.should_skip import compiled
 
 
@@ -93,7 +95,7 @@ class MappingSettings(_Section):
 
     @property
     def identity(self) -> IdentitySettings:
-        return IdentitySettings.of(self.identify_user, self.identify_company, self.presets)
+        return self.presets.identity_under(self.identify_user, self.identify_company)
 
     @property
     def kept_bodies(self) -> dict[str, bool]:

@@ -28,7 +28,7 @@ class Masking:
     """Masks of one mapper."""
 
     def __init__(self, settings: MappingSettings) -> None:
-        masks = settings.masks.with_preset(settings.presets)
+        masks = settings.presets.masks_over(settings.masks)
         dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
         masks = masks.model_copy(update={"drop_attributes": dropped})
         self._redactor = redactor = Redactor(masks, genai_content=settings.genai.content)

@@ -19,6 +19,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from mapping.masks.patterns import hider
+from mapping.masks.settings import MaskSettings, Place
 from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
     bare_pairs,
@@ -37,7 +38,6 @@ from mapping.masks.text import (
 )
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
 from mapping.masks.verdicts import PLACES, PathNode, Verdict, Verdicts, verdicts_for
-from mapping.presets import MaskSettings, Place
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
 from mapping.rules.bodies import Body
 

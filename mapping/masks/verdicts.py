@@ -8,7 +8,7 @@ from fnmatch import translate
 from typing import Literal
 
 from mapping.masks.mentions import Mentions, folded
-from mapping.presets import Action, MaskRule, MaskSettings, Place
+from mapping.masks.settings import Action, MaskRule, MaskSettings, Place
 
 HEADERS = (
     "authorization",

@@ -14,9 +14,9 @@ from math import isfinite
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from mapping.presets import IdentitySettings
 from mapping.rules import tokens
 from mapping.rules.headers import REQUEST_MAPS, RESPONSE_MAPS, header_name
+from mapping.rules.identity_settings import IdentitySettings
 from mapping.rules.null_words import is_absent
 
 SESSION_ATTRIBUTES = ("session.id", "mcp.session.id", "gen_ai.conversation.id")

@@ -11,8 +11,9 @@ import pytest
 from mapping.event import API_CALL, LOG, SKIP, Event
 from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoder
-from mapping.presets import IdentifyCompany, IdentifyUser, Presets
+from mapping.presets import Presets
 from mapping.rules import ids
+from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

@@ -10,8 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.presets import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyCompany, IdentifyUser, IdentitySettings
 from mapping.rules.identity import NOBODY, Identity, Resolver, identifier, resource_company
+from mapping.rules.identity_settings import (
+    COMPANY_ATTRIBUTES,
+    USER_ATTRIBUTES,
+    IdentifyCompany,
+    IdentifyUser,
+    IdentitySettings,
+)
 
 
 def bearer(**claims: Any) -> str:

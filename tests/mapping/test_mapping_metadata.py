@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.presets import MaskRule, MaskSettings
+from mapping.masks.settings import MaskRule, MaskSettings
 from mapping.rules.metadata import MAX_KEYS, flat_text, nested
 from mapping.settings import MappingSettings
 from mapping_requests import INTERNAL, key_values, one

@@ -16,8 +16,8 @@ import mapping.spans.uri_plan
 from mapping.event import Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapped
-from mapping.presets import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
 from mapping.rules import address, bodies, identity
+from mapping.rules.identity_settings import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from mapping.spans import classify as spans

@@ -10,8 +10,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from mapping.event import UNSAMPLED, Event
 from mapping.mapper import Mapper
+from mapping.masks.settings import MaskSettings
 from mapping.otlp.decode import Decoder
-from mapping.presets import MaskSettings
 from mapping.sampling.rules import PATHS
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings

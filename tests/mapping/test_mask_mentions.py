@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mapping.logs.record import flatten
 from mapping.masks.mentions import Mentions
 from mapping.masks.redactor import Redactor
-from mapping.presets import MaskRule, MaskSettings
+from mapping.masks.settings import MaskRule, MaskSettings
 
 RULES = (
     MaskSettings(),

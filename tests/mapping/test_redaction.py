@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapping.masks.redactor import MASK, RedactionError, Redactor
+from mapping.masks.settings import MaskSettings
 from mapping.masks.verdicts import HEADERS, KEYS, QUERY
-from mapping.presets import MaskSettings, Presets
+from mapping.presets import Presets
 from mapping.rules import bodies
 
 DEFAULT = Redactor(MaskSettings())
@@ -291,7 +292,7 @@ def test_masks_of_a_gateway_are_added_to_the_defaults() -> None:
             }
         }
     )
-    rules = Redactor(MaskSettings().with_preset(presets))
+    rules = Redactor(presets.masks_over(MaskSettings()))
     assert rules.headers({"x-custom": "a", "cookie": "b"}) == {"x-custom": MASK, "cookie": MASK}
     assert rules.headers({"x-custom": "a"}, "response") == {"x-custom": "a"}
     assert of_body({"iban": "a", "password": "b"}, rules, "response") == {"iban": MASK, "password": MASK}

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mapping.presets import IdentifyCompany, IdentifyUser, IdentitySettings, Presets
+from mapping.presets import Presets
 from mapping.rules.identity import Resolver
+from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser, IdentitySettings
 
 KRAKEND: dict[str, Any] = {
     "application_id": "app-secret",
@@ -38,7 +39,7 @@ KONG: dict[str, Any] = {
 def settings(
     presets: object, user: IdentifyUser | None = None, company: IdentifyCompany | None = None
 ) -> IdentitySettings:
-    return IdentitySettings.of(user or IdentifyUser(), company or IdentifyCompany(), Presets.model_validate(presets))
+    return Presets.model_validate(presets).identity_under(user or IdentifyUser(), company or IdentifyCompany())
 
 
 @pytest.mark.parametrize(
