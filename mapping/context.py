@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
+from mapping.bounds import held
 from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
 from mapping.masks.of_shape import Masking
@@ -115,8 +116,9 @@ def text_of(value: Any) -> str:
 
 
 def made_whole(start: int, end: int, received: int) -> tuple[int, int, tuple[str, ...]]:
-    """(start, end, flags) of a span whose times are missing, out of order, or far from the time of receipt."""
+    """(start, end, flags) of a span without times or with such beyond LAST_NS, out of order, or far from receipt."""
     flags: tuple[str, ...] = ()
+    start, end = held(start), held(end)
     if not start:
         start = end or received
         flags = ("no_start_time",)

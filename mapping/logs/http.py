@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from mapping.bounds import LONGEST_MS
 from mapping.rules import address, uri
 from mapping.rules.headers import joined
 from mapping.rules.null_words import is_absent
@@ -299,13 +300,15 @@ def _duration_ms(flat: Mapping[str, object], keys: HttpKeys) -> float:
     for names, factor in ((keys.milliseconds, 1.0), (keys.seconds, 1e3), (keys.nanoseconds, 1e-6)):
         for key in names:
             value = flat[key]
-            if value is not None and (number := _number(value)) >= 0:
-                return number * factor
+            if value is not None and 0 <= (found := _number(value) * factor) <= LONGEST_MS:
+                return found
     for key in keys.with_unit:
         value = flat[key]
         # Without a unit the number could be anything.
         if isinstance(value, str) and len(value) < 64 and _DURATIONS(value):
-            return sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(value))
+            found = sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(value))
+            if found <= LONGEST_MS:
+                return found
     return -1.0
 
 

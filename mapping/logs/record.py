@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
+from mapping.bounds import MOST_SEVERE, held
 from mapping.logs.http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
 from mapping.logs.ids import ID_KEYS, span_id_in, trace_id_in
 
@@ -187,7 +188,8 @@ def understand(
                 if not trace_id and (trace_id := trace_id_in(values)):
                     trace_source = source
                 span_id = span_id or span_id_in(values)
-    if not severity_number:
+    severity_number = min(severity_number, MOST_SEVERE)
+    if severity_number <= 0:
         severity_number, severity_text = _severity(severity_text, flat, keys.levels)
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
     if described is None and http_from_attributes:
@@ -199,7 +201,7 @@ def understand(
             trace_id,
             span_id,
             trace_source,
-            time_unix_nano or _body_time(flat, keys.times) or observed_unix_nano or received_unix_ns,
+            held(time_unix_nano) or _body_time(flat, keys.times) or held(observed_unix_nano) or received_unix_ns,
             severity_number,
             severity_text,
             event_name or (_text(attributes, keys.event_names) if keys.event_names else ""),
@@ -254,7 +256,14 @@ def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
 
 
 def unix_ns(value: object) -> int:
-    """Nanoseconds since the epoch of a number (unit by magnitude) or an ISO 8601 text with a zone; else 0."""
+    """Nanoseconds since the epoch of a number (unit by magnitude) or an ISO 8601 text with a zone; else 0.
+
+    0 as well for what lies beyond LAST_NS: languages write their greatest date, 9999-12-31, for "never".
+    """
+    return held(_unix_ns(value))
+
+
+def _unix_ns(value: object) -> int:
     if isinstance(value, str):
         if _NUMBER(value):
             value = float(value) if "." in value else int(value)

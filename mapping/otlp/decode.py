@@ -31,6 +31,7 @@ from mapping.otlp.wire import (
 _NO_TRACE = bytes(16)
 _NO_SPAN = bytes(8)
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
+_STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
 _REASONS_SHOWN = 3  # distinct reasons named in the answer to the sender
 
 
@@ -253,7 +254,10 @@ class Decoder:
         found = self._statuses.get(raw)
         if found is None:
             message = parse(Status, raw, "a span status")
-            found = SpanStatus(message.code, read_text(message.message))
+            code = (
+                message.code if message.code in _STATUS_CODES else 0
+            )  # what a later OTLP may add is unset, as enums are
+            found = SpanStatus(code, read_text(message.message))
             _remember(self._statuses, raw, found, 4096)
         return found
 

@@ -215,7 +215,7 @@ class ActionPlan:
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
         flags: tuple[str, ...] = ()
-        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+        if not received - LATE_NS <= start <= end <= received + SKEW_NS:
             start, end, flags = made_whole(start, end, received)
         trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
         transaction = ids.transaction_id_action(trace_id, span_id)

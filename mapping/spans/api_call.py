@@ -201,7 +201,7 @@ class ApiCallPlan:
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
-        if not received - LATE_NS <= start <= end or start > received + SKEW_NS:
+        if not received - LATE_NS <= start <= end <= received + SKEW_NS:
             start, end, of_time = made_whole(start, end, received)
             flags += of_time
         return _new(

@@ -202,3 +202,36 @@ def test_no_record_raises(body: object, attributes: dict[str, object]) -> None:
     assert len(found.trace_id) in (0, 32)
     assert len(found.span_id) in (0, 16)
     assert found.time_unix_ns > 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "9999-12-31T23:59:59Z",
+        "2262-04-11T23:47:17Z",  # a second beyond 64 bits of nanoseconds
+        "0001-01-01T00:00:00Z",
+        99_999_999_999,
+        "99999999999",
+        9.3e18,
+        -1,
+        float("nan"),
+        float("inf"),
+    ],
+)
+def test_a_time_that_64_bits_of_nanoseconds_do_not_hold_is_no_time(value: object) -> None:
+    body = {"timestamp": value, "ts": 1_795_193_700}
+    assert log_record.read(body, {}, observed_unix_nano=5).time_unix_ns == 1_795_193_700_000_000_000, (
+        "the next key counts"
+    )
+    assert log_record.read({"timestamp": value}, {}, observed_unix_nano=5).time_unix_ns == 5, "then the observed time"
+    wire: dict[str, Any] = {"time_unix_nano": 2**64 - 1, "observed_unix_nano": 2**63, "received_unix_ns": 9}
+    assert log_record.read({"timestamp": value}, {}, **wire).time_unix_ns == 9, "then that of the receipt"
+
+
+def test_a_severity_number_beyond_the_highest_is_the_highest() -> None:
+    numbers = [
+        log_record.read("x", {}, severity_number=number).severity_number
+        for number in (-(2**31), 24, 25, 256, 2**31 - 1)
+    ]
+    assert numbers == [0, 24, 24, 24, 24]
+    assert log_record.read("x", {}, severity_number=-1, severity_text="warn").severity_number == 13

@@ -9,11 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 import mapping.spans.captured
 import mapping.spans.uri_plan
-from mapping.event import Event
+from exporter.clickhouse.rows import event_day, insert
+from exporter.sinks.json_line import dumps, event_dict
+from exporter.sinks.moesif_events import requests as requests_to_moesif
+from mapping.event import SKIP, Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapped
 from mapping.rules import address, bodies, identity
@@ -22,7 +25,7 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from mapping.spans import classify as spans
 from mapping.spans import extras as consumer
-from mapping_requests import key_values, log, logs, mapped, span, traces
+from mapping_requests import NOW, key_values, log, logs, mapped, span, traces
 
 KNOWN = (
     *spans.METHODS,
@@ -70,12 +73,46 @@ scalars = (
     | st.text(max_size=20)
     | st.binary(max_size=8)
     | st.sampled_from(
-        ["GET", "/a/7?token=x#f", "http://h:80/a?b", "200", "-1", "{", '{"a":[1]}', "Bearer a.b.c", "::1"]
+        [
+            "\0",
+            "\ufffe",
+            '{"\\ud83d":1}',
+            "-" * 300,
+            "GET",
+            "/a/7?token=x#f",
+            "http://h:80/a?b",
+            "200",
+            "-1",
+            "{",
+            '{"a":[1]}',
+            "Bearer a.b.c",
+            "::1",
+        ]
     )
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
 attributes = st.dictionaries(keys, values, max_size=8)
-unix_ns = st.sampled_from([0, 1, 1_795_193_700_000_000_000, 2**64 - 1]) | st.integers(0, 2**64 - 1)
+unix_ns = st.sampled_from([0, 1, 1_795_193_700_000_000_000, 2**63 - 1, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1)
+int32 = st.sampled_from([-(2**31), -1, 255, 256, 2**31 - 1]) | st.integers(0, 24)
+# What languages write for "never", "nothing" and "too much", under every key that is read as a number or a time.
+odd_numbers = st.sampled_from(
+    """
+    0 -1 -0.0 NaN -Infinity 1e400 -1e400 1e308 5e-324 99999999999 9999999999999999 18446744073709551615
+    -9223372036854775809
+    123456789012345678901234567890 1e18 9.3e18 "99999999999" "NaN" "-inf" "1e999" "9999-12-31T23:59:59Z"
+    "0001-01-01T00:00:00Z" "9999-12-31T23:59:59.999999999-23:59" "0000-00-00T00:00:00Z"
+    "\\ud83d" "\\u0000" "" null true [] {}
+    """.split()  # noqa: SIM905 - they are JSON: a list literal would quote each twice
+)
+read_as_numbers = st.sampled_from(
+    """
+    timestamp @timestamp time ts msec time_iso8601 duration_ms request_time event.duration duration latency status
+    server.port level severity dd.trace_id dd.span_id upstream_response_time queue_ms bytes user_id a.b  \\u0000 a..b .
+    """.split()  # noqa: SIM905
+) | st.just("")
+odd_lines = st.dictionaries(read_as_numbers, odd_numbers, max_size=5).map(
+    lambda members: '{"method":"GET","path":"/a"' + "".join(f',"{key}":{n}' for key, n in members.items()) + "}"
+)
 
 
 @st.composite
@@ -96,6 +133,7 @@ def made_spans(draw: st.DrawFn) -> ExportTraceServiceRequest:
                 for name in draw(st.lists(st.sampled_from(["exception", "http.request", "feature_flag"]), max_size=2))
             ],
             links=[Span.Link(attributes=key_values(draw(attributes)))] if draw(st.booleans()) else [],
+            status=Status(code=Status.StatusCode.ValueType(draw(int32)), message=draw(st.text(max_size=5))),
         )
         for number in range(draw(st.integers(1, 4)))
     ]
@@ -106,10 +144,11 @@ def made_spans(draw: st.DrawFn) -> ExportTraceServiceRequest:
 def made_logs(draw: st.DrawFn) -> ExportLogsServiceRequest:
     found = [
         log(
-            draw(values | attributes),
+            draw(values | attributes | odd_lines),
             draw(attributes),
-            time_unix_nano=draw(unix_ns),
-            severity_number=draw(st.integers(0, 24)),
+            time_unix_nano=draw(st.just(0) | unix_ns),
+            observed_time_unix_nano=draw(unix_ns),
+            severity_number=draw(int32),
             severity_text=draw(st.text(max_size=5)),
             trace_id=draw(st.binary(max_size=17)),
         )
@@ -162,8 +201,20 @@ def well_formed(event: Event) -> None:
         if isinstance(value, str):
             value.encode("utf-8")  # no lone surrogates anywhere
         assert value is not None, name
-    assert event.end_unix_ns >= event.start_unix_ns >= 0
+    assert 2**63 > event.end_unix_ns >= event.start_unix_ns >= 0
     assert len(event.transaction_id) == 36
+
+
+def every_sink_can_write(events: list[Event]) -> None:
+    """Raises when one of the encoders does; skips are written nowhere."""
+    written = [event for event in events if event.event_type != SKIP]
+    for event in written:
+        dumps(event_dict(event_json, event))
+        event_day(event, 30)
+    if written:
+        b"".join(insert(written, 7, 30).blocks)
+    for _ in requests_to_moesif(written, event_json, NOW, actions=True, max_bytes=10_000_000, max_rows=100):
+        pass
 
 
 @quick
@@ -175,6 +226,7 @@ def test_mapping_never_fails_and_accounts_for_every_record(
     account(result, records(request))
     for event in result.events:
         well_formed(event)
+    every_sink_can_write(result.events)
 
 
 @quick

@@ -498,3 +498,20 @@ def test_plumbing_is_skipped_and_not_sampled() -> None:
 def test_the_queue_is_timed_from_seconds_milliseconds_or_microseconds(text: str) -> None:
     event = one({"http.request.method": "GET", "url.path": "/x", "http.request.header.x-request-start": [text]})
     assert orjson.loads(event.metadata)["timings.queue_ms"] == pytest.approx(2.0, abs=0.01)
+
+
+def test_times_beyond_64_bits_and_unknown_status_codes_reach_every_sink_as_none() -> None:
+    event = one(start_time_unix_nano=NOW, end_time_unix_nano=2**64 - 1)
+    assert (event.end_unix_ns, event.duration_ms, event.flags) == (NOW, 0.0, ("no_end_time",))
+    event = one(start_time_unix_nano=2**63, end_time_unix_nano=2**64 - 1)
+    assert (event.start_unix_ns, event.end_unix_ns) == (NOW, NOW)
+    assert one(start_time_unix_nano=2**64 - 1, end_time_unix_nano=NOW).start_unix_ns == NOW
+    for code in (-(2**31), 3, 255, 256, 2**31 - 1):
+        assert one(status=Status(code=Status.StatusCode.ValueType(code))).span_status == 0
+
+
+def test_a_logged_duration_of_more_than_a_year_is_no_duration() -> None:
+    body = {"method": "GET", "path": "/a", "status": 200}
+    for odd in ({"duration_ms": 1e17}, {"duration": "9999999999999999h"}, {"request_time": "1e17"}):
+        (event,) = mapped(logs(log({**body, **odd}))).events
+        assert (event.duration_ms, event.start_unix_ns) == (-1.0, NOW)
