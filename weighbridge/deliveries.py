@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,11 +80,19 @@ class Deliveries:
     async def change(self, settings: ExporterSettings) -> list[str]:
         """Make the sinks those of the settings; one that stays as it was notices nothing. Returns what was done.
 
-        Raises ValueError when a sink cannot be made; then nothing has been changed. Raises JournalError or OSError when
-        a new sink's journal cannot be used; then that sink and those after it have not been begun.
+        Raises ValueError when a sink cannot be made, JournalError or OSError when the journal of a new one cannot be
+        used; then nothing has been changed. All that is new is open before anything old is let go.
         """
         wanted = _wanted(settings)
         made = {name: _make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
+        try:
+            opened = self._open_journals([name for name in made if name not in self._wanted])
+        except (JournalError, OSError):
+            await _close_unused(made.values())
+            raise
+        for name in opened:  # from here on the spool waits for these, too
+            self._since[name] = (self._feed.end, self._feed.stored.copy())
+            self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
         done = []
         for name in [name for name in self._wanted if name not in wanted]:
             await self._end(name)
@@ -95,16 +104,10 @@ class Deliveries:
             known = name in self._wanted
             if known:
                 await self._end(name)
-            else:
-                self._since[name] = (self._feed.end, self._feed.stored.copy())
             self._wanted[name] = wanted[name]
-            self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
-            try:
-                self._begin(name, sink)
-            except (JournalError, OSError):
-                del self._wanted[name], self._since[name]
-                self._feed.drop_sink(name)
-                raise
+            if known:
+                self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
+            self._begin(name, sink, opened.get(name))
             done.append(f"sink {name} {'changed' if known else 'added'}")
         return done
 
@@ -138,7 +141,12 @@ class Deliveries:
         if task := self._tasks.get(name):
             await asyncio.gather(task, return_exceptions=True)
         pipeline = self.pipelines[name]
-        await pipeline.sink.close()
+        try:
+            await pipeline.sink.close()
+        except (
+            Exception
+        ):  # its connection goes with the process; the other sinks are to end, and to change, all the same
+            log.exception("sink %s could not be closed in order", name)
         pipeline.close()
 
     def stored_before(self, name: str, tenant: str) -> int:
@@ -147,13 +155,34 @@ class Deliveries:
 
     # -- one sink ------------------------------------------------------------------------------------------
 
-    def _begin(self, name: str, sink: Any) -> None:
+    def _open_journals(self, names: list[str]) -> dict[str, Journal]:
+        """Those of new sinks. Raises JournalError or OSError; then none is open, and none has been begun."""
+        opened: dict[str, Journal] = {}
+        begun: list[Journal] = []
+        try:
+            for name in names:
+                journal = Journal(self._journals / f"{name}.journal", self._feed.end)
+                if not journal.path.exists():
+                    begun.append(journal)
+                opened[name] = journal
+                journal.open(self._spool.start_position)
+        except (JournalError, OSError):
+            for journal in opened.values():
+                journal.close()
+            for journal in begun:  # else the next try would go on where this one stood
+                with contextlib.suppress(OSError):
+                    journal.path.unlink(missing_ok=True)
+            raise
+        for journal in begun:
+            log.info("sink %s is new: it begins with the oldest request in the spool", journal.path.stem)
+        return opened
+
+    def _begin(self, name: str, sink: Any, journal: Journal | None) -> None:
+        """journal: open already; None: of a sink that was there before."""
         pipeline: Delivery | None
         try:
-            pipeline = self._open(name, sink)
+            pipeline = self._open(name, sink, journal)
         except (JournalError, OSError) as error:
-            if name not in self.pipelines:
-                raise
             log.error("sink %s cannot go on yet: %s", name, error)
             pipeline = None
         self._tasks[name] = asyncio.create_task(self._run(name, pipeline), name=f"sink {name}")
@@ -173,14 +202,12 @@ class Deliveries:
         await end
         del self._tasks[name]
 
-    def _open(self, name: str, sink: Any) -> Delivery:
+    def _open(self, name: str, sink: Any, journal: Journal | None = None) -> Delivery:
         """A pipeline that goes on where the journal says."""
         wanted = self._wanted[name]
-        journal = Journal(self._journals / f"{name}.journal", self._since[name][0])
-        is_new = not journal.path.exists()
-        journal.open(self._spool.start_position)
-        if is_new:
-            log.info("sink %s is new: it begins with the oldest request in the spool", name)
+        if journal is None:
+            journal = Journal(self._journals / f"{name}.journal", self._since[name][0])
+            journal.open(self._spool.start_position)
         if before := self.pipelines.get(name):
             journal.at_mark = before.journal.at_mark
         pipeline: Delivery
@@ -238,6 +265,13 @@ def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
 def _forwards(settings: SinkSettings) -> bool:
     """True for a sink of whole requests, which a RawPipeline feeds."""
     return getattr(module_of(settings.type), "FORWARDS_REQUESTS", False)
+
+
+async def _close_unused(sinks: Iterable[Any]) -> None:
+    """Let go of sinks that were made and never opened."""
+    for sink in sinks:
+        with contextlib.suppress(Exception):
+            await sink.close()
 
 
 def _make(settings: SinkSettings) -> Any:

@@ -164,8 +164,8 @@ class Bridge:
     async def reload(self, settings: Settings) -> None:
         """Go on with other settings of mapping, sampling and sinks; what cannot be changed while running is said.
 
-        Raises ValueError when they cannot be used; then nothing has been changed. A request is mapped by the settings
-        that hold when a sink first asks for it.
+        Raises ValueError, JournalError or OSError when they cannot be used; then nothing has been changed. A request is
+        mapped by the settings that hold when a sink first asks for it.
         """
         now = self.settings
         if settings.sampling.tail != now.sampling.tail:
@@ -177,14 +177,19 @@ class Bridge:
             needing.append("exporter.memory_bytes")
         rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
         sampling, mapper = self.sampling, self.mapper
-        if rules_changed:
+        if rules_changed:  # all of the new is made and begun before anything old is let go
             sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
             mapper = Mapper(settings.mapping, sampling.sampler)
-        changes = await self.deliveries.change(settings.exporter)
+            sampling.start()
+        try:
+            changes = await self.deliveries.change(settings.exporter)
+        except BaseException:
+            if rules_changed:
+                await sampling.stop()
+            raise
         if rules_changed:
             await self.sampling.stop()
             sampling.carry_on(self.sampling)
-            sampling.start()
             self.sampling, self.mapper = sampling, mapper
             changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from bridge import COMMAND, BridgeProcess, eventually
+from bridge import COMMAND, BridgeProcess, eventually, free_port
 from otlp_requests import spans_request
 
 
@@ -121,6 +121,41 @@ def test_reloading_again_and_again_under_load_loses_and_repeats_nothing(
     assert (len(found), set(found)) == (len(sent), sent)
     copies = [event["span"]["id"] for event in written(tmp_path, "more")]
     assert len(copies) == len(set(copies))
+    assert bridge.stop() == 0
+
+
+def test_a_reload_that_fails_at_any_new_sink_has_let_go_of_nothing(own_bridge: BridgeProcess, tmp_path: Path) -> None:
+    """Removed, changed and added at once: what the removed one had not delivered yet is still there afterwards."""
+    bridge = own_bridge
+    away = {"name": "away", "type": "clickhouse", "dsn": f"http://127.0.0.1:{free_port()}/none"}
+    sections = settings(lines(tmp_path), away)
+    bridge.configure(**sections)
+    bridge.start()
+    sent = send(bridge, 7)
+    eventually(lambda: len(written(tmp_path)) == 20, "the other sink has them")
+    journals = tmp_path / "spool" / "sinks"
+    news = ("first", "middle", "last")
+    for broken in news:
+        (journals / f"{broken}.journal").mkdir()  # cannot be opened
+        for rules in ({}, {"mapping": {"identify_user": {"headers": ["X-User"]}}}):
+            changed = lines(tmp_path, max_bytes=1 << 20)
+            bridge.configure(**settings(changed, *(lines(tmp_path, name) for name in news), **rules))
+            reloaded(bridge, "settings not reloaded, the old ones go on")
+            assert "a fault of the bridge" not in bridge.log.read_text()
+            rows = {row["sink"]: row for row in bridge.ledger()["sinks"]}
+            assert (sorted(rows), rows["away"]["in_spool"]) == (["away", "lines"], 20)
+            assert {path.stem for path in journals.glob("*.journal")} == {"lines", "away", broken}
+            assert bridge.metric("weighbridge_spool_records") == 1
+        (journals / f"{broken}.journal").rmdir()
+
+    bridge.configure(**settings(lines(tmp_path), mapping={"should_skip": "req_method =="}))  # and no sink `away`
+    reloaded(bridge, "settings not reloaded, the old ones go on")
+    more = send(bridge, 8)
+    bridge.configure(**settings(lines(tmp_path), lines(tmp_path, "away")))
+    reloaded(bridge, "settings reloaded: sink away changed")
+    eventually(lambda: settled(bridge), "everything has ended")
+    for name in ("lines", "away"):
+        assert sorted(event["span"]["id"] for event in written(tmp_path, name)) == sorted(sent | more)
     assert bridge.stop() == 0
 
 
