@@ -213,6 +213,7 @@ class Deliveries:
         pipeline: Delivery
         if _forwards(wanted.sink):
             pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
+            self._feed.release(name, journal.released())
         else:
             source: Source = self._feed
             if self._holding is not None:
@@ -221,6 +222,7 @@ class Deliveries:
                     deciding.drain()
             day_of = getattr(sink, "day_of", None)
             pipeline = Pipeline(sink, source, journal, self._dead_letters, wanted.batch, wanted.retry, day_of=day_of)
+            source.release(name, journal.released())  # what it has need not stay until it is there again
         self.pipelines[name] = pipeline
         return pipeline
 

@@ -38,6 +38,14 @@ class SpoolSettings(BaseModel):
         le=1024 * MIB,
         description="Bytes after which a new segment file is begun. Space is given back in whole segments.",
     )
+    seal_after_s: float = Field(
+        default=60.0,
+        ge=0.1,
+        description=(
+            "Seconds after which a new segment file is begun even if this one is small, so that what every sink has "
+            "does not stay on disk in clear until segment_bytes have come. At stop and at start it goes at once."
+        ),
+    )
     fsync: Literal["group", "none"] = Field(
         default="group",
         description=(

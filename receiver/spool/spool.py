@@ -77,6 +77,8 @@ class Spool:
         self._broken: BaseException | None = None
         self._released = 0
         self._end = 0
+        self._aged = 0  # number of the active segment once it is older than seal_after_s, 0 for none
+        self._ageing: asyncio.TimerHandle | None = None
         self._lock = -1
 
     async def open(self) -> None:
@@ -163,14 +165,18 @@ class Spool:
     def release(self, position: int) -> None:
         """Everything before a position may be deleted. Whole segments are, soon; going back is ignored."""
         self._released = max(self._released, min(position, self._end))
+        if self._aged:
+            self._seal_aged(self._aged)
         self._delete_released()
 
     async def close(self) -> None:
-        """Write what is queued, seal, unlock. May be called twice."""
+        """Write what is queued, seal, delete what is released, unlock. May be called twice."""
         if self._closed:
             return
         self._closed = True
-        await self._loop.run_in_executor(None, self._writer.stop)
+        if self._ageing is not None:
+            self._ageing.cancel()
+        await self._loop.run_in_executor(None, self._writer.stop, self._released)
         await asyncio.sleep(0)  # what the writer delivered last is handled first
         await self._reader.close()
         self._unlock()
@@ -332,6 +338,7 @@ class Spool:
             segment = Segment(header.number, header.first_sequence, header.first_sequence, bytes=0)
             segment.previous, segment.previous_end = header.previous, header.previous_end
             self._segments.add(segment)
+            self._let_age(segment.number)
         self._bytes += group.end - segment.bytes
         segment.bytes = segment.end = segment.proven = group.end
         segment.end_sequence = group.end_sequence
@@ -374,6 +381,23 @@ class Spool:
     def _probe(self) -> None:
         if not self._closed and self.failed:
             self._writer.probe()
+
+    def _let_age(self, number: int) -> None:
+        """A segment was begun: look at it again when it is old enough to be sealed."""
+        if self._ageing is not None:
+            self._ageing.cancel()
+        self._aged = 0
+        self._ageing = self._loop.call_later(self._settings.seal_after_s, self._seal_aged, number)
+
+    def _seal_aged(self, number: int) -> None:
+        """Seal the active segment, so that it goes when it is released, as soon as something in it is.
+
+        While nothing in it is, sinks are away: then a new file every minute would make nothing go sooner.
+        """
+        self._aged = number
+        if self._released > position_of(number, HEADER_SIZE):
+            self._aged = 0
+            self._writer.seal()
 
     def _delete_released(self) -> None:
         if self._closed:

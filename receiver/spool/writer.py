@@ -83,6 +83,8 @@ class Writer:
         self._chores: deque[tuple[str, int]] = deque()
         self._wake = threading.Event()
         self._stopping = False
+        self._released_at_stop = 0
+        self._last_sealed = 0  # by this process, and not deleted
         self._thread = threading.Thread(target=self._run, name="spool-writer", daemon=True)
 
     def start(self) -> None:
@@ -111,8 +113,9 @@ class Writer:
         """Try the disk without a record; says `Committed` or `Refused` of no records."""
         self._do("probe", 0)
 
-    def stop(self) -> None:
-        """Write what is queued, seal, and return. Blocks."""
+    def stop(self, released: int = 0) -> None:
+        """Write what is queued, seal, delete the segment when all of it is before `released`, and return. Blocks."""
+        self._released_at_stop = released
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -141,6 +144,10 @@ class Writer:
                     self._do_chores()
             if self._stopping and not self._queue:
                 self._seal()
+                number, end, _ = self._previous
+                if number and position_of(number, end) <= self._released_at_stop and number == self._last_sealed:
+                    self._chores.append(("delete", number))
+                    self._do_chores()
                 return
 
     def _take_group(self) -> list[Record]:
@@ -308,6 +315,7 @@ class Writer:
             self._deliver(Sealed(header.number, 0))
             return
         self._previous = (header.number, active.end, active.end)
+        self._last_sealed = header.number
         sidecar = Sidecar(
             self._key,
             header.number,
@@ -352,6 +360,8 @@ class Writer:
 
     def _remove(self, number: int, *, keep: bool) -> bool:
         path = segment_path(self._directory, number)
+        if number == self._last_sealed:
+            self._last_sealed = 0
         self._save_sidecars()
         if self._keeps_numbering(number):
             self._stub = number

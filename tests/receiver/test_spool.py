@@ -246,6 +246,83 @@ async def test_released_segments_are_deleted_and_the_rest_stays(tmp_path: Path) 
         assert spool.start_position >= appended[9].position - 5000
 
 
+MARKED = b"password=swordfish-4711"
+
+
+def holding(directory: Path, secret: bytes) -> list[str]:
+    """Names of the files below a folder in which the secret is."""
+    return [path.name for path in directory.rglob("*") if path.is_file() and secret in path.read_bytes()]
+
+
+@on_a_loop
+async def test_what_is_released_goes_from_the_disk_without_more_traffic(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, segment_bytes=1 << 20, seal_after_s=0.2)
+    async with opened(chosen) as spool:
+        for life in range(3):
+            await spool.append(entry(MARKED + b"%d" % life))
+            assert holding(chosen.directory, MARKED)
+            spool.release(spool.end_position)
+            await soon(lambda: not holding(chosen.directory, MARKED))
+        assert spool.bytes_used == sum(path.stat().st_size for path in chosen.directory.glob("0*"))
+        later = await spool.append(entry(b"later"))
+        assert (await spool.append(entry(MARKED + b"0"))).duplicate
+    async with opened(chosen) as spool:  # and the memory of requests is there, too
+        assert all([(await spool.append(entry(MARKED + b"%d" % life))).duplicate for life in range(3)])
+        stored = await spool.read(0)
+        assert stored is not None
+        assert (stored.position, stored.entry.body) == (later.position, b"later")
+
+
+@on_a_loop
+async def test_what_is_released_goes_at_stop_and_at_start(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, segment_bytes=1 << 20)
+    async with opened(chosen) as spool:
+        first = await spool.append(entry(MARKED))
+        spool.release(spool.end_position)
+    assert not holding(chosen.directory, MARKED)
+    async with opened(chosen) as spool:  # an ended process that had not been told yet
+        assert (await spool.append(entry(MARKED))).duplicate
+        second = await spool.append(entry(MARKED + b"2"))
+        assert second.position > first.position
+    assert holding(chosen.directory, MARKED)
+    async with opened(chosen) as spool:
+        spool.release(second.next_position)
+        await soon(lambda: not holding(chosen.directory, MARKED))
+        third = await spool.append(entry(b"3"))
+        assert third.position > second.position
+
+
+@on_a_loop
+async def test_with_steady_traffic_a_released_request_does_not_stay_either(tmp_path: Path) -> None:
+    """The newest request is never released: the segment is never empty, and yet the old ones go."""
+    chosen = settings(tmp_path, segment_bytes=1 << 20, seal_after_s=0.1)
+    async with opened(chosen) as spool:
+        await spool.append(entry(MARKED))
+        until = asyncio.get_running_loop().time() + 20.0
+        number = 0
+        while holding(chosen.directory, MARKED):
+            assert asyncio.get_running_loop().time() < until
+            appended = await spool.append(entry(b"%d" % (number := number + 1)))
+            spool.release(appended.position)
+            await asyncio.sleep(0.01)
+        assert [one.body for one in await read_all(spool, appended.position)] == [b"%d" % number]
+
+
+@on_a_loop
+async def test_while_nothing_is_released_no_files_are_begun(tmp_path: Path) -> None:
+    chosen = settings(tmp_path, seal_after_s=0.1)
+    async with opened(chosen) as spool:
+        appended = [await spool.append(entry(b"0"))]
+        for number in range(1, 8):
+            await asyncio.sleep(0.05)
+            appended.append(await spool.append(entry(b"%d" % number)))
+        assert spool.counts.segments_created == 1
+        spool.release(appended[3].position)
+        await spool.append(entry(b"next"))
+        assert spool.counts.segments_created <= 2
+        assert len(await read_all(spool, appended[3].position)) == 6
+
+
 @on_a_loop
 async def test_count_and_age_of_the_backlog(tmp_path: Path) -> None:
     async with opened(settings(tmp_path)) as spool:

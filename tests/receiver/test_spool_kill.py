@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from spool_tools import on_a_loop, opened, read_all, settings
+from spool_tools import entry, on_a_loop, opened, read_all, segments, settings, soon
 
 RIGS = Path(__file__).parent.parent / "rigs"
 
@@ -45,6 +45,28 @@ async def test_killed_at_every_call_of_the_write_path(tmp_path: Path) -> None:
             released = {body for body in acknowledged[life] if b"-0-" in body[:8] or b"-1-" in body[:8]}
             assert acknowledged[life] - released <= set(bodies), f"life {life}: lost"
             assert spool.counts.quarantined_regions == 0
+
+
+@on_a_loop
+async def test_killed_at_every_call_while_what_is_released_leaves_the_disk(tmp_path: Path) -> None:
+    said = run_victim(tmp_path, "drained")
+    (lives,) = (int(words[1]) for words in said if words[0] == "lives")
+    assert lives > 20
+    for life in range(1, lives + 1):
+        mine = [words for words in said if words[0] in ("ack", "release") and abs(int(words[1])) == life]
+        released = {f"{words[1]}-{words[2]}-" for words in mine if words[0] == "release"}
+        acknowledged = {words[2].encode() for words in mine if words[0] == "ack"}
+        kept = {body for body in acknowledged if not body.decode().startswith(tuple(released))}
+        chosen = settings(tmp_path / str(life))
+        async with opened(chosen) as spool:
+            bodies = [one.body for one in await read_all(spool)]
+            assert len(bodies) == len(set(bodies)), f"life {life}: stored twice"
+            assert kept <= set(bodies), f"life {life}: lost"
+            for body in acknowledged:
+                assert (await spool.append(entry(body))).duplicate, f"life {life}: forgotten"
+            spool.release(spool.end_position)
+            await soon(lambda chosen=chosen: not segments(chosen))  # type: ignore[misc]
+        assert not segments(chosen)
 
 
 @on_a_loop

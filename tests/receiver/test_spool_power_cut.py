@@ -36,7 +36,8 @@ def entry(body: bytes) -> Entry:
 
 def settings(chosen: random.Random, fsync: str = "group") -> SpoolSettings:
     small = {"segment_bytes": chosen.choice((4096, 8192, 1 << 20)), "max_bytes": 1 << 24, "min_free_bytes": 0}
-    return SpoolSettings.model_validate({"directory": Path("/disk"), "fsync": fsync} | small)
+    valid = SpoolSettings.model_validate({"directory": Path("/disk"), "fsync": fsync} | small)
+    return valid.model_copy(update={"seal_after_s": chosen.choice((0.0, 60.0))})  # 0: as soon as something is released
 
 
 async def live(disk: PowerCutDisk, chosen: random.Random, history: History, fsync: str) -> None:
@@ -66,6 +67,9 @@ async def live(disk: PowerCutDisk, chosen: random.Random, history: History, fsyn
                 break
             if chosen.random() < 0.2 and not disk.off:
                 await advance(spool, chosen, history)
+        if chosen.random() < 0.3 and not disk.off:
+            while history.cursor < spool.end_position and await advance(spool, chosen, history):
+                pass  # all of it: what is drained goes at stop
     except PowerCut:  # while a reader kept damaged bytes aside
         pass
     finally:
@@ -73,8 +77,8 @@ async def live(disk: PowerCutDisk, chosen: random.Random, history: History, fsyn
     assert committed == sorted(committed)
 
 
-async def advance(spool: Spool, chosen: random.Random, history: History) -> None:
-    """A reader moves on and lets go of what it has."""
+async def advance(spool: Spool, chosen: random.Random, history: History) -> bool:
+    """A reader moves on and lets go of what it has. False when there was nothing more."""
     position = max(history.cursor, spool.start_position)
     for _ in range(chosen.randint(1, 20)):
         stored = await spool.read(position)
@@ -82,8 +86,9 @@ async def advance(spool: Spool, chosen: random.Random, history: History) -> None
             break
         history.passed.add(stored.entry.body)
         position = stored.next_position
-    history.cursor = position
+    moved, history.cursor = position > history.cursor, position
     spool.release(position)
+    return moved
 
 
 async def check(disk: PowerCutDisk, chosen: random.Random, history: History, *, remembers: bool) -> None:

@@ -5,6 +5,7 @@ acknowledged, one line `ack <life> <body>` each, and `open <life> <seconds>` whe
 
 each: life after life in new folders FOLDER/<n>, killed at the n-th call that changes the disk (of a write, half is
 done), then once more early in the recovery. Ends with the first life that lived.
+drained: as `each`, but all that is acknowledged is released, leaves the disk, and is sent again.
 random: ten lives in FOLDER/all, each killed after 20 to 300 ms.
 """
 
@@ -16,12 +17,12 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from receiver.spool import Spool
 from receiver.spool.files import Buffer, OsFiles
-from spool_tools import entry, settings
+from spool_tools import entry, segments, settings
 
 
 class KillingFiles(OsFiles):
@@ -88,6 +89,25 @@ async def short_life(folder: Path, life: int, files: OsFiles) -> None:
     await spool.close()
 
 
+async def drained_life(folder: Path, life: int, files: OsFiles) -> None:
+    """Append, release, see it go, send it again; say what was released and what was called a duplicate."""
+    chosen = settings(folder, segment_bytes=1 << 16).model_copy(update={"seal_after_s": 0.0})
+    spool = Spool(chosen, lambda *_: None, files=files)
+    await spool.open()
+    for group in range(3):
+        bodies = [f"{life}-{group}-{number}-".encode() + b"x" * 700 for number in range(3)]
+        await asyncio.gather(*(append_and_say(spool, life, body) for body in bodies))
+        say(f"release {life} {group}")
+        spool.release(spool.end_position)
+        if group < 2:  # the last one goes at stop
+            while segments(chosen):
+                await asyncio.sleep(0.001)
+        for body in bodies:
+            assert (await spool.append(entry(body))).duplicate
+    await spool.close()
+    assert not segments(chosen)
+
+
 async def long_life(folder: Path, life: int, chosen: random.Random) -> None:
     """Append from 16 senders until killed."""
     started = time.monotonic()
@@ -124,15 +144,15 @@ def in_a_child(run: object, *, seconds: float = 30.0) -> bool:
     return False
 
 
-def kill_at_each_call(folder: Path) -> None:
+def kill_at_each_call(folder: Path, short: Callable[[Path, int, OsFiles], Awaitable[None]]) -> None:
     survived = False
     life = 0
     while not survived:
         life += 1
         own = folder / str(life)
         own.mkdir()
-        survived = in_a_child(lambda own=own, life=life: short_life(own, life, KillingFiles(life)))
-        in_a_child(lambda own=own, life=life: short_life(own, -life, KillingFiles(1 + life % 7)))
+        survived = in_a_child(lambda own=own, life=life: short(own, life, KillingFiles(life)))
+        in_a_child(lambda own=own, life=life: short(own, -life, KillingFiles(1 + life % 7)))
     say(f"lives {life}")
 
 
@@ -146,6 +166,8 @@ def kill_at_random_times(folder: Path, seed: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[2] == "each":
-        kill_at_each_call(Path(sys.argv[1]))
+        kill_at_each_call(Path(sys.argv[1]), short_life)
+    elif sys.argv[2] == "drained":
+        kill_at_each_call(Path(sys.argv[1]), drained_life)
     else:
         kill_at_random_times(Path(sys.argv[1]), int(sys.argv[3]))
