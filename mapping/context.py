@@ -199,10 +199,11 @@ class Context:
         mask = self.masks.request_body if side == "request" else self.masks.response_body
         if value is None or not self.keep_bodies[side]:
             return "", ""
+        cuts = self.masks.redactor.cuts
         text, encoding, cut = bodies.encode(
             value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask
         )
-        if cut:
+        if cut or self.masks.redactor.cuts != cuts:
             extra["body_truncated"] = True
         return text, encoding
 

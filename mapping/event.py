@@ -10,6 +10,8 @@ ACTION = "action"
 LOG = "log"
 SKIP = "skip"
 
+TEXT_TRUNCATED = "text_truncated"  # flag: a text was longer than masks look at, and was cut
+
 EMPTY_HEADERS: Mapping[str, str] = {}
 
 
@@ -103,6 +105,8 @@ class Event(NamedTuple):
     body_encoding: str  # json | text | base64 | ""
     # everything not consumed above: flat JSON object text, "{}" when empty; no key is a prefix path of another
     metadata: str
-    flags: tuple[str, ...]  # clock_skew, late, end_before_start, uri_host_guessed, uri_from_route, body_truncated, ...
+    flags: tuple[
+        str, ...
+    ]  # clock_skew, late, end_before_start, uri_host_guessed, uri_from_route, body_truncated, text_truncated, ...
     decision: Decision
     reason: str  # why a SKIP was skipped, else ""

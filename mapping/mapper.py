@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from mapping.context import Context, Group, Job, Work
-from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
+from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, TEXT_TRUNCATED, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts, log_record_bytes
 from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper, LogWork
@@ -162,7 +162,7 @@ class Mapper:
         if self._traces_seen:
             inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns)
         judged = not early or self._should_skip is not None
-        events = out.events
+        events, masks = out.events, self._context.masks.redactor
         for start in range(0, len(works), STEP):
             for at in range(start, min(start + STEP, len(works))):
                 work = works[at]
@@ -171,8 +171,11 @@ class Mapper:
                     out.skipped += 1
                     continue
                 user, company = inherited[at] if inherited else who[:2]
+                cuts = masks.cuts
                 try:
                     event = plan.event(work, job, user, company or facts.company_id)
+                    if masks.cuts != cuts:
+                        event = event._replace(flags=(*event.flags, TEXT_TRUNCATED))
                     if judged and plan.event_type != SKIP:
                         decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
                         self._judge(event, headers, decide, out)
@@ -243,11 +246,11 @@ class Mapper:
                         if at_once:
                             decision = _decide_log(sampler, work, facts.early_facts, facts, group)
                             if decision.keep:
-                                out.events.append(self._logs.event(work, facts, job, decision))
+                                out.events.append(self._log_event(work, facts, job, decision))
                             else:
                                 out.sampled_out += 1
                             continue
-                        event = self._logs.event(work, facts, job, UNSAMPLED)
+                        event = self._log_event(work, facts, job, UNSAMPLED)
                         headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
                         decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
                         self._judge(event, headers, decide, out)
@@ -255,6 +258,12 @@ class Mapper:
                         out.fail("logs", item, error)
                 yield
         return out.mapped()
+
+    def _log_event(self, work: LogWork, facts: Group, job: Job, decision: Decision) -> Event:
+        masks = self._context.masks.redactor
+        cuts = masks.cuts
+        event = self._logs.event(work, facts, job, decision)
+        return event if masks.cuts == cuts else event._replace(flags=(*event.flags, TEXT_TRUNCATED))
 
     def _judge(self, event: Event, headers: Mapping[str, str], decide: Callable[[], Decision] | None, out: Out) -> None:
         """Emits the event, unless should_skip or sampling drop it. headers: of the request, as captured."""

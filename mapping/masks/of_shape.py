@@ -18,7 +18,8 @@ Verdict = Literal["keep", "look", "mask", "drop"]
 # The text of a statement holds its values; dropped unless asked for (mapping.md §4).
 _STATEMENTS: Final = ("db.statement", "db.query.text", "db.query.parameter.*", "db.query.parameters")
 _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.query"))
-_LITERAL: Final = re.compile(r'"""(?:.|\n)*?(?:"""|$)|"(?:\\.|[^"\\\n])*(?:"|$)|(?<![\w$])-?\d[\w.+\-]*')
+# What is open is a literal to the end of its line: nothing is looked at twice.
+_LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
 _URL_PROBE: Final = "https://example.com/?password=probe"
@@ -31,7 +32,7 @@ class Masking:
         masks = settings.presets.masks_over(settings.masks)
         dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
         masks = masks.model_copy(update={"drop_attributes": dropped})
-        self._redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
+        self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.query = redactor.query
         self.text = redactor.text
@@ -47,14 +48,14 @@ class Masking:
         """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""
         if key in _DOCUMENTS:
             return "look"
-        found = self._redactor.value(key, _PROBE)
+        found = self.redactor.value(key, _PROBE)
         if found == _PROBE:
             return "keep"
         return "drop" if found is None else "mask" if found == MASK else "look"
 
     def header_verdict(self, name: str, side: Side) -> Verdict:
         """What becomes of a header, as `verdict` says it of an attribute."""
-        shown = [self._redactor.headers({name: probe}, side).get(name) for probe in (_PROBE, _URL_PROBE)]
+        shown = [self.redactor.headers({name: probe}, side).get(name) for probe in (_PROBE, _URL_PROBE)]
         if shown == [_PROBE, _URL_PROBE] and not self.looks_inside_text:
             return "keep"
         return "mask" if shown == [MASK, MASK] else "look"
@@ -63,10 +64,10 @@ class Masking:
         """An attribute's value as it may be stored, None when it must be dropped."""
         if key in _DOCUMENTS and isinstance(value, str):
             value = _LITERAL.sub("?", value)
-        return self._redactor.value(key, value)
+        return self.redactor.value(key, value)
 
     def request_body(self, body: Body) -> Body:
-        return self._redactor.body(body, "request")
+        return self.redactor.body(body, "request")
 
     def response_body(self, body: Body) -> Body:
-        return self._redactor.body(body, "response")
+        return self.redactor.body(body, "response")

@@ -22,10 +22,12 @@ from mapping.masks.patterns import hider
 from mapping.masks.settings import MaskSettings, Place
 from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
+    MAX_TEXT_CHARS,
     bare_pairs,
     beyond_keys,
     colon_pairs,
     command_lines,
+    cut,
     encoded_pairs,
     form_parts,
     header_lines,
@@ -39,7 +41,7 @@ from mapping.masks.text import (
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
 from mapping.masks.verdicts import PLACES, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
-from mapping.rules.bodies import Body
+from mapping.rules.bodies import MAX_BODY_BYTES, Body
 
 QUERY_MASK = "REDACTED"
 
@@ -57,6 +59,7 @@ GENAI_ATTRIBUTES = (
 _GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmatch
 
 _MAX_PLAIN_KEYS = 10_000
+MAX_JSON_CHARS = 1024 * 1024  # longer text is cut at once, even when it is JSON or holds nothing to mask
 _MAX_DEPTH = 100  # deeper values are masked whole
 _TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
 _URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
@@ -129,6 +132,7 @@ class Redactor:
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
         self._genai_content = genai_content
+        self.cuts = 0  # texts cut since they were longer than masks look at
 
     @_guarded
     def headers(
@@ -154,14 +158,18 @@ class Redactor:
     @_guarded
     def query(self, query: str) -> str:
         """A query string without "?", keys kept and secret values hidden."""
-        return self._masked_query(query, self._query)
+        return self._masked_query(self._cut(query), self._query)
 
     @_guarded
     def body(self, body: Body, side: Literal["request", "response"] = "request") -> Body:
         """A request or response body, ready to be encoded."""
         verdicts = self._verdicts["request_body" if side == "request" else "response_body"]
         if isinstance(body.data, bytes):
-            return body._replace(data=self._bytes(body.data, verdicts, body.content_type))
+            raw = body.data
+            if len(raw) > MAX_BODY_BYTES:
+                raw = raw[:MAX_BODY_BYTES]
+                self.cuts += 1
+            return body._replace(data=self._bytes(raw, verdicts, body.content_type))
         data = self._walk(body.data, verdicts, verdicts.paths, 0)
         return body if data is body.data else body._replace(data=data, source="")
 
@@ -189,6 +197,9 @@ class Redactor:
     def base64(self, text: str) -> str:
         """A log body of bytes, as base64: masked inside where the bytes are text."""
         raw = b64decode(text)
+        if len(raw) > MAX_BODY_BYTES:
+            self.cuts += 1
+            return b64encode(self._bytes(raw[:MAX_BODY_BYTES], self._log)).decode("ascii")
         masked = self._bytes(raw, self._log)
         return text if masked is raw else b64encode(masked).decode("ascii")
 
@@ -251,7 +262,7 @@ class Redactor:
         elif verdict is not None:
             hidden = self._apply(verdict, text)
             return hidden if isinstance(hidden, str) else None
-        return self._hide(text) if self._hide is not None else text
+        return self._hide(self._cut(text)) if self._hide is not None else text
 
     def _walk(self, value: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
         kind = type(value)
@@ -300,6 +311,8 @@ class Redactor:
         return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
 
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
+        if len(text) > MAX_JSON_CHARS:
+            text = self._cut(text)
         paired = "=" in text
         if paired or may_hide_secrets(text):
             json = text.lstrip()[:1] in _JSON_BEGINS
@@ -307,24 +320,30 @@ class Redactor:
             if (beyond and json) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
-                text = command_lines(encoded_pairs(text, verdicts.hides), verdicts.hides)
+                text = command_lines(encoded_pairs(self._cut(text), verdicts.hides), verdicts.hides)
             if paired and "?" in text:
                 text = self._urls(text)
         if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
             text = passwords_in_urls(text)
-        return text if self._hide is None else self._hide(text)
+        if self._hide is None:
+            return text
+        if len(text) > MAX_TEXT_CHARS and (parsed := _json_in(text)) is not None:
+            masked = self._walk(parsed, verdicts, paths, depth + 1)
+            return text if masked is parsed else orjson.dumps(masked).decode()
+        return self._hide(self._cut(text))
+
+    def _cut(self, text: str) -> str:
+        if len(text) <= MAX_TEXT_CHARS:
+            return text
+        self.cuts += 1
+        return cut(text)
 
     def _structured(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
-        """Text that may be JSON, masked as such; any other text with the values masked whose keys can be seen."""
-        if text.lstrip()[:1] in _JSON_BEGINS:
-            try:
-                parsed = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                pass
-            else:
-                masked = self._walk(parsed, verdicts, paths, depth + 1)
-                return text if masked is parsed else orjson.dumps(masked).decode()
-        secret = verdicts.hides
+        """Text that may be JSON, masked as such leaf by leaf; any other text, cut, with values behind keys masked."""
+        if (parsed := _json_in(text)) is not None:
+            masked = self._walk(parsed, verdicts, paths, depth + 1)
+            return text if masked is parsed else orjson.dumps(masked).decode()
+        secret, text = verdicts.hides, self._cut(text)
         masked = header_lines(bare_pairs(quoted_pairs(form_parts(text, secret), secret), secret), secret)
         if "'," in masked or '",' in masked:
             masked = tuples(masked, secret)
@@ -400,6 +419,17 @@ class Redactor:
             return self._hashed(address)
         prefix = 48 if ":" in address else 24
         return str(ip_network(f"{address}/{prefix}", strict=False).network_address)
+
+
+def _json_in(text: str) -> object:
+    """The object, list or string that a text is as a whole in JSON, else None."""
+    if text.lstrip()[:1] not in _JSON_BEGINS:
+        return None
+    try:
+        parsed: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return parsed
 
 
 _SORTED = orjson.OPT_SORT_KEYS

@@ -10,6 +10,10 @@ import re
 from collections.abc import Callable
 
 MASK = "[REDACTED]"
+# A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
+# stack traces and log lines are shorter; 64 Ki characters take some ten milliseconds at worst.
+MAX_TEXT_CHARS = 64 * 1024
+_MAX_LAST_WORD_CHARS = 1024  # of a word that the cut would leave half: half a secret has no end to be known by
 
 Secret = Callable[[str], bool]
 
@@ -17,7 +21,7 @@ Secret = Callable[[str], bool]
 _QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*(?:=>|[:=])\s*(?:[bu](?=[\"']))?")
 # `('password', 'x')` and `[b'password', b'x']`: pairs as Python and Node print them. Nothing may follow the value.
 _PAIR_KEY = re.compile(r"([(\[])\s*[bu]?(\\{0,8}[\"'])([^\"'\\]{1,200})\2\s*,\s*[bu]?(?=\\{0,8}[\"'])")
-_PAIR_END = re.compile(r"\s*,?\s*[)\]]|\Z").match
+_PAIR_END = re.compile(r"\s*+,?\s*+[)\]]|\Z").match
 _VALUE = re.compile(
     r"(\\{0,8}[\"'])(?:(?!\1)(?:\\.|[^\\]))*\1"  # a whole quoted text
     r"|[\"'\\\[{].*"  # an open quote or a structure: nobody knows where it ends
@@ -71,18 +75,30 @@ _ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
 _COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
 _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
 _LINE_END = r"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)"  # as it is, or escaped as in JSON and Python's repr
-_FORM_PART = re.compile(
-    rf"name=\\{{0,8}}\"([^\"\\]{{1,200}})\\{{0,8}}\"[^\r\n\\]{{0,200}}(?:{_LINE_END}[^\r\n\\]{{1,200}}){{0,8}}{_LINE_END}{_LINE_END}"
-)
+_FORM_NAME = re.compile(r"(?:(?<!\w)|(?<=\\[nrt]))name=\\{0,8}+\"([^\"\\]{1,200}+)\\{0,8}+\"")
+_EMPTY_LINE = re.compile(_LINE_END + _LINE_END).search
+_MAX_PART_HEADER_CHARS = 2000  # behind the name of a form's part; other texts hold name="x" too
 _PART_END = re.compile(rf"{_LINE_END}--").search
-_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200})((?:\s[^<>]*)?)>(?:<!\[CDATA\[)?([^<]*)</")
-_VALUE_ATTRIBUTE = re.compile(
-    r"\b(?:name|key)=(\\{0,8}[\"'])([^\"'<>\\]{1,200})\1\s(?:[^<>]{0,500}?\s)?value=(\\{0,8}[\"'])(?=[^\"'])"
+# Without an end where the text was cut.
+_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200}+)((?:\s[^<>]*+)?)>(?:<!\[CDATA\[)?([^<]*+)(</|\Z)")
+# One step of a walk through tags: where a tag ends, a name, a value.
+_TAG_STEP = re.compile(
+    r"[<>]|\b(?:name|key)=(\\{0,8}+[\"'])([^\"'<>\\]{1,200}+)\1|(?<=\s)value=(?P<quote>\\{0,8}+[\"'])(?=[^\"'])"
 )
 _TOKEN_USER = re.compile(r"(:(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
 _USERINFO = re.compile(r"(:(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+_LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
-_FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}=[^\s&]*(?:&[^\s=&\"'<>{}?]{1,200}=[^\s&]*)*&?").fullmatch
+_FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+(?:&[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+)*+&?").fullmatch
+
+
+def cut(text: str) -> str:
+    """The text, or its first MAX_TEXT_CHARS without the word that the cut would halve."""
+    if len(text) <= MAX_TEXT_CHARS:
+        return text
+    return text[: MAX_TEXT_CHARS - _MAX_LAST_WORD_CHARS] + _LAST_WORD.sub(
+        "", text[MAX_TEXT_CHARS - _MAX_LAST_WORD_CHARS : MAX_TEXT_CHARS]
+    )
 
 
 def may_hide_secrets(text: str) -> bool:
@@ -233,13 +249,18 @@ def form_parts(text: str, secret: Secret) -> str:
     if 'name="' not in text and "name=\\" not in text:
         return text
 
-    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
-        if not secret(found[1]):
-            return None
-        end = _PART_END(text, found.end())
-        return end.start() if end is not None else len(text), MASK
-
-    return _hidden(text, _FORM_PART, value_of)
+    out: list[str] = []
+    at = 0
+    names = list(_FORM_NAME.finditer(text))
+    for found, following in zip(names, [*(name.start() for name in names[1:]), len(text)], strict=True):
+        # A part's header ends before the next name does: each stretch of the text is looked through once.
+        limit = min(following, found.end() + _MAX_PART_HEADER_CHARS)
+        if found.start() < at or not secret(found[1]) or (empty := _EMPTY_LINE(text, found.end(), limit)) is None:
+            continue
+        end = _PART_END(text, empty.end())
+        out += text[at : empty.end()], MASK
+        at = end.start() if end is not None else len(text)
+    return "".join((*out, text[at:])) if out else text
 
 
 def header_lines(text: str, secret: Secret) -> str:
@@ -259,20 +280,36 @@ def _hides(found: re.Match[str], secret: Secret) -> bool:
 def xml_elements(text: str, secret: Secret) -> str:
     """The text of XML elements; a namespace prefix does not count."""
     return _XML_ELEMENT.sub(
-        lambda found: f"<{found[1]}{found[2]}>{MASK}</" if secret(found[1].rpartition(":")[2]) else found[0], text
+        lambda found: f"<{found[1]}{found[2]}>{MASK}{found[4]}" if secret(found[1].rpartition(":")[2]) else found[0],
+        text,
     )
 
 
 def value_attributes(text: str, secret: Secret) -> str:
-    """`<add key="password" value="x"/>`, `<input name="password" value="x">`."""
+    """`<add key="password" value="x"/>`, `<input value="x" name="password">`: a name and a value in one tag."""
+    spans: list[tuple[int, int]] = []  # of values to hide
+    values: list[tuple[int, int]] = []  # of this tag
+    named, at = False, 0
 
-    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
-        if not secret(found[2]):
-            return None
-        end = text.find(found[3], found.end())
-        return end if end >= 0 else len(text), MASK
-
-    return _hidden(text, _VALUE_ATTRIBUTE, value_of)
+    for found in _TAG_STEP.finditer(text):
+        if found.start() < at:
+            continue
+        if found[2]:
+            named = named or secret(found[2])
+        elif found["quote"]:
+            end = text.find(found["quote"], found.end())
+            at = end if end >= 0 else len(text)
+            values.append((found.end(), at))
+        else:
+            spans += values if named else ()
+            values, named = [], False
+    spans += values if named else ()
+    out: list[str] = []
+    at = 0
+    for begin, end in spans:
+        out += text[at:begin], MASK
+        at = end
+    return "".join((*out, text[at:])) if out else text
 
 
 def passwords_in_urls(text: str) -> str:

@@ -19,12 +19,15 @@ _MAX_ROUTE_CHARS = 2048  # longer "routes" are no routes; bounds what one value 
 _VERBS = "CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE|QUERY"
 
 _METHOD_PREFIX = re.compile(rf"(?:(?:HTTP )?(?:{_VERBS}|_OTHER)|HTTP) +")
-_JS_LITERAL = re.compile(r"/(\^.*|.*\\/.*)/[dgimsuvy]*").fullmatch
-_ANGLE = re.compile(r"<(?:[^<>]*:)?\s*([^<>:\s]+)\s*>")
+_JS_FLAGS = "dgimsuvy"
+_ANGLE = re.compile(r"<(?:[^<>]*:)?\s*+([^<>:\s]++)\s*+>")
 _OPTIONAL_GROUP = re.compile(r"\{(/[^{}:*]*[:*][^{}]*)\}")  # Express 5: /users{/:id}
-_BRACE = re.compile(r"\{[*.#/;?&+]{0,2}([A-Za-z_][\w.\-]*)(?:[^{}]|\{[^{}]*\})*\}")
-_COLON = re.compile(r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)(?:\((?:[^()\\]|\\.|\([^()]*\))*\))?[?*+]?")
+_BRACE = re.compile(r"\{[*.#/;?&+]{0,2}([A-Za-z_][\w.\-]*+)(?:[^{}]++|\{[^{}]*+\})*+\}")
+_COLON = re.compile(r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)(?:\((?:[^()\\]++|\\.|\([^()]*+\))*+\))?[?*+]?")
 _SPLAT = re.compile(r"(?<=/)\*([A-Za-z_]\w*)")  # Express 5: /files/*rest
+_REPEAT = re.compile(r"\{\d*+,?\d*+\}").match
+_PARAMS = re.compile(r"(?:\{param\})++")
+_MAX_GROUPS = 16  # one within the other, in a regular expression
 _FORMAT = re.compile(r"%s(?![0-9A-Za-z])")  # Tornado: /files/%s/%s, the reverse of /files/([^/]+)/(\d+)
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]+>|(?:^|(?<=[/.\-])):[A-Za-z_]|[\\^*]|\(\?|%s(?![0-9A-Za-z])").search
 
@@ -177,9 +180,9 @@ def _normalise(raw: str) -> str:
         raw = raw[prefix.end() :]
     if "://" in raw and "(?" not in raw:
         raw = "/" + raw.partition("://")[2].partition("/")[2]
-    literal = _JS_LITERAL(raw)
-    if literal is not None:
-        raw = _from_regex(literal[1])
+    body, slash, _ = raw.rstrip(_JS_FLAGS).rpartition("/")
+    if slash and raw[:1] == "/" and (body[1:2] == "^" or "\\/" in body[1:]):
+        raw = _from_regex(body[1:])
     elif raw[:1] == "^" or raw[-1:] == "$" or "(?" in raw:
         raw = _from_regex(raw)
     raw = _ANGLE.sub(r"{\1}", raw)
@@ -191,7 +194,7 @@ def _normalise(raw: str) -> str:
     return raw if raw[:1] == "/" else "/" + raw
 
 
-def _from_regex(pattern: str) -> str:
+def _from_regex(pattern: str, depth: int = 0) -> str:
     """A path template for a regular expression of Django or JavaScript; unnamed variable parts become
     {param}.
     """
@@ -208,7 +211,7 @@ def _from_regex(pattern: str) -> str:
             at += 2
         elif char == "(":
             end = _closing(pattern, at)
-            out.append(_from_group(pattern[at + 1 : end]))
+            out.append(_from_group(pattern[at + 1 : end], depth + 1))
             at = end + 1
         elif char == "[":
             end = _class_end(pattern, at)
@@ -220,20 +223,20 @@ def _from_regex(pattern: str) -> str:
             at += 1
         elif char in "^$*+?":
             at += 1
-        elif char == "{" and (repeat := re.match(r"\{\d*,?\d*\}", pattern[at:])):
-            at += repeat.end()
+        elif char == "{" and (repeat := _REPEAT(pattern, at)):
+            at = repeat.end()
         else:
             out.append(char)
             at += 1
-    return re.sub(r"(?:\{param\})+", "{param}", "".join(out))
+    return _PARAMS.sub("{param}", "".join(out))
 
 
-def _from_group(content: str) -> str:
+def _from_group(content: str, depth: int) -> str:
     named = re.match(r"\?P?<([A-Za-z_]\w*)>", content)
     if named is not None:
         return f"{{{named[1]}}}"
     if content.startswith("?:"):
-        return _from_regex(content[2:])
+        return _from_regex(content[2:], depth) if depth <= _MAX_GROUPS else "{param}"
     return "" if content.startswith("?") else "{param}"
 
 

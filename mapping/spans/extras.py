@@ -30,11 +30,14 @@ LOG_FIELDS: Final = frozenset(("upstream_response_time", "upstream_cache_status"
 ATTRIBUTES: Final = frozenset((*ASN, *EXPERIMENT, *VARIANT, *_RESEND, "queue_ms"))
 
 _NUMBER: Final = re.compile(r"\d{1,16}(?:\.\d{1,9})?", re.ASCII)
-_TIMING: Final = re.compile(r"\s*([^;,\s]+)((?:\s*;[^,]*)?)(?:,|$)")
 _OF_UPSTREAM: Final = re.compile(r"upstream|origin", re.IGNORECASE).search
-_DURATION: Final = re.compile(r";\s*dur\s*=\s*\"?(\d{1,12}(?:\.\d{1,9})?)", re.IGNORECASE | re.ASCII)
+_DURATION: Final = re.compile(r";\s*+dur\s*+=\s*+\"?(\d{1,12}(?:\.\d{1,9})?)", re.IGNORECASE | re.ASCII)
 _HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE).search
-_POLICY: Final = re.compile(r"\s*\"?([^\";,]*)\"?((?:\s*;[^,]*)?)")
+_POLICY: Final = re.compile(r"\s*+\"?([^\";,]*+)\"?((?:\s*+;[^,]*+)?)")
+_PARAMETERS: Final = {
+    name: re.compile(rf";\s*+{name}\s*+=\s*+(\d{{1,15}})").search for name in ("q", "r")
+}  # of ratelimit-policy and of ratelimit
+_MAX_TIMING_CHARS: Final = 4096
 
 
 Part = Callable[[Mapping[str, str], dict[str, Any]], None]  # (response headers, metadata members to add to)
@@ -101,8 +104,9 @@ def _timings(response: Mapping[str, str], out: dict[str, Any]) -> None:
     if timing and _OF_UPSTREAM(timing):  # instrumentations put the trace there, and nothing else
         found = [
             float(duration[1])
-            for entry in _TIMING.finditer(timing[:4096])
-            if entry[1].lower() in ("upstream", "origin") and (duration := _DURATION.search(entry[2]))
+            for entry in timing[:_MAX_TIMING_CHARS].split(",")
+            if entry.partition(";")[0].strip().lower() in ("upstream", "origin")
+            and (duration := _DURATION.search(entry))
         ]
         if found:
             out["timings.upstream_ms"] = round(sum(found), 6)
@@ -145,7 +149,7 @@ def _quota(response: Mapping[str, str], out: dict[str, Any]) -> None:
     for name, parameter in (("ratelimit-policy", "q"), ("ratelimit", "r")):
         policy = _POLICY.match(response[name][:1000]) if name in response else None
         if policy is not None:
-            value = re.search(rf";\s*{parameter}\s*=\s*(\d{{1,15}})", policy[2])
+            value = _PARAMETERS[parameter](policy[2])
             bucket = bucket or ("" if policy[1].strip().isdigit() else policy[1].strip())
             if value and parameter == "q":
                 limit = int(value[1]) if limit is None else limit

@@ -156,3 +156,13 @@ def test_uris_from_memory_are_those_that_are_worked_out(
         expected.path,
         expected.host_guessed,
     )
+
+
+def test_a_text_that_masks_cut_is_flagged() -> None:
+    text = "token=x " * 10_000
+    for event in (only(text), only(text), only("x", {"note": text})):
+        assert event.flags == ("text_truncated",)
+    assert not only("token=x").flags
+    assert one({"http.request.method": "GET", "url.path": "/", "note": text}).flags[-1] == "text_truncated"
+    body = {"http.request.method": "POST", "url.path": "/", "http.request.body": text}
+    assert one(body).flags[-2:] == ("body_truncated", "text_truncated")

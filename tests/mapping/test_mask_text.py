@@ -123,9 +123,28 @@ def test_encoded_pairs(text: str, masked: str) -> None:
     assert mask_text.encoded_pairs(text, secret) == masked
 
 
-def test_value_attributes() -> None:
-    text = "<add key='password' type=\"t\" value=\"a b\"/><input name='q' value='x'>"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<add key='password' type=\"t\" value=\"a b\"/><input name='q' value='x'>",
+        "<input value='a b' name='password'><input name='q' value='x'>",
+        "<a name='q' key='password' value='a b'>",
+        "name='password' value='a b",
+        "name='password' value=\\'a b\\'> name='q'",
+    ],
+)
+def test_value_attributes(text: str) -> None:
     assert mask_text.value_attributes(text, secret) == text.replace("a b", "[REDACTED]")
+
+
+def test_a_text_is_cut_before_the_word_that_would_be_halved() -> None:
+    limit = mask_text.MAX_TEXT_CHARS
+    assert mask_text.cut("a" * limit) == "a" * limit
+    assert mask_text.cut("a" * (limit + 1)) == "a" * limit
+    assert mask_text.cut("a " * limit) == ("a " * limit)[:limit]
+    url = " postgres://ann:hunter2@db"
+    assert mask_text.cut("b" * (limit - 100) + url) == "b" * (limit - 100) + url
+    assert mask_text.cut("b" * (limit - 21) + url) == "b" * (limit - 21) + " "
 
 
 def test_xml_elements() -> None:

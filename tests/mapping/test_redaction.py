@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mapping.masks.redactor import MASK, RedactionError, Redactor
 from mapping.masks.settings import MaskSettings
+from mapping.masks.text import MAX_TEXT_CHARS
 from mapping.masks.verdicts import HEADERS, KEYS, QUERY
 from mapping.presets import Presets
 from mapping.rules import bodies
@@ -396,3 +397,41 @@ def test_no_text_makes_masking_fail(text: str) -> None:
     DEFAULT.text(text)
     DEFAULT.query(text)
     redactor(patterns=["email", "pan", "iban", "token"]).text(text)
+
+
+def test_long_text_is_cut_where_masks_stop_looking() -> None:
+    rules = redactor()
+    text = "password=hunter1 " + "a=b " * 20_000 + "password=hunter2"
+    shown = rules.text(text)
+    assert shown.startswith("password=[REDACTED] a=b")
+    assert "hunter" not in shown
+    assert MAX_TEXT_CHARS - 20 <= len(shown) <= MAX_TEXT_CHARS
+    assert rules.cuts == 1
+    assert rules.text("plain words " * 20_000) == "plain words " * 20_000  # nothing in it can be a secret
+    assert rules.cuts == 1
+    assert len(rules.text("plain words " * 200_000)) <= MAX_TEXT_CHARS
+    assert rules.cuts == 2
+    assert len(rules.query("a=b&" * 20_000 + "password=hunter2")) == MAX_TEXT_CHARS
+
+
+@pytest.mark.parametrize("patterns", [(), ("email",)])
+def test_long_json_is_masked_leaf_by_leaf(patterns: tuple[str, ...]) -> None:
+    rules = redactor(patterns=patterns)
+    value = {"password": "hunter2", "text": "a", "list": ["b"] * 20_000, "long": "token=hunter2 " * 6000}
+    shown = orjson.loads(rules.text(orjson.dumps(value).decode()))
+    assert shown["password"] == "[REDACTED]"
+    assert shown["list"] == value["list"]
+    assert len(shown["long"]) < len(value["long"])
+    assert "hunter2" not in shown["long"]
+    assert rules.cuts
+
+
+def test_long_form_is_masked_part_by_part() -> None:
+    rules = redactor()
+    form = b"a=b&" * 20_000 + b"password=hunter2&c=d"
+    assert rules.body(bodies.Body("base64", form)).data == form.replace(b"hunter2", b"REDACTED")
+    assert rules.cuts < 1
+    cut = cast("bytes", rules.body(bodies.Body("base64", form * 10)).data)
+    assert len(cut) < bodies.MAX_BODY_BYTES + 100
+    assert b"hunter" not in cut
+    assert rules.cuts == 1
