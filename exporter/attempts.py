@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
+from exporter.errors import Fault, Rejected, Retryable, SinkError, TooLarge, Unauthorised, fault_of
 from exporter.journal import JournalError
 from exporter.retry import wait_s
 from exporter.settings import RetrySettings
+from exporter.sink_log import SinkLog
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Repeats of one failure are logged at most this often per sink; the counters have the rest.
-LOG_INTERVAL_S = 10.0
 # A journal or dead letter that cannot be written is tried again after this.
 DISK_PAUSE_S = 1.0
+# So often in a row may a call meet a fault of ours before its rows are held to be the cause.
+MOST_FAULTS = 3
 
 
 @dataclass
 class DeliveryCounts:
-    """Of this process; the totals of the journal have what ended where."""
+    """Of this process, over all pipelines that a sink had; the totals of the journal have what ended where."""
 
     batches: int = 0
     retries: int = 0
+    faults: int = 0  # of these, exceptions that no sink should raise
     last_error: str = ""
     last_delivery_unix_ns: int = 0
     unauthorised: bool = False
@@ -40,54 +39,69 @@ class Attempts:
     However many calls run at once, a destination in trouble is tried by one at a time: the others wait for it.
     """
 
-    def __init__(self, sink: str, retry: RetrySettings) -> None:
-        self.counts = DeliveryCounts()
-        self._sink = sink
+    def __init__(
+        self, sink: str, retry: RetrySettings, counts: DeliveryCounts | None = None, told: SinkLog | None = None
+    ) -> None:
+        """counts, told: of the pipeline that this sink had before."""
+        self.counts = counts or DeliveryCounts()
+        self.told = told or SinkLog(sink)
         self._retry = retry
-        self._logged: dict[str, float] = {}
         self._trying_again = asyncio.Lock()
 
-    async def until_done(self, what: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Rejected at once."""
+    async def until_done(self, attempt: Callable[[], Awaitable[T]], *, faults: int = MOST_FAULTS) -> T:
+        """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Rejected at once.
+
+        faults: after so many faults of ours in a row it is TooLarge that is raised: perhaps fewer rows bring none
+        about; 0: they are tried again without end, as a destination that is away is.
+        """
         async with self._trying_again:
             pass
         try:
             return self._well(await attempt())
-        except (TooLarge, Rejected):
-            raise
-        except SinkError as first:
-            failed = first
-        failures, wait = 1, self._failed(what, failed, 1)
+        except Exception as error:
+            failed = self._failed(error)
+        failures, in_a_row = 1, 0
         queued = self._trying_again.locked()
         async with self._trying_again:
-            if queued:  # somebody has waited for us, and succeeded
-                wait = 0.0
             while True:
-                await asyncio.sleep(wait)
+                in_a_row = in_a_row + 1 if isinstance(failed, Fault) else 0
+                if faults and in_a_row >= faults:
+                    raise TooLarge(str(failed)) from failed.__cause__
+                if not queued:  # else somebody has waited for us, and succeeded
+                    await asyncio.sleep(wait_s(self._retry, failures, failed))
+                queued = False
                 try:
                     return self._well(await attempt())
-                except (TooLarge, Rejected):
-                    raise
-                except SinkError as error:
+                except Exception as error:
                     failures += 1
-                    wait = self._failed(what, error, failures)
+                    failed = self._failed(error)
 
     def _well(self, result: T) -> T:
         self.counts.last_error = ""
         self.counts.unauthorised = False
+        self.told.well()
         return result
 
-    def _failed(self, what: str, error: SinkError, failures: int) -> float:
-        """Count it; the seconds to wait."""
+    def _failed(self, raised: Exception) -> SinkError:
+        """What it means, counted and told. Raises what shall not be tried again."""
+        if isinstance(raised, (TooLarge, Rejected)):
+            raise raised
+        error = fault_of(raised)
+        if error is not raised:
+            error.__cause__ = raised
         self.counts.retries += 1
+        self.counts.faults += isinstance(error, Fault)
         self.counts.last_error = str(error)
         self.counts.unauthorised = isinstance(error, Unauthorised)
-        wait = wait_s(self._retry, failures, error)
-        self._warn(what, error, wait)
-        return wait
+        self.told.failed(error)
+        return error
 
-    async def on_disk(self, write: Callable[[], None]) -> None:
-        """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it."""
+    async def on_disk(self, write: Callable[[], None], otherwise: Callable[[], None] | None = None) -> None:
+        """Run `write` in a thread until it succeeds: a full disk holds up this sink, and is not the end of it.
+
+        otherwise: in its place after some tries, when it needs less room.
+        """
+        failures = 0
         while True:
             running = asyncio.ensure_future(asyncio.to_thread(write))
             try:
@@ -96,27 +110,16 @@ class Attempts:
                 await asyncio.wait([running])  # the next pipeline opens the same file
                 raise
             except (OSError, JournalError) as error:
+                failures += 1
                 self.counts.last_error = str(error)
-                self._warn("disk", error, DISK_PAUSE_S)
+                self.told.disk_failed(error)
+                if otherwise is not None and failures >= MOST_FAULTS:
+                    write = otherwise
                 await asyncio.sleep(DISK_PAUSE_S)
             else:
+                if failures:
+                    self._well(None)
                 return
-
-    def _warn(self, what: str, error: Exception, wait: float) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(what, -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
-            self._logged[what] = now
-            # Refused credentials are mended by nobody but the operator.
-            level = logging.ERROR if isinstance(error, Unauthorised) else logging.WARNING
-            log.log(
-                level,
-                "sink %s: %s failed, again in %.1f s: %s",
-                self._sink,
-                what,
-                wait,
-                error,
-                extra={"sink": self._sink, "action": what},
-            )
 
 
 def give_up(done: asyncio.Future[int]) -> None:

@@ -82,7 +82,7 @@ class RawPipeline:
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
-        await self._attempts.until_done("open", self.sink.open)
+        await self._attempts.until_done(self.sink.open, faults=0)
         for plan in list(self._journal.open_plans):
             requests = await self._requests_of(plan)
             found = sum(request.records for request in requests)
@@ -198,7 +198,7 @@ class RawPipeline:
         """Deliver a request, whatever it takes; one that can never be delivered is kept with the reason."""
         async with self._gate:
             try:
-                taken = await self._attempts.until_done("send", lambda: self.sink.send(request))
+                taken = await self._attempts.until_done(lambda: self.sink.send(request))
             except (TooLarge, Rejected) as error:
                 taken = Taken(request.records, str(error))
                 await self._set_aside(request, taken)
@@ -216,7 +216,7 @@ class RawPipeline:
             for about in refused:
                 with contextlib.suppress(OSError, TooLarge, Rejected):  # gone meanwhile, or refused again: it stays
                     request = await asyncio.to_thread(self._refused.request, about)
-                    taken = await self._attempts.until_done("send", lambda r=request: self.sink.send(r))  # type: ignore[misc]
+                    taken = await self._attempts.until_done(lambda r=request: self.sink.send(r))  # type: ignore[misc]
                     if not taken.refused:
                         await asyncio.to_thread(self._refused.remove, about)
                         changed.add(request.tenant, "delivered", request.records)

@@ -13,14 +13,14 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import attrgetter
 
 from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Expired, Rejected, TooLarge
+from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan, event_key
 from exporter.replay import Replay
 from exporter.settings import BatchSettings, RetrySettings
@@ -28,6 +28,7 @@ from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
 from exporter.span_wait import SpanWait, waits
 from exporter.totals import Counts, Totals
+from exporter.writer import Writer
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Pipeline:
         self.counts = self._attempts.counts
         self._source = source
         self._journal = journal
-        self._dead_letters = dead_letters
+        self._writer = Writer(sink, self._attempts, dead_letters, now_unix_ns)
         self._batch = batch
         self._day_of = day_of
         self._now_unix_ns = now_unix_ns
@@ -97,6 +98,7 @@ class Pipeline:
                 await asyncio.gather(delivery, return_exceptions=True)
             for _, done in self._again:
                 give_up(done)
+            self._attempts.told.tell_refused(now=True)
 
     @property
     def totals(self) -> Totals:
@@ -140,7 +142,7 @@ class Pipeline:
     # -- start ---------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        await self._attempts.until_done("open", self.sink.open)
+        await self._attempts.until_done(self.sink.open, faults=0)
 
     async def _recover(self) -> int:
         """Finish what an earlier process had planned; returns where to go on."""
@@ -184,13 +186,8 @@ class Pipeline:
             known = rows.get(event.transaction_id)
             if known is None or known.source == "log":
                 rows[event.transaction_id] = event
-        stored: set[str] = set()
-
-        async def ask() -> None:
-            batches = [batch.batch_id for batch in self._batches(plan, events)]
-            stored.update(await self.sink.existing(list(rows.values()), batches))
-
-        await self._attempts.until_done("existing", ask)
+        batches = [batch.batch_id for batch in self._batches(plan, events)]
+        stored = await self._existing(list(rows.values()), batches)
         kept = [event for transaction_id, event in rows.items() if transaction_id not in stored]
         ended.add_events("deduplicated", events)
         for tenant, count in Counter(event.tenant for event in kept).items():
@@ -216,6 +213,7 @@ class Pipeline:
                     break
                 continue
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
+            self._attempts.told.tell_refused()
             await self._let_go(draft)
             if self._stopping.is_set() or self._again:
                 break
@@ -305,16 +303,18 @@ class Pipeline:
         horizon = self._recent.horizon_unix_ns
         old = [event for chunk in draft.chunks for event in chunk.events if event.end_unix_ns < horizon]
         self._recent.turn(self._now_unix_ns())
-        if not old:
-            return
-        known: set[str] = set()
-
-        async def ask() -> None:
-            known.update(await self.sink.existing(old, ()))
-
-        await self._attempts.until_done("existing", ask)
-        if known:
+        if old and (known := await self._existing(old, ())):
             draft.leave_out(known)
+
+    async def _existing(self, events: list[Event], not_in: Collection[int]) -> set[str]:
+        """Which of these the destination has. An event that it cannot be asked about is one that it does not have."""
+        try:
+            return await self._attempts.until_done(lambda: self.sink.existing(events, not_in))
+        except (TooLarge, Rejected):
+            if len(events) < 2:
+                return set()
+            half = len(events) // 2
+            return await self._existing(events[:half], not_in) | await self._existing(events[half:], not_in)
 
     # -- delivery ------------------------------------------------------------------------------------------
 
@@ -329,7 +329,7 @@ class Pipeline:
     ) -> None:
         ended = ended or Totals()
         for batch in self._batches(plan, events):
-            await self._write(batch, ended, in_doubt=in_doubt)
+            await self._writer.write(batch, ended, (plan.begin, plan.end), in_doubt=in_doubt)
         last = self._source.caught_up(plan.end)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self._release()
@@ -352,7 +352,7 @@ class Pipeline:
         for rows in days.values():
             text = "".join(sorted(event.transaction_id for event in rows)).encode()
             batch_id = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-            await self._write(Batch(batch_id, rows), ended, in_doubt=True)
+            await self._writer.write(Batch(batch_id, rows), ended, (0, 0), in_doubt=True)
         changed: Counts = {}
         for tenant, outcomes in ended.plain().items():
             taken = {outcome: count for outcome, count in outcomes.items() if outcome != "dead_lettered"}
@@ -373,24 +373,6 @@ class Pipeline:
     def _batch_id(self, plan: Plan, day: int) -> int:
         text = f"{self._journal.journal_id}/{plan.sequence}/{day}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-
-    async def _write(self, batch: Batch, ended: Totals, *, in_doubt: bool) -> None:
-        """Deliver a batch, whatever it takes; a row that can never be delivered goes to the dead letters, alone."""
-        try:
-            left_out = await self._attempts.until_done("write", lambda: self.sink.write(batch, in_doubt=in_doubt))
-        except (TooLarge, Rejected) as error:
-            if len(batch.events) == 1 or isinstance(error, Expired):
-                reason = str(error)
-                await self._attempts.on_disk(lambda: self._dead_letters.add(self.sink.name, reason, batch.events))
-                ended.add_events("dead_lettered", batch.events)
-                return
-            half = len(batch.events) // 2
-            await self._write(Batch(batch.batch_id, batch.events[:half], batch.part + "0"), ended, in_doubt=False)
-            await self._write(Batch(batch.batch_id, batch.events[half:], batch.part + "1"), ended, in_doubt=False)
-        else:
-            ended.add_written(batch.events, left_out)
-            self.counts.batches += 1
-            self.counts.last_delivery_unix_ns = self._now_unix_ns()
 
     def _release(self) -> None:
         self._source.release(self.sink.name, self._journal.released())

@@ -22,7 +22,10 @@ class Batch(NamedTuple):
 
 
 class Sink(Protocol):
-    """A destination. One pipeline task calls it; calls never overlap."""
+    """A destination. One pipeline task calls it; calls never overlap.
+
+    But for `write`, where the sink has an attribute `at_once`: so many pieces of a refused batch come at a time.
+    """
 
     name: str
     day_partitions: bool  # True: the pipeline splits batches by UTC day of the event time
@@ -38,8 +41,9 @@ class Sink(Protocol):
         themselves come back, not their number, because the ledger has a line per tenant.
 
         in_doubt: an earlier process may have written all, some or none of it; the sink finds out before it writes.
-        Only whole batches (part "") are ever in doubt: a destination with some of the rows starts over.
-        Raises Retryable, TooLarge, Rejected or Unauthorised.
+        The pieces of a batch in doubt are in doubt too; they come when the whole was refused, and a sink that has
+        started over for the whole need not do it for a piece.
+        Raises Retryable, TooLarge, Rejected (Unwritable, where it knows the rows) or Unauthorised.
         """
         ...
 

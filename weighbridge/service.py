@@ -72,7 +72,9 @@ class Bridge:
         self.directory = Path(settings.spool.directory)
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
-        self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", event_json)
+        self.dead_letters = DeadLetters(
+            self.directory / "deadletter.jsonl", event_json, settings.exporter.dead_letter_bytes
+        )
         self.minutes = SamplingMinutes(self.directory / MINUTES)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
@@ -187,6 +189,7 @@ class Bridge:
             if rules_changed:
                 await sampling.stop()
             raise
+        self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
         if rules_changed:
             await self.sampling.stop()
             sampling.carry_on(self.sampling)

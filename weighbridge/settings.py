@@ -56,6 +56,12 @@ class ExporterSettings(BaseModel):
         description="Requests kept in memory for sinks that keep up, in bytes; a sink that lags reads the spool.",
     )
 
+    dead_letter_bytes: int = Field(
+        256 << 20,
+        ge=1 << 16,
+        description="Size of deadletter.jsonl; refused events beyond it are counted, and not kept.",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _sinks_by_type(cls, values: Any) -> Any:

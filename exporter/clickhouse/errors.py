@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, OperationalError, StreamFailureError
+from urllib3.exceptions import HTTPError
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.http_answer import error_of
+
+# What the client may raise when it is asked rightly.
+CLIENT_ERRORS = (ClickHouseError, HTTPError, OSError)
 
 # Same rows, later, may succeed: the server is busy, short of something, or cut off from its own parts.
 _RETRY = {
@@ -92,7 +96,7 @@ def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
         answer = error_of(int(between[1]), {}) or Retryable(f"the destination answered {between[1]} and an error")
         if about_rows or not isinstance(answer, TooLarge):
             return answer
-    if code is None and (isinstance(error, (OperationalError, StreamFailureError, OSError))):
+    if code is None and (isinstance(error, (OperationalError, StreamFailureError, HTTPError, OSError))):
         return Retryable(f"no answer from ClickHouse: {_why(error)}")
     if not about_rows:
         return Retryable(f"{type(error).__name__}: {str(error)[:500]}")

@@ -90,6 +90,35 @@ def insert(events: Sequence[Event], batch_id: int, retention_days: int) -> Inser
     return Insert(names, map(partial(_block, names), map(len, parts), contents))
 
 
+def is_text(text: str) -> bool:
+    """False for a lone surrogate, which no encoding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unwritable(events: Sequence[Event], retention_days: int) -> dict[int, str]:
+    """Places of the events for which `insert` raises, each with the reason. A look at halves: most are well."""
+    wrong: dict[int, str] = {}
+    parts = [(0, len(events))]
+    while parts:
+        first, end = parts.pop()
+        try:
+            for _ in insert(events[first:end], 0, retention_days).blocks:
+                pass
+        except MemoryError:
+            raise
+        except Exception as error:
+            if end - first == 1:
+                wrong[first] = f"the row cannot be encoded ({type(error).__name__})"
+            else:
+                half = (first + end) // 2
+                parts += [(half, end), (first, half)]
+    return wrong
+
+
 def _block(names: Sequence[str], rows: int, contents: dict[str, Content | None]) -> bytes:
     return block(rows, [contents.pop(name, None) or _PLANS[name].same(rows, _PLANS[name].default) for name in names])
 

@@ -24,11 +24,20 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
-from exporter.clickhouse.errors import sink_error
-from exporter.clickhouse.rows import CLAMPED_REACH_US, DAY_US, event_day, event_time_us, insert, is_clamped
+from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
+from exporter.clickhouse.rows import (
+    CLAMPED_REACH_US,
+    DAY_US,
+    event_day,
+    event_time_us,
+    insert,
+    is_clamped,
+    is_text,
+    unwritable,
+)
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
-from exporter.errors import Expired, Retryable, SinkError
+from exporter.errors import Expired, Retryable, Unwritable
 from exporter.sink import Batch
 from mapping.event import Event
 
@@ -77,7 +86,6 @@ class ClickHouseSink:
         self._prepared = False
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
         self._store_ahead_us = 0  # its clock less our monotonic one
-        self._in_parts: tuple[int, int] = (0, 0)  # of a batch written in parts: its id, rows already there
 
     def day_of(self, event: Event) -> int:
         """The UTC day under which the store files this event; for the pipeline."""
@@ -108,9 +116,7 @@ class ClickHouseSink:
     async def _run(self, call: Callable[[], T], *, about_rows: bool = False) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except SinkError:
-            raise
-        except Exception as error:  # the client raises many kinds; the table in clickhouse_errors knows them
+        except CLIENT_ERRORS as error:  # anything else is a fault of ours, and the pipeline's business
             raise sink_error(error, about_rows=about_rows) from error
 
     def _own_endpoint(self) -> Endpoint | None:
@@ -163,21 +169,23 @@ class ClickHouseSink:
             if self._settings.cluster:
                 pass  # block ids live in Keeper with the parts: the same token is safe whatever happened
             elif self._settle(client, batch):
-                self._wrote(batch)
+                self._unsure.discard(batch.batch_id)
                 return
             else:
                 # A plain table may remember the token of an insert that never became visible, and would then drop
                 # the rows without a word (store.md §2.3).
                 token = f"{token}.r{secrets.token_hex(4)}"
         self._refuse_expired(batch)
+        compressor = get_compressor(client.write_compression)
+        body = self._encoded(batch, compressor)
         self._unsure.add(batch.batch_id)
         try:
-            self._insert(client, batch, token)
+            self._insert(client, batch, token, body)
         except ClickHouseError as error:
             if getattr(error, "code", None) in (None, 60, 81):
                 self._drop_client()
             raise
-        self._wrote(batch)
+        self._unsure.discard(batch.batch_id)
 
     def _refuse_expired(self, batch: Batch) -> None:
         """The store would say OK and delete the rows at once: its clock counts, ours or the wait may be at fault."""
@@ -188,22 +196,23 @@ class ClickHouseSink:
             date = datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date()
             raise Expired(f"events of {date} are older than the {days} days that the store keeps (retention_days)")
 
-    def _wrote(self, batch: Batch) -> None:
-        stored = self._stored_parts(batch) + len(batch.events)
-        self._in_parts = (batch.batch_id, stored) if batch.part else (0, 0)
-        self._unsure.discard(batch.batch_id)
+    def _encoded(self, batch: Batch, compressor: Any) -> bytearray:
+        """The statement and its rows. Raises Unwritable for rows that do not fit their columns."""
+        try:
+            found = insert(batch.events, batch.batch_id, self._settings.retention_days)
+            statement = f"INSERT INTO {self._place.table} ({', '.join(found.columns)}) FORMAT Native\n".encode()
+            body = bytearray(compressor.compress_block(statement))
+            for block in found.blocks:
+                body += compressor.compress_block(block)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if wrong := unwritable(batch.events, self._settings.retention_days):
+                raise Unwritable(wrong) from error
+            raise
+        return body
 
-    def _stored_parts(self, batch: Batch) -> int:
-        batch_id, rows = self._in_parts
-        return rows if batch.part and batch_id == batch.batch_id else 0
-
-    def _insert(self, client: Client, batch: Batch, token: str) -> None:
-        found = insert(batch.events, batch.batch_id, self._settings.retention_days)
-        compressor = get_compressor(client.write_compression)
-        statement = f"INSERT INTO {self._place.table} ({', '.join(found.columns)}) FORMAT Native\n".encode()
-        body = bytearray(compressor.compress_block(statement))
-        for block in found.blocks:
-            body += compressor.compress_block(block)
+    def _insert(self, client: Client, batch: Batch, token: str, body: bytearray) -> None:
         summary = client.raw_insert(
             "",  # the statement is in the body
             insert_block=body,  # type: ignore[arg-type]  # sent as it is; as bytes it would be copied once more
@@ -248,7 +257,7 @@ class ClickHouseSink:
             f"batch_id = {batch.batch_id} AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
             f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
         )
-        if self._stored_parts(batch):  # other pieces of the batch are there, and right
+        if batch.part:  # other pieces of the batch may be there, and right
             ids = ",".join(_quoted(event.transaction_id) for event in batch.events)
             within += f" AND event_id IN ({ids})"
         return within
@@ -271,6 +280,7 @@ class ClickHouseSink:
             time.sleep(_POLL_S)
 
     def _existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        events = [event for event in events if is_text(event.transaction_id)]  # the store cannot have the others
         if not events:
             return set()
         client = self._connected()

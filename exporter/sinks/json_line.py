@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import orjson
 
-from exporter.errors import TooLarge
+from exporter.errors import TooLarge, Unwritable
 from mapping.event import Event
 
+T = TypeVar("T")
 EventJson = Callable[[Event], dict[str, Any]]  # mapping.event_json, handed in by the assembly
 
 
@@ -27,3 +28,21 @@ def event_dict(event_json: EventJson, event: Event) -> dict[str, Any]:
         return event_json(event)
     except ValueError as error:
         raise TooLarge(f"an event holds what is no JSON ({type(error).__name__})") from error
+
+
+def encoded(events: Iterable[Event], encode: Callable[[Event], T]) -> list[T]:
+    """Every event as `encode` makes it. Raises Unwritable for those that cannot be, all of them at once."""
+    made: list[T] = []
+    wrong: dict[int, str] = {}
+    for place, event in enumerate(events):
+        try:
+            made.append(encode(event))
+        except MemoryError:
+            raise
+        except TooLarge as error:
+            wrong[place] = str(error)
+        except Exception as error:
+            wrong[place] = f"an event cannot be encoded ({type(error).__name__})"
+    if wrong:
+        raise Unwritable(wrong)
+    return made

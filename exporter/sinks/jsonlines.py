@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import orjson
 from pydantic import Field
 
 from exporter.durable import sync_folder
 from exporter.errors import Retryable
 from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks.json_line import EventJson, dumps, event_dict
+from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
 from mapping.event import Event
 
 NEEDS_EVENT_JSON = True
-_TRANSACTION_ID = re.compile(rb'"transaction_id":"([^"\\]*)"')
 
 
 class Settings(SinkSettings):
@@ -51,6 +50,7 @@ class JsonLinesSink:
         self._event_json = event_json
         self._path = Path(settings.path)
         self._descriptor = -1
+        self._doubted: tuple[int, set[str]] = (0, set())  # a batch in doubt, and what of it was there before
 
     async def open(self) -> None:
         if self._settings.path != "-":
@@ -60,7 +60,7 @@ class JsonLinesSink:
         if self._settings.path == "-":
             await self._threaded(lambda: self._print(batch.events))
         else:
-            await self._threaded(lambda: self._append(batch.events, in_doubt))
+            await self._threaded(lambda: self._append(batch, in_doubt))
         return ()
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
@@ -99,16 +99,26 @@ class JsonLinesSink:
             raise
         self._descriptor = descriptor
 
-    def _append(self, events: Sequence[Event], in_doubt: bool) -> None:
+    def _there(self, batch: Batch) -> set[str]:
+        """Which events of a batch in doubt are there. Those of its pieces are looked for together with the whole's."""
+        batch_id, there = self._doubted
+        if not batch.part or batch_id != batch.batch_id:
+            there = self._found({event.transaction_id for event in batch.events})
+            if not batch.part:
+                self._doubted = batch.batch_id, there
+        return there
+
+    def _append(self, batch: Batch, in_doubt: bool) -> None:
         self._open()
+        lines = self._lines(batch.events)
         if in_doubt:
-            there = self._found({event.transaction_id for event in events})
-            events = [event for event in events if event.transaction_id not in there]
+            there = self._there(batch)
+            lines = [line for line, event in zip(lines, batch.events, strict=True) if event.transaction_id not in there]
         if os.fstat(self._descriptor).st_size >= self._settings.max_bytes:
             self._set_aside()
         before = os.fstat(self._descriptor).st_size
         try:
-            view = memoryview(self._lines(events))
+            view = memoryview(b"".join(lines))
             while view:
                 view = view[os.write(self._descriptor, view) :]
             os.fdatasync(self._descriptor)
@@ -122,11 +132,11 @@ class JsonLinesSink:
             raise
 
     def _print(self, events: Sequence[Event]) -> None:
-        sys.stdout.buffer.write(self._lines(events))
+        sys.stdout.buffer.write(b"".join(self._lines(events)))
         sys.stdout.buffer.flush()
 
-    def _lines(self, events: Sequence[Event]) -> bytes:
-        return b"".join([dumps(event_dict(self._event_json, event)) + b"\n" for event in events])
+    def _lines(self, events: Sequence[Event]) -> list[bytes]:
+        return encoded(events, lambda event: dumps(event_dict(self._event_json, event)) + b"\n")
 
     def _found(self, wanted: set[str]) -> set[str]:
         """Which of these transaction ids are in the newest two files: a batch in doubt is never further back."""
@@ -134,9 +144,8 @@ class JsonLinesSink:
         for path in [self._path, *self._aside()[-1:]]:
             with path.open("rb") as file:
                 for line in file:
-                    match = _TRANSACTION_ID.search(line)
-                    if match is not None and (text := match[1].decode()) in wanted:
-                        found.add(text)
+                    if (own := _transaction_id(line)) in wanted:
+                        found.add(own)
         return found
 
     def _aside(self) -> list[Path]:
@@ -152,6 +161,14 @@ class JsonLinesSink:
         if self._settings.keep_files:
             for old in self._aside()[: -self._settings.keep_files]:
                 old.unlink()
+
+
+def _transaction_id(line: bytes) -> str:
+    """Of the event itself: what its bodies hold may look the same. "" for a line that somebody else wrote."""
+    try:
+        return str(orjson.loads(line)["transaction_id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _cut_torn_line(descriptor: int) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import SecretStr
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
-from exporter.sinks.json_line import EventJson, dumps, event_dict
+from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
 from exporter.sinks.kafka import Settings
 from mapping.event import Event
 
@@ -33,6 +34,23 @@ _ROWS = frozenset(
         KafkaError._INVALID_ARG,
     }
 )
+
+
+Told = Callable[[KafkaError | None, object], None]  # what became of a message
+
+
+class _Message(NamedTuple):
+    """An event as it is sent."""
+
+    topic: str
+    value: bytes
+    key: bytes | None
+    headers: Mapping[str, bytes]
+
+    @property
+    def least_bytes(self) -> int:
+        """What it takes at least; librdkafka adds a few bytes of its own."""
+        return len(self.value) + len(self.key or b"") + sum(map(len, self.headers.values()))
 
 
 class KafkaSink:
@@ -97,6 +115,7 @@ class KafkaSink:
         self._producer.list_topics(settings.topic, timeout=min(settings.timeout_s, 10.0))
 
     def _send(self, events: Sequence[Event]) -> None:
+        messages = encoded(events, self._message)
         if self._producer is None:
             self._connect()
         producer = self._producer
@@ -113,35 +132,35 @@ class KafkaSink:
                 failures.append(error)
 
         try:
-            for event in events:
-                self._produce(producer, event, told)
+            for message in messages:
+                self._produce(producer, message, told)
             producer.flush(self._settings.timeout_s)
         except KafkaException as error:
             failures.append(error.args[0])
-        except TooLarge:
+        except Exception:  # the client's own TypeError, or its queue is full for good
             self._drop()
             raise
         if confirmed < len(events):
             self._drop()  # what is still queued must not arrive after the batch has been sent anew
             raise _sink_error(failures[0]) if failures else Retryable("the brokers did not confirm in time")
 
-    def _produce(self, producer: Producer, event: Event, told: Callable[[KafkaError | None, object], None]) -> None:
+    def _message(self, event: Event) -> _Message:
+        """Raises TooLarge and whatever an event that cannot be encoded brings about."""
         settings = self._settings
         key = "" if settings.key == "none" else str(getattr(event, settings.key))
         value = dumps(event_dict(self._event_json, event))
-        deadline = time.monotonic() + settings.timeout_s
+        headers = {name: str(getattr(event, name)).encode() for name in ("transaction_id", "event_type", "tenant")}
+        message = _Message(settings.topic_of(event.event_type), value, key.encode() or None, headers)
+        if (size := message.least_bytes) > settings.max_message_bytes:
+            raise TooLarge(f"a message of {size} bytes exceeds max_message_bytes")
+        return message
+
+    def _produce(self, producer: Producer, message: _Message, told: Told) -> None:
+        deadline = time.monotonic() + self._settings.timeout_s
         while True:
             try:
                 producer.produce(
-                    settings.topic_of(event.event_type),
-                    value,
-                    key or None,
-                    headers={
-                        "transaction_id": event.transaction_id,
-                        "event_type": event.event_type,
-                        "tenant": event.tenant,
-                    },
-                    on_delivery=told,
+                    message.topic, message.value, message.key, headers={**message.headers}, on_delivery=told
                 )
             except BufferError:  # librdkafka's queue is full: let it work
                 if time.monotonic() > deadline:

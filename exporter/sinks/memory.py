@@ -39,7 +39,7 @@ class MemorySink:
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         if self.fail:
             self.fail(batch, in_doubt)
-        if in_doubt:  # an earlier process may have left pieces of it
+        if in_doubt and not batch.part:  # an earlier process may have left pieces of it
             self.batches = {token: kept for token, kept in self.batches.items() if kept[0] != batch.batch_id}
         left_out = [event for event in batch.events if not self.wants(event)]
         self.batches[batch.token] = (batch.batch_id, [event for event in batch.events if self.wants(event)])

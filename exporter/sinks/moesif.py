@@ -18,7 +18,7 @@ import aiohttp
 from isal import igzip
 from pydantic import Field, SecretStr
 
-from exporter.errors import Retryable
+from exporter.errors import Rejected, Retryable, TooLarge
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.sink import Batch
@@ -59,6 +59,7 @@ class MoesifSink:
     """Sends each batch in one or more requests; a retry goes on with the request that failed."""
 
     day_partitions = False
+    at_once = 4  # pieces of a refused batch
 
     def __init__(
         self,
@@ -73,9 +74,9 @@ class MoesifSink:
         self._event_json = event_json
         self._now_unix_ns = now_unix_ns
         self._session: aiohttp.ClientSession | None = None
-        # Of the batch on its way: its token, how many of its requests Moesif has, and the time that decided what is too
-        # old. A retry must cut the same requests.
-        self._sent: tuple[str, int, int] = ("", 0, 0)
+        # Of the batches on their way, by token: how many of its requests Moesif has, and the time that decided what is
+        # too old. A retry must cut the same requests.
+        self._sent: dict[str, tuple[int, int]] = {}
 
     async def open(self) -> None:
         if self._session is None or self._session.closed:
@@ -86,14 +87,16 @@ class MoesifSink:
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self.open()
-        token, done, now = self._sent
-        if token != batch.token:
-            done, now = 0, self._now_unix_ns()
-        posts = await asyncio.to_thread(self._requests, batch.events, now)
-        for number, request in enumerate(posts[done:], done):
-            self._sent = (batch.token, number, now)
-            await self._post(request)
-        self._sent = ("", 0, 0)
+        done, now = self._sent.get(batch.token, (0, self._now_unix_ns()))
+        try:
+            posts = await asyncio.to_thread(self._requests, batch.events, now)
+            for number, request in enumerate(posts[done:], done):
+                self._sent[batch.token] = number, now
+                await self._post(request)
+        except (TooLarge, Rejected):  # this batch does not come again
+            self._sent.pop(batch.token, None)
+            raise
+        self._sent.pop(batch.token, None)
         others, late = left_out(batch.events, now, actions=self._settings.send_actions)
         self.counts.sent += len(batch.events) - len(others) - len(late)
         self.counts.not_its_kind += len(others)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from exporter.sinks.json_line import EventJson, dumps, event_dict
+from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
 from mapping.event import ACTION, API_CALL, Event
 
 # Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
@@ -79,19 +79,25 @@ def action(event: Event, event_json: EventJson) -> bytes:
 def requests(
     events: Sequence[Event], event_json: EventJson, now_unix_ns: int, *, actions: bool, max_bytes: int, max_rows: int
 ) -> Iterator[Request]:
-    """The POSTs that carry these events, each within the limits. Logs and, unless asked for, actions are left out."""
+    """The POSTs that carry these events, each within the limits. Logs and, unless asked for, actions are left out.
+
+    Raises Unwritable before the first one when some of the events cannot be encoded.
+    """
     oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
-    kinds = [(API_CALL, "/v1/events/batch", api_call)]
-    if actions:
-        kinds.append((ACTION, "/v1/actions/batch", action))
-    for kind, path, encode in kinds:
+    encoders = {API_CALL: api_call, **({ACTION: action} if actions else {})}
+
+    def row_of(event: Event) -> bytes:
+        encode = encoders.get(event.event_type)
+        return encode(event, event_json) if encode and event.start_unix_ns >= oldest else b""
+
+    made = encoded(events, row_of)
+    for kind, path in ((API_CALL, "/v1/events/batch"), (ACTION, "/v1/actions/batch")):
         limit = min(max_bytes, 14_000_000) if kind == ACTION else max_bytes
         rows: list[bytes] = []
         size = 2
-        for event in events:
-            if event.event_type != kind or event.start_unix_ns < oldest:
+        for event, row in zip(events, made, strict=True):
+            if event.event_type != kind or not row:
                 continue
-            row = encode(event, event_json)
             if rows and (size + len(row) + 1 > limit or len(rows) >= max_rows):
                 yield Request(path, b"[" + b",".join(rows) + b"]", len(rows))
                 rows, size = [], 2

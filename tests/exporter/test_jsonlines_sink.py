@@ -95,3 +95,27 @@ def test_standard_output_is_a_file_too(capfdbinary: pytest.CaptureFixture[bytes]
 
     run("-", use)
     assert json.loads(capfdbinary.readouterr().out)["transaction_id"] == one.transaction_id
+
+
+def test_the_id_of_a_line_is_the_events_own_whatever_its_bodies_hold(tmp_path: Path) -> None:
+    """A batch in doubt: neither written twice, nor an event taken for written that is not there."""
+    victim, nested = event(), event()
+    rows = [
+        event(request_body=json.dumps({"transaction_id": victim.transaction_id}), request_body_encoding="json"),
+        event(request_headers={"transaction_id": victim.transaction_id}),
+        event(uri=f'http://shop.example/?"transaction_id":"{victim.transaction_id}"'),
+        event(metadata=json.dumps({"transaction_id": victim.transaction_id})),
+        event(user_id=f'","transaction_id":"{victim.transaction_id}'),
+        nested._replace(response_body=json.dumps([{"transaction_id": ""}]), response_body_encoding="json"),
+    ]
+
+    async def first(sink: JsonLinesSink) -> None:
+        await sink.write(Batch(1, rows), in_doubt=False)
+
+    async def again(sink: JsonLinesSink) -> None:
+        for _ in range(2):
+            await sink.write(Batch(1, [*rows, victim]), in_doubt=True)
+
+    run(tmp_path / "events.jsonl", first)
+    run(tmp_path / "events.jsonl", again)
+    assert lines(tmp_path) == [row.transaction_id for row in [*rows, victim]]

@@ -1,0 +1,108 @@
+"""A batch on its way to a sink, whatever it takes: whole, else in pieces; rows that cannot go become dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from exporter.attempts import MOST_FAULTS, Attempts
+from exporter.deadletter import DeadLetters
+from exporter.errors import Expired, Rejected, TooLarge, Unwritable
+from exporter.sink import Batch, Sink
+from exporter.totals import Totals
+from mapping.event import Event
+
+# Calls of the sink to tell the rows of one refused batch apart. One bad row of 10,000 takes 28, 300 take 4,000. After
+# that each piece that is left has one more chance and is a dead letter as a whole, good rows and all: `replay` sends
+# them again.
+MOST_CALLS = 5_000
+NOT_TOLD_APART = "; refused together with other rows, too many to tell apart"
+
+
+class Ended(NamedTuple):
+    """How a call of the sink for one piece ended."""
+
+    left_out: Sequence[Event] = ()
+    refused: TooLarge | Rejected | None = None
+
+
+class Writer:
+    """The last step of one sink's pipeline."""
+
+    def __init__(
+        self, sink: Sink, attempts: Attempts, dead_letters: DeadLetters, now_unix_ns: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._sink = sink
+        self._attempts = attempts
+        self._dead_letters = dead_letters
+        self._now_unix_ns = now_unix_ns
+        self._at_once: int = getattr(sink, "at_once", 1)
+
+    async def write(self, batch: Batch, ended: Totals, spool: tuple[int, int], *, in_doubt: bool) -> None:
+        """Return when every row is delivered or a dead letter, with the reason; ended: has their outcomes then.
+
+        spool: the positions between which the rows were.
+        """
+        letters: dict[str, list[Event]] = {}
+        pieces = deque([batch])
+        calls = 0
+        while pieces:
+            taken = [pieces.popleft() for _ in range(min(self._at_once, len(pieces)))]
+            faults = 1 if calls else MOST_FAULTS  # a piece is tried once: the whole was tried often enough
+            endings = await asyncio.gather(*(self._call(piece, in_doubt, faults) for piece in taken))
+            calls += len(taken)
+            smaller: list[Batch] = []
+            for piece, (left_out, refused) in zip(taken, endings, strict=True):
+                if refused is None:
+                    ended.add_written(piece.events, left_out)
+                else:
+                    smaller += self._smaller(piece, refused, letters, apart=calls < MOST_CALLS)
+            pieces.extendleft(reversed(smaller))
+        for reason, events in letters.items():
+            await self._bury(reason, events, ended, spool)
+
+    async def _call(self, piece: Batch, in_doubt: bool, faults: int) -> Ended:
+        try:
+            left_out = await self._attempts.until_done(
+                lambda: self._sink.write(piece, in_doubt=in_doubt), faults=faults
+            )
+        except (TooLarge, Rejected) as error:
+            return Ended(refused=error)
+        self._attempts.counts.batches += 1
+        self._attempts.counts.last_delivery_unix_ns = self._now_unix_ns()
+        return Ended(left_out)
+
+    def _smaller(
+        self, piece: Batch, refused: TooLarge | Rejected, letters: dict[str, list[Event]], *, apart: bool
+    ) -> list[Batch]:
+        """What of a refused piece is to be tried again; the rest goes to `letters`, by reason."""
+        events = piece.events
+        if isinstance(refused, Unwritable) and refused.rows:
+            for place, reason in refused.rows.items():
+                letters.setdefault(reason, []).append(events[place])
+            others = [event for place, event in enumerate(events) if place not in refused.rows]
+            return [Batch(piece.batch_id, others, piece.part + "w")] if others else []
+        if len(events) == 1 or isinstance(refused, Expired) or not apart:
+            reason = str(refused)
+            if len(events) > 1 and not isinstance(refused, Expired):
+                reason += NOT_TOLD_APART
+            letters.setdefault(reason, []).extend(events)
+            return []
+        half = len(events) // 2
+        return [
+            Batch(piece.batch_id, events[:half], piece.part + "0"),
+            Batch(piece.batch_id, events[half:], piece.part + "1"),
+        ]
+
+    async def _bury(self, reason: str, events: list[Event], ended: Totals, spool: tuple[int, int]) -> None:
+        """Make these dead letters, for one reason."""
+        letters, sink = self._dead_letters, self._sink.name
+        await self._attempts.on_disk(
+            lambda: letters.add(sink, reason, events, spool),
+            lambda: letters.add(sink, reason, events, spool, content=False),
+        )
+        self._attempts.told.refused(reason, len(events))
+        ended.add_events("dead_lettered", events)
