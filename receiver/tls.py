@@ -50,11 +50,14 @@ class Tls:
     def _load(self, context: ssl.SSLContext) -> None:
         certificate, key = self._settings.certificate_file, self._settings.private_key_file
         try:
-            context.load_cert_chain(certificate, key)
+            context.load_cert_chain(certificate, key, password="")  # else OpenSSL asks the terminal for one
         except ssl.SSLError as error:
             raise OSError(f"{certificate} and {key} are not a PEM certificate and its key: {error.reason}") from error
         if self._settings.client_ca_file is not None:
-            context.load_verify_locations(self._settings.client_ca_file)
+            try:
+                context.load_verify_locations(self._settings.client_ca_file)
+            except ssl.SSLError as error:
+                raise OSError(f"{self._settings.client_ca_file} holds no PEM certificate: {error.reason}") from error
 
     def _file_versions(self) -> list[tuple[int, int, int]]:
         files = (

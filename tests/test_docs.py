@@ -10,14 +10,14 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 import pytest
 import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from exporter.sinks import types
+from exporter.sinks import module_of, types
 from project_files import ROOT, project_file
 from weighbridge.cli import main
 from weighbridge.settings import Settings, load_settings
@@ -105,6 +105,36 @@ def test_the_settings_shown_about_mapping_are_accepted(example: str, tmp_path: P
     assert load_settings(str(tmp_path / "example.yaml"), {}).mapping != Settings().mapping
 
 
+def allowed_words(model: Any) -> Iterator[tuple[str, str]]:
+    """The name of every setting that allows some words only, with each of them."""
+    for name, field in model.model_fields.items():
+        parts = [field.annotation]
+        while parts:
+            part = parts.pop()
+            if get_origin(part) is Literal:
+                yield from ((name, word) for word in get_args(part))
+            elif hasattr(part, "model_fields"):
+                yield from allowed_words(part)
+            else:
+                parts += get_args(part)
+
+
+def test_the_words_that_a_setting_allows_stand_beside_it() -> None:
+    """In its comment: above the setting, or behind its name where the whole entry is a comment."""
+    text = (ROOT / "config/weighbridge.yaml").read_text(encoding="utf-8")
+    words = {
+        pair for model in (Settings, *(module_of(kind).Settings for kind in types())) for pair in allowed_words(model)
+    }
+    assert ("fsync", "none") in words
+    assert ("action", "remove") in words
+    for name, word in words:
+        if name == "type":  # the heading of its sink
+            continue
+        above = re.findall(rf"((?: *#.*\n)+) *(?:# )?-? ?{name}:", text)
+        behind = re.findall(rf"# +{name} \(.*\n(?: *#    .*\n)*", text)
+        assert any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", found) for found in above + behind), (name, word)
+
+
 def undescribed(model: Any, path: str = "") -> list[str]:
     """The settings that say nothing about their unit and effect."""
     missing = []
@@ -132,7 +162,8 @@ def test_the_collector_snippet_is_the_exporter_of_the_collector_file() -> None:
 def test_the_sinks_shown_are_accepted(tmp_path: Path) -> None:
     (snippet,) = (text for text in snippets("yaml") if "sinks:" in text)
     (tmp_path / "weighbridge.yaml").write_text(snippet)
-    sinks = load_settings(str(tmp_path / "weighbridge.yaml"), {}).exporter.sinks
+    environment = {"MOESIF_APPLICATION_ID": "eyJhcHAiOiIxOjIifQ"}
+    sinks = load_settings(str(tmp_path / "weighbridge.yaml"), environment).exporter.sinks
     assert [sink.type for sink in sinks] == ["clickhouse", "moesif", "jsonlines"]
 
 

@@ -43,11 +43,11 @@ def serve(config: str | None) -> None:
 @main.command()
 @config_option
 def check(config: str | None) -> None:
-    """Validate the settings and print them, secrets hidden."""
+    """Validate the settings and what they need on this machine; print them, secrets hidden."""
     settings = _settings(config)
-    from weighbridge.commands.check import effective_yaml
+    from weighbridge.commands.check import run_check
 
-    click.echo(effective_yaml(settings), nl=False)
+    run_check(settings)
 
 
 @main.command("map")

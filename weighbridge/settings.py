@@ -7,32 +7,31 @@ together (`Settings`), read (`load_settings`) and shown with secrets hidden (`sh
 from __future__ import annotations
 
 import os
-import re
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from exporter.http_address import without_secrets
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of, parse_sink
 from mapping.presets import KrakendPreset, Presets
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from receiver.settings import ReceiverSettings, parse_endpoint
+from receiver.settings import ReceiverSettings
 from receiver.spool.settings import SpoolSettings
+from weighbridge.addresses import is_itself as is_itself
 from weighbridge.admin.server import AdminSettings
+from weighbridge.settings_conflicts import refuse_conflicts
 from weighbridge.settings_errors import explain
+from weighbridge.settings_text import TextError, expand, read_document
+from weighbridge.settings_units import UnitError, with_units
 from weighbridge.telemetry_settings import TelemetrySettings
 
 ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
 DEFAULT_FILE = "weighbridge.yaml"
-# In the query of an address, such as ?api_key=...: what must not be shown.
-_QUERY_SECRET = re.compile(r"([?&][^=&]*(?:password|secret|token|key)[^=&]*=)[^&]+", re.IGNORECASE)
-_REFERENCE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_NO_SECRETS = frozenset({"database"})  # in the query of an address
 
 
 class SettingsError(Exception):
@@ -107,12 +106,8 @@ class Settings(BaseModel):
         return {**values, "exporter": {**exporter, "sinks": sinks}}
 
     @model_validator(mode="after")
-    def _does_not_watch_itself(self) -> Settings:
-        if self.telemetry.otlp_endpoint and is_itself(self.telemetry.otlp_endpoint, self.receiver.endpoint):
-            raise ValueError(
-                "telemetry.otlp_endpoint is this bridge: what it says about itself would make it say more. "
-                "Name a Collector or another bridge"
-            )
+    def _can_be_meant(self) -> Settings:
+        refuse_conflicts(self)
         return self
 
 
@@ -142,19 +137,6 @@ def _parse_sink(index: int, values: Any) -> SinkSettings:
         raise ValueError(f".sinks.{index}: {error}") from error
 
 
-def is_itself(address: str, listening: str) -> bool:
-    """Whether an address is that of the receiver on this machine."""
-    try:
-        parts = urlsplit(address)
-        host, port = parse_endpoint(listening)
-        named = parts.hostname or ""
-        there = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        return False
-    here = {host, "localhost", "127.0.0.1", "::1", "0.0.0.0", socket.gethostname()}  # noqa: S104 compared, not bound
-    return there == port and named in here
-
-
 def find_file(path: str | None, environment: Mapping[str, str] | None = None) -> Path | None:
     """The file that `load_settings` would read: the one named, else $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml."""
     environment = os.environ if environment is None else environment
@@ -172,24 +154,22 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
     if file is None:
         return Settings()
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = read_document(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        place = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise SettingsError(
-            f"{file}: not YAML{place}: {getattr(error, 'problem', None) or 'unreadable text'}"
-        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: not YAML: no UTF-8 at byte {error.start + 1}") from error
+    except TextError as error:
+        raise SettingsError(f"{file}: {error}") from error
     if document is None:
         return Settings()
     if not isinstance(document, dict):
         raise SettingsError(f"{file}: expected sections such as `receiver:` at the top level")
     try:
-        return Settings.model_validate(_expand(document, environment, ""))
+        return Settings.model_validate(with_units(expand(document, environment), Settings))
     except ValidationError as error:
         raise SettingsError(f"{file}: {explain(error, Settings)}") from error
-    except SettingsError as error:
+    except (TextError, UnitError) as error:
         raise SettingsError(f"{file}: {error}") from error
 
 
@@ -209,36 +189,4 @@ def _hidden(value: Any) -> Any:
         return [_hidden(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, str) and "://" in value:
-        if password := _password(value):
-            value = value.replace(f":{password}@", ":**********@", 1)
-        return _QUERY_SECRET.sub(r"\1**********", value)
-    return value
-
-
-def _password(address: str) -> str | None:
-    try:
-        return urlsplit(address).password
-    except ValueError:
-        return None
-
-
-def _expand(value: Any, environment: Mapping[str, str], path: str) -> Any:
-    """`${env:NAME}` and `${env:NAME:-default}` in every text, after YAML is read: a value cannot add settings."""
-    if isinstance(value, dict):
-        return {key: _expand(item, environment, f"{path}.{key}" if path else str(key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, environment, f"{path}.{index}") for index, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-
-    def one(match: re.Match[str]) -> str:
-        name, default = match.groups()
-        found = environment.get(name, default)
-        if found is None:
-            raise SettingsError(
-                f"{path}: the environment variable {name} is not set (give a default: ${{env:{name}:-…}})"
-            )
-        return found
-
-    return _REFERENCE.sub(one, value)
+    return without_secrets(value, keep_query=_NO_SECRETS) if isinstance(value, str) else value

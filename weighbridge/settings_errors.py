@@ -11,8 +11,11 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from exporter.http_address import without_secrets
+
 # By pydantic's name of the error, which speaks of Python's types.
 _WORDS = {
+    "string_pattern_mismatch": "expected a name of small letters, digits, - and _, up to 64 of them",  # of a sink
     "missing": "is needed, and not given",
     "model_type": "expected settings below it",
     "dict_type": "expected names with values below it",
@@ -41,7 +44,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     else:
         message = _in_words(problem)
         text = path + message if message.startswith(".") else f"{path}: {message}" if path else message
-    return text + (f" (and {more} more)" if more else "")
+    return without_secrets(text) + (f" (and {more} more)" if more else "")
 
 
 def _in_words(problem: ErrorDetails) -> str:

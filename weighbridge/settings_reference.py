@@ -7,6 +7,7 @@ A test holds the file equal to what this prints, so defaults and their explanati
 
 from __future__ import annotations
 
+import re
 import textwrap
 import typing
 from collections.abc import Iterator
@@ -25,7 +26,10 @@ WIDTH = 118
 
 HEAD = """\
 # Every setting of weighbridge, with its default. Nothing here has to be set: `weighbridge serve` without a file uses
-# exactly these values. A key that nobody knows is an error. Text may hold ${env:NAME} or ${env:NAME:-default}.
+# exactly these values. A key that nobody knows, or that stands twice, is an error.
+# A value may hold ${env:NAME} or ${env:NAME:-default}, also written ${NAME} and ${NAME:-default}; $$ is a dollar sign.
+# A setting whose name ends in _s, _ms, _days or _bytes takes a plain number, or a text with its unit: 30s, 5m, 1h30m,
+# 7d, 64MiB (power of 1024), 10GB (of 1000). So do the times and sizes of sampling.
 # `weighbridge check --config F` validates a file and prints what is in force.
 """
 
@@ -51,7 +55,7 @@ def reference() -> str:
 def _fields(model: BaseModel, indent: int) -> Iterator[str]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        yield from _comment(field.description or "", indent)
+        yield from _comment(_told(field), indent)
         if isinstance(value, BaseModel):
             yield f"{' ' * indent}{name}:"
             yield from _fields(value, indent + 2)
@@ -99,9 +103,28 @@ def _shape(field: FieldInfo, indent: int) -> Iterator[str]:
 def _keys(model: type[BaseModel], indent: int, depth: int = 1) -> Iterator[str]:
     for name, field in model.model_fields.items():
         start = f"{'  ' * depth}{name} ({_default_of(field)})"
-        yield from _comment(f"{start}: {field.description}" if field.description else start, indent)
+        told = _told(field)
+        yield from _comment(f"{start}: {told}" if told else start, indent)
         for inner in _models(field.annotation):
             yield from _keys(inner, indent, depth + 1)
+
+
+def _told(field: FieldInfo) -> str:
+    """What the setting does, and the words it allows as far as that does not name them already."""
+    told, words = field.description or "", list(dict.fromkeys(_words(field.annotation)))
+    if len(words) < 2 or all(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told) for word in words):
+        return told
+    several = typing.get_origin(field.annotation) in (tuple, list)
+    told += "" if told.endswith((".", "?")) or not told else "."
+    return f"{told} {'Any' if several else 'One'} of: {', '.join(words)}.".strip()
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    if typing.get_origin(annotation) is typing.Literal:
+        yield from map(str, typing.get_args(annotation))
+    elif not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        for part in typing.get_args(annotation):
+            yield from _words(part)
 
 
 def _default_of(field: FieldInfo) -> str:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from exporter.http_address import refuse_no_otlp_base
+
 
 class TelemetrySettings(BaseModel):
     """What the bridge tells about itself."""
@@ -29,6 +31,6 @@ class TelemetrySettings(BaseModel):
     @field_validator("otlp_endpoint")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
+        if value:
+            refuse_no_otlp_base(value)
         return value

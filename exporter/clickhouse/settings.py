@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, Endpoint
 from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.http_address import refuse_odd_address
 from exporter.settings import SinkSettings
 
 
@@ -37,7 +38,10 @@ class Settings(SinkSettings):
 
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:
-        parts = urlsplit(self.dsn)
+        try:
+            parts = urlsplit(self.dsn)
+        except ValueError:
+            raise ValueError("dsn is no address") from None
         if parts.scheme not in ("chdb", "http", "https"):
             raise ValueError("dsn must begin with chdb://, http:// or https://")
         known = {"database"} if parts.scheme == "chdb" else set()
@@ -48,8 +52,8 @@ class Settings(SinkSettings):
                 )
         if parts.scheme == "chdb" and not (parts.netloc or parts.path.strip("/")):
             raise ValueError("dsn names no folder: chdb:///var/lib/weighbridge/store")
-        if parts.scheme != "chdb" and not parts.hostname:
-            raise ValueError("dsn names no host")
+        if parts.scheme != "chdb":
+            refuse_odd_address(self.dsn)
         if parts.scheme == "chdb" and self.cluster:
             raise ValueError("cluster needs a server: the embedded engine has none")
         return self

@@ -16,9 +16,10 @@ from typing import Literal
 
 import aiohttp
 from isal import igzip
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from exporter.errors import Rejected, Retryable, TooLarge
+from exporter.http_address import refuse_odd_address
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.sink import Batch
@@ -34,9 +35,7 @@ class Settings(SinkSettings):
 
     type: Literal["moesif"] = "moesif"
     application_id: SecretStr = Field(description="Collector Application Id of the Moesif application.")
-    base_url: str = Field(
-        "https://api.moesif.net", pattern=r"^https?://", description="Address of the Collector API.", repr=False
-    )
+    base_url: str = Field("https://api.moesif.net", description="Address of the Collector API.", repr=False)
     send_actions: bool = Field(False, description="Send actions (spans that are no API calls) too.")
     max_request_bytes: int = Field(
         10_000_000, ge=2_000_000, le=50_000_000, description="Most bytes in one request, before compression."
@@ -44,6 +43,12 @@ class Settings(SinkSettings):
     max_request_events: int = Field(1000, ge=1, description="Most events in one request.")
     gzip: bool = Field(True, description="Compress requests.")
     timeout_s: float = Field(30.0, gt=0, description="Seconds to wait for an answer.")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        refuse_odd_address(value)
+        return value
 
 
 @dataclass

@@ -19,10 +19,11 @@ import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from exporter.errors import Retryable
 from exporter.forward import Taken
+from exporter.http_address import refuse_no_otlp_base, without_secrets
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.source import RawRequest
@@ -37,9 +38,7 @@ class Settings(SinkSettings):
     """Another OTLP/HTTP endpoint, which gets the requests as they came: not mapped, not sampled, not masked."""
 
     type: Literal["otlphttp"] = "otlphttp"
-    endpoint: str = Field(
-        pattern=r"^https?://", description="Address without /v1/traces, http(s)://host:4318.", repr=False
-    )
+    endpoint: str = Field(description="Address without /v1/traces, http(s)://host:4318.", repr=False)
     headers: dict[str, SecretStr] = Field(
         default_factory=dict, description="Headers added to every request, such as Authorization."
     )
@@ -54,6 +53,12 @@ class Settings(SinkSettings):
         description="Bytes of requests kept that the endpoint refused for good, beside the spool in `refused`; "
         "the oldest are deleted first. They are unmasked.",
     )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_a_base(cls, value: str) -> str:
+        refuse_no_otlp_base(value)
+        return value
 
 
 class OtlpHttpSink:
@@ -88,7 +93,8 @@ class OtlpHttpSink:
                 said = await _read(answer) if error is None else b""
                 is_json = answer.content_type == "application/json"
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:
-            raise Retryable(f"no answer from {self._settings.endpoint} ({type(failure).__name__})") from failure
+            whom = without_secrets(self._settings.endpoint)
+            raise Retryable(f"no answer from {whom} ({type(failure).__name__})") from failure
         if error is not None:
             raise error
         refused = rejected_records(request.signal, said, is_json=is_json)

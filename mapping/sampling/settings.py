@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from mapping.quantities import has_unit, seconds, size_bytes
 from mapping.sampling.rules import compile_condition
 from mapping.sampling.thresholds import parse_rate
-
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)", re.ASCII)
 
 
 def _rate_text(value: object) -> str:
@@ -26,20 +22,22 @@ def _rate_text(value: object) -> str:
 
 
 def _seconds(value: object) -> float:
-    return _quantity(value, _SECONDS, "s", "a time such as 10s, 500ms or 5m")
+    return _plain(value, "seconds") if not _has_unit(value) else seconds(str(value))
 
 
 def _bytes(value: object) -> int:
-    return int(_quantity(value, _BYTES, "B", "a size such as 512MiB"))
+    return int(_plain(value, "bytes")) if not _has_unit(value) else size_bytes(str(value))
 
 
-def _quantity(value: object, units: dict[str, float] | dict[str, int], default: str, wanted: str) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
-        return float(value)
-    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or (match[2] or default) not in units:
-        raise ValueError(f"{value!r} is not {wanted}")
-    return float(match[1]) * units[match[2] or default]
+def _has_unit(value: object) -> bool:
+    return isinstance(value, str) and has_unit(value)
+
+
+def _plain(value: object, unit: str) -> float:
+    number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{value!r} is no number of {unit}, nor such a number with its unit: 500ms, 10s, 64MiB")
+    return number
 
 
 RateText = Annotated[str, BeforeValidator(_rate_text)]

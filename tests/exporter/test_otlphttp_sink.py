@@ -13,7 +13,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from test_every_sink import STATUSES
 
+from bridge import free_port
 from exporter.errors import Retryable, SinkError, Unauthorised
+from exporter.sinks.otlphttp import Settings, create
 from exporter.source import RawRequest
 from sink_destinations import Otlp
 
@@ -124,3 +126,17 @@ def test_a_partial_success_tells_how_many_were_refused(
         await sink.close()
 
     with_endpoint(tmp_path, test)
+
+
+@pytest.mark.parametrize("userinfo", ["me:hunter2", "hunter2", "hunter2:", "me:hun%40hunter2"])
+def test_what_is_said_of_an_endpoint_that_is_away_holds_no_secret(userinfo: str) -> None:
+    sink = create(Settings(name="away", endpoint=f"http://{userinfo}@127.0.0.1:{free_port()}/base"))
+
+    async def go() -> None:
+        with pytest.raises(Retryable) as error:
+            await sink.send(REQUEST)
+        await sink.close()
+        assert "hunter2" not in str(error.value)
+        assert "127.0.0.1" in str(error.value)
+
+    asyncio.run(go())

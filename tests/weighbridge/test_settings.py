@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel, create_model
 
 from exporter.clickhouse.settings import Settings as StoreSettings
-from weighbridge.settings import SettingsError, find_file, load_settings, shown
+from exporter.sinks import module_of, types
+from weighbridge.settings import Settings, SettingsError, find_file, load_settings, shown
+from weighbridge.settings_units import with_units
 
 
 def load(tmp_path: Path, text: str, **environment: str) -> object:
@@ -143,3 +148,187 @@ def test_what_a_moesif_sink_says_itself_wins_over_a_pasted_block(tmp_path: Path)
     (sink,) = load(tmp_path, GATEWAY + own).exporter.sinks  # type: ignore[attr-defined]
     assert sink.application_id.get_secret_value() == "own"
     assert (sink.max_request_events, sink.batch.max_age_s) == (5, 1.0)
+
+
+# -- references to the environment, keys, quantities ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", ["${env:HOST}", "${HOST}", "${env:HOST:-x}", "${HOST:-x}", "${NONE:-10.0.0.9}"])
+def test_a_reference_may_be_written_as_the_collector_and_compose_write_it(tmp_path: Path, reference: str) -> None:
+    settings = load_settings(str(_write(tmp_path, f"receiver: {{endpoint: '{reference}:1'}}")), {"HOST": "10.0.0.9"})
+    assert settings.receiver.endpoint == "10.0.0.9:1"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("$HOST:1", "receiver.endpoint: $HOST is no reference here; write ${env:HOST}"),
+        ("a$HOST:1", "$HOST is no reference here"),
+        ("$(HOST):1", "write ${env:HOST}"),
+        ("${HOST", "is no reference that can be read"),
+        ("${env:}:1", "is no reference that can be read"),
+        ("${file:/etc/host}:1", "is no reference that can be read"),
+        ("${A:-${B}}:1", "no reference inside a default"),
+        ("${env:GONE}:1", "the environment variable GONE is not set"),
+        ("${GONE}:1", "the environment variable GONE is not set"),
+    ],
+)
+def test_what_only_looks_like_a_reference_is_refused(tmp_path: Path, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, f"receiver: {{endpoint: '{value}'}}", HOST="h", B="b")
+    assert "receiver.endpoint: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_two_dollars_are_one_and_what_a_variable_holds_is_taken_as_it_is(tmp_path: Path) -> None:
+    text = """
+receiver: {traces_path: '/a$$b', logs_path: '${env:PATHS}'}
+sampling: {rules: [{name: a, rate: 1, when: [{path: route, op: regex, value: '^/v1/.*$'}]}]}
+"""
+    settings = load_settings(str(_write(tmp_path, text)), {"PATHS": "/$$x${env:HOME}$HOME"})
+    assert (settings.receiver.traces_path, settings.receiver.logs_path) == ("/a$b", "/$$x${env:HOME}$HOME")
+    assert settings.sampling.rules[0].when[0].value == "^/v1/.*$"
+
+
+def test_the_name_of_a_setting_comes_from_no_variable(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"receiver\.tenants\.\$\{env:TENANT\}: the name of a setting"):
+        load(tmp_path, "receiver: {tenants: {'${env:TENANT}': {keys: [k]}}}", TENANT="acme")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("receiver: {}\nspool: {}\nreceiver: {}", "receiver stands twice, at lines 1 and 3"),
+        ("exporter:\n  batch:\n    max_events: 1\n    max_events: 2", "max_events stands twice, at lines 3 and 4"),
+        ("exporter: {sinks: [{name: a,\n name: b, type: blackhole}]}", "name stands twice, at lines 1 and 2"),
+        ('receiver: {endpoint: "a:1", "endpoint": "b:2"}', "endpoint stands twice"),
+        ("mapping: {masks: {yes: 1, true: 2}}", "true stands twice"),
+        ("receiver: {<<: {max_records: 1}, <<: {max_elements: 1}}", "<< stands twice"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_wherever_it_is(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, text)
+    assert says in str(error.value)
+
+
+def test_a_key_may_override_one_that_is_merged_in(tmp_path: Path) -> None:
+    text = "exporter: {batch: &a {max_events: 5}, sinks: [{name: b, type: blackhole, batch: {<<: *a, max_events: 7}}]}"
+    (sink,) = load(tmp_path, text).exporter.sinks  # type: ignore[attr-defined]
+    assert sink.batch.max_events == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2026-13-45",
+        "a: &a [*a]",
+        "a:\n\tb: 1",
+        "a: " + "[" * 3000,
+        "? [a]\n: 1",
+        "a: !!python/object:os.x y",
+        "a: \x01",
+    ],
+)
+def test_text_that_is_no_settings_costs_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, text)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "value"),
+    [
+        ("spool: {max_bytes: 10GB}", "spool.max_bytes", 10_000_000_000),
+        ("spool: {max_bytes: '1.5 GiB'}", "spool.max_bytes", 3 << 29),
+        ("spool: {max_bytes: '1073741824'}", "spool.max_bytes", 1 << 30),
+        ("spool: {max_wait_ms: 20ms}", "spool.max_wait_ms", 20),
+        ("spool: {max_wait_ms: 0.5s}", "spool.max_wait_ms", 500),
+        ("spool: {remember_s: 1h30m}", "spool.remember_s", 5400),
+        ("receiver: {max_body_bytes: 64MiB}", "receiver.max_body_bytes", 64 << 20),
+        ("receiver: {min_body_bytes_per_s: 2KiB/s}", "receiver.min_body_bytes_per_s", 2048),
+        ("receiver: {cors: {max_age_s: 1d}}", "receiver.cors.max_age_s", 86_400),
+        ("receiver: {tenants: {a: {keys: [k], burst_s: 1m}}}", "receiver.tenants.a.burst_s", 60),
+        ("exporter: {batch: {max_age_s: 500ms}}", "exporter.batch.max_age_s", 0.5),
+        ("mapping: {inherit_across_requests_s: 5 minutes}", "mapping.inherit_across_requests_s", 300),
+        ("sampling: {tail: {decision_wait: 1m30s, max_bytes: 64MB}}", "sampling.tail.max_bytes", 64_000_000),
+        ("sampling: {budget: {events_per_second: 1, remember: 1d}}", "sampling.budget.remember", 86_400),
+        ("telemetry: {interval_s: 5m}", "telemetry.interval_s", 300),
+        (
+            "exporter: {sinks: [{name: s, type: clickhouse, dsn: 'http://h', retention_days: 12w, timeout_s: 2m}]}",
+            "exporter.sinks.0.retention_days",
+            84,
+        ),
+        (
+            "exporter: {sinks: [{name: s, type: clickhouse, dsn: 'chdb://s', engine: {max_memory_bytes: 4GiB}}]}",
+            "exporter.sinks.0.engine.max_memory_bytes",
+            4 << 30,
+        ),
+        (
+            "exporter: {sinks: [{name: s, type: jsonlines, path: x, max_bytes: 1MB}]}",
+            "exporter.sinks.0.max_bytes",
+            10**6,
+        ),
+    ],
+)
+def test_a_quantity_takes_its_unit_wherever_it_is_set(tmp_path: Path, text: str, path: str, value: float) -> None:
+    found: object = load(tmp_path, text)
+    for part in path.split("."):
+        if isinstance(found, tuple):
+            found = found[int(part)]
+        else:
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+    assert found == value
+
+
+def quantities_of(model: type[BaseModel]) -> list[str]:
+    """The settings whose names end in a unit, but for rates, at any depth below a model."""
+    found = []
+    for name, field in model.model_fields.items():
+        inner = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
+        found += [name for below in inner for name in quantities_of(below)]
+        if re.search(r"_(?:s|ms|bytes|days|bytes_per_s)$", name) and not re.search(r"(?<!bytes)_per_s$", name):
+            assert {int, float} & set(_leaves(field.annotation)), f"{name} is no number"
+            found.append(name)
+    return found
+
+
+def test_every_setting_with_a_unit_in_its_name_reads_units() -> None:
+    sinks = [module_of(kind).Settings for kind in types()]
+    names = {name for model in (Settings, *sinks) for name in quantities_of(model)}
+    assert len(names) > 30
+    for name in names:
+        unit = (
+            "1h" if name.endswith(("_s", "_ms")) and "bytes" not in name else "2d" if name.endswith("days") else "3MiB"
+        )
+        model = create_model("One", **{name: (float, 1.0)})  # type: ignore[call-overload]
+        assert isinstance(with_units({name: unit}, model)[name], int), name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "spool: {max_bytes: 10XB}",
+            "spool.max_bytes: expected a whole number, or one with its unit: '10XB' is not a size",
+        ),
+        ("spool: {max_bytes: 64M}", "MB (a power of 1000) or MiB (of 1024)?"),
+        ("spool: {max_bytes: 30s}", "'30s' is not a size"),
+        ("telemetry: {interval_s: 64MiB}", "telemetry.interval_s: expected a number, or one with its unit: '64MiB'"),
+        ("telemetry: {interval_s: .inf}", "telemetry.interval_s: inf is no number that can be meant"),
+        ("telemetry: {interval_s: .nan}", "telemetry.interval_s: nan is no number that can be meant"),
+        ("sampling: {budget: {events_per_second: 1, epoch: soon}}", "sampling.budget.epoch: 'soon' is not a length"),
+        (
+            "receiver: {tenants: {a: {max_records_per_s: 5s}}}",
+            "receiver.tenants.a.max_records_per_s: expected a number",
+        ),
+    ],
+)
+def test_a_quantity_that_cannot_be_read_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(tmp_path, text)
+    assert says in str(error.value)
+
+
+def _leaves(annotation: object) -> list[object]:
+    return [leaf for part in get_args(annotation) for leaf in _leaves(part)] or [annotation]

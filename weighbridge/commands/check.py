@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
 import yaml
 
-from weighbridge.settings import Settings, shown
+from weighbridge.commands.errors import CommandError
+from weighbridge.settings import Settings, SettingsError, shown
+from weighbridge.surroundings import refuse_unusable
+
+
+def run_check(settings: Settings) -> None:
+    """Prints the effective settings. Raises CommandError when this machine lacks what they need."""
+    try:
+        refuse_unusable(settings)
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+    click.echo(effective_yaml(settings), nl=False)
 
 
 def effective_yaml(settings: Settings) -> str:

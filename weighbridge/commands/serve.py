@@ -17,7 +17,8 @@ from weighbridge.commands.errors import CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.log_lines import log_to_stderr
 from weighbridge.service import run
-from weighbridge.settings import Settings
+from weighbridge.settings import Settings, SettingsError
+from weighbridge.surroundings import refuse_unusable, refuse_unusable_sinks
 
 
 def serve(settings: Settings, config: str | None, read_again: Callable[[], Settings]) -> None:
@@ -26,12 +27,19 @@ def serve(settings: Settings, config: str | None, read_again: Callable[[], Setti
     config: the settings file as it was named. read_again: the settings anew, for SIGHUP.
     """
     log_to_stderr(settings.telemetry.log_level)
+
+    def read_usable() -> Settings:
+        again = read_again()
+        refuse_unusable(again)
+        return again
+
     try:
+        refuse_unusable_sinks(settings)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            if runner.run(run(settings, lambda: click.echo(welcome(settings, config), err=True), read_again)):
+            if runner.run(run(settings, lambda: click.echo(welcome(settings, config), err=True), read_usable)):
                 logging.shutdown()
                 os._exit(0)  # the interpreter would wait for threads that wait for destinations
-    except (OSError, SpoolFailed, JournalError) as error:
+    except (OSError, SpoolFailed, JournalError, SettingsError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
 
 

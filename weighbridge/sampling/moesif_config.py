@@ -19,6 +19,7 @@ from pathlib import Path
 
 import aiohttp
 
+from exporter.http_address import without_secrets
 from mapping.sampling.moesif import MAX_BODY_BYTES, ConfigError, RemoteConfig, parse_config
 from mapping.sampling.refresh import Refresh
 from mapping.sampling.settings import MoesifRemoteSettings
@@ -129,7 +130,7 @@ class MoesifConfiguration:
         headers = {"X-Moesif-Application-Id": self._application_id, "Accept": "application/json"}
         async with session.get(url, headers=headers, allow_redirects=False) as response:
             if response.status != 200:
-                raise ConfigError(f"{url} answered {response.status}")
+                raise ConfigError(f"{without_secrets(url)} answered {response.status}")
             body = b""
             while len(body) <= MAX_BODY_BYTES and (chunk := await response.content.read(65536)):
                 body += chunk
