@@ -14,49 +14,26 @@ from typing import NamedTuple
 
 import orjson
 
-from mapping.bounds import MOST_SEVERE, held
+from mapping.bounds import LAST_NS, MOST_SEVERE, held
 from mapping.logs.http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
-from mapping.logs.ids import ID_KEYS, span_id_in, trace_id_in
+from mapping.logs.ids import IdKeys, id_keys, ids_in
+from mapping.logs.json_text import WRAPPER_KEYS, exact, holds_long_numbers, line_in, read_object, unwrapped
+from mapping.logs.levels import LevelKey, level_keys, severity
 
-MAX_JSON_BODY_CHARS = 1024 * 1024  # L1: longer strings stay text
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
 
 _TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
-_LEVEL_KEYS = ("level", "severity", "levelname", "log.level")
 _EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
+
+_FIRST_NS = 946_684_800 * 1_000_000_000  # 2000-01-01: before OpenTelemetry, and before any log that is sent today
+_AHEAD_NS = 86_400 * 1_000_000_000  # a clock may be ahead of the collector's by a time zone
 
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
 ).fullmatch
 _NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
-_NUMBERED_LEVEL = re.compile(r"(trace|debug|info|warn|error|fatal)([234])").fullmatch
-
-_LEVELS = {
-    "trace": 1,
-    "verbose": 1,
-    "finest": 1,
-    "debug": 5,
-    "fine": 5,
-    "info": 9,
-    "information": 9,
-    "informational": 9,
-    "notice": 10,
-    "warn": 13,
-    "warning": 13,
-    "error": 17,
-    "err": 17,
-    "severe": 17,
-    "fatal": 21,
-    "critical": 21,  # as Python and .NET map it
-    "crit": 21,
-    "alert": 22,
-    "emerg": 24,
-    "emergency": 24,
-    "panic": 24,
-}
-_PINO_LEVELS = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}
 _NOTHING: Mapping[str, object] = {}
 _new = tuple.__new__
 
@@ -95,10 +72,11 @@ class LogRecord(NamedTuple):
 class LogKeys(NamedTuple):
     """What a set of attribute keys and body keys can say; the keys that are there, in the order of precedence."""
 
-    attribute_ids: bool
-    body_ids: bool
+    attribute_ids: IdKeys
+    body_ids: IdKeys
     times: tuple[str, ...]
-    levels: tuple[str, ...]
+    levels: tuple[LevelKey, ...]
+    attribute_levels: tuple[LevelKey, ...]
     event_names: tuple[str, ...]  # among the attributes
     body_event: bool
     exception: bool
@@ -150,10 +128,11 @@ def log_keys(attributes: Iterable[str], body: Iterable[str]) -> LogKeys:
     of_attributes, names = frozenset(attributes), tuple(body)
     of_body = frozenset(names)
     return LogKeys(
-        attribute_ids=not ID_KEYS.isdisjoint(of_attributes),
-        body_ids=not ID_KEYS.isdisjoint(of_body),
+        attribute_ids=id_keys(of_attributes),
+        body_ids=id_keys(names),
         times=tuple(key for key in _TIME_KEYS if key in of_body),
-        levels=tuple(key for key in _LEVEL_KEYS if key in of_body),
+        levels=level_keys(names),
+        attribute_levels=level_keys(of_attributes),
         event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
         body_event="event" in of_body,
         exception=not _EXCEPTION_KEYS.isdisjoint(of_attributes),
@@ -184,13 +163,17 @@ def understand(
     span_id = span_id if span_id and span_id.strip("0") else ""
     if not (trace_id and span_id):
         for source, values, named in (("attributes", attributes, keys.attribute_ids), ("body", flat, keys.body_ids)):
-            if named:
-                if not trace_id and (trace_id := trace_id_in(values)):
-                    trace_source = source
-                span_id = span_id or span_id_in(values)
+            if named.trace or named.span:
+                trace, span = ids_in(values, named)
+                if trace and not trace_id:
+                    trace_id, trace_source = trace, source
+                span_id = span_id or span
+    of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times and not held(time_unix_nano) else 0
     severity_number = min(severity_number, MOST_SEVERE)
     if severity_number <= 0:
-        severity_number, severity_text = _severity(severity_text, flat, keys.levels)
+        severity_number, severity_text = severity(severity_text, flat, keys.levels)
+        if not severity_number and keys.attribute_levels:
+            severity_number, severity_text = severity(severity_text, attributes, keys.attribute_levels)
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
@@ -201,7 +184,7 @@ def understand(
             trace_id,
             span_id,
             trace_source,
-            held(time_unix_nano) or _body_time(flat, keys.times) or held(observed_unix_nano) or received_unix_ns,
+            held(time_unix_nano) or of_body or held(observed_unix_nano) or received_unix_ns,
             severity_number,
             severity_text,
             event_name or (_text(attributes, keys.event_names) if keys.event_names else ""),
@@ -217,13 +200,13 @@ def read_body(body: object) -> Body:
     if body is None:
         return NO_BODY
     if isinstance(body, str):
-        if body[:1] == "{" or body.lstrip()[:1] == "{":
-            parsed = _json_object(body)
+        if text := line_in(body):
+            parsed, is_json = read_object(text)
             if parsed is not None:
-                return Body("json", body, parsed, flatten(parsed))
+                return _of_object(parsed, body if is_json and text is body else "", text)
         return Body("text", body, None, _NOTHING) if body else NO_BODY
     if isinstance(body, Mapping):
-        return Body("json", "", body, flatten(body))
+        return _of_object(body, "", "")
     if isinstance(body, (bytes, bytearray)):
         return Body("base64", b64encode(body).decode("ascii"), None, _NOTHING)
     if isinstance(body, bool):
@@ -231,6 +214,16 @@ def read_body(body: object) -> Body:
     if isinstance(body, (int, float)):
         return Body("text", str(body), None, _NOTHING)
     return Body("text", orjson.dumps(body, default=_json_default).decode(), None, _NOTHING)
+
+
+def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
+    """The body that an object is. shown: its text as sent, source: the text that it was read from, "" for none."""
+    flat = flatten(parsed)
+    if source and holds_long_numbers(flat) and (found := exact(source)) is not None:
+        parsed, flat = found, flatten(found)
+    inner = None if WRAPPER_KEYS.isdisjoint(flat) else unwrapped(flat)
+    # Masks look at the object, not at a text whose secrets are behind escaped quotes.
+    return Body("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner))
 
 
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
@@ -297,34 +290,15 @@ def _iso_ns(text: str) -> int:
     return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
 
 
-def _body_time(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
+def _body_time(flat: Mapping[str, object], keys: tuple[str, ...], seen_unix_ns: int) -> int:
+    """The first of the values that can be the record's time. seen_unix_ns: when the record was observed, 0 unknown."""
+    last = seen_unix_ns + _AHEAD_NS if _FIRST_NS < seen_unix_ns < LAST_NS else LAST_NS
     for key in keys:
         value = flat.get(key)
-        if value is not None and (found := unix_ns(value)):
+        # Elapsed times and counters have the same names: what no line of today says is none.
+        if value is not None and _FIRST_NS <= (found := unix_ns(value)) <= last:
             return found
     return 0
-
-
-def _severity(text: str, flat: Mapping[str, object], keys: tuple[str, ...]) -> tuple[int, str]:
-    number = _level(text)
-    if number:
-        return number, text
-    for key in keys:
-        value = flat.get(key)
-        if value is not None and (number := _level(value)):
-            return number, text or (value if isinstance(value, str) else "")
-    return 0, text
-
-
-def _level(value: object) -> int:
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if found := _LEVELS.get(word, 0):
-            return found
-        if numbered := _NUMBERED_LEVEL(word):
-            return _LEVELS[numbered[1]] + int(numbered[2]) - 1
-        value = int(word) if word.isascii() and word.isdigit() and len(word) < 4 else 0
-    return _PINO_LEVELS.get(value, 0) if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
@@ -342,16 +316,6 @@ def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: s
                 _add_leaves(flat, value, f"{prefix}{key}.", depth + 1)
         elif len(flat) < _MAX_FLAT_KEYS:
             flat.setdefault(prefix + key, value)
-
-
-def _json_object(text: str) -> dict[str, object] | None:
-    if len(text) > MAX_JSON_BODY_CHARS:
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _json_default(value: object) -> str:

@@ -3,7 +3,65 @@
 from __future__ import annotations
 
 NULL_WORDS = frozenset(
-    ("", "null", "none", "undefined", "nil", "-", "unknown", "[redacted]", "redacted", "***", "*****")
+    (
+        "",
+        "null",
+        "none",
+        "undefined",
+        "nil",
+        "-",
+        "--",
+        "unknown",
+        "[redacted]",
+        "redacted",
+        "***",
+        "*****",
+        "********",
+        "[filtered]",  # Rails, Sentry
+        # What languages print for nothing.
+        "<nil>",  # Go
+        "%!s(<nil>)",
+        "%!v(<nil>)",
+        "%!d(<nil>)",
+        "%!q(<nil>)",
+        "%!s(missing)",
+        "%!v(missing)",
+        "<no value>",  # Go's templates
+        "(null)",  # C, Objective-C, Serilog
+        "(nil)",  # C, Lisp
+        "<null>",
+        "[null]",
+        "\\n",  # MySQL and PostgreSQL in dumps (\N)
+        "(none)",
+        "<none>",  # kubectl, Docker
+        "(unknown)",
+        "<unknown>",
+        "(undefined)",
+        "<undefined>",
+        "(empty)",
+        "<empty>",
+        "(not set)",
+        "[object object]",  # JavaScript
+        "[object null]",
+        "[object undefined]",
+        "nan",
+        "n/a",
+        "#n/a",
+        "nullptr",
+        "some(null)",
+        "optional.empty",  # Java
+        "nothing",  # Julia, Visual Basic
+        '""',
+        "''",
+        "[]",
+        "{}",
+        "anonymous",
+        "anonymoususer",  # Spring Security
+        "<anonymous>",
+        "(anonymous)",
+        "system:anonymous",  # Kubernetes
+        "00000000-0000-0000-0000-000000000000",  # Guid.Empty, uuid.Nil
+    )
 )
 
 _LONGEST = max(map(len, NULL_WORDS))
@@ -11,5 +69,5 @@ _LONGEST = max(map(len, NULL_WORDS))
 
 def is_absent(text: str) -> bool:
     """True for a null word in any case, blanks around it ignored."""
-    # Real values are mostly longer than every null word; only short ones pay for the folding.
+    # Longer texts are no null words, whatever they hold.
     return (len(text) <= _LONGEST and text.strip().lower() in NULL_WORDS) or text.isspace()

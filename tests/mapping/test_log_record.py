@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapping.logs import json_text
 from mapping.logs import record as log_record
 
 TRACE = "aa11bb22cc33dd44ee55ff6677889900"
@@ -47,7 +48,7 @@ def test_json_object_in_a_string_and_a_map_read_the_same() -> None:
 
 
 def test_string_above_one_mebichar_stays_text() -> None:
-    body = '{"a":"' + "x" * log_record.MAX_JSON_BODY_CHARS + '"}'
+    body = '{"a":"' + "x" * json_text.MAX_CHARS + '"}'
     assert log_record.read_body(body).encoding == "text"
 
 
@@ -90,7 +91,7 @@ def test_zero_ids_are_no_ids() -> None:
         ({"trace_id": TRACE, "span_id": "nonsense"}, TRACE, ""),
         ({"trace_id": "nonsense", "traceId": TRACE}, TRACE, ""),
         ({"trace_id": "0" * 32, "traceparent": "00-broken"}, "", ""),
-        ({"trace_id": 17, "dd.trace_id": 2**64}, "", ""),
+        ({"trace_id": 17, "dd.trace_id": 2**128}, "", ""),
     ],
 )
 def test_ids_are_found_in_bodies_and_attributes(values: dict[str, Any], trace: str, span: str) -> None:

@@ -1,0 +1,98 @@
+"""JSON objects in log texts, also those that no JSON parser of the strict kind takes, or that a shipper has wrapped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+import orjson
+
+MAX_CHARS = 1024 * 1024  # longer texts stay text
+_EXACT_UP_TO = float(1 << 53)  # floats beyond may have been integers with more digits
+# Python's and JavaScript's words for numbers that JSON has none for.
+_BARE = re.compile(r"[:\[,]\s{0,8}-?(?:NaN|Infinity)\b").search
+_HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as JavaScript and Java cut them
+# What Docker, Vector, journald, Fluent Bit, Splunk, Azure and Google call the application's own line.
+WRAPPERS = ("log", "message", "MESSAGE", "msg", "_raw", "line", "textPayload", "event.original", "Message", "raw", "@m")
+WRAPPER_KEYS = frozenset(WRAPPERS)
+_WRAPPED_DEPTH = 2  # Vector wraps what Docker wrapped
+_OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
+_CRI = re.compile(r"[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] (?=\{)").match  # containerd's log files
+
+
+def json_object(text: str) -> dict[str, object] | None:
+    """The object in a text, None when it holds none. NaN and Infinity are left out."""
+    return read_object(text)[0]
+
+
+def read_object(text: str) -> tuple[dict[str, object] | None, bool]:
+    """(the object in a text, whether the text is JSON)."""
+    if len(text) > MAX_CHARS:
+        return None, False
+    strict = True
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        strict, value = False, _lenient(text) if _BARE(text) or _HALF(text) else None
+    return (value, strict) if isinstance(value, dict) else (None, False)
+
+
+def line_in(text: str) -> str:
+    """The JSON text in a log text that begins with one, or with the stamp of a container runtime; "" for others."""
+    if text[:1] == "{" or text.lstrip()[:1] == "{":
+        return text
+    stamp = _CRI(text)
+    return text[stamp.end() :] if stamp is not None else ""
+
+
+def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
+    """The object that a shipper put, as text, into one field of its own; None without one.
+
+    The shipper's other fields are there too, unless they are about the machine.
+    """
+    found: dict[str, object] | None = None
+    at = flat
+    for _ in range(_WRAPPED_DEPTH):
+        inner = None
+        for name in WRAPPERS:
+            value = at.get(name)
+            if type(value) is str and value[:1] == "{" and (inner := json_object(value)) is not None:
+                break
+        if inner is None:
+            break
+        outer = {key: value for key, value in at.items() if key != name and key not in _OF_SHIPPERS}
+        found = {**outer, **inner}
+        at = inner
+    return found
+
+
+def _lenient(text: str) -> object:
+    try:
+        value = json.loads(text, parse_constant=lambda _: None)
+        return _whole(value) if _HALF(text) else value
+    except (ValueError, RecursionError):  # also for integers of more than 4,300 digits
+        return None
+
+
+def _whole(value: object) -> object:
+    """The value with U+FFFD for every half of a character. Raises RecursionError for what is too deep."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_whole(key): _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
+
+
+def holds_long_numbers(values: Mapping[str, object]) -> bool:
+    """True when a float is so large that it may have been an integer whose digits are lost."""
+    for value in values.values():  # noqa: SIM110 - a generator would cost twice as much
+        if type(value) is float and not -_EXACT_UP_TO < value < _EXACT_UP_TO:
+            return True
+    return False
+
+
+def exact(text: str) -> dict[str, object] | None:
+    """As `json_object`, with integers of any length as integers; slower."""
+    value = _lenient(text)
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,122 @@
+"""Severity numbers of the levels that loggers write (mapping.md §6 L3): words of them all, numbers by their scale."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from mapping.bounds import MOST_SEVERE
+from mapping.logs.names import CONTEXTS, LONGEST_KEY, parted
+
+_NUMBERS = {
+    1: "trace trc verbose vrb finest silly all t v",
+    3: "finer",
+    5: "debug dbg fine deb d dev",
+    7: "config",
+    9: "info inf information informational i log http success",
+    10: "notice note ntc",
+    13: "warn warning wrn w warnings",
+    17: "error err severe e eror failure",
+    21: "fatal ftl critical crit crt f dpanic",  # critical as Python and .NET map it
+    22: "alert alrt",
+    24: "emerg emergency panic pnc",
+}
+_WORDS = {word: number for number, words in _NUMBERS.items() for word in words.split()}
+_OTEL_WORD = re.compile(r"(trace|debug|info|warn|error|fatal)([234])").fullmatch
+_OFFSET = re.compile(r"([a-z]{4,5})([+-][0-9]{1,2})").fullmatch  # Go's slog: INFO+2
+_COLOURED = re.compile(r"\x1b\[[0-9;]{0,12}m")
+_LONGEST = 48  # characters of a level, colours included
+
+Scale = Mapping[int, int]
+_PINO = {10: 1, 20: 5, 30: 9, 40: 13, 50: 17, 60: 21}  # and bunyan
+_MONOLOG = {100: 5, 200: 9, 250: 10, 300: 13, 400: 17, 500: 21, 550: 22, 600: 24}
+_LOG4JS = {5000: 1, 10000: 5, 20000: 9, 30000: 13, 40000: 17, 50000: 21}  # and Logback's level_value
+_PYTHON = {5: 1, 10: 5, 20: 9, 25: 9, 30: 13, 40: 17, 50: 21}
+_GOOGLE = {100: 5, 200: 9, 300: 10, 400: 13, 500: 17, 600: 21, 700: 22, 800: 24}
+_SYSLOG = {0: 24, 1: 22, 2: 21, 3: 17, 4: 13, 5: 10, 6: 9, 7: 5}
+_OTEL = {number: number for number in range(1, MOST_SEVERE + 1)}
+_WORDS_ONLY: Scale = {}
+_LEVEL: Scale = {**_PINO, **_MONOLOG, **_LOG4JS}
+
+# The keys, best first, each with what its numbers mean.
+_KEYS: dict[str, tuple[int, Scale]] = {
+    key: (rank, scale)
+    for rank, (keys, scale) in enumerate(
+        (
+            (("severitynumber",), _OTEL),
+            (("levelname", "levelstr", "severitytext", "severityname", "leveltext"), _WORDS_ONLY),
+            (("level", "loglevel", "lvl", "@l", "@level", "lev"), _LEVEL),
+            (("severity", "logseverity", "sev"), _GOOGLE),
+            (("levelvalue",), _LOG4JS),
+            (("levelno",), _PYTHON),
+            (("priority", "syslogpriority", "syslogseverity"), _SYSLOG),
+        )
+    )
+    for key in keys
+}
+
+
+class LevelKey(NamedTuple):
+    """A key under which a record's level may be, and what its numbers mean."""
+
+    name: str
+    scale: Scale
+
+
+def level_keys(names: Iterable[str]) -> tuple[LevelKey, ...]:
+    """The keys of a flattened record that may hold its level, the best first."""
+    names = tuple(names)
+    found = []
+    for name in names:
+        above, last = parted(name) if len(name) <= LONGEST_KEY else ([], "")
+        if last == "name" and above[-1:] == ["level"]:  # loguru: record.level.name
+            last = f"{above.pop()}name"
+        elif last in ("level", "levelstr") and above[-1:] == ["level"]:  # log4js: level.levelStr
+            above.pop()
+        elif name == "log.syslog.severity.code":
+            above, last = [], "syslogseverity"
+        if last in _KEYS and CONTEXTS.issuperset(above):
+            rank, scale = _KEYS[last]
+            # Graylog's GELF has syslog's numbers.
+            found.append((rank, len(above), LevelKey(name, _SYSLOG if "short_message" in names else scale)))
+    return tuple(key for _, _, key in sorted(found, key=lambda one: one[:2]))
+
+
+def severity(text: str, values: Mapping[str, object], keys: tuple[LevelKey, ...]) -> tuple[int, str]:
+    """(severity number, text) of a record that states no number; 0 where nothing is known.
+
+    text: as sent in the record, kept. values, keys: where a level may be, see `level_keys`.
+    """
+    if text and (number := level_of(text)):
+        return number, text
+    for name, scale in keys:
+        value = values.get(name)
+        if value is not None and (number := level_of(value, scale)):
+            return number, text or (value if isinstance(value, str) else "")
+    return 0, text
+
+
+def level_of(value: object, scale: Scale = _LEVEL) -> int:
+    """The severity number of a level, 0 for an unknown one."""
+    if isinstance(value, str):
+        if len(value) > _LONGEST:
+            return 0
+        word = value.strip().lower()
+        if found := _WORDS.get(word, 0):
+            return found
+        if "\x1b" in word:
+            word = _COLOURED.sub("", word)
+        word = word.strip("[]<>():| ")
+        if found := _WORDS.get(word, 0):
+            return found
+        if numbered := _OTEL_WORD(word):
+            return _WORDS[numbered[1]] + int(numbered[2]) - 1
+        if (shifted := _OFFSET(word)) and shifted[1] in _WORDS:
+            return min(max(_WORDS[shifted[1]] + int(shifted[2]), 1), MOST_SEVERE)
+        if not (word.isascii() and word.isdigit() and len(word) < 6):
+            return 0
+        value = int(word)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
+        return 0
+    return scale.get(int(value), 0)
