@@ -6,6 +6,7 @@ requests are bounded caches, the templates of `RouteBook`, and identities of tra
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
@@ -29,7 +30,8 @@ from mapping.spans.inheritance import TraceMemory, inherit
 from mapping.spans.plans import Plans
 from mapping.spans.shape import ABSENT
 
-STEP: Final = 256  # records between two yields of `steps`
+STEP: Final = 256  # most records between two yields of `steps`
+STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
 _new: Final = tuple.__new__
 
 Facts = Callable[[str], object]
@@ -94,8 +96,11 @@ class Out:
 class Mapper:
     """Maps requests with one fixed set of rules. Not thread safe: event loop only."""
 
-    def __init__(self, settings: MappingSettings, sampler: Sampler) -> None:
+    def __init__(
+        self, settings: MappingSettings, sampler: Sampler, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._sampler = sampler
+        self._clock = clock
         self._pass: Sampler = PassThrough(SamplingSettings())  # keeps all, with the weight that upstream gave them
         self._inherit = settings.inherit
         self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
@@ -143,7 +148,7 @@ class Mapper:
         keep_skips: bool = False,
         sample: bool = True,
     ) -> Generator[None, None, Mapped]:
-        """As `map`, pausing every STEP records so that an event loop can breathe."""
+        """As `map`, pausing every STEP records and STEP_S seconds so that an event loop can breathe."""
         job = Job(received_unix_ns, tenant)
         out = Out(keep_skips)
         sampler = self._sampler if sample else self._pass
@@ -155,39 +160,43 @@ class Mapper:
         early = sampler.early
         works: list[Work] = []
         for group in groups:
-            for start in range(0, len(group.records), STEP):
-                self._look(group, start, sampler if early else None, works, out)
+            start = 0
+            while start < len(group.records):
+                start = self._look(group, start, sampler if early else None, works, out)
                 yield
         inherited = (yield from inherit(works)) if self._inherit else None
         if self._traces_seen:
             inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns)
         judged = not early or self._should_skip is not None
         events, masks = out.events, self._context.masks.redactor
-        for start in range(0, len(works), STEP):
-            for at in range(start, min(start + STEP, len(works))):
-                work = works[at]
-                _, _, plan, _, _, who, headers, _, facts, _ = work
-                if plan.event_type == SKIP and not out.keep_skips:
-                    out.skipped += 1
-                    continue
-                user, company = inherited[at] if inherited else who[:2]
-                cuts = masks.cuts
-                try:
-                    event = plan.event(work, job, user, company or facts.company_id)
-                    if masks.cuts != cuts:
-                        event = event._replace(flags=(*event.flags, TEXT_TRUNCATED))
-                    if judged and plan.event_type != SKIP:
-                        decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
-                        self._judge(event, headers, decide, out)
-                    else:
-                        events.append(event)
-                except Exception as error:  # one bad record harms nobody else
-                    out.fail("traces", work.record, error)
-            yield
+        clock, until, left = self._clock, 0.0, 0
+        for at, work in enumerate(works):
+            if not left or clock() > until:
+                if at:
+                    yield
+                left, until = STEP, clock() + STEP_S
+            left -= 1
+            _, _, plan, _, _, who, headers, _, facts, _ = work
+            if plan.event_type == SKIP and not out.keep_skips:
+                out.skipped += 1
+                continue
+            user, company = inherited[at] if inherited else who[:2]
+            cuts = masks.cuts
+            try:
+                event = plan.event(work, job, user, company or facts.company_id)
+                if masks.cuts != cuts:
+                    event = event._replace(flags=(*event.flags, TEXT_TRUNCATED))
+                if judged and plan.event_type != SKIP:
+                    decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
+                    self._judge(event, headers, decide, out)
+                else:
+                    events.append(event)
+            except Exception as error:  # one bad record harms nobody else
+                out.fail("traces", work.record, error)
         return out.mapped()
 
-    def _look(self, group: SpanGroup, start: int, sampler: Sampler | None, works: list[Work], out: Out) -> None:
-        """Adds a step's spans to `works`, each with its plan and its own identity.
+    def _look(self, group: SpanGroup, start: int, sampler: Sampler | None, works: list[Work], out: Out) -> int:
+        """Where the next step begins; adds a step's spans to `works`, each with its plan and its own identity.
 
         sampler: decides before attributes are read, None when it cannot.
         """
@@ -197,9 +206,13 @@ class Mapper:
         except Exception as error:
             for record in records:
                 out.fail("traces", record, error)
-            return
+            return start + STEP
         names, plans, plumbing = self._context.names, self._plans.by_kind, self._plans.plumbing
-        for record in records:
+        clock = self._clock
+        until = clock() + STEP_S
+        for at, record in enumerate(records, start):
+            if clock() > until and at > start:
+                return at
             span = record[0]
             try:
                 name, kind, decision = names[span.name], span.kind, UNSAMPLED
@@ -229,34 +242,38 @@ class Mapper:
                 out.fail("traces", record, error)
                 continue
             works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts, decision)))
+        return start + STEP
 
     def _log_records(
         self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out
     ) -> Generator[None, None, Mapped]:
         seen: dict[Any, int] = {}
         at_once = sampler.early and self._should_skip is None
+        clock, until, left = self._clock, 0.0, 0
         for group in groups:
-            for start in range(0, len(group.records), STEP):
-                for item in group.records[start : start + STEP]:
-                    try:
-                        facts = self._groups.of(group)
-                        work = self._logs.look(item, facts, job, seen)
-                        if self._traces_seen and work.read.trace_id:
-                            work = _owned(work, self._traces_seen, job.received_unix_ns)
-                        if at_once:
-                            decision = _decide_log(sampler, work, facts.early_facts, facts, group)
-                            if decision.keep:
-                                out.events.append(self._log_event(work, facts, job, decision))
-                            else:
-                                out.sampled_out += 1
-                            continue
-                        event = self._log_event(work, facts, job, UNSAMPLED)
-                        headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
-                        decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
-                        self._judge(event, headers, decide, out)
-                    except Exception as error:  # one bad record harms nobody else
-                        out.fail("logs", item, error)
-                yield
+            for item in group.records:
+                if not left or clock() > until:
+                    yield
+                    left, until = STEP, clock() + STEP_S
+                left -= 1
+                try:
+                    facts = self._groups.of(group)
+                    work = self._logs.look(item, facts, job, seen)
+                    if self._traces_seen and work.read.trace_id:
+                        work = _owned(work, self._traces_seen, job.received_unix_ns)
+                    if at_once:
+                        decision = _decide_log(sampler, work, facts.early_facts, facts, group)
+                        if decision.keep:
+                            out.events.append(self._log_event(work, facts, job, decision))
+                        else:
+                            out.sampled_out += 1
+                        continue
+                    event = self._log_event(work, facts, job, UNSAMPLED)
+                    headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
+                    decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
+                    self._judge(event, headers, decide, out)
+                except Exception as error:  # one bad record harms nobody else
+                    out.fail("logs", item, error)
         return out.mapped()
 
     def _log_event(self, work: LogWork, facts: Group, job: Job, decision: Decision) -> Event:

@@ -231,10 +231,11 @@ class Running:
         """Answer 503 to new requests from now on; those under way go on."""
         self._receiver.stopping = True
 
-    async def stop(self) -> None:
+    async def stop(self) -> bool:
         """Take no connection and no request any more, answer those under way, close.
 
-        What is not answered in time is dropped without an answer, so its sender will send it again.
+        What is not answered in time is dropped without an answer, so its sender will send it again. False when a thread
+        still decodes such a request: it ends by itself.
         """
         self.refuse()
         self._server.close()
@@ -242,7 +243,7 @@ class Running:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self._runner.cleanup()
-        await self._receiver.decoding.close()
+        return await self._receiver.decoding.close()
 
 
 async def start(

@@ -69,7 +69,7 @@ class Feed:
     def __init__(
         self,
         read: Callable[[int], Awaitable[Stored | None]],
-        decode: Callable[[Entry], Decoded],
+        decode: Callable[[Entry], Awaitable[Decoded]],
         steps: MapSteps,
         release: Callable[[int], None],
         sinks: list[str],
@@ -102,9 +102,10 @@ class Feed:
         self._mapping_held = False
         self._progress_at = 0.0  # monotonic seconds
         self._waiting_since = 0.0  # as before: since when there is anything in memory
-        self._mapping = (
-            asyncio.Lock()
-        )  # one request is mapped at a time, so that two sinks never map the same one twice
+        # One request is mapped at a time, so that two sinks never map the same one twice; and one is read back at a
+        # time, which bounds the memory of what is decoded again however many sinks lag.
+        self._mapping = asyncio.Lock()
+        self._again = asyncio.Lock()
 
     def start(self, committed_end: int, counted: int | None = None) -> None:
         """counted: requests before this position are in the books of an earlier process; None: all of them are."""
@@ -197,7 +198,7 @@ class Feed:
             entry.content_type,
             entry.content_encoding,
             entry.body,
-            self._count(stored),
+            await self._count(stored),
         )
 
     async def between_requests(self, act: Callable[[], None]) -> None:
@@ -323,12 +324,13 @@ class Feed:
         assert held.unit is not None
         return held.unit
 
-    def _count(self, stored: Stored) -> int:
+    async def _count(self, stored: Stored) -> int:
         records = self._records.get(stored.position)
         if records is not None:
             return records
         try:
-            return self._decode(stored.entry).accepted
+            async with self._again:
+                return (await self._decode(stored.entry)).accepted
         except Exception:  # accepted by an earlier version, refused by this one: forwarded all the same
             return 1
 
@@ -341,13 +343,17 @@ class Feed:
                 self._counted = position if unit is None else unit.next_position
 
     async def _from_spool(self, position: int) -> Unit | None:
+        async with self._again:
+            return await self._read_again(position)
+
+    async def _read_again(self, position: int) -> Unit | None:
         stored = await self._read(position)
         if stored is None:
             return None
         self.counts.mapped_again += 1
         entry = stored.entry
         try:
-            decoded = self._decode(entry)
+            decoded = await self._decode(entry)
         except Exception as error:  # accepted by an earlier version, refused by this one: keep it, go on
             await self._set_aside(stored.position, error)
             return Unit(stored.position, stored.next_position, entry.received_unix_ns, (), 0, entry.tenant, failed=1)

@@ -32,7 +32,9 @@ from mapping.sampling.counts import sums_of
 from mapping.sampling.settings import BudgetSettings
 from receiver import app
 from receiver.counts import ReceiverCounts
-from receiver.decode.request import DecodeLimits, decode_request
+from receiver.decode.compression import parse_codings
+from receiver.decode.request import DecodeLimits, parse_media_type
+from receiver.decode.turns import Decoding
 from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
 from weighbridge.admin.health import Health
@@ -69,6 +71,7 @@ class Bridge:
         self._limits = DecodeLimits(receiver.max_body_bytes, receiver.max_records, receiver.max_elements)
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
+        self._decoding_again = Decoding(self.decoder, self._limits)
         self.directory = Path(settings.spool.directory)
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
@@ -145,12 +148,15 @@ class Bridge:
     async def stop(self) -> list[str]:
         """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest.
 
-        Returns the sinks that hang in a call; the process must not wait for them.
+        Returns what hangs in a call: sinks, or the decoding of a long request; the process must not wait for them.
         """
         self.accepting = False
+        decoded = True
         if self._receiver:
-            await self._receiver.stop()
+            decoded = await self._receiver.stop()
         hanging = await self.deliveries.stop()
+        decoded = await self._decoding_again.close() and decoded
+        hanging += [] if decoded else ["decoding"]
         if self.windows:
             await self.windows.stop()
         if self._ticking:
@@ -228,10 +234,10 @@ class Bridge:
     def _committed(self, appended: Appended, entry: Entry, payload: object) -> None:
         self.feed.committed(appended, entry, payload)
 
-    def _decode_again(self, entry: Entry) -> Decoded:
-        return decode_request(
-            self.decoder, entry.signal, entry.content_type, entry.content_encoding, entry.body, self._limits
-        )
+    async def _decode_again(self, entry: Entry) -> Decoded:
+        """A request read back from the spool, decoded as when it came in: what takes long goes to a thread."""
+        media, codings = parse_media_type(entry.content_type), parse_codings(entry.content_encoding)
+        return await self._decoding_again.decode(entry.signal, media, codings, entry.body)
 
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         sampling = self.sampling
@@ -330,7 +336,7 @@ def _starting(part: str, endpoint: str) -> Iterator[None]:
 async def run(
     settings: Settings, ready: Callable[[], None] = lambda: None, read_again: Callable[[], Settings] | None = None
 ) -> list[str]:
-    """Run until SIGTERM or SIGINT, then drain; returns the sinks whose threads hang. ready: called once requests are
+    """Run until SIGTERM or SIGINT, then drain; returns what hangs in a thread. ready: called once requests are
     accepted. read_again: the settings as they are now, for SIGHUP; raises SettingsError.
     """
     started = time.monotonic()

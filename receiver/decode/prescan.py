@@ -6,8 +6,10 @@ little because it is done only as far as the size of the body makes a limit reac
     bytes <= 2 x max_records     no limit can be reached: nothing is read
     bytes <= 2 x max_elements    records are counted, in C (0.005 us each)
     the cheap bound holds        the same, after one pass in C over the bytes (1 ns each)
-    otherwise                    every element is counted in Python, stopping at the limit (0.3 us each)
+    otherwise                    every field is walked in Python, stopping at the limit (0.15 us each)
 
+So no more fields of any kind reach the decoder than a request within the limits can have, whether they are known,
+unknown or groups, and the walk ends where bytes cannot be protobuf: there the decoder stops as well.
 Depth needs no count: protobuf stops at 100 nested messages, and the decoder refuses such a record alone.
 """
 
@@ -25,6 +27,12 @@ from receiver.errors import BadRequest
 _SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
 _BREATHE = 0x7FF  # elements less one between breaks, about half a millisecond
 _MAX_DEPTH = 128  # deeper than protobuf itself decodes
+_LONGEST_VARINT = 10  # bytes, 64 bits; of a tag 5
+_LONGEST_TAG = 5
+# Fields of each kind that a request within the limits may have: an attribute is one in its record, with a key and a
+# value that holds one more; a span has 16 beside its attributes, events and links.
+_FIELDS_OF_ELEMENT = 4
+_FIELDS_OF_RECORD = 16
 
 # Every element is found in one of four places, which bounds their number from above (`_few_elements`):
 # - a record, resource or scope: counted exactly, and at most max_records of the first and as many of the others;
@@ -53,15 +61,21 @@ class Limits(NamedTuple):
 
 
 class _Kind:
-    """A message as far as it matters here: the fields that hold further messages, by their wire tag."""
+    """A message as far as it matters here: the fields that hold further messages, by their wire tag.
 
-    __slots__ = ("children", "element", "group", "record")
+    alone: it is decoded apart from what holds it, so bytes that cannot be protobuf refuse one record, not the request.
+    """
 
-    def __init__(self, *, record: bool = False, group: bool = False, element: bool = False) -> None:
+    __slots__ = ("alone", "children", "element", "group", "record")
+
+    def __init__(
+        self, *, record: bool = False, group: bool = False, element: bool = False, alone: bool = False
+    ) -> None:
         self.children: dict[int, _Kind] = {}
         self.record = record
         self.group = group
         self.element = element or record or group
+        self.alone = alone
 
 
 def _requests() -> dict[str, _Kind]:
@@ -69,12 +83,14 @@ def _requests() -> dict[str, _Kind]:
 
     Field numbers: opentelemetry-proto 1.11, as wire tags (number << 3 | 2).
     """
-    key_value, value, array, kvlist, item = _Kind(element=True), _Kind(), _Kind(), _Kind(), _Kind(element=True)
+    key_value, item = _Kind(element=True, alone=True), _Kind(element=True, alone=True)
+    value, array, kvlist = _Kind(alone=True), _Kind(alone=True), _Kind(alone=True)
     key_value.children = {0x12: value}
     value.children = item.children = {0x2A: array, 0x32: kvlist}
     array.children = {0x0A: item}
     kvlist.children = {0x0A: key_value}
-    event, link, resource, scope = _Kind(element=True), _Kind(element=True), _Kind(), _Kind()
+    event, link = _Kind(element=True, alone=True), _Kind(element=True, alone=True)
+    resource, scope = _Kind(alone=True), _Kind(alone=True)
     event.children = {0x1A: key_value}
     link.children = {0x22: key_value}
     span, log = _Kind(record=True), _Kind(record=True)
@@ -200,60 +216,77 @@ def telling_bytes(data: bytes) -> int:
 
 
 def _count_elements(data: bytes, kind: _Kind, limits: Limits) -> None:
-    """Walk the messages depth first, stopping at a limit or at the first byte that is not protobuf."""
+    """Walk the messages depth first, stopping at a limit or at the first byte that makes the request undecodable."""
     records_left, elements_left = limits
     groups_left = records_left
+    fields_left = _FIELDS_OF_ELEMENT * elements_left + _FIELDS_OF_RECORD * records_left
     children = kind.children
     position, end = 0, len(data)
-    outer: list[tuple[int, dict[int, _Kind]]] = []  # where the enclosing messages end, and their fields
-    try:
-        while True:
-            while position >= end:
-                if not outer:
-                    return
-                end, children = outer.pop()
+    outer: list[tuple[int, _Kind]] = []  # where the enclosing messages end, and what they are
+    while True:
+        while position >= end:
+            if not outer:
+                return
+            end, kind = outer.pop()
+            children = kind.children
+        fields_left -= 1
+        if fields_left < 0:
+            raise too_many_fields(limits)
+        try:
             tag = data[position]
             position += 1
             if tag > 0x7F:
-                tag, position = _varint(data, position - 1)
+                tag, position = _varint(data, position - 1, _LONGEST_TAG)
             wire_type = tag & 7
-            if wire_type == 2:
-                length = data[position]
-                position += 1
-                if length > 0x7F:
-                    length, position = _varint(data, position - 1)
-                child = children.get(tag)
-                if child is None:
-                    position += length
-                    continue
-                elements_left -= child.element
-                records_left -= child.record
-                groups_left -= child.group
-                if elements_left < 0 or records_left < 0 or groups_left < 0:
-                    break
-                if not elements_left & _BREATHE:
-                    time.sleep(0)  # long bodies are counted in a thread: let the event loop have its turn
-                if child.children and len(outer) < _MAX_DEPTH and position + length <= end:
-                    outer.append((end, children))
-                    end, children = position + length, child.children
-                else:
-                    position += length
-            elif wire_type == 0:
-                while data[position] > 0x7F:
-                    position += 1
-                position += 1
-            elif wire_type == 1:
-                position += 8
-            elif wire_type == 5:
-                position += 4
-            elif wire_type > 5:
-                return
-            # 3 and 4 begin and end a group, whose fields are walked like any others
-    except IndexError:
-        return  # cut short
-    if records_left < 0 or groups_left < 0:
-        raise too_many_records(limits)
-    raise too_many_elements(limits)
+            if tag < 8 or wire_type > 5:
+                raise _NotProtobuf
+            if wire_type != 2:
+                if wire_type == 0:
+                    if data[position] > 0x7F:
+                        _, position = _varint(data, position, _LONGEST_VARINT)
+                    else:
+                        position += 1
+                elif wire_type == 1:
+                    position += 8
+                elif wire_type == 5:
+                    position += 4
+                # 3 and 4 begin and end a group, whose fields are walked like any others
+                if position > end:
+                    raise _NotProtobuf
+                continue
+            length = data[position]
+            position += 1
+            if length > 0x7F:
+                length, position = _varint(data, position - 1, _LONGEST_VARINT)
+            if position + length > end:
+                raise _NotProtobuf
+        except (_NotProtobuf, IndexError):
+            if not kind.alone:
+                return  # the decoder refuses all of it
+            position = end
+            continue
+        child = children.get(tag)
+        if child is None:
+            position += length
+            continue
+        elements_left -= child.element
+        records_left -= child.record
+        groups_left -= child.group
+        if records_left < 0 or groups_left < 0:
+            raise too_many_records(limits)
+        if elements_left < 0:
+            raise too_many_elements(limits)
+        if not elements_left & _BREATHE:
+            time.sleep(0)  # long bodies are counted in a thread: let the event loop have its turn
+        if child.children and len(outer) < _MAX_DEPTH:
+            outer.append((end, kind))
+            end, kind, children = position + length, child, child.children
+        else:
+            position += length
+
+
+class _NotProtobuf(Exception):
+    pass
 
 
 def too_many_records(limits: Limits) -> BadRequest:
@@ -268,12 +301,18 @@ def too_many_elements(limits: Limits) -> BadRequest:
     return BadRequest(413, f"more than {limits.max_elements} attributes and items in one request; send smaller batches")
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
+def too_many_fields(limits: Limits) -> BadRequest:
+    """The answer to a request of more fields than max_records and max_elements can have."""
+    return BadRequest(413, f"more fields than {limits.max_elements} attributes and items have; send smaller batches")
+
+
+def _varint(data: bytes, position: int, longest: int) -> tuple[int, int]:
+    """A number and the position behind it. Raises _NotProtobuf when it takes more than `longest` bytes."""
+    value = 0
+    for shift in range(0, 7 * longest, 7):
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80 or shift > 63:
+        if byte < 0x80:
             return value, position
-        shift += 7
+    raise _NotProtobuf

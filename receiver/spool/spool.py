@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 _FREE_SPACE_AGE_S = 0.1  # how long a look at the free space is good for
 _FULL_PAUSE_S = 0.2  # after the disk refused a write, until it is tried again
 _FAILED_PAUSE_S = 1.0  # after a write or sync failed for good, until it is tried again
+_DIGEST_AT_ONCE = 1 << 20  # bytes, a millisecond; the digest of a longer body is made in a thread
 _NAMES_CACHED = 1024
 _INT64 = 1 << 63
 
@@ -126,10 +127,13 @@ class Spool:
         An entry whose tenant, signal and body were seen within `remember_s` is not stored again; if the first
         one is still on its way to the disk, this waits for it. A cancelled append may still store its entry.
         """
+        scope = self._scopes.get((entry.tenant, entry.signal)) or self._scope(entry)
+        if len(entry.body) > _DIGEST_AT_ONCE:
+            digest = await asyncio.to_thread(digest_of, scope, entry.body)
+        else:
+            digest = digest_of(scope, entry.body)
         if self._closed or self._broken:
             raise self._unusable()
-        scope = self._scopes.get((entry.tenant, entry.signal)) or self._scope(entry)
-        digest = digest_of(scope, entry.body)
         waiting: asyncio.Future[Appended] = self._loop.create_future()
         first = self._in_flight.get(digest)
         if first is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
+from mapping.otlp.decode import DecodeError, Decoder, SpanGroup
 from receiver.decode import prescan
 from receiver.decode.prescan import Limits
 from receiver.errors import BadRequest
@@ -234,3 +236,110 @@ def test_bodies_full_of_small_things_are_counted_exactly_up_to_the_limit(record:
     prescan.check(body(most), "traces", Limits(most, 1_000_000))
     with pytest.raises(BadRequest, match=f"more than {most} records"):
         prescan.check(body(most + 1), "traces", Limits(most, 1_000_000))
+
+
+def field(tag: int, content: bytes) -> bytes:
+    size, head = len(content), bytearray([tag])
+    while size > 0x7F:
+        head.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes(head) + bytes([size]) + content
+
+
+def one_span_of(content: bytes) -> bytes:
+    return field(0x0A, field(0x12, field(0x12, content)))
+
+
+FILLERS = {
+    "zeros": bytes(1),
+    "ones": b"\x01",
+    "high bits": b"\xff",
+    "continued varints": b"\x80",
+    "known numbers": b"\x30\x00",
+    "unknown numbers": b"\x78\x7f",
+    "unknown two-byte tags": b"\xe0\x01\x7f",
+    "unknown empty texts": b"\xe2\x01\x00",
+    "empty names": b"\x2a\x00",
+    "empty statuses": b"\x7a\x00",
+    "groups": b"\x0b\x0c",
+    "deep groups": b"\x0b",
+    "fixed numbers": b"\x39" + bytes(8),
+    "attributes without an end": b"\x4a\x7f",
+    "bad attributes": b"\x4a\x01\x06",
+    "packed numbers": b"\xf2\x01\x04\x01\x01\x01\x01",
+}
+
+
+class Steps(bytes):
+    """A body that counts the bytes that are looked at one by one."""
+
+    looks = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.looks += 1
+        return super().__getitem__(at)
+
+
+@pytest.mark.parametrize("inside", ["the request", "a span", "an attribute"])
+@pytest.mark.parametrize("filler", FILLERS.values(), ids=FILLERS)
+def test_no_filler_is_walked_further_than_a_request_within_the_limits(filler: bytes, inside: str) -> None:
+    content = filler * (400_000 // len(filler))
+    if inside == "a span":
+        content = one_span_of(content)
+    elif inside == "an attribute":
+        content = one_span_of(field(0x4A, content))
+    body = Steps(content)
+    limits = Limits(100, 5000)
+    refused = False
+    try:
+        prescan._count_elements(body, prescan._REQUESTS["traces"], limits)
+    except BadRequest as error:
+        refused = error.status == 413
+    assert body.looks < 6 * (4 * limits.max_elements + 16 * limits.max_records)
+    if not refused:  # then the decoder is quick with it
+        with contextlib.suppress(DecodeError):
+            assert Decoder().traces(content).accepted == 0
+
+
+def test_a_bad_value_hides_nothing_that_follows_it() -> None:
+    """The decoder refuses the record and goes on with the next: so must the count."""
+    bad = one_span_of(b"\x4a\x01\x06")
+    assert not is_within(bad * 50, "traces", records=49)
+    many = one_span_of(b"\x4a\x01\x06" + b"\x4a\x00" * 50)
+    assert not is_within(many, "traces", elements=52)
+
+
+class Count:
+    """What the decoder made of a request."""
+
+    def __init__(self, data: bytes) -> None:
+        decoded = Decoder().traces(data)
+        self.records = decoded.accepted + decoded.rejected
+        groups = cast("list[SpanGroup]", decoded.groups)
+        spans = [record for group in groups for record in group.records]
+        self.elements = sum(len(span.entries) - 1 + len(span.events) + len(span.links) for span in spans)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_what_is_damaged_makes_no_more_than_was_counted(data: st.DataObject) -> None:
+    message = ExportTraceServiceRequest()
+    for _ in range(2):
+        spans = message.resource_spans.add().scope_spans.add().spans
+        for number in range(3):
+            span = spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name="n" * number)
+            fill(span.attributes.add(key="a").value, number)
+            fill(span.events.add(name="e").attributes.add().value, number)
+    body = bytearray(message.SerializeToString())
+    for _ in range(data.draw(st.integers(1, 3))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(
+            st.sampled_from([0, 1, 2, 6, 7, 10, 0x0B, 0x4A, 0x7F, 0x80, 0xFF])
+        )
+    try:
+        made = Count(bytes(body))
+    except DecodeError:
+        return
+    if made.records:
+        assert not is_within(bytes(body), "traces", records=made.records - 1)
+    if made.elements:
+        assert not is_within(bytes(body), "traces", elements=made.elements - 1)

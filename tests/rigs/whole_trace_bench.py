@@ -80,13 +80,16 @@ class TraceBench:
         self.spool = Spool(settings, lambda appended, entry, payload: self.feed.committed(appended, entry, payload))
         self.feed = Feed(
             self.spool.read,
-            lambda entry: self.decoder.traces(entry.body),
+            self._decode,
             self.steps,
             self.spool.release,
             ["memory"],
             64 << 20,
             directory / "unmappable",
         )
+
+    async def _decode(self, entry: Entry) -> Decoded:
+        return self.decoder.traces(entry.body)
 
     def steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         return self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)

@@ -57,7 +57,7 @@ class WindowBench:
         self.spool = Spool(settings_, lambda appended, entry, payload: self.feed.committed(appended, entry, payload))
         self.feed = Feed(
             self.spool.read,
-            lambda entry: self.decoder.traces(entry.body),
+            self._decode,
             self._steps,
             self._passed,
             [self._name(number) for number in range(len(self.sinks))],
@@ -70,6 +70,9 @@ class WindowBench:
 
     def _name(self, number: int) -> str:
         return f"memory{number}"
+
+    async def _decode(self, entry: Entry) -> Decoded:
+        return self.decoder.traces(entry.body)
 
     def _steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         self.sampler.tally.take()  # of what was only read again

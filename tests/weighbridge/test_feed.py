@@ -43,7 +43,7 @@ class Bench:
         )
         self.dice = random.Random(11)
 
-    def decode(self, entry: Entry) -> Decoded:
+    async def decode(self, entry: Entry) -> Decoded:
         self.decoded_again += 1
         return self.decoder.traces(entry.body)
 
