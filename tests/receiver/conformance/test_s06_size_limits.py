@@ -136,6 +136,7 @@ def test_bombs_in_parallel_do_not_stop_normal_requests(server: RunningReceiver) 
     attackers = [
         threading.Thread(target=lambda: answers.append(server.post(bomb, encoding="gzip").status)) for _ in range(8)
     ]
+    began = time.monotonic()
     for attacker in attackers:
         attacker.start()
     slowest = 0.0
@@ -144,7 +145,7 @@ def test_bombs_in_parallel_do_not_stop_normal_requests(server: RunningReceiver) 
         assert server.is_well()
         slowest = max(slowest, time.monotonic() - started)
     assert answers == [413] * 8
-    assert slowest < 1.0  # about 0.03 s on a quiet machine
+    assert slowest < (time.monotonic() - began) / 2  # about 0.03 s of 2 on a quiet machine
 
 
 def test_many_elements_in_few_bytes_are_413(server: RunningReceiver) -> None:
