@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from mapping.event import Event
 from mapping.event_json import event_json, iso
-from mapping.mapper import Failed, Mapper
+from mapping.mapper import Failed, Mapped, Mapper
 from mapping.masks.redactor import RedactionError
 from mapping.otlp.decode import Decoder
 from mapping.sampling.sampler import Sampler
@@ -180,18 +182,38 @@ def test_resource_that_cannot_be_masked_holds_back_its_records(monkeypatch: pyte
 def test_steps_pause_and_end_with_what_map_gives() -> None:
     request = traces(*(span(CALL, number=number + 1) for number in range(600)))
     data = request.SerializeToString()
-    made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=lambda: 0.0)
     steps = made.steps(Decoder().traces(data), received_unix_ns=NOW)
+    pauses, mapped_in_steps = run_through(steps)
+    assert pauses == 3 + 1 + 2  # looking at the spans, inheritance, between the slices of making events
+    assert mapped_in_steps == made.map(Decoder().traces(data), received_unix_ns=NOW).events
+
+
+def run_through(steps: Generator[None, None, Mapped]) -> tuple[int, list[Event]]:
+    """How often it paused, and the events."""
     pauses = 0
     while True:
         try:
             next(steps)
             pauses += 1
         except StopIteration as end:
-            mapped_in_steps: list[Event] = end.value.events
-            break
-    assert pauses == 3 + 1 + 3  # looking at the spans, inheritance, making events
-    assert mapped_in_steps == made.map(Decoder().traces(data), received_unix_ns=NOW).events
+            mapped: Mapped = end.value
+            return pauses, mapped.events
+
+
+def test_steps_pause_as_often_as_the_time_asks_for() -> None:
+    """However few the records: each of these takes four fifths of a step."""
+    ticks = itertools.count(step=4)
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=lambda: next(ticks) / 1000)
+    request = traces(*(span(CALL, number=number + 1) for number in range(50)))
+    pauses, events = run_through(made.steps(Decoder().traces(request.SerializeToString()), received_unix_ns=NOW))
+    assert pauses >= 40
+    assert len(events) == 50
+    made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=lambda: next(ticks) / 1000)
+    request_of_logs = logs(*(log(f"text {number}") for number in range(50)))
+    pauses, events = run_through(made.steps(Decoder().logs(request_of_logs.SerializeToString()), received_unix_ns=NOW))
+    assert pauses >= 20
+    assert len(events) == 50
 
 
 def test_requests_mapped_at_the_same_time_do_not_mix() -> None:
