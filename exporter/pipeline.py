@@ -22,7 +22,7 @@ from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan, event_key
-from exporter.replay import Replay
+from exporter.replay import SLICE, Replay
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
@@ -153,7 +153,9 @@ class Pipeline:
             events = await self._compared_again(plan, events, ended)
             await self._deliver(plan, events, in_doubt=True, ended=ended)
         lost = []
-        for ref in journal.waiting:
+        for place, ref in enumerate(list(journal.waiting)):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             event = await self._replay.event_at(ref)
             if event is not None:
                 self._waiting.hold(ref, event)
@@ -207,7 +209,7 @@ class Pipeline:
                     if draft.opened:
                         break
                     draft.begin = unit.position  # there was nothing before it any more
-                self._take(draft, unit)
+                await self._take(draft, unit)
                 self._source.has_read(self.sink.name, draft.end)
                 if self._is_aged(draft) and (delivery is None or delivery.done()):
                     break
@@ -234,7 +236,7 @@ class Pipeline:
             return min(longest, 0.25)
         return min(longest, max(0.0, draft.opened + self._batch.max_age_s - time.monotonic()) or 0.02)
 
-    def _take(self, draft: Draft, unit: Unit) -> None:
+    async def _take(self, draft: Draft, unit: Unit) -> None:
         """Sort one record's events into the draft."""
         events = unit.events
         transaction_ids = list(map(_transaction_id, events))
@@ -246,7 +248,7 @@ class Pipeline:
         ):
             draft.take(Chunk(unit.position, events))
         else:
-            self._pick(draft, unit)
+            await self._pick(draft, unit)
         tenant, totals = unit.tenant, draft.totals
         totals.add(tenant, "received", len(events) + unit.skipped + unit.sampled_out + unit.failed)
         totals.add(tenant, "skipped", unit.skipped)
@@ -257,13 +259,15 @@ class Pipeline:
         draft.opened = draft.opened or time.monotonic()
         self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
 
-    def _pick(self, draft: Draft, unit: Unit) -> None:
+    async def _pick(self, draft: Draft, unit: Unit) -> None:
         """As `_take`, one event after the other: some are duplicates, wait for a span, or are the span waited for."""
         waiting = self._waiting
         position = unit.position
         kept: list[Event] = []
         dropped = 0
-        for event in unit.events:
+        for place, event in enumerate(unit.events):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             transaction_id = event.transaction_id
             if waits(event):
                 ref = position, event_key(transaction_id)
@@ -287,7 +291,10 @@ class Pipeline:
     async def _let_go(self, draft: Draft) -> None:
         """Calls whose span did not come in time count for themselves."""
         room = self._batch.max_events - draft.rows
-        for transaction_id, (ref, held, tenant, _) in list(self._waiting.due(self._watermark_unix_ns, room)):
+        due = self._waiting.due(self._watermark_unix_ns, room)
+        for place, (transaction_id, (ref, held, tenant, _)) in enumerate(list(due)):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
             event = held or await self._replay.event_at(ref)
             if event is None or self._recent.seen(transaction_id):
                 draft.not_needed(ref, tenant, "failed" if event is None else "deduplicated")

@@ -1,22 +1,38 @@
-"""Rows made again from the spool: of a batch that an earlier process planned, or a call that waited for its span."""
+"""Rows made again from the spool: of a batch that an earlier process planned, or a call that waited for its span.
+
+A request is mapped again once for all of its calls that waited, or as often as INDEXED_BYTES of them need: never once
+for each. What is made here is let go of when it was asked for.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 
 from exporter.journal import Plan, Ref, event_key
-from exporter.source import Source, Unit
+from exporter.source import Source
+from exporter.span_wait import size_of
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
 
+# Events of one request that are held until they are asked for, in bytes; for the others it is mapped once more.
+INDEXED_BYTES = 32 << 20
+# Events between two breaths of the event loop: about 2 ms.
+SLICE = 512
+
 
 class Replay:
+    """One per pipeline. Memory: INDEXED_BYTES of events, and 100 bytes for each event of one request."""
+
     def __init__(self, source: Source, sink: str) -> None:
         self._source = source
         self._sink = sink
-        self._last_read: Unit | None = None
+        self._indexed = -1  # spool position of the request that these are of
+        self._places: dict[int, int] = {}  # of its events: key, place in its order
+        self._events: dict[int, Event] = {}  # by key, some of them
+        self._told_of = -1  # the request of which events are missing, as the log says
 
     async def rows_of(self, plan: Plan) -> list[Event]:
         """The rows of a plan, as the rates in force now let them through."""
@@ -28,27 +44,46 @@ class Replay:
             if unit is None or unit.position >= plan.end:
                 break
             if left_out:
-                events += [event for event in unit.events if not _take_one(left_out, unit.position, event)]
+                for start in range(0, len(unit.events), SLICE):
+                    some = unit.events[start : start + SLICE]
+                    events += [event for event in some if not _take_one(left_out, unit.position, event)]
+                    await asyncio.sleep(0)
             else:
                 events += unit.events
             position = unit.next_position
         return events
 
     async def event_at(self, ref: Ref) -> Event | None:
-        """The event that a reference names; None when it is there no more, which is logged."""
+        """The waiting call that a reference names; None when it is there no more, which is logged."""
         position, key = ref
-        unit = self._last_read
-        if unit is None or unit.position != position:  # neighbours in one record are mapped once
-            unit = self._last_read = await self._source.next(position, 0)
-        if unit is not None and unit.position == position:
-            for event in unit.events:
-                if event_key(event.transaction_id) == key:
-                    return event
-        log.error(
-            "a waiting event is no longer in the spool",
-            extra={"sink": self._sink, "position": position},
-        )
-        return None
+        if self._indexed != position:
+            await self._index(position, 0)
+        if key in self._places and key not in self._events:
+            await self._index(position, self._places[key])
+        event = self._events.pop(key, None)
+        if event is None and position != self._told_of:  # once for all of a request's
+            self._told_of = position
+            log.error(
+                "a waiting event is no longer in the spool",
+                extra={"sink": self._sink, "position": position},
+            )
+        return event
+
+    async def _index(self, position: int, first: int) -> None:
+        """Map a request again, and keep its events from place `first` on, as many as there is room for."""
+        self._indexed, self._places, self._events = position, {}, {}
+        unit = await self._source.next(position, 0)
+        if unit is None or unit.position != position:
+            return
+        size = 0
+        for place, event in enumerate(unit.events):
+            if place % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+            key = event_key(event.transaction_id)
+            self._places.setdefault(key, place)
+            if place >= first and size <= INDEXED_BYTES and self._places[key] == place:
+                size += size_of(event)
+                self._events[key] = event
 
 
 def _take_one(left_out: Counter[Ref], position: int, event: Event) -> bool:

@@ -6,6 +6,7 @@ line usually comes first. So the line's call waits, and counts only if no span c
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,8 +14,13 @@ from exporter.journal import Ref
 from mapping.event import API_CALL, Event
 
 SECOND_NS = 1_000_000_000
-# Beyond this many, only the place in the spool is kept, and the event is mapped again if its span never comes.
-HELD_EVENTS = 10_000
+# Beyond so many bytes of waiting calls only the place in the spool is kept; a call is mapped again if its span never
+# comes.
+HELD_BYTES = 32 << 20
+# Of an event beside its texts, in memory.
+EVENT_BYTES = 2000
+# Beyond this many the oldest wait no longer: 400 bytes each with the journal's share, so 80 MB.
+MOST_WAITING = 200_000
 
 
 class Waiting(NamedTuple):
@@ -29,13 +35,19 @@ def waits(event: Event) -> bool:
     return event.source == "log" and event.event_type == API_CALL and event.span_id != ""
 
 
+def size_of(event: Event) -> int:
+    """Bytes an event occupies in memory, roughly."""
+    texts = len(event.request_body) + len(event.response_body) + len(event.body) + len(event.metadata)
+    return EVENT_BYTES + texts + 100 * (len(event.request_headers) + len(event.response_headers))
+
+
 class SpanWait:
-    """Waiting calls by transaction id, in order of arrival: about 300 bytes each, 2 KB for the first HELD_EVENTS."""
+    """Waiting calls by transaction id, in order of arrival: about 300 bytes each, and HELD_BYTES of events."""
 
     def __init__(self, span_wait_s: float) -> None:
         self._wait_ns = int(span_wait_s * SECOND_NS)
-        self._waiting: dict[str, Waiting] = {}
-        self._held = 0
+        self._waiting: OrderedDict[str, Waiting] = OrderedDict()  # a dict finds its first item in linear time
+        self._held_bytes = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -48,23 +60,27 @@ class SpanWait:
         return not self._waiting or self._waiting.keys().isdisjoint(transaction_ids)
 
     def hold(self, ref: Ref, event: Event) -> None:
-        keep = event if self._held < HELD_EVENTS else None
-        self._held += keep is not None
+        keep = None
+        if self._held_bytes < HELD_BYTES:
+            keep = event
+            self._held_bytes += size_of(event)
         self._waiting[event.transaction_id] = Waiting(ref, keep, event.tenant, event.received_unix_ns + self._wait_ns)
 
     def pop(self, transaction_id: str) -> Waiting:
         waiting = self._waiting.pop(transaction_id)
-        self._held -= waiting.event is not None
+        if waiting.event is not None:
+            self._held_bytes -= size_of(waiting.event)
         return waiting
 
     def due(self, watermark_unix_ns: int, most: int) -> Iterator[tuple[str, Waiting]]:
         """Take out those whose time is over, oldest first, `most` at most.
 
-        watermark: everything received before this time has been seen, so a span that came in time has been too.
+        watermark: everything received before this time has been seen, so a span that came in time has been too. Beyond
+        MOST_WAITING the oldest are taken out before their time.
         """
         while self._waiting and most > 0:
             transaction_id, waiting = next(iter(self._waiting.items()))
-            if waiting.due_unix_ns > watermark_unix_ns:
+            if waiting.due_unix_ns > watermark_unix_ns and len(self._waiting) <= MOST_WAITING:
                 return
             yield transaction_id, self.pop(transaction_id)
             most -= 1
