@@ -74,6 +74,7 @@ class TraceBench:
         self.mapper = Mapper(MappingSettings(), self.sampler)
         self.next_id = 1
         self.counted: Callable[[], int] | None = None
+        self.saved: int | None = None  # the books know of what is before this position; None: of everything
         self.handed: list[Unit] = []
         self.decisions: list[Decision] = []
         settings = SpoolSettings(directory=directory / "spool", segment_bytes=16384, max_bytes=1 << 22)
@@ -82,7 +83,7 @@ class TraceBench:
             self.spool.read,
             self._decode,
             self.steps,
-            self.spool.release,
+            self._release,
             ["memory"],
             64 << 20,
             directory / "unmappable",
@@ -119,6 +120,10 @@ class TraceBench:
             RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001),
         )
         self.task = asyncio.create_task(self.pipeline.run())
+
+    def _release(self, position: int) -> None:
+        """As the bridge does: what the books do not know of yet stays in the spool."""
+        self.spool.release(position if self.saved is None else min(position, self.saved))
 
     def _decided(self, unit: Unit, decisions: Sequence[Decision]) -> None:
         self.handed.append(unit)

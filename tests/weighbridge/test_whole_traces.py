@@ -183,6 +183,7 @@ def test_what_was_handed_out_but_not_counted_before_a_kill_is_counted_by_the_nex
     async def go() -> None:
         sink = MemorySink()
         bench = TraceBench(tmp_path, sink, T0, rate=10)
+        bench.saved = 0
         await bench.open()
         for second in range(4):
             await bench.send([(HIGH, 200), (LOW, 500 if second == 3 else 200), (bytes(15) + b"\x02", 200)], T0 + second)
