@@ -39,12 +39,10 @@ class Attempts:
     However many calls run at once, a destination in trouble is tried by one at a time: the others wait for it.
     """
 
-    def __init__(
-        self, sink: str, retry: RetrySettings, counts: DeliveryCounts | None = None, told: SinkLog | None = None
-    ) -> None:
-        """counts, told: of the pipeline that this sink had before."""
-        self.counts = counts or DeliveryCounts()
-        self.told = told or SinkLog(sink)
+    def __init__(self, sink: str, retry: RetrySettings, before: Attempts | None = None) -> None:
+        """before: of the pipeline that this sink had before; counters go on, and its state is known."""
+        self.counts: DeliveryCounts = before.counts if before else DeliveryCounts()
+        self.told: SinkLog = before.told if before else SinkLog(sink)
         self._retry = retry
         self._trying_again = asyncio.Lock()
 

@@ -209,9 +209,21 @@ class DeadLetters:
             finally:
                 os.close(fd)
 
+    def still_dead(self, letters: Iterable[Letter]) -> list[Letter]:
+        """Those of the letters that are in the file, at their places."""
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return []
+        try:
+            return [letter for letter in letters if self._is_at(fd, *letter)]
+        finally:
+            os.close(fd)
+
     def _is_at(self, fd: int, offset: int, entry: dict[str, Any]) -> bool:
         """Whether the line there still is this entry's: somebody may have put another file in its place."""
-        beginning = orjson.dumps({"dead_lettered_unix_ns": entry["dead_lettered_unix_ns"], "sink": entry["sink"]})[:-1]
+        first = list(entry)[: list(entry).index("transaction_id") + 1]
+        beginning = orjson.dumps({name: entry[name] for name in first})[:-1]
         return os.pread(fd, len(beginning), offset) == beginning
 
     def compact(self) -> None:

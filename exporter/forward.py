@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, Protocol
 
+from exporter.again import moved_from_dead
 from exporter.attempts import Attempts, give_up
 from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan
@@ -65,10 +66,12 @@ class RawPipeline:
         batch: BatchSettings,
         retry: RetrySettings,
         now_unix_ns: Callable[[], int] = time.time_ns,
+        before: Attempts | None = None,
     ) -> None:
+        """before: of the pipeline that this sink had before."""
         self.sink = sink
         self.waiting = 0  # nothing waits for a span here
-        self._attempts = Attempts(sink.name, retry)
+        self.attempts = self._attempts = Attempts(sink.name, retry, before)
         self.counts = self._attempts.counts
         self._source = source
         self._journal = journal
@@ -202,31 +205,43 @@ class RawPipeline:
             except (TooLarge, Rejected) as error:
                 taken = Taken(request.records, str(error))
                 await self._set_aside(request, taken)
+                self._attempts.told.refused(taken.reason, request.records)
             else:
                 self.counts.last_delivery_unix_ns = self._now_unix_ns()
                 if taken.refused:
                     await self._set_aside(request, taken)
+                    self._attempts.told.refused(taken.reason, taken.refused)
         refused = min(taken.refused, request.records)
         ended.add(request.tenant, "delivered", request.records - refused)
         ended.add(request.tenant, "dead_lettered", refused)
 
     async def _deliver_again(self, refused: list[dict[str, Any]], done: asyncio.Future[int]) -> None:
-        changed = Totals()
+        taken = 0
         try:
             for about in refused:
                 with contextlib.suppress(OSError, TooLarge, Rejected):  # gone meanwhile, or refused again: it stays
-                    request = await asyncio.to_thread(self._refused.request, about)
-                    taken = await self._attempts.until_done(lambda r=request: self.sink.send(r))  # type: ignore[misc]
-                    if not taken.refused:
-                        await asyncio.to_thread(self._refused.remove, about)
-                        changed.add(request.tenant, "delivered", request.records)
-                        changed.add(request.tenant, "dead_lettered", -request.records)
-            await self._attempts.on_disk(lambda: self._journal.adjust(changed.plain()))
+                    taken += await self._delivered_again(about)
         except BaseException:
             give_up(done)
             raise
         if not done.done():
-            done.set_result(changed.get("delivered"))
+            done.set_result(taken)
+
+    async def _delivered_again(self, about: dict[str, Any]) -> int:
+        """Records of one request that were taken this time; it is sent, counted, removed, in this order."""
+        token = f"{about['id']} {about['dead_lettered_unix_ns']}"
+        taken = 0
+        if self._journal.again != token:  # else an earlier process did not come to remove it
+            request = await asyncio.to_thread(self._refused.request, about)
+            answer = await self._attempts.until_done(lambda: self.sink.send(request))
+            if answer.refused:
+                return 0
+            taken = request.records
+            ended = Totals({request.tenant: {"delivered": taken}})
+            moved = moved_from_dead(self._journal.totals, ended)
+            await self._attempts.on_disk(lambda: self._journal.adjust(moved, token))
+        await asyncio.to_thread(self._refused.remove, about)
+        return taken
 
     async def _set_aside(self, request: RawRequest, taken: Taken) -> None:
         def write() -> None:

@@ -8,7 +8,7 @@ One append-only text file per sink. A line is a CRC-32, a space and a JSON objec
      "rows": r}
                                               fsynced before the sink is called
     {"done": n, "counts": {...}}              when the sink has it all
-    {"adjust": {...}}                         outcomes that changed later: dead letters that were sent again
+    {"adjust": {...}, "again": token}         outcomes that changed later: dead letters that were sent again
 
 Positions are the spool's. `[p, i]` names the event with id `i` (`event_key`) of the record at position p: by id and not
 by place, because a budget or new rules may let other events of that record through when it is mapped again. The rows
@@ -115,6 +115,7 @@ class Journal:
         self.cursor = 0  # every event before this position is delivered, dropped or waiting
         self.next_sequence = 0
         self.waiting: dict[Ref, None] = {}  # in order of arrival
+        self.again = ""  # of the dead letters sent again that were counted last
         self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
         self.totals = Totals()  # of everything done, since the journal was new; replaced, never changed
         self._state = threading.Lock()  # held while these change: the ledger is read on another thread
@@ -165,11 +166,15 @@ class Journal:
             except JournalError as error:  # a full disk: this file serves as well, and is tried again with the next
                 log.warning("%s", error)
 
-    def adjust(self, counts: Counts) -> None:
-        """Change the totals of records that had ended otherwise before."""
-        self._append({"adjust": counts}, sync=True)
+    def adjust(self, counts: Counts, again: str) -> None:
+        """Change the totals of records that had ended otherwise before. again: a name for this change."""
+        self._append({"adjust": counts, "again": again}, sync=True)
         with self._state:
+            self.again = again
             self.totals = self.totals.plus(counts)
+            if self.at_mark is not None:  # what is received by this came from no spool
+                received = {tenant: {"received": outcomes.get("received", 0)} for tenant, outcomes in counts.items()}
+                self.at_mark = self.at_mark.plus(received)
 
     def books(self) -> Books:
         """The state of the ledger at one moment."""
@@ -236,6 +241,7 @@ class Journal:
                 self.next_sequence = entry["next"]
                 self.waiting = dict.fromkeys(_refs(entry["waiting"]))
                 self.open_plans = []
+                self.again = entry.get("again", "")
                 self.totals = Totals(entry["totals"])
             elif "plan" in entry:
                 self._apply_plan(
@@ -253,6 +259,7 @@ class Journal:
                 )
             elif "adjust" in entry:
                 self.totals = self.totals.plus(entry["adjust"])
+                self.again = entry.get("again", "")
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
         if damaged:  # a plan may be lost: its number, and so its batch id, must not name other rows
@@ -273,6 +280,7 @@ class Journal:
             "next": self.next_sequence,
             "waiting": list(self.waiting),
             "totals": self.totals.plain(),
+            "again": self.again,
         }
         lines = b"".join(map(_line, (checkpoint, *map(_plan_entry, self.open_plans))))
         fresh = self.path.with_suffix(".new")

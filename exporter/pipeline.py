@@ -13,11 +13,12 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from operator import attrgetter
 
+from exporter.again import Again
 from exporter.attempts import Attempts, give_up
-from exporter.deadletter import DeadLetters
+from exporter.deadletter import DeadLetters, Letter
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, TooLarge
@@ -27,7 +28,7 @@ from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
 from exporter.span_wait import SpanWait, waits
-from exporter.totals import Counts, Totals
+from exporter.totals import Totals
 from exporter.writer import Writer
 from mapping.event import Event
 
@@ -40,6 +41,7 @@ class Pipeline:
     """Delivers everything of a source to one sink, in order, one batch at a time, the next one filled meanwhile.
 
     day_of: the sink's day of an event (days since the epoch), for sinks with `day_partitions`.
+    before: those of the pipeline that this sink had before.
     """
 
     def __init__(
@@ -52,9 +54,10 @@ class Pipeline:
         retry: RetrySettings,
         day_of: Callable[[Event], int] | None = None,
         now_unix_ns: Callable[[], int] = time.time_ns,
+        before: Attempts | None = None,
     ) -> None:
         self.sink = sink
-        self._attempts = Attempts(sink.name, retry)
+        self.attempts = self._attempts = Attempts(sink.name, retry, before)
         self.counts = self._attempts.counts
         self._source = source
         self._journal = journal
@@ -68,7 +71,16 @@ class Pipeline:
         self._watermark_unix_ns = 0  # received time of the newest record taken
         self._stopping = asyncio.Event()
         self._leaving = False
-        self._again: list[tuple[list[Event], asyncio.Future[int]]] = []
+        self._again: list[tuple[Sequence[Letter], asyncio.Future[int]]] = []
+        self._resend = Again(
+            journal.path.with_suffix(".again"),
+            journal,
+            dead_letters,
+            self._writer,
+            self._attempts,
+            self._existing,
+            self._day_or_none,
+        )
 
     async def run(self) -> None:
         """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
@@ -119,13 +131,13 @@ class Pipeline:
         """Spool position before which everything is delivered or waits for its span."""
         return self._journal.cursor
 
-    async def deliver_again(self, events: list[Event]) -> int:
+    async def deliver_again(self, letters: Sequence[Letter]) -> int:
         """Send dead letters once more, between two batches; returns how many the destination took this time.
 
-        Those that it refuses again become dead letters again.
+        Those that it refuses again become dead letters again. Raises Retryable when the pipeline ends before.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._again.append((events, done))
+        self._again.append((letters, done))
         return await done
 
     def close(self) -> None:
@@ -147,6 +159,7 @@ class Pipeline:
     async def _recover(self) -> int:
         """Finish what an earlier process had planned; returns where to go on."""
         journal = self._journal
+        await self._resend.finish()
         for plan in list(journal.open_plans):
             events = await self._replay.rows_of(plan)
             ended = plan.balance(len(events))
@@ -341,31 +354,14 @@ class Pipeline:
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self._release()
 
-    async def _deliver_again(self, events: list[Event], done: asyncio.Future[int]) -> None:
+    async def _deliver_again(self, letters: Sequence[Letter], done: asyncio.Future[int]) -> None:
         try:
-            taken = await self._delivered_again(events)
+            taken = await self._resend.send(letters)
         except BaseException:
             give_up(done)
             raise
         if not done.done():
             done.set_result(taken)
-
-    async def _delivered_again(self, events: list[Event]) -> int:
-        """The batch id comes from the events alone, and the destination is asked first: twice is as good as once."""
-        ended = Totals()
-        days: dict[int, list[Event]] = {}
-        for event in events:
-            days.setdefault(self._day_of(event) if self._day_of else 0, []).append(event)
-        for rows in days.values():
-            text = "".join(sorted(event.transaction_id for event in rows)).encode()
-            batch_id = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
-            await self._writer.write(Batch(batch_id, rows), ended, (0, 0), in_doubt=True)
-        changed: Counts = {}
-        for tenant, outcomes in ended.plain().items():
-            taken = {outcome: count for outcome, count in outcomes.items() if outcome != "dead_lettered"}
-            changed[tenant] = {**taken, "dead_lettered": -sum(taken.values())}
-        await self._attempts.on_disk(lambda: self._journal.adjust(changed))
-        return ended.get("delivered")
 
     def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
         if not events:
@@ -374,8 +370,15 @@ class Pipeline:
             return [Batch(self._batch_id(plan, 0), events)]
         days: dict[int, list[Event]] = {}
         for event in events:
-            days.setdefault(self._day_of(event), []).append(event)
+            days.setdefault(self._day_or_none(event), []).append(event)
         return [Batch(self._batch_id(plan, day), rows) for day, rows in sorted(days.items())]
+
+    def _day_or_none(self, event: Event) -> int:
+        """The sink's day of an event; 0 where it has none, or cannot have one: the sink finds that out too."""
+        try:
+            return self._day_of(event) if self._day_of and self.sink.day_partitions else 0
+        except Exception:
+            return 0
 
     def _batch_id(self, plan: Plan, day: int) -> int:
         text = f"{self._journal.journal_id}/{plan.sequence}/{day}".encode()

@@ -2,6 +2,9 @@
 
     received = delivered + deduplicated + dead_lettered + skipped + sampled_out + failed + pending
 
+A dead letter that is sent again leaves `dead_lettered` for where it ends then, and counts as `replayed` beside; so
+`dead_lettered` is what lies there, and both together only grow.
+
 `received` counts the records of every request that the sink's pipeline has taken in; what is still in the spool behind
 it is not received yet. Each number is counted where it happens, none is derived from the others, so that `residue`
 can show a mistake.
@@ -16,9 +19,11 @@ from typing import Literal
 
 from mapping.event import Event
 
-Outcome = Literal["received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed"]
+Outcome = Literal[
+    "received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed", "replayed"
+]
 ENDED: tuple[Outcome, ...] = ("delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed")
-OUTCOMES: tuple[Outcome, ...] = ("received", *ENDED)
+OUTCOMES: tuple[Outcome, ...] = ("received", *ENDED, "replayed")
 
 Counts = dict[str, dict[str, int]]  # tenant -> outcome -> records
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters
 from exporter.forward import RawPipeline
 from exporter.journal import Journal, JournalError
@@ -68,6 +69,7 @@ class Deliveries:
         self._wanted: dict[str, Wanted] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
+        self._attempts: dict[str, Attempts] = {}  # of every sink that there was, so that its counters only grow
         self._stopping = False
 
     async def start(self, settings: ExporterSettings) -> None:
@@ -210,9 +212,12 @@ class Deliveries:
             journal.open(self._spool.start_position)
         if before := self.pipelines.get(name):
             journal.at_mark = before.journal.at_mark
+        attempts = self._attempts.get(name)
         pipeline: Delivery
         if _forwards(wanted.sink):
-            pipeline = RawPipeline(sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry)
+            pipeline = RawPipeline(
+                sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry, before=attempts
+            )
             self._feed.release(name, journal.released())
         else:
             source: Source = self._feed
@@ -221,9 +226,18 @@ class Deliveries:
                 if self._stopping:
                     deciding.drain()
             day_of = getattr(sink, "day_of", None)
-            pipeline = Pipeline(sink, source, journal, self._dead_letters, wanted.batch, wanted.retry, day_of=day_of)
+            pipeline = Pipeline(
+                sink,
+                source,
+                journal,
+                self._dead_letters,
+                wanted.batch,
+                wanted.retry,
+                day_of=day_of,
+                before=attempts,
+            )
             source.release(name, journal.released())  # what it has need not stay until it is there again
-        self.pipelines[name] = pipeline
+        self.pipelines[name], self._attempts[name] = pipeline, pipeline.attempts
         return pipeline
 
     async def _run(self, name: str, pipeline: Delivery | None) -> None:

@@ -269,5 +269,5 @@ def test_refused_requests_are_sent_again_when_asked_and_counted_where_they_end_t
 
     assert asyncio.run(go()) == 3
     assert [r._replace(next_position=20) for r in bench.sink.taken] == [requests[1]], "not the one taken in part"
-    assert bench.outcomes() == {"received": 15, "delivered": 11, "dead_lettered": 4}
-    assert [entry["id"][-2:] for entry in bench.refused.read()] == ["14", "28"]
+    assert bench.outcomes() == {"received": 15, "delivered": 11, "dead_lettered": 4, "replayed": 3}
+    assert sorted(entry["id"][-2:] for entry in bench.refused.read()) == ["14", "28"]

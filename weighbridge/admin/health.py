@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from exporter.deadletter import event_of
-from exporter.errors import Retryable
-from exporter.forward import RawPipeline
-from exporter.pipeline import Pipeline
-from exporter.totals import OUTCOMES
+from exporter.totals import OUTCOMES, Outcome, Totals
 from receiver.counts import Key
 from weighbridge.admin.ledger import intake, residue, sinks
+from weighbridge.admin.replay import Replays
 from weighbridge.admin.server import Metric
 
 if TYPE_CHECKING:
@@ -36,7 +32,7 @@ class Health:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._replaying = asyncio.Lock()  # else two replays would send, and count, the same dead letters
+        self._replays = Replays(bridge.dead_letters, bridge.deliveries.refused_requests, bridge.pipelines)
 
     def not_ready(self) -> list[str]:
         """Why a request would be refused now. A sink that is away is no reason: the spool takes its place."""
@@ -89,7 +85,7 @@ class Health:
             if not since.isdigit():
                 return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
             reason = query.get("reason", "").lower()
-            replaying = asyncio.create_task(self._replayed(reason, int(since)), name="replay")
+            replaying = asyncio.create_task(self._replays.replay(reason, int(since)), name="replay")
             done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
             return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
 
@@ -99,56 +95,6 @@ class Health:
             web.get("/sampling", sampled),
             web.post("/deadletter/replay", replay),
         ]
-
-    async def _replayed(self, reason: str, since_unix_ns: int) -> int:
-        """All kinds of dead letters; 0 when the bridge stops before the destination is back: they are still there."""
-        try:
-            async with self._replaying:
-                events = await self._replay(reason, since_unix_ns)
-                return events + await self._replay_requests(reason, since_unix_ns)
-        except Retryable as error:
-            log.warning("dead letters were not sent again: %s", error)
-            return 0
-
-    async def _replay(self, reason: str, since_unix_ns: int) -> int:
-        """Send matching dead letters to their sinks again; how many events were taken this time."""
-        letters = self._bridge.dead_letters
-        chosen: dict[str, dict[str, dict[str, Any]]] = {}
-        for entry in await asyncio.to_thread(lambda: list(letters.read())):
-            if _matches(entry, reason, since_unix_ns):
-                chosen.setdefault(entry["sink"], {})[entry["transaction_id"]] = entry
-        replayed = 0
-        for name, entries in chosen.items():
-            pipeline = self._bridge.pipelines.get(name)
-            if not isinstance(pipeline, Pipeline):
-                continue
-            events = []
-            for entry in entries.values():
-                with contextlib.suppress(ValueError):
-                    events.append(event_of(entry))
-            before = time.time_ns()
-            replayed += await pipeline.deliver_again(events)
-            ids = {event.transaction_id for event in events}
-
-            def sent_again(entry: dict[str, Any], sink: str = name, ids: set[str] = ids, before: int = before) -> bool:
-                same = entry["sink"] == sink and entry["transaction_id"] in ids
-                return bool(same and entry["dead_lettered_unix_ns"] < before)
-
-            await asyncio.to_thread(letters.remove, sent_again)
-        return replayed
-
-    async def _replay_requests(self, reason: str, since_unix_ns: int) -> int:
-        """Send matching refused requests to their sinks again; how many records were taken this time."""
-        chosen: dict[str, list[dict[str, Any]]] = {}
-        for entry in await asyncio.to_thread(lambda: list(self._bridge.deliveries.refused_requests.read())):
-            if _matches(entry, reason, since_unix_ns):
-                chosen.setdefault(entry["sink"], []).append(entry)
-        replayed = 0
-        for name, entries in chosen.items():
-            pipeline = self._bridge.pipelines.get(name)
-            if isinstance(pipeline, RawPipeline):
-                replayed += await pipeline.deliver_again(entries)
-        return replayed
 
     def sampling(self) -> list[dict[str, Any]]:
         """One row per rule and tenant, of requests mapped for the first time by this process."""
@@ -279,9 +225,10 @@ class Health:
         yield Metric(
             "weighbridge_sink_records_total",
             "counter",
-            "Where records ended, by sink, tenant and outcome; since the sink was new.",
+            "Where records ended, by sink, tenant and outcome; since the sink was new. Outcome `replayed` is those of "
+            "`dead_lettered` that ended otherwise when they were sent again.",
             [
-                ({"sink": name, "tenant": tenant, "outcome": outcome}, pipeline.totals.get(outcome, tenant))
+                ({"sink": name, "tenant": tenant, "outcome": outcome}, _ever(pipeline.totals, outcome, tenant))
                 for name, pipeline in pipelines.items()
                 for tenant in pipeline.totals.tenants()
                 for outcome in OUTCOMES
@@ -305,6 +252,20 @@ class Health:
             "Calls read from logs that wait for their span.",
             [({"sink": name}, pipeline.waiting) for name, pipeline in pipelines.items()],
         )
+        letters = self._bridge.dead_letters
+        yield Metric(
+            "weighbridge_dead_letters",
+            "gauge",
+            "Events in the file of dead letters.",
+            [({"sink": name}, count) for name, count in sorted(letters.kept.items())],
+        )
+        yield Metric(
+            "weighbridge_dead_letters_not_kept_total",
+            "counter",
+            "Dead letters since the start for which the file had no room.",
+            [({"sink": name}, count) for name, count in sorted(letters.not_kept.items())],
+        )
+        yield _gauge("weighbridge_dead_letter_bytes", "Size of the file of dead letters.", letters.size)
         yield Metric(
             "weighbridge_sink_batches_total",
             "counter",
@@ -318,6 +279,12 @@ class Health:
             [({"sink": name}, pipeline.counts.retries) for name, pipeline in pipelines.items()],
         )
         yield Metric(
+            "weighbridge_sink_faults_total",
+            "counter",
+            "Attempts that ended by an exception that no sink should raise, since the start.",
+            [({"sink": name}, pipeline.counts.faults) for name, pipeline in pipelines.items()],
+        )
+        yield Metric(
             "weighbridge_sink_unauthorised",
             "gauge",
             "1 while the destination refuses our credentials.",
@@ -325,9 +292,10 @@ class Health:
         )
 
 
-def _matches(entry: Mapping[str, Any], reason: str, since_unix_ns: int) -> bool:
-    """reason: in lower case."""
-    return entry["dead_lettered_unix_ns"] >= since_unix_ns and reason in entry["reason"].lower()
+def _ever(totals: Totals, outcome: Outcome, tenant: str) -> int:
+    """Records that had this outcome, whatever became of them later: a counter only grows."""
+    later = totals.get("replayed", tenant) if outcome == "dead_lettered" else 0
+    return totals.get(outcome, tenant) + later
 
 
 def _age_s(since_unix_ns: int) -> float:

@@ -22,21 +22,29 @@ from weighbridge.settings import Settings
 
 def list_dead(settings: Settings, reason: str | None, since: str | None) -> None:
     """One line each, oldest first: when, sink, id, kind of event, reason."""
-    entries = list(_matching(settings, reason, since))
-    if not entries:
-        click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
-    for entry in entries:
+    found = False
+    for entry in _matching(settings, reason, since):
+        found = True
         when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
         event = str(entry["event"].get("event_type", "?"))
         click.echo("  ".join((when, entry["sink"], entry["transaction_id"], event, visible(entry["reason"]))))
+    if not found:
+        click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
 
 
 def show_dead(settings: Settings, dead_id: str) -> None:
     """The entry as JSON; an id may be cut short as long as it is the only one that starts so."""
-    entries = [entry for entry in _entries(settings) if str(entry["transaction_id"]).startswith(dead_id.lower())]
-    ids = {entry["transaction_id"] for entry in entries}
-    if len(ids) != 1:
-        what = f"{len(ids)} dead letters start with {dead_id}" if ids else f"there is no dead letter {dead_id}"
+    entries: list[dict[str, Any]] = []  # of the first id
+    others: set[int] = set()
+    for entry in _entries(settings):
+        if str(entry["transaction_id"]).startswith(dead_id.lower()):
+            if entries and entry["transaction_id"] != entries[0]["transaction_id"]:
+                others.add(hash(entry["transaction_id"]))
+            else:
+                entries.append(entry)
+    if not entries or others:
+        count = len(others) + 1
+        what = f"{count} dead letters start with {dead_id}" if entries else f"there is no dead letter {dead_id}"
         raise CommandError(f"{what}; see `weighbridge deadletter list`")
     for entry in entries:
         click.echo(orjson.dumps(entry, option=orjson.OPT_INDENT_2))
@@ -64,9 +72,9 @@ def _matching(settings: Settings, reason: str | None, since: str | None) -> Iter
 def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
     """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests."""
     directory = Path(settings.spool.directory)
-    seen = set()
+    seen: set[int] = set()
     for entry in DeadLetters(directory / "deadletter.jsonl", event_json).read():
-        key = (entry["sink"], entry["transaction_id"])
+        key = hash((entry["sink"], entry["transaction_id"]))
         if key not in seen:
             seen.add(key)
             yield entry

@@ -1,0 +1,189 @@
+"""Dead letters sent again: each counts once, whatever kills the process and whatever is asked for meanwhile.
+
+    group of letters -> its file, fsynced -> sink, as a batch in doubt -> journal (counts and token) -> letters marked
+                                                                                            -> the file deleted
+
+A group is finished before another one is begun, by the next process if need be, with the same rows and the same batch
+ids. The journal knows the token of the group that it counted last, so that a group is never counted twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+
+from exporter.attempts import Attempts
+from exporter.deadletter import DeadLetters, Letter, event_of
+from exporter.durable import sync_folder
+from exporter.journal import Journal
+from exporter.sink import Batch
+from exporter.totals import Counts, Totals
+from exporter.writer import Writer
+from mapping.event import Event
+
+log = logging.getLogger(__name__)
+
+# Of a group: in memory and in its file at a time.
+MOST_LETTERS = 2_000
+MOST_BYTES = 16 << 20
+
+Existing = Callable[[list[Event], Collection[int]], Awaitable[set[str]]]
+
+
+class Group(NamedTuple):
+    token: str
+    letters: list[Letter]
+
+
+class Again:
+    """Of one sink. path: the file of the group under way."""
+
+    def __init__(
+        self,
+        path: Path,
+        journal: Journal,
+        letters: DeadLetters,
+        writer: Writer,
+        attempts: Attempts,
+        existing: Existing,
+        day_of: Callable[[Event], int],
+    ) -> None:
+        self._path = path
+        self._journal = journal
+        self._letters = letters
+        self._writer = writer
+        self._attempts = attempts
+        self._existing = existing
+        self._day_of = day_of
+
+    async def finish(self) -> None:
+        """Go on with the group that an earlier process had begun."""
+        group = await asyncio.to_thread(self._load)
+        if group is not None:
+            await self._send(group)
+
+    async def send(self, letters: Sequence[Letter]) -> int:
+        """Send these once more; how many the destination took this time. Those it refuses are dead letters again."""
+        # Some may have been sent between the reading of the file and now, in a group that an earlier process began.
+        left = await asyncio.to_thread(self._letters.still_dead, letters)
+        if not left:
+            return 0
+        group = Group(secrets.token_hex(8), left)
+        await self._attempts.on_disk(lambda: self._keep(group))
+        return await self._send(group)
+
+    async def _send(self, group: Group) -> int:
+        taken = 0
+        events, copies = await asyncio.to_thread(_events_of, group.letters)
+        if self._journal.again != group.token:
+            ended = await self._ended(group.token, list(events.values()))
+            for transaction_id, count in copies.items():  # it was refused more than once: these end with it
+                ended.add(events[transaction_id].tenant, "deduplicated", count - 1)
+            taken = ended.get("delivered")
+            moved = moved_from_dead(self._journal.totals, ended)
+            await self._attempts.on_disk(lambda: self._journal.adjust(moved, group.token))
+        sent = [letter for letter in group.letters if letter.entry["transaction_id"] in events]
+        await self._attempts.on_disk(lambda: self._letters.delivered(sent))
+        await self._attempts.on_disk(self._forget)
+        return taken
+
+    async def _ended(self, token: str, events: list[Event]) -> Totals:
+        """Deliver the events of a group; where they ended this time."""
+        ended = Totals()
+        days: dict[int, list[Event]] = {}
+        for event in events:
+            days.setdefault(self._day_of(event), []).append(event)
+        batches = [Batch(_batch_id(token, day), rows) for day, rows in sorted(days.items())]
+        stored = await self._existing(events, [batch.batch_id for batch in batches])
+        for batch in batches:
+            missing = [event for event in batch.events if event.transaction_id not in stored]
+            ended.add_events("deduplicated", (event for event in batch.events if event.transaction_id in stored))
+            if missing:
+                await self._writer.write(batch._replace(events=missing), ended, (0, 0), in_doubt=True)
+        return ended
+
+    def _keep(self, group: Group) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._path.with_suffix(".again.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(orjson.dumps({"token": group.token, "letters": list(map(list, group.letters))}))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.rename(self._path)
+        sync_folder(self._path.parent)
+
+    def _load(self) -> Group | None:
+        try:
+            kept = orjson.loads(self._path.read_bytes())
+            return Group(kept["token"], [Letter(*letter) for letter in kept["letters"]])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            log.error("%s is unreadable, passed over: dead letters that were being sent again may be twice", self._path)
+            self._path.unlink()
+            return None
+
+    def _forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+        sync_folder(self._path.parent)
+
+
+def moved_from_dead(totals: Totals, ended: Totals) -> Counts:
+    """What a replay changes in the books; ended: how its records did. Those that are dead letters again stay so.
+
+    A letter may be older than the books, whose file was moved away: then it is received by them now. So no count of
+    dead letters is ever below zero.
+    """
+    changed: Counts = {}
+    for tenant, outcomes in ended.plain().items():
+        taken = {outcome: count for outcome, count in outcomes.items() if outcome != "dead_lettered" and count}
+        left = sum(taken.values())
+        moved = min(left, max(0, totals.get("dead_lettered", tenant)))
+        changed[tenant] = {**taken, "dead_lettered": -moved, "replayed": moved}
+        if left > moved:
+            changed[tenant]["received"] = left - moved
+    return changed
+
+
+def groups(letters: Iterable[Letter], wanted: Callable[[Letter], bool]) -> Iterator[list[Letter]]:
+    """The wanted letters, as many at a time as may be sent together."""
+    group: list[Letter] = []
+    size, last = 0, 0
+    for letter in letters:
+        length, last = letter.offset - last, letter.offset  # of the line before, and that is near enough
+        if wanted(letter):
+            size += length
+            group.append(letter)
+            if len(group) >= MOST_LETTERS or size >= MOST_BYTES:
+                yield group
+                group, size = [], 0
+    if group:
+        yield group
+
+
+def _events_of(letters: Sequence[Letter]) -> tuple[dict[str, Event], Counter[str]]:
+    """Events by id, and how many of each became dead letters: one that a restart added again is the same one."""
+    events: dict[str, Event] = {}
+    seen: dict[str, set[tuple[int, ...]]] = {}
+    for _, entry in letters:
+        try:
+            event = event_of(entry)
+        except ValueError:  # it stays where it is
+            continue
+        events[event.transaction_id] = event
+        seen.setdefault(event.transaction_id, set()).add(tuple(entry.get("spool", ())))
+    return events, Counter({transaction_id: len(places) for transaction_id, places in seen.items()})
+
+
+def _batch_id(token: str, day: int) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{token}/{day}".encode(), digest_size=8).digest(), "big")
