@@ -15,7 +15,7 @@ class Unit(NamedTuple):
     next_position: int
     received_unix_ns: int
     events: Sequence[Event]
-    size: int  # bytes received, inflated
+    size: int  # bytes received, inflated; more where its events hold far more than was received (weighbridge.feed)
     tenant: str = ""
     skipped: int = 0  # records that became no event: plumbing spans
     sampled_out: int = 0

@@ -47,6 +47,9 @@ class Group(NamedTuple):
     resource: bytes  # the resource as sent: equal bytes are the same resource
     attributes: dict[str, Any]  # of the resource
     early_facts: Callable[[str], object]  # for samplers that decide before attributes are read
+    cut: bool = False  # `text` does not hold all of the resource and scope
+    large: bool = False  # a record of it takes more than LARGE_RECORD bytes on the wire
+    odd: bool = False  # one of the two: its events need a last look
 
 
 class Job(NamedTuple):
@@ -54,6 +57,8 @@ class Job(NamedTuple):
 
     received_unix_ns: int
     tenant: str
+    room: bodies.Room  # for bodies that came compressed
+    share: int  # characters that one event may hold of its resource and scope
 
 
 class Work(NamedTuple):
@@ -191,7 +196,13 @@ class Context:
         return self.masks.headers({"user-agent": agent}) if isinstance(agent, str) and agent else EMPTY_HEADERS
 
     def body(
-        self, value: Any, events: tuple[SpanEvent, ...], side: str, headers: Mapping[str, str], extra: dict[str, Any]
+        self,
+        value: Any,
+        events: tuple[SpanEvent, ...],
+        side: str,
+        headers: Mapping[str, str],
+        extra: dict[str, Any],
+        room: bodies.Room,
     ) -> tuple[str, str]:
         """(text, encoding) of a masked request or response body. Notes in `extra` that it was cut."""
         if value is None and events:
@@ -201,7 +212,7 @@ class Context:
             return "", ""
         cuts = self.masks.redactor.cuts
         text, encoding, cut = bodies.encode(
-            value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask
+            value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask, room
         )
         if cut or self.masks.redactor.cuts != cuts:
             extra["body_truncated"] = True

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, Final
 
+import orjson
+
+from mapping.bounds import CUT, LONGEST_ID
 from mapping.context import Context, Group, Memory, text_of
 from mapping.otlp.decode import LogGroup, SpanGroup
 from mapping.rules.identity import resource_company
@@ -22,9 +26,13 @@ class GroupFacts:
         self._groups: Memory[Group] = Memory(self._make, limit=1024)
         self._pending: SpanGroup | LogGroup | None = None
 
-    def of(self, group: SpanGroup | LogGroup) -> Group:
+    def of(self, group: SpanGroup | LogGroup, share: int) -> Group:
+        """share: characters that the text may have, as each of many records repeats it."""
         self._pending = group
-        return self._groups[group.resource.raw, group.scope.raw, group.schema_url]
+        found = self._groups[group.resource.raw, group.scope.raw, group.schema_url]
+        if len(found.text) > share:
+            found = _cut(found, share)
+        return found._replace(large=True, odd=True) if group.large else found
 
     def _make(self, key: Any) -> Group:
         group = self._pending
@@ -32,17 +40,18 @@ class GroupFacts:
             raise RuntimeError("a group is made only while it is asked for")
         context = self._context
         attributes = group.resource.attributes
+        company = resource_company(attributes)[0]
         scope: dict[str, Any] = {"name": group.scope.name, "version": group.scope.version}
         scope["schema_url"] = group.schema_url
         scope = {name: value for name, value in scope.items() if value}
         scope |= {f"attributes.{key}": value for key, value in context.masks.attributes(group.scope.attributes).items()}
-        service = text_of(attributes.get("service.name"))
+        service = text_of(attributes.get("service.name"))[:LONGEST_ID]
         return Group(
             service=service,
             environment=_first(attributes, _ENVIRONMENT),
             region=_first(attributes, _REGION),
             text=f'{{"resource":{flat_text(context.masks.attributes(attributes).items())},"scope":{flat_text(scope.items())}}}',
-            company_id=resource_company(attributes)[0],
+            company_id=company,
             resource=group.resource.raw,
             attributes=attributes,
             early_facts=_service_only(service),
@@ -55,4 +64,19 @@ def _service_only(service: str) -> Callable[[str], object]:
 
 
 def _first(attributes: dict[str, Any], names: tuple[str, ...]) -> str:
-    return next((text for name in names if (text := text_of(attributes.get(name)))), "")
+    return next((text[:LONGEST_ID] for name in names if (text := text_of(attributes.get(name)))), "")
+
+
+def _cut(group: Group, share: int) -> Group:
+    """The group with a text of about `share` characters: its shortest members, in their order."""
+    whole: dict[str, dict[str, Any]] = orjson.loads(group.text)
+    members = [(part, key, len(orjson.dumps({key: value}))) for part, of in whole.items() for key, value in of.items()]
+    kept: set[tuple[str, str]] = set()
+    for part, key, size in sorted(members, key=itemgetter(2)):
+        share -= size
+        if share < 0:
+            break
+        kept.add((part, key))
+    shown = {part: {key: of[key] for key in of if (part, key) in kept} for part, of in whole.items()}
+    shown["resource"][CUT] = True
+    return group._replace(text=orjson.dumps(shown).decode(), cut=True, odd=True)

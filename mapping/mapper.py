@@ -11,14 +11,17 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
+from mapping.bounds import CUT, INFLATED_ROOM, share_of
 from mapping.context import Context, Group, Job, Work
-from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, TEXT_TRUNCATED, UNSAMPLED, Decision, Event
+from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts, log_record_bytes
+from mapping.finished import finished
 from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper, LogWork
 from mapping.masks.redactor import RedactionError
 from mapping.otlp.decode import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
 from mapping.otlp.wire import read_text
+from mapping.rules.bodies import Room
 from mapping.rules.identity import NOBODY
 from mapping.rules.should_skip import compiled
 from mapping.sampling.sampler import Sampler as PassThrough
@@ -70,14 +73,16 @@ class Mapped(NamedTuple):
     skipped: int
     sampled_out: int
     failed: list[Failed]
+    inflated: int = 0  # bytes of bodies that came compressed, after it
 
 
 class Out:
     """What has become of a request's records so far."""
 
-    __slots__ = ("events", "failed", "keep_skips", "sampled_out", "skipped")
+    __slots__ = ("events", "failed", "keep_skips", "room", "sampled_out", "skipped")
 
-    def __init__(self, keep_skips: bool) -> None:
+    def __init__(self, keep_skips: bool, room: Room) -> None:
+        self.room = room
         self.events: list[Event] = []
         self.skipped = 0
         self.sampled_out = 0
@@ -90,7 +95,7 @@ class Out:
         self.failed.append(Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason))
 
     def mapped(self) -> Mapped:
-        return Mapped(self.events, self.skipped, self.sampled_out, self.failed)
+        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used)
 
 
 class Mapper:
@@ -149,8 +154,9 @@ class Mapper:
         sample: bool = True,
     ) -> Generator[None, None, Mapped]:
         """As `map`, pausing every STEP records and STEP_S seconds so that an event loop can breathe."""
-        job = Job(received_unix_ns, tenant)
-        out = Out(keep_skips)
+        room = Room(max(INFLATED_ROOM, 2 * decoded.size))
+        job = Job(received_unix_ns, tenant, room, share_of(decoded.accepted))
+        out = Out(keep_skips, room)
         sampler = self._sampler if sample else self._pass
         if decoded.signal == "traces":
             return self._spans(cast("list[SpanGroup]", decoded.groups), job, sampler, out)
@@ -162,7 +168,7 @@ class Mapper:
         for group in groups:
             start = 0
             while start < len(group.records):
-                start = self._look(group, start, sampler if early else None, works, out)
+                start = self._look(group, start, job, sampler if early else None, works, out)
                 yield
         inherited = (yield from inherit(works)) if self._inherit else None
         if self._traces_seen:
@@ -184,8 +190,8 @@ class Mapper:
             cuts = masks.cuts
             try:
                 event = plan.event(work, job, user, company or facts.company_id)
-                if masks.cuts != cuts:
-                    event = event._replace(flags=(*event.flags, TEXT_TRUNCATED))
+                if facts.odd or plan.over or masks.cuts != cuts:
+                    event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
                 if judged and plan.event_type != SKIP:
                     decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
                     self._judge(event, headers, decide, out)
@@ -195,14 +201,16 @@ class Mapper:
                 out.fail("traces", work.record, error)
         return out.mapped()
 
-    def _look(self, group: SpanGroup, start: int, sampler: Sampler | None, works: list[Work], out: Out) -> int:
+    def _look(
+        self, group: SpanGroup, start: int, job: Job, sampler: Sampler | None, works: list[Work], out: Out
+    ) -> int:
         """Where the next step begins; adds a step's spans to `works`, each with its plan and its own identity.
 
         sampler: decides before attributes are read, None when it cannot.
         """
         records = group.records[start : start + STEP]
         try:
-            facts = self._groups.of(group)
+            facts = self._groups.of(group, job.share)
         except Exception as error:
             for record in records:
                 out.fail("traces", record, error)
@@ -251,13 +259,14 @@ class Mapper:
         at_once = sampler.early and self._should_skip is None
         clock, until, left = self._clock, 0.0, 0
         for group in groups:
+            facts: Group | None = None
             for item in group.records:
                 if not left or clock() > until:
                     yield
                     left, until = STEP, clock() + STEP_S
                 left -= 1
                 try:
-                    facts = self._groups.of(group)
+                    facts = facts or self._groups.of(group, job.share)
                     work = self._logs.look(item, facts, job, seen)
                     if self._traces_seen and work.read.trace_id:
                         work = _owned(work, self._traces_seen, job.received_unix_ns)
@@ -280,7 +289,10 @@ class Mapper:
         masks = self._context.masks.redactor
         cuts = masks.cuts
         event = self._logs.event(work, facts, job, decision)
-        return event if masks.cuts == cuts else event._replace(flags=(*event.flags, TEXT_TRUNCATED))
+        over = CUT in work.attributes
+        if facts.odd or over or masks.cuts != cuts:
+            return finished(event, facts, text_cut=masks.cuts != cuts, over=over)
+        return event
 
     def _judge(self, event: Event, headers: Mapping[str, str], decide: Callable[[], Decision] | None, out: Out) -> None:
         """Emits the event, unless should_skip or sampling drop it. headers: of the request, as captured."""

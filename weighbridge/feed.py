@@ -8,6 +8,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from exporter.source import RawRequest, Unit
@@ -31,7 +32,22 @@ SINKS_GET_ON_S = 1.0
 AWAY_SHARE = 4
 NEAR_SHARE = 32
 
+# Bytes of resource and scope in events for a byte in a batch: with less, as is usual, what was received tells the size.
+RESOURCE_FACTOR = 4
+
 MapSteps = Callable[[Decoded, int, str], Generator[None, None, Mapped]]
+
+
+def became(decoded: Decoded, mapped: Mapped) -> int:
+    """What a request counts for in batches and in memory: its bytes, or more where its events hold far more.
+
+    A resource is repeated in each event that is written, and bodies that came compressed are not any more.
+    """
+    repeated = sum(map(len, map(_resource, mapped.events)))
+    return max(decoded.size + mapped.inflated, repeated // RESOURCE_FACTOR)
+
+
+_resource = attrgetter("resource")
 
 
 @dataclass
@@ -389,7 +405,7 @@ class Feed:
             next_position,
             received_unix_ns,
             mapped.events,
-            decoded.size,
+            became(decoded, mapped),
             tenant,
             mapped.skipped,
             mapped.sampled_out,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import orjson
 
-MAX_CHARS = 1024 * 1024  # longer texts stay text
+from mapping.bounds import LONGEST_JSON, is_deep
+
 _EXACT_UP_TO = float(1 << 53)  # floats beyond may have been integers with more digits
 # Python's and JavaScript's words for numbers that JSON has none for.
 _BARE = re.compile(r"[:\[,]\s{0,8}-?(?:NaN|Infinity)\b").search
@@ -27,15 +28,15 @@ def json_object(text: str) -> dict[str, object] | None:
 
 
 def read_object(text: str) -> tuple[dict[str, object] | None, bool]:
-    """(the object in a text, whether the text is JSON)."""
-    if len(text) > MAX_CHARS:
+    """(the object in a text, whether the text is JSON). Of objects nested deeper than DEEPEST_JSON: none."""
+    if len(text) > LONGEST_JSON:
         return None, False
     strict = True
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         strict, value = False, _lenient(text) if _BARE(text) or _HALF(text) else None
-    return (value, strict) if isinstance(value, dict) else (None, False)
+    return (value, strict) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
 
 
 def line_in(text: str) -> str:

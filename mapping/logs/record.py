@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
-from mapping.bounds import LAST_NS, MOST_SEVERE, held
+from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
 from mapping.logs.http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
 from mapping.logs.ids import IdKeys, id_keys, ids_in
 from mapping.logs.json_text import WRAPPER_KEYS, exact, holds_long_numbers, line_in, read_object, unwrapped
@@ -235,7 +235,7 @@ def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
         return nested
     flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, dict)}
     for key, value in nested.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and is_key(key):
             _add_leaves(flat, value, key + ".", 1)
     return flat
 
@@ -312,9 +312,9 @@ def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
 def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: str, depth: int) -> None:
     for key, value in nested.items():
         if isinstance(value, dict):
-            if depth < _MAX_DEPTH:
-                _add_leaves(flat, value, f"{prefix}{key}.", depth + 1)
-        elif len(flat) < _MAX_FLAT_KEYS:
+            if depth < _MAX_DEPTH and is_key(below := f"{prefix}{key}."):
+                _add_leaves(flat, value, below, depth + 1)
+        elif len(flat) < _MAX_FLAT_KEYS and len(prefix) + len(key) <= LONGEST_KEY:
             flat.setdefault(prefix + key, value)
 
 

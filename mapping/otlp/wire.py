@@ -20,9 +20,8 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
+from mapping.bounds import CUT, DEEPEST_VALUE, MOST_LEAVES, is_key
 from mapping.masks.text import may_hide_secrets
-
-MAX_DEPTH: Final = 32  # levels of arrays and maps in one value; protobuf itself stops at 100 messages, about 33 maps
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
 # changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
@@ -41,6 +40,8 @@ LOOK_LIST_MARK: Final = "\0looklist"
 LOOK_MARK: Final = "\0look"
 GRAPHQL_MARK: Final = "\0graphql"
 NOTHING: Final[Entry] = (NULL_MARK, None, None)
+# What stands instead of an attribute that is over a bound: left out whole, as half a key may hide what masks go by.
+OVER: Final[Entry] = (CUT, True, f'"{CUT}":true')
 
 _LONGEST_WRITTEN: Final = 256
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
@@ -189,25 +190,52 @@ def read_value(data: bytes, what: str = "value") -> Any:
     size = len(data) - 2
     if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
         return str(data[2:], "utf-8", "replace")
-    return _value(parse(_AnyValue, data, what), 0)
+    return _Values(MOST_LEAVES).value(parse(_AnyValue, data, what), 0)
 
 
-def _value(message: Any, depth: int) -> Any:
-    kind = message.WhichOneof("value")
-    if kind == "text":
-        return str(message.text, "utf-8", "replace")
-    if kind == "array":
-        _check_depth(depth)
-        return [_value(item, depth + 1) for item in message.array.values]
-    if kind == "map":
-        _check_depth(depth)
-        return {read_text(item.key): _value(item.value, depth + 1) for item in message.map.values}
-    return None if kind is None else getattr(message, kind)
+def read_body(data: bytes) -> tuple[Any, bool]:
+    """As read_value, of a log body, and whether something of it was over a bound and is left out."""
+    size = len(data) - 2
+    if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
+        return str(data[2:], "utf-8", "replace"), False
+    values = _Values(MOST_LEAVES)
+    return values.value(parse(_AnyValue, data, "a log body"), 0), values.cut
 
 
-def _check_depth(depth: int) -> None:
-    if depth >= MAX_DEPTH:
-        raise Undecodable(f"a value is nested deeper than {MAX_DEPTH} levels")
+class _Values:
+    """Reads one AnyValue with all that is in it, up to `left` values. `cut`: something was left out."""
+
+    __slots__ = ("cut", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.cut = False
+
+    def value(self, message: Any, depth: int) -> Any:
+        kind = message.WhichOneof("value")
+        if kind == "text":
+            return str(message.text, "utf-8", "replace")
+        if kind == "array":
+            return [self.value(item, depth + 1) for item in self._bounded(message.array.values, depth)]
+        if kind == "map":
+            found = {}
+            for item in self._bounded(message.map.values, depth):
+                key = read_text(item.key)
+                if is_key(key):
+                    found[key] = self.value(item.value, depth + 1)
+                else:
+                    self.cut = True
+            return found
+        return None if kind is None else getattr(message, kind)
+
+    def _bounded(self, items: Any, depth: int) -> Any:
+        if depth >= DEEPEST_VALUE:
+            raise Undecodable(f"a value is nested deeper than {DEEPEST_VALUE} levels")
+        self.left -= len(items)
+        if self.left < 0:
+            self.cut = True
+            items, self.left = items[: self.left], 0
+        return items
 
 
 def _mark(text: str) -> str:
@@ -223,6 +251,8 @@ def entry(key: str, value: Any) -> Entry:
     """The cached form of one attribute."""
     if value is None:
         return NOTHING
+    if not is_key(key):
+        return OVER
     if "\0" in key:
         key = key.replace("\0", "\ufffd")  # NUL separates key and mark
     if isinstance(value, str):
@@ -326,10 +356,14 @@ class AttributeCache(dict[bytes, Entry]):
         key = read_text(message.key)
         if size > 6 and data[0] == 0x0A and data[1] < 0x80 and data[2 : data[1] + 2] == message.key:
             self._learn(data[: data[1] + 2], key)
-        return entry(key, _value(message.value, 0))
+        values = _Values(MOST_LEAVES)
+        found = entry(key, values.value(message.value, 0))
+        return OVER if values.cut else found
 
     def _learn(self, raw: bytes, key: str) -> None:
         """Remembers a key with what stands before it on the wire."""
+        if not is_key(key):
+            return
         key = sys.intern(key.replace("\0", "\ufffd"))  # NUL separates key and mark
         if len(self._keys) >= 4096:
             self._keys.clear()

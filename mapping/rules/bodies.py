@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import orjson
 
+from mapping.bounds import LONGEST_JSON, is_deep
+
 REQUEST_ATTRIBUTES = (
     "http.request.body.content",
     "http.request.body",
@@ -27,8 +29,21 @@ RESPONSE_ATTRIBUTES = (
 )
 
 MAX_BODY_BYTES = 450 * 1024  # longer bodies are cut, and are base64 from then on
-MAX_INFLATED_BYTES = 4 * 1024 * 1024  # a small gzip body may hold gigabytes: reading stops here
 _GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Room:
+    """How many bytes more the compressed bodies of one request may become: a small gzip body may hold gigabytes."""
+
+    __slots__ = ("left", "used")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        self.used += count
 
 
 class Body(NamedTuple):
@@ -49,37 +64,54 @@ class Encoded(NamedTuple):
 
 
 NO_BODY = Body("")
+NO_ROOM = Body("none")
 NOTHING = Encoded("", "")
 
 
 def encode(
-    value: object, content_type: str = "", content_encoding: str = "", mask: Callable[[Body], Body] | None = None
+    value: object,
+    content_type: str = "",
+    content_encoding: str = "",
+    mask: Callable[[Body], Body] | None = None,
+    room: Room | None = None,
 ) -> Encoded:
     """The body in an attribute value, masked and cut, ready for an event."""
-    body = read(value, content_type, content_encoding)
+    body = read(value, content_type, content_encoding, room)
+    if body is NO_ROOM:
+        return Encoded("", "", True)
     return dump(mask(body) if mask is not None and body.encoding else body)
 
 
-def read(value: object, content_type: str = "", content_encoding: str = "") -> Body:
+def read(value: object, content_type: str = "", content_encoding: str = "", room: Room | None = None) -> Body:
     """The body in an attribute value: text, bytes, a map or a list.
 
     content_type, content_encoding: the captured headers. A string is JSON when it parses and either the type says so or
-    it begins like an object or an array. Gzip is undone, up to MAX_INFLATED_BYTES.
+    it begins like an object or an array. Gzip is undone as far as it is kept; NO_ROOM when the
+    request has had its share.
     """
     if value is None or value in ("", b""):
         return NO_BODY
     content_type = content_type.lower()
     if isinstance(value, str):
-        if "json" in content_type or value.lstrip()[:1] in ("{", "["):
+        if len(value) <= LONGEST_JSON and ("json" in content_type or value.lstrip()[:1] in ("{", "[")):
             try:
-                return Body("json", orjson.loads(value), value, content_type)
+                parsed = orjson.loads(value)
             except orjson.JSONDecodeError:
                 pass
+            else:
+                if not is_deep(value, parsed):
+                    return Body("json", parsed, value, content_type)
         return Body("base64", value.encode("utf-8", "surrogatepass"), "", content_type)
     if isinstance(value, (bytes, bytearray)):
         raw = bytes(value)
         zipped = "gzip" in content_encoding.lower() and raw[:2] == _GZIP_MAGIC
-        return Body("base64", inflated(raw) if zipped else raw, "", content_type)
+        if zipped:
+            if room is not None and room.left <= 0:
+                return NO_ROOM
+            raw = inflated(raw)
+            if room is not None:
+                room.take(len(raw))
+        return Body("base64", raw, "", content_type)
     return Body("json", value, "", content_type)
 
 
@@ -99,9 +131,9 @@ def dump(body: Body) -> Encoded:
 
 
 def inflated(raw: bytes) -> bytes:
-    """Gunzipped bytes, at most MAX_INFLATED_BYTES of them; `raw` itself when it is not gzip."""
+    """Gunzipped bytes, one more than are kept at most, which tells that they were cut; `raw` when it is not gzip."""
     try:
-        return zlib.decompressobj(31).decompress(raw, MAX_INFLATED_BYTES)
+        return zlib.decompressobj(31).decompress(raw, MAX_BODY_BYTES + 1)
     except zlib.error:
         return raw
 

@@ -14,6 +14,7 @@ from math import isfinite
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
+from mapping.bounds import LONGEST_ID
 from mapping.rules import tokens
 from mapping.rules.headers import REQUEST_MAPS, RESPONSE_MAPS, header_name
 from mapping.rules.identity_settings import IdentitySettings
@@ -54,7 +55,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 def identifier(value: object) -> str:
     """The id in a value: text, or a number as text; "" for null words, booleans, objects and arrays."""
     if isinstance(value, str):
-        return "" if is_absent(value) else value.strip()
+        return "" if len(value) > LONGEST_ID or is_absent(value) else value.strip()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ""
     if isinstance(value, float):

@@ -8,33 +8,40 @@ appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 
 import orjson
 
+from mapping.bounds import MOST_DOTS, is_key, leaves
 from mapping.otlp.wire import plain_scalar
 
 MAX_KEYS: Final = 64
+_MOST_LOOKED_AT: Final = 2 * MAX_KEYS  # keys after which the rest is only counted
 DROPPED_KEY: Final = "attributes_dropped"
 _INT64 = 1 << 63
 
 
-def flatten(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Leaves of a value under dotted keys. Arrays that hold maps become JSON text: the column has no type
-    for them.
+def _add_leaves(flat: dict[str, Any], key: str, value: Any) -> int:
+    """Adds the leaves of a value under dotted keys; returns how many are left out, being too many or their keys too
+    long. Arrays that hold maps become JSON text: the column has no type for them.
     """
+    if value is None:
+        return 0
+    if len(flat) > _MOST_LOOKED_AT or not is_key(key):
+        return leaves(value)
     if isinstance(value, dict):
-        for name, item in value.items():
-            yield from flatten(f"{key}.{name}" if key else name, item)
-    elif isinstance(value, list):
-        yield key, _array(value)
+        return sum(_add_leaves(flat, f"{key}.{name}" if key else name, item) for name, item in value.items())
+    if isinstance(value, list):
+        value = _array(value)
     elif isinstance(value, int) and not -_INT64 <= value < _INT64:
-        yield key, str(value)
-    elif value is not None:
-        yield key, plain_scalar(value)
+        value = str(value)
+    else:
+        value = plain_scalar(value)
+    flat[key or "_"] = value
+    return 0
 
 
 def _array(value: list[Any]) -> Any:
@@ -90,7 +97,7 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
     flat: dict[str, Any] = {}
     for key, value in pairs:
         kind = type(value)
-        if (
+        if len(key) <= MOST_DOTS and (
             kind is str
             or kind is bool
             or (kind is int and -_INT64 <= value < _INT64)
@@ -98,8 +105,7 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
         ):
             flat[key or "_"] = value
         else:
-            for name, leaf in flatten(key, value):
-                flat[name or "_"] = leaf
+            left_out += _add_leaves(flat, key, value)
     if len(flat) > MAX_KEYS or left_out:
         kept = dict(list(flat.items())[: MAX_KEYS - 1])
         flat = {**kept, DROPPED_KEY: len(flat) - len(kept) + left_out}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
 from mapping.rules import ids, taxonomy
@@ -179,6 +180,7 @@ class ActionPlan:
         self.slots = HeaderSlots(shape, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
         self.weight = shape.first(WEIGHTS)
+        self.over = CUT in shape.at  # an attribute was over a bound
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
+from mapping.bounds import CUT
 from mapping.context import (
     LATE_NS,
     SKEW_NS,
@@ -140,6 +141,7 @@ class ApiCallPlan:
             == ABSENT
         )
         self.weight = shape.first(WEIGHTS)
+        self.over = CUT in shape.at  # an attribute was over a bound
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
@@ -180,7 +182,7 @@ class ApiCallPlan:
         extra: dict[str, Any] | None = None
         flags: tuple[str, ...] = ()
         if self._unusual or request or response or events or found:
-            rest = self._rest(work, transaction, path, found)
+            rest = self._rest(work, job, transaction, path, found)
             agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction = rest[
                 :8
             ]
@@ -286,7 +288,7 @@ class ApiCallPlan:
                 error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
         return error_type, extra
 
-    def _rest(self, work: Work, transaction: str, path: str, found: uri.Uri | None) -> Rest:
+    def _rest(self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None) -> Rest:
         """The rest of a span with more than the usual attributes."""
         record, _, _, values, _, _, request, response, _, _ = work
         context, events = self._context, record.events
@@ -304,10 +306,10 @@ class ApiCallPlan:
         request_body = request_encoding = response_body = response_encoding = ""
         if self._request_body != ABSENT or events:
             body = values[self._request_body]
-            request_body, request_encoding = context.body(body, events, "request", request, extra)
+            request_body, request_encoding = context.body(body, events, "request", request, extra, job.room)
         if self._response_body != ABSENT or events:
             body = values[self._response_body]
-            response_body, response_encoding = context.body(body, events, "response", response, extra)
+            response_body, response_encoding = context.body(body, events, "response", response, extra, job.room)
         if self._tells or events:
             asked: Mapping[str, Any] = {}
             if self._asked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mapping.bounds import LONGEST_ID
 from mapping.context import Context
 from mapping.rules import identity
 from mapping.rules.identity import Identity, identifier
@@ -85,14 +86,14 @@ class WhoPlan:
         user = user_source = company = company_source = ""
         for index, source in self._user:
             value = values[index]
-            user = value.strip() if type(value) is str else identifier(value)
+            user = value.strip() if type(value) is str and len(value) <= LONGEST_ID else identifier(value)
             if user.lower() not in NULL_WORDS:
                 user_source = source
                 break
             user = ""
         for index, source in self._company:
             value = values[index]
-            company = value.strip() if type(value) is str else identifier(value)
+            company = value.strip() if type(value) is str and len(value) <= LONGEST_ID else identifier(value)
             if company.lower() not in NULL_WORDS:
                 company_source = source
                 break

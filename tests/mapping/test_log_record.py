@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.logs import json_text
+from mapping.bounds import LONGEST_JSON
 from mapping.logs import record as log_record
 
 TRACE = "aa11bb22cc33dd44ee55ff6677889900"
@@ -48,7 +48,7 @@ def test_json_object_in_a_string_and_a_map_read_the_same() -> None:
 
 
 def test_string_above_one_mebichar_stays_text() -> None:
-    body = '{"a":"' + "x" * json_text.MAX_CHARS + '"}'
+    body = '{"a":"' + "x" * LONGEST_JSON + '"}'
     assert log_record.read_body(body).encoding == "text"
 
 
