@@ -8,6 +8,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
+from exporter.duplicates import Horizon
 from exporter.journal import Plan, Ref, event_key
 from exporter.totals import Outcome, Totals
 from mapping.event import Event
@@ -33,6 +34,7 @@ class Draft:
     add: dict[Ref, None] = field(default_factory=dict)
     gone: list[Ref] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
+    came: Horizon = field(default_factory=Horizon)  # of all events taken, whatever became of them
     size: int = 0
     opened: float = 0.0  # monotonic seconds when the first record came; 0 = still empty
 
@@ -87,4 +89,5 @@ class Draft:
             frozenset(self.gone),
             self.totals.plain(),
             self.rows,
+            self.came.plain(),
         )

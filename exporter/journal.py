@@ -2,10 +2,10 @@
 
 One append-only text file per sink. A line is a CRC-32, a space and a JSON object:
 
-    {"journal": id, "version": 1, "cursor": p, "next": n, "waiting": [[p, i], ...], "totals": {...}}
+    {"journal": id, "version": 1, "cursor": p, "next": n, "waiting": [[p, i], ...], "totals": {...}, "came": [...]}
                                               a checkpoint, first line of every file
     {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...},
-     "rows": r}
+     "rows": r, "came": [...]}
                                               fsynced before the sink is called
     {"done": n, "counts": {...}}              when the sink has it all
     {"adjust": {...}, "again": token}         outcomes that changed later: dead letters that were sent again
@@ -15,7 +15,7 @@ by place, because a budget or new rules may let other events of that record thro
 of a plan are the events of the records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs
 that still wait for their span), plus `add` (waited long enough). `gone` are waiting calls whose span came. `counts` are
 the outcomes (exporter.totals) that a plan and its delivery add; both count only when the plan is done, so that a plan
-made again after a restart is not counted twice.
+made again after a restart is not counted twice. `came` is what exporter.duplicates.Horizon knows of the events.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ import os
 import secrets
 import threading
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
+from exporter.duplicates import Horizon
 from exporter.durable import sync_folder
 from exporter.totals import Counts, Totals
 
@@ -66,6 +68,8 @@ class Plan(NamedTuple):
     counts: Counts = {}  # noqa: RUF012 - never changed; a NamedTuple has no default factory
 
     rows: int = -1  # how many records the sink is to be given; -1: the plan is of a version that did not say
+
+    came: Sequence[Any] = ()  # exporter.duplicates.Horizon.plain() of the events that were taken
 
     def balance(self, found: int) -> Totals:
         """What keeps the books right when a plan cannot be made again as it was; found: its rows as they are now.
@@ -117,6 +121,7 @@ class Journal:
         self.waiting: dict[Ref, None] = {}  # in order of arrival
         self.again = ""  # of the dead letters sent again that were counted last
         self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
+        self.came = Horizon()  # of all events that were ever planned
         self.totals = Totals()  # of everything done, since the journal was new; replaced, never changed
         self._state = threading.Lock()  # held while these change: the ledger is read on another thread
         self._fd = -1
@@ -204,6 +209,7 @@ class Journal:
         with self._state:
             self.open_plans.append(plan)
             self.next_sequence = plan.sequence + 1
+            self.came.merge(Horizon.of(plan.came))
             for ref in (*plan.add, *plan.gone):
                 self.waiting.pop(ref, None)
             self.waiting.update(dict.fromkeys(plan.defer))
@@ -242,6 +248,7 @@ class Journal:
                 self.waiting = dict.fromkeys(_refs(entry["waiting"]))
                 self.open_plans = []
                 self.again = entry.get("again", "")
+                self.came = Horizon.of(entry.get("came", ()))
                 self.totals = Totals(entry["totals"])
             elif "plan" in entry:
                 self._apply_plan(
@@ -255,6 +262,7 @@ class Journal:
                         frozenset(_refs(entry["gone"])),
                         entry["counts"],
                         entry.get("rows", -1),
+                        tuple(entry.get("came", ())),
                     )
                 )
             elif "adjust" in entry:
@@ -281,6 +289,7 @@ class Journal:
             "waiting": list(self.waiting),
             "totals": self.totals.plain(),
             "again": self.again,
+            "came": self.came.plain(),
         }
         lines = b"".join(map(_line, (checkpoint, *map(_plan_entry, self.open_plans))))
         fresh = self.path.with_suffix(".new")
@@ -351,6 +360,7 @@ def _plan_entry(plan: Plan) -> dict[str, Any]:
         "gone": sorted(plan.gone),
         "counts": plan.counts,
         "rows": plan.rows,
+        "came": plan.came,
     }
 
 

@@ -20,7 +20,7 @@ from exporter.again import Again
 from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters, Letter
 from exporter.draft import Chunk, Draft
-from exporter.duplicates import RecentIds
+from exporter.duplicates import Horizon, RecentIds
 from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan, event_key
 from exporter.replay import SLICE, Replay
@@ -65,7 +65,7 @@ class Pipeline:
         self._batch = batch
         self._day_of = day_of
         self._now_unix_ns = now_unix_ns
-        self._recent = RecentIds(batch.remember_events, now_unix_ns())
+        self._recent = RecentIds(batch.remember_events, now_unix_ns(), journal.came)
         self._waiting = SpanWait(batch.span_wait_s)
         self._replay = Replay(source, sink.name)
         self._watermark_unix_ns = 0  # received time of the newest record taken
@@ -252,6 +252,10 @@ class Pipeline:
     async def _take(self, draft: Draft, unit: Unit) -> None:
         """Sort one record's events into the draft."""
         events = unit.events
+        came = Horizon()
+        came.note(events)
+        draft.came.merge(came)
+        self._recent.note(came)
         transaction_ids = list(map(_transaction_id, events))
         is_log = bool(events) and events[0].source == "log"  # a request is all spans or all logs
         if (
@@ -319,10 +323,14 @@ class Pipeline:
             draft.take(Chunk(ref[0], (event,)))
 
     async def _drop_known(self, draft: Draft) -> None:
-        """Ask the destination about events that are older than our memory of ids."""
-        horizon = self._recent.horizon_unix_ns
-        old = [event for chunk in draft.chunks for event in chunk.events if event.end_unix_ns < horizon]
-        self._recent.turn(self._now_unix_ns())
+        """Ask the destination about events that may have come before our memory of ids, or to another bridge."""
+        before = self._recent.before
+        if getattr(self.sink, "shared", False):
+            old = draft.events()
+        else:
+            old = [event for chunk in draft.chunks for event in before.among(chunk.events)]
+        old += [first for event in old if (first := before.as_first_came(event)) is not None]
+        self._recent.turn()
         if old and (known := await self._existing(old, ())):
             draft.leave_out(known)
 

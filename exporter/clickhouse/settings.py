@@ -26,6 +26,13 @@ class Settings(SinkSettings):
     cluster: str = Field(
         "", description="Name of the ClickHouse cluster to spread the table over; empty for one server."
     )
+    shared: bool | Literal["auto"] = Field(
+        "auto",
+        description=(
+            "true: other bridges may write to the same table, so before each batch the store is asked which of its "
+            "events it has. false: only this bridge does, and it asks about old events alone. auto: true for a server."
+        ),
+    )
     compression: Literal["lz4", "zstd", "none"] = Field(
         "lz4", description="Compression of inserts on their way to a server; the embedded engine gets them plain."
     )

@@ -11,10 +11,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -37,6 +38,7 @@ from exporter.clickhouse.rows import (
 )
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
+from exporter.duplicates import is_untimed
 from exporter.errors import Expired, Retryable, Unwritable
 from exporter.sink import Batch
 from mapping.event import Event
@@ -72,6 +74,8 @@ class ClickHouseSink:
         path = settings.engine_path
         self._engine = EngineSupervisor(path, settings.engine, settings.database) if path and endpoint is None else None
         self.name = settings.name
+        # Whether other bridges write there too: then the pipeline asks about every event, not only about old ones.
+        self.shared = settings.engine_path is None if settings.shared == "auto" else settings.shared
         self._settings = settings
         self._endpoint = endpoint or self._own_endpoint
         self._place = Place(settings.database, settings.cluster, settings.retention_days)
@@ -286,9 +290,7 @@ class ClickHouseSink:
         client = self._connected()
         found: set[str] = set()
         others = f" AND batch_id NOT IN ({','.join(str(int(batch)) for batch in not_in)})" if not_in else ""
-        for first in range(0, len(events), _ASK_AT_ONCE):
-            part = events[first : first + _ASK_AT_ONCE]
-            low, high = self._window(part)
+        for part, low, high in self._windows(events):
             ids = ",".join(_quoted(event.transaction_id) for event in part)
             answer = client.query(
                 f"SELECT DISTINCT event_id FROM {self._place.table} WHERE event_id IN ({ids}) "  # noqa: S608
@@ -299,16 +301,26 @@ class ClickHouseSink:
             found.update(str(row[0]) for row in answer.result_rows)
         return found
 
-    def _window(self, events: Sequence[Event]) -> tuple[int, int]:
-        """The event times under which copies of these events can be.
+    def _windows(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], int, int]]:
+        """The events, and between which event times copies of them can be; so many as one question can name.
 
-        Equal events have equal times, except where the time comes from our clock: such copies came a little earlier.
+        Equal events have equal times, except where the time comes from our clock: such copies came days earlier at
+        most, or later by a clock that was set back since. Few events are of that kind, and the others are looked for
+        where they are.
         """
         days = self._settings.retention_days
-        times = [event_time_us(event, days) for event in events]
-        if any(map(is_clamped, events, times)):
-            return min(times) - CLAMPED_REACH_US, max(times)
-        return min(times), max(times)
+        near: list[tuple[int, Event]] = []
+        far: list[tuple[int, Event]] = []
+        for event in events:
+            time_us = event_time_us(event, days)
+            (far if is_clamped(event, time_us) or is_untimed(event) else near).append((time_us, event))
+        near.sort(key=itemgetter(0))  # so that one of long ago does not widen the question for all
+        for timed, reach_us in ((near, 0), (far, CLAMPED_REACH_US)):
+            for first in range(0, len(timed), _ASK_AT_ONCE):
+                part = timed[first : first + _ASK_AT_ONCE]
+                times = [time_us for time_us, _ in part]
+                latest = max(max(times) + reach_us, max(event.start_unix_ns for _, event in part) // 1000)
+                yield [event for _, event in part], min(times) - reach_us, latest
 
 
 class _Runner:
