@@ -16,6 +16,9 @@ from weighbridge.commands.errors import CommandError
 if TYPE_CHECKING:
     from weighbridge.settings import Settings
 
+raw_option = click.option(
+    "--raw", is_flag=True, help="csv and json: texts as they are stored, with control characters and formulas."
+)
 config_option = click.option(
     "--config",
     metavar="F",
@@ -82,8 +85,11 @@ def map_file(
 @click.argument("parameters", nargs=-1, metavar="[NAME=VALUE]...")
 @click.option("--list", "listing", is_flag=True, help="Show the queries that have a name.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@raw_option
 @config_option
-def query(sql: str | None, parameters: tuple[str, ...], listing: bool, form: str, config: str | None) -> None:
+def query(
+    sql: str | None, parameters: tuple[str, ...], listing: bool, form: str, raw: bool, config: str | None
+) -> None:
     """Ask the store in SQL; the events are the table api_events.
 
     Or by the name of a query, with its parameters:
@@ -103,7 +109,7 @@ def query(sql: str | None, parameters: tuple[str, ...], listing: bool, form: str
     settings = _settings(config)
     from weighbridge.commands.query import run_query
 
-    run_query(settings, sql, parameters, form)
+    run_query(settings, sql, parameters, form, raw=raw)
 
 
 @main.command()
@@ -145,16 +151,17 @@ def trace(trace_id: str, config: str | None) -> None:
     metavar="N",
     help="Instead, what sampling received and kept in the last N minutes: per minute, rule and tenant.",
 )
+@raw_option
 @config_option
-def ledger(form: str, minutes: int | None, config: str | None) -> None:
+def ledger(form: str, minutes: int | None, raw: bool, config: str | None) -> None:
     """Where every received record ended, per tenant and sink."""
     settings = _settings(config)
     from weighbridge.commands.ledger import run_ledger, run_minutes
 
     if minutes is None:
-        run_ledger(settings, form)
+        run_ledger(settings, form, raw=raw)
     else:
-        run_minutes(settings, minutes, form)
+        run_minutes(settings, minutes, form, raw=raw)
 
 
 @main.group()

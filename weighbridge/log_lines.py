@@ -34,7 +34,8 @@ def log_to_stderr(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for library in ("urllib3", "clickhouse_connect"):  # they tell of every attempt; we tell of each failure once
-        logging.getLogger(library).setLevel(logging.ERROR)
+    # They tell of every attempt, the latter with its traceback; we tell of each failure once.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     for package in OURS:
         logging.getLogger(package).setLevel(level.upper())

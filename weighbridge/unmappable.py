@@ -16,6 +16,7 @@ def keep(directory: Path, stored: Stored) -> Path:
     headers = [["Content-Type", entry.content_type]]
     if entry.content_encoding:
         headers.append(["Content-Encoding", entry.content_encoding])
-    path.with_suffix(".headers.json").write_text(json.dumps({"path": f"/v1/{entry.signal}", "headers": headers}))
+    said = json.dumps({"path": f"/v1/{entry.signal}", "headers": headers})
+    path.with_suffix(".headers.json").write_text(said, encoding="utf-8")
     path.write_bytes(entry.body)
     return path

@@ -69,7 +69,7 @@ _UNAUTHORISED = {
 _HTTP_STATUS = re.compile(r"received HTTP status (\d{3})\b")
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """What the system said below the layers of clients, such as `Connection refused`; else the kind of error."""
     inner: object = error
     while isinstance(inner, BaseException):
@@ -97,7 +97,7 @@ def sink_error(error: Exception, *, about_rows: bool) -> SinkError:
         if about_rows or not isinstance(answer, TooLarge):
             return answer
     if code is None and (isinstance(error, (OperationalError, StreamFailureError, HTTPError, OSError))):
-        return Retryable(f"no answer from ClickHouse: {_why(error)}")
+        return Retryable(f"no answer from ClickHouse: {why(error)}")
     if not about_rows:
         return Retryable(f"{type(error).__name__}: {str(error)[:500]}")
     if isinstance(error, (ClickHouseError, DataError)) and code is not None:

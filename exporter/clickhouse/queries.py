@@ -228,7 +228,7 @@ def _term(condition: Condition, number: int) -> tuple[str, str | float]:
 
 @functools.cache
 def _texts() -> dict[str, str]:
-    text = files("exporter.clickhouse").joinpath("queries.sql").read_text()
+    text = files("exporter.clickhouse").joinpath("queries.sql").read_text(encoding="utf-8")
     found = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return {
         name: "\n".join(line for line in body.strip().splitlines() if not line.startswith("--"))

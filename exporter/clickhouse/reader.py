@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
 
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, published
 from exporter.clickhouse.engine.supervisor import command, environment
+from exporter.clickhouse.errors import why
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.settings import Settings
 
@@ -61,17 +62,16 @@ class StoreReader:
 
     def open(self) -> None:
         """Connect. Raises StoreError."""
-        path = self._settings.engine_path
+        path, server = self._settings.engine_path, self._settings.server
         try:
-            if path is None:
-                server = self._settings.server
-                if server is None:
-                    raise StoreError("the settings name no store")
+            if server is not None:
                 self._client = _connect(server, {"readonly": 2, "max_execution_time": _TIMEOUT_S})
-            else:
+            elif path is not None:
                 self._client = self._embedded(path.absolute())
-        except (ClickHouseError, OSError) as error:
-            raise StoreError(f"cannot reach the store: {_one_line(error)}") from error
+        except json.JSONDecodeError as error:
+            raise StoreError(f"the engine of the store in {path} said what nobody understands") from error
+        except (ClickHouseError, OSError, ValueError, LookupError) as error:  # the last two: what answers is another
+            raise StoreError(self._away(error)) from error
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Result:
         """The answer to one SELECT with {name:Type} parameters. Raises StoreError."""
@@ -85,12 +85,24 @@ class StoreReader:
                     question = f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) LIMIT 0"  # noqa: S608 - as the caller wrote it
                     names = self._client.query(question, parameters=dict(parameters or {})).column_names
         except (ClickHouseError, OSError) as error:
-            raise StoreError(_one_line(error)) from error
+            raise StoreError(self._away(error) if _no_answer(error) else _one_line(error)) from error
+        except ValueError as error:  # of the client: a parameter or an answer that it cannot write or read
+            raise StoreError(f"the question or its answer cannot be read: {_one_line(error)}") from error
         return Result(tuple(names), [tuple(row) for row in answer.result_rows])
 
     def run(self, statement: Statement) -> Result:
         """The answer to one of `exporter.clickhouse.queries`. Raises StoreError."""
         return self.query(statement.sql, statement.parameters)
+
+    def _away(self, error: Exception) -> str:
+        """Which store gave no answer, or none that is ClickHouse's, and the reason in a few words."""
+        server = self._settings.server
+        whose = f"ClickHouse on {server.host}:{server.port}" if server else f"the store in {self._settings.engine_path}"
+        if _no_answer(error):
+            return f"{whose} does not answer: {why(error)}"
+        if getattr(error, "code", None) is None:
+            return f"{whose} does not answer as ClickHouse does: {_one_line(error)[:100]}"
+        return f"{whose} refuses: {_one_line(error)}"
 
     def close(self) -> None:
         """Disconnect, and stop the engine if this reader started it. May be called twice."""
@@ -147,7 +159,7 @@ class StoreReader:
             self.close()
             if "in use by another process" in said["error"]:
                 return None
-            raise StoreError(said["error"])
+            raise StoreError(f"the store in {data} cannot be opened: {_one_line(said['error'])}")
         return _connect(self._reader(data, int(said["port"])))
 
     def _reader(self, data: Path, port: int) -> Endpoint:
@@ -167,6 +179,12 @@ def _connect(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Clie
     )
 
 
-def _one_line(error: Exception) -> str:
+def _no_answer(error: Exception) -> bool:
+    """Whether nobody answered, as opposed to a store that says no, and to something else on its port."""
+    unheard = isinstance(error, (OperationalError, OSError)) and getattr(error, "code", None) is None
+    return unheard and "received HTTP status" not in str(error)
+
+
+def _one_line(error: object) -> str:
     """The engine's message without the statement, which it likes to repeat."""
     return " ".join(str(error).split()).partition(": In scope ")[0][:500]

@@ -67,7 +67,7 @@ class Runner(Protocol):
 
 def columns() -> dict[str, str]:
     """Type, default and codec of each column, in the table's order."""
-    return dict(_COLUMN.findall(files("exporter.clickhouse").joinpath("schema.sql").read_text()))
+    return dict(_COLUMN.findall(files("exporter.clickhouse").joinpath("schema.sql").read_text(encoding="utf-8")))
 
 
 def insert_types() -> dict[str, str]:

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from click.testing import Result as Done
 from rich.console import Console
 
+from bridge import free_port
 from cli_process import environment, run_cli
 from events import event
 from exporter.clickhouse import queries
@@ -420,3 +421,28 @@ def test_a_table_in_a_pipe_is_aligned_text_a_row_a_line() -> None:
 def test_control_characters_are_shown_and_not_obeyed() -> None:
     assert visible("a\x1b[31mb\r\nc\u202e") == "a\\x1b[31mb\\x0d\\x0ac\\x202e"
     assert visible("Zürich ✓") == "Zürich ✓"
+
+
+def test_csv_is_fit_for_terminals_and_spreadsheets_unless_it_is_asked_for_raw() -> None:
+    result = Result(("user_id", "=n", "more"), [("=1+1", -5, ["=x"]), ("a\x1b[2J\u202e\nb", 2, {"k": "\x9b"})])
+    assert csv_text(result) == (
+        'user_id,\'=n,more\n\'=1+1,-5,"[""=x""]"\n"a\\x1b[2J\\x202e\nb",2,"{""k"": ""\\x9b""}"\n'
+    )
+    raw = csv_text(result, raw=True)
+    assert "a\x1b[2J\u202e\nb" in raw
+
+
+@pytest.mark.parametrize("command", [["query", "SELECT 1"], ["tail"], ["trace", "1" * 32], ["query", "totals"]])
+def test_a_server_that_is_away_is_one_sentence_with_its_place_and_the_reason(
+    command: list[str], tmp_path: Path
+) -> None:
+    port = free_port()
+    dsn = f"http://me:hunter2@127.0.0.1:{port}/db"
+    settings = {
+        "admin": {"endpoint": f"127.0.0.1:{free_port()}"},
+        "exporter": {"sinks": [{"name": "s", "type": "clickhouse", "dsn": dsn}]},
+    }
+    (tmp_path / "weighbridge.yaml").write_text(yaml.safe_dump(settings))
+    done = run_cli(*command, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: ClickHouse on 127.0.0.1:{port} does not answer: Connection refused\n"

@@ -15,8 +15,8 @@ from exporter.refused import RefusedRequests
 from mapping.event_json import event_json
 from weighbridge.commands.admin_client import ask
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.event_text import visible
 from weighbridge.commands.moments import parse_since
+from weighbridge.commands.plain_text import escaped_json, visible
 from weighbridge.settings import Settings
 
 
@@ -27,7 +27,7 @@ def list_dead(settings: Settings, reason: str | None, since: str | None) -> None
         found = True
         when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
         event = str(entry["event"].get("event_type", "?"))
-        click.echo("  ".join((when, entry["sink"], entry["transaction_id"], event, visible(entry["reason"]))))
+        click.echo("  ".join((when, *map(visible, (entry["sink"], entry["transaction_id"], event, entry["reason"])))))
     if not found:
         click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
 
@@ -47,7 +47,7 @@ def show_dead(settings: Settings, dead_id: str) -> None:
         what = f"{count} dead letters start with {dead_id}" if entries else f"there is no dead letter {dead_id}"
         raise CommandError(f"{what}; see `weighbridge deadletter list`")
     for entry in entries:
-        click.echo(orjson.dumps(entry, option=orjson.OPT_INDENT_2))
+        click.echo(escaped_json(orjson.dumps(entry, option=orjson.OPT_INDENT_2).decode()))
 
 
 def replay_dead(settings: Settings, reason: str | None, since: str | None) -> None:

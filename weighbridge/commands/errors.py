@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import click
 
+from weighbridge.commands.plain_text import visible
 
-class CommandError(click.ClickException):
+
+class _OneLine(click.ClickException):
+    """Its text may quote a store or a file: nothing in it is obeyed by the terminal."""
+
+    def format_message(self) -> str:
+        return visible(self.message)
+
+
+class CommandError(_OneLine):
     exit_code = 2
 
 
-class CommandFailed(click.ClickException):
+class CommandFailed(_OneLine):
     exit_code = 1

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from rich.text import Text
 
+from weighbridge.commands.plain_text import visible as visible
+
 LONGEST_BODY = 400  # characters of a log body on a line; `query` shows the whole
 LONGEST_URI = 160
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # C0, C1, and what turns the direction
 
 
 class Seen(NamedTuple):
@@ -58,11 +58,6 @@ def seen(row: Mapping[str, Any]) -> Seen:
     if values["event_time"].tzinfo is None:
         values["event_time"] = values["event_time"].replace(tzinfo=UTC)
     return Seen(**values)
-
-
-def visible(text: str) -> str:
-    """The text on one line, without characters that a terminal obeys: what customers send must not steer it."""
-    return text if text.isprintable() else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def what_happened(event: Seen) -> Text:

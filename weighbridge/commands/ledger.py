@@ -12,6 +12,7 @@ import orjson
 from exporter.clickhouse.reader import Result
 from mapping.sampling.ledger import LedgerRow
 from weighbridge.commands.admin_client import ask
+from weighbridge.commands.plain_text import escaped_json
 from weighbridge.commands.query import show
 from weighbridge.settings import Settings
 
@@ -19,16 +20,16 @@ SIDE_BY_SIDE = 5  # rows that fit beside each other on a terminal
 _LABELS = {"sink", "rule", "tenant", "catching_up"}
 
 
-def run_ledger(settings: Settings, form: str) -> None:
+def run_ledger(settings: Settings, form: str, *, raw: bool = False) -> None:
     """Prints the running bridge's ledger. json: all of it; csv: the sinks' rows."""
     ledger = ask(settings, "/ledger")
     if form == "json":
-        click.echo(orjson.dumps(ledger, option=orjson.OPT_INDENT_2))
+        click.echo(escaped_json(orjson.dumps(ledger, option=orjson.OPT_INDENT_2).decode()))
         return
     sinks = ledger["sinks"]
     if form == "csv":
         columns = tuple(sinks[0]) if sinks else ("sink", "tenant", "received")
-        show(Result(columns, [tuple(row.get(name) for name in columns) for row in sinks]), form)
+        show(Result(columns, [tuple(row.get(name) for name in columns) for row in sinks]), form, raw=raw)
         return
     if ledger["intake"]:
         click.echo("At the socket, since the bridge was started:")
@@ -48,11 +49,11 @@ def run_ledger(settings: Settings, form: str) -> None:
     click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")
 
 
-def run_minutes(settings: Settings, minutes: int, form: str) -> None:
+def run_minutes(settings: Settings, minutes: int, form: str, *, raw: bool = False) -> None:
     """Prints what sampling received and kept in each of the last minutes, per rule and tenant."""
     rows = ask(settings, "/sampling", minutes=str(minutes))
     columns = ("minute", "rule", "tenant", *LedgerRow._fields)
-    show(Result(columns, [_of_minute(row) for row in rows]), form)
+    show(Result(columns, [_of_minute(row) for row in rows]), form, raw=raw)
 
 
 def _of_minute(row: Mapping[str, Any]) -> tuple[Any, ...]:

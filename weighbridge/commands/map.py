@@ -21,6 +21,7 @@ from receiver.decode.request import decode_request
 from receiver.errors import BadRequest
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.map_guess import Hints, guess_encoding, guess_signal, guess_type, read_hints
+from weighbridge.commands.plain_text import escaped_json
 from weighbridge.settings import Settings
 
 
@@ -49,9 +50,8 @@ def map_request(
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
     events = _decided(sampler, mapped.events) if sample else mapped.events
     sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
-    output = sys.stdout.buffer
     for event in events:
-        output.write(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.write(escaped_json(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE).decode()))
     if decoded.rejected:
         click.echo(f"{decoded.rejected} records refused: {decoded.message}", err=True)
     if sampled_out:

@@ -33,7 +33,7 @@ def read_hints(file: Path) -> Hints:
     """The hints beside `file`, empty ones where there is no such file or it says something else."""
     beside = file.with_suffix(".headers.json")
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        hints: dict[str, Any] = json.loads(beside.read_text())
+        hints: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
         headers = {name.lower(): value for name, value in hints.get("headers", [])}
         received_unix_ns = 0
         with contextlib.suppress(ValueError, KeyError):

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,14 +18,14 @@ from rich.text import Text
 
 from exporter.clickhouse.reader import Result
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.event_text import visible
 from weighbridge.commands.named_query import is_name, named
+from weighbridge.commands.plain_text import data_text, defused, escaped_json, visible
 from weighbridge.commands.store import open_store
 from weighbridge.settings import Settings
 
 
-def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str) -> None:
-    """Prints the answer to SQL, or to a query by its name; form: table, json or csv."""
+def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str, *, raw: bool = False) -> None:
+    """Prints the answer to SQL, or to a query by its name; form: table, json or csv; raw: as in `show`."""
     if is_name(question):
         sql, values = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
     elif parameters:
@@ -34,18 +34,22 @@ def run_query(settings: Settings, question: str, parameters: Sequence[str], form
         sql, values = question, {}
     with open_store(settings) as store:
         result = store.query(sql, values)
-    show(result, form)
+    show(result, form, raw=raw)
 
 
 LEGIBLE = 16  # characters of a value below which folding it helps nobody
 
 
-def show(result: Result, form: str) -> None:
-    """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header."""
+def show(result: Result, form: str, *, raw: bool = False) -> None:
+    """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header.
+
+    raw: texts in csv and json exactly as they are stored, whatever terminals and spreadsheets make of them.
+    """
     if form == "json":
-        click.echo(json_text(result))
+        text = json_text(result)
+        click.echo(text if raw else escaped_json(text))
     elif form == "csv":
-        click.echo(csv_text(result), nl=False)
+        click.echo(csv_text(result, raw=raw, safe=visible if sys.stdout.isatty() else data_text), nl=False)
     elif sys.stdout.isatty():
         print_table(Console(), result)
     else:
@@ -68,17 +72,26 @@ def json_text(result: Result) -> str:
     return "[" + ",\n ".join(rows) + "]"
 
 
-def csv_text(result: Result) -> str:
+def csv_text(result: Result, *, raw: bool = False, safe: Callable[[str], str] = data_text) -> str:
+    """raw: texts as they are stored; else none that a spreadsheet would run, each made printable by `safe`."""
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(result.columns)
-    writer.writerows([_cell(value, "") for value in row] for row in result.rows)
+
+    def text(cell: str, *, is_text: bool) -> str:
+        return cell if raw else defused(safe(cell)) if is_text else safe(cell)
+
+    writer.writerow([text(name, is_text=True) for name in result.columns])
+    for row in result.rows:
+        writer.writerow([text(_cell(value, ""), is_text=not _is_number(value)) for value in row])
     return output.getvalue()
 
 
 def aligned(result: Result) -> Iterator[str]:
     """The header and the rows in columns of equal width, numbers to the right."""
-    table = [list(result.columns), *([visible(_cell(value, "-")) for value in row] for row in result.rows)]
+    table = [
+        list(map(visible, result.columns)),
+        *([visible(_cell(value, "-")) for value in row] for row in result.rows),
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     numeric = _numeric_columns(result)
     for row in table:
@@ -121,13 +134,14 @@ def _cell(value: Any, nothing: str) -> str:
 
 
 def _numeric_columns(result: Result) -> Sequence[bool]:
-    def is_number(value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-
     return [
-        bool(result.rows) and all(is_number(row[place]) or row[place] is None for row in result.rows)
+        bool(result.rows) and all(_is_number(row[place]) or row[place] is None for row in result.rows)
         for place in range(len(result.columns))
     ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _least_width(result: Result) -> int:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from exporter.clickhouse.engine.endpoint import published
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
-from weighbridge.commands.admin_client import ask
+from weighbridge.commands.admin_client import ask, reachable
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.settings import Settings
+
+ENGINE_WAIT_S = 15.0  # for the engine of a running bridge, which is started again within a few seconds
+ENGINE_LOOK_S = 0.5
 
 
 def store_settings(settings: Settings) -> StoreSettings:
@@ -26,17 +32,50 @@ def store_settings(settings: Settings) -> StoreSettings:
 @contextmanager
 def open_store(settings: Settings) -> Iterator[StoreReader]:
     """A reader. Raises CommandError when there is no store to ask, CommandFailed when it refuses a question."""
-    reader = StoreReader(store_settings(settings))
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it raises, with its traceback
+    store = store_settings(settings)
+    reader = StoreReader(store)
     try:
+        _wait_for_the_bridges_engine(settings, store)
         reader.open()
     except StoreError as error:
-        raise CommandError(f"{error}; start the bridge with `make run` or `weighbridge serve`") from error
+        raise CommandError(f"{error}{_advice(settings, store)}") from error
     try:
         yield reader
     except StoreError as error:
         raise CommandFailed(str(error)) from error
     finally:
         reader.close()
+
+
+def _wait_for_the_bridges_engine(settings: Settings, store: StoreSettings) -> None:
+    """Returns at once but for a bridge that runs without its engine: an engine of ours would only be in its way.
+
+    Raises StoreError when it does not come back.
+    """
+    path, deadline = store.engine_path, time.monotonic() + ENGINE_WAIT_S
+    while path is not None and published(path.absolute()) is None and _runs_with(settings, path):
+        if time.monotonic() > deadline:
+            raise StoreError(f"the store in {path} does not answer")
+        time.sleep(ENGINE_LOOK_S)
+
+
+def _advice(settings: Settings, store: StoreSettings) -> str:
+    """What to do about an embedded store that cannot be asked."""
+    path = store.engine_path
+    if path is None:
+        return ""
+    if _runs_with(settings, path):
+        return f"; the bridge on {reachable(settings.admin.endpoint)} runs, and its log says why"
+    return "" if path.is_dir() else "; start the bridge with `make run` or `weighbridge serve`"
+
+
+def _runs_with(settings: Settings, path: Path) -> bool:
+    """Whether the bridge of these settings runs and has this folder as its store."""
+    try:
+        return str(path.absolute()) in ask(settings, "/stores")
+    except (CommandError, CommandFailed):
+        return False
 
 
 def bridge_has_store(settings: Settings) -> bool:

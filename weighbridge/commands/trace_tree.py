@@ -18,11 +18,11 @@ from weighbridge.commands.event_text import (
     clock,
     duration_text,
     failure,
-    visible,
     weight_text,
     what_happened,
     who,
 )
+from weighbridge.commands.plain_text import visible
 
 DEEPEST = 24  # levels that are indented
 STACK_HEAD, STACK_TAIL = 4, 12  # lines of a stack trace: some languages name the place first, some last

@@ -133,12 +133,12 @@ class WholeTraceSource:
             self._kept_from = kept_from
             with contextlib.suppress(OSError):  # an older place only makes a restart read more
                 fresh = self._place.with_suffix(".new-place")
-                fresh.write_text(str(kept_from))
+                fresh.write_text(str(kept_from), encoding="utf-8")
                 fresh.replace(self._place)
             self._feed.release(self._sink, kept_from)
 
     def _placed(self) -> int:
         try:
-            return max(int(self._place.read_text()), self._start_position)
+            return max(int(self._place.read_text(encoding="utf-8")), self._start_position)
         except (OSError, ValueError):
             return self._start_position

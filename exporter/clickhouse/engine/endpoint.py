@@ -48,7 +48,7 @@ def password(data: Path, user: str) -> str:
     if not path.exists():
         temporary = data / f".{user}.password.{os.getpid()}"
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(secrets.token_urlsafe(32))
             file.flush()
             os.fsync(file.fileno())
@@ -57,13 +57,13 @@ def password(data: Path, user: str) -> str:
         temporary.unlink()
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
-    return path.read_text().strip()
+    return path.read_text(encoding="utf-8").strip()
 
 
 def publish(data: Path, published: Published) -> None:
     """Name the running engine in engine.json, in one step."""
     temporary = data / f".engine.json.{os.getpid()}"
-    temporary.write_text(json.dumps(published._asdict()))
+    temporary.write_text(json.dumps(published._asdict()), encoding="utf-8")
     temporary.chmod(0o600)
     temporary.replace(data / "engine.json")
 
@@ -74,7 +74,7 @@ def published(data: Path) -> Published | None:
     It may have died without a word: connect to find out.
     """
     try:
-        fields = json.loads((data / "engine.json").read_text())
+        fields = json.loads((data / "engine.json").read_text(encoding="utf-8"))
         return Published(int(fields["port"]), int(fields["pid"]), str(fields["version"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
