@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 _WORTH_DRAINING = 1 << 20
 # Memory of a decoded request in bytes of its inflated body: 4.5 with the spans of bench/traffic.py.
 _AMPLIFICATION = 5
+# Bytes of Content-Type and Content-Encoding that are stored as they came, and sent on so by otlphttp sinks.
+_LONGEST_HEADER = 200
 _BACKLOG = 1024  # connections the kernel keeps while the loop is busy
 _LOG_INTERVAL_S = 10.0
 
@@ -104,6 +106,10 @@ class Receiver:
         decoded = await self.decoding.decode(export.signal, media, codings, body, sender)
         export.records = decoded.accepted + decoded.rejected
         self._budgets.hold(export, decoded.size * _AMPLIFICATION)
+        if len(content_encoding) > _LONGEST_HEADER or not content_encoding.isascii():
+            content_encoding = compression.plain_header(codings)
+        if len(content_type) > _LONGEST_HEADER or not content_type.isascii():
+            content_type = media.value
         await self._intake.accept(
             Received(export.signal, export.tenant, content_type, content_encoding, received_unix_ns, body, decoded)
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import logging
@@ -146,7 +145,7 @@ def _presented(headers: Mapping[str, str]) -> tuple[str, str]:
         case "basic":
             try:
                 user, _, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # not base64, or not of ASCII, or not of UTF-8
                 raise BadRequest(401, "basic credentials are not base64 of user:password", _CHALLENGE) from error
             return user, password
     raise BadRequest(401, "Authorization is neither Bearer nor Basic", _CHALLENGE)

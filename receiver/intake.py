@@ -16,8 +16,8 @@ class Received(NamedTuple):
 
     signal: str  # "traces" | "logs"
     tenant: str  # as authenticated; "" for none
-    content_type: str  # as in the header
-    content_encoding: str  # as in the header, "" for none
+    content_type: str  # as in the header; one of more than 200 bytes, or not of ASCII, in its plain form
+    content_encoding: str  # as before, "" for none
     received_unix_ns: int  # our clock, when the body was complete
     body: bytes
     decoded: Decoded

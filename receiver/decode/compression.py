@@ -31,6 +31,7 @@ _SLICE = 256 * 1024
 # Output comes in pieces: making and freeing a longer one holds the interpreter for ten milliseconds and more.
 _PIECE = 2 << 20
 _MAX_CODINGS = 3
+_MAX_NAMES = 8  # with those that stand for nothing; what a header says is stored with its request, in 255 bytes
 
 # What the libraries say of bytes that are not theirs; lz4 raises RuntimeError and EOFError.
 _CORRUPT: tuple[type[Exception], ...] = (
@@ -49,10 +50,14 @@ _NAMES = {"x-gzip": "gzip", "zlib": "deflate", "x-snappy-framed": "snappy"}
 def parse_codings(header: str) -> tuple[str, ...]:
     """The codings of a Content-Encoding header in the order they must be undone; () for none.
 
-    Raises BadRequest: 415 for a coding we do not know (RFC 9110 §8.4), 400 for more than three stacked ones.
+    Raises BadRequest: 415 for a coding we do not know (RFC 9110 §8.4), 400 for more than three stacked ones, or eight
+    with those that stand for nothing.
     """
     codings = []
-    for name in header.lower().split(","):
+    names = header.lower().split(",", _MAX_NAMES)
+    if len(names) > _MAX_NAMES:
+        raise BadRequest(400, f"more than {_MAX_NAMES} content codings", field="Content-Encoding")
+    for name in names:
         name = name.strip()
         if name in _IDENTITY:
             continue
@@ -67,6 +72,11 @@ def parse_codings(header: str) -> tuple[str, ...]:
     if len(codings) > _MAX_CODINGS:
         raise BadRequest(400, f"more than {_MAX_CODINGS} stacked content codings", field="Content-Encoding")
     return tuple(reversed(codings))
+
+
+def plain_header(codings: tuple[str, ...]) -> str:
+    """The shortest Content-Encoding header that `parse_codings` reads so."""
+    return ", ".join(reversed(codings))
 
 
 def inflate(raw: bytes, codings: tuple[str, ...], limit: int) -> bytes:

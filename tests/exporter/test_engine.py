@@ -162,7 +162,7 @@ def test_sigterm_lets_the_running_insert_finish(tmp_path: Path) -> None:
 
 PARENT = """
 import asyncio, pathlib, sys
-from exporter.engine.supervisor import EngineSupervisor
+from exporter.clickhouse.engine.supervisor import EngineSupervisor
 async def main():
     supervisor = EngineSupervisor(pathlib.Path(sys.argv[1]))
     await supervisor.start()

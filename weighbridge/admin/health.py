@@ -12,6 +12,7 @@ from aiohttp import web
 
 from exporter.totals import OUTCOMES, Outcome, Totals
 from receiver.counts import Key
+from weighbridge.admin.door import parameters, whole_number
 from weighbridge.admin.ledger import intake, residue, sinks
 from weighbridge.admin.replay import Replays
 from weighbridge.admin.server import Metric
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 # A replay is answered by then also when its destination is away; it goes on.
 REPLAY_ANSWER_S = 10.0
+MOST_MINUTES = 60 * 24 * 366 * 10  # ten years
 
 Samples = Iterable[tuple[Mapping[str, str], float]]
 
@@ -66,13 +68,12 @@ class Health:
             return web.json_response({"intake": intake(bridge), "sinks": sinks(bridge), "residue": residue(bridge)})
 
         async def sampled(request: web.Request) -> web.Response:
-            minutes = request.query.get("minutes")
-            if minutes is None:
+            asked = parameters(request, ("minutes",))
+            if "minutes" not in asked:
                 return web.json_response(self.sampling())
-            if not minutes.isdecimal():
-                return web.json_response({"error": "minutes is not a number"}, status=400)
+            minutes = whole_number("minutes", asked["minutes"], 1, MOST_MINUTES)
             await self._bridge.save_minutes()
-            since_s = int(time.time()) // 60 * 60 - 60 * (int(minutes) - 1)
+            since_s = int(time.time()) // 60 * 60 - 60 * (minutes - 1)
             return web.json_response(await asyncio.to_thread(self._bridge.minutes.since, since_s))
 
         async def stores(request: web.Request) -> web.Response:
@@ -80,12 +81,10 @@ class Health:
             return web.json_response([str(path.absolute()) for path in paths if path])
 
         async def replay(request: web.Request) -> web.Response:
-            query = request.query
-            since = query.get("since_unix_ns", "0")
-            if not since.isdigit():
-                return web.json_response({"error": "since_unix_ns is not a number"}, status=400)
-            reason = query.get("reason", "").lower()
-            replaying = asyncio.create_task(self._replays.replay(reason, int(since)), name="replay")
+            asked = parameters(request, ("since_unix_ns", "reason"))
+            since = whole_number("since_unix_ns", asked.get("since_unix_ns", "0"))
+            reason = asked.get("reason", "").lower()
+            replaying = asyncio.create_task(self._replays.replay(reason, since), name="replay")
             done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
             return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
 

@@ -1,6 +1,7 @@
 """The operator's port: is it alive, is it ready, what has it counted. Plain HTTP, for loopback or a private network.
 
-The assembly supplies what is known (`HealthSource`) and may add routes, such as queries for the command line.
+Every request passes `weighbridge.admin.door` first. The assembly supplies what is known (`HealthSource`) and may add
+routes, such as queries for the command line.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from receiver.settings import parse_endpoint
+from weighbridge.admin.door import Door
 
 
 class AdminSettings(BaseModel):
@@ -19,6 +21,12 @@ class AdminSettings(BaseModel):
 
     endpoint: str = Field(
         "127.0.0.1:13133", description="host:port of /healthz, /readyz and /metrics. Not for the open network."
+    )
+
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="Names by which clients may call this port, beside IP addresses, localhost and the host of "
+        "endpoint: a page on the web can make a browser call it by any other. Such as the name of a container.",
     )
 
     @field_validator("endpoint")
@@ -63,9 +71,10 @@ class Admin:
         cls, settings: AdminSettings, health: HealthSource, routes: Iterable[web.AbstractRouteDef] = ()
     ) -> Admin:
         """Raises OSError when the port cannot be used."""
-        runner = web.AppRunner(create_admin_app(health, routes), access_log=None, keepalive_timeout=30.0)
-        await runner.setup()
         host, port = parse_endpoint(settings.endpoint)
+        door = Door((host, *settings.allowed_hosts))
+        runner = web.AppRunner(create_admin_app(health, routes, door), access_log=None, keepalive_timeout=30.0)
+        await runner.setup()
         site = web.TCPSite(runner, host or None, port)
         try:
             await site.start()
@@ -78,7 +87,9 @@ class Admin:
         await self._runner.cleanup()
 
 
-def create_admin_app(health: HealthSource, routes: Iterable[web.AbstractRouteDef] = ()) -> web.Application:
+def create_admin_app(
+    health: HealthSource, routes: Iterable[web.AbstractRouteDef] = (), door: Door | None = None
+) -> web.Application:
     """/healthz says that the event loop turns, /readyz that requests are taken in, /metrics what was counted."""
 
     async def healthz(request: web.Request) -> web.Response:
@@ -96,7 +107,7 @@ def create_admin_app(health: HealthSource, routes: Iterable[web.AbstractRouteDef
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
-    app = web.Application()
+    app = web.Application(middlewares=[(door or Door()).middleware])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)

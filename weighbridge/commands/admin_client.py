@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 from receiver.settings import parse_endpoint
+from weighbridge.admin import CLIENT_HEADER
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.settings import Settings
 
@@ -32,7 +33,11 @@ def ask(settings: Settings, path: str, *, post: bool = False, **parameters: str)
     """The JSON answer. Raises CommandError when no bridge answers, CommandFailed when it refuses."""
     base = f"http://{reachable(settings.admin.endpoint)}"
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-    request = urllib.request.Request(base + path + query, method="POST" if post else "GET")  # noqa: S310 http only
+    request = urllib.request.Request(  # noqa: S310 http only
+        base + path + query,
+        method="POST" if post else "GET",
+        headers={CLIENT_HEADER: "command line"},
+    )
     try:
         with _DIRECT.open(request, timeout=TIMEOUT_S) as answer:
             return json.load(answer)

@@ -5,24 +5,29 @@
 
 Errors carry X-ClickHouse-Exception-Code and the engine's text. Two users: the writer runs anything, one statement at a
 time; the reader runs what `guard` lets through. Source: ClickHouse docs, "HTTP interface".
+
+Nothing but a head of bounded length is read before the password is right; then a body of bounded length, too. Whoever
+takes too long over either loses the connection, and there are no more than so many of them.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import logging
+import math
 import re
+import socket
 import sys
 import threading
-import zlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from exporter.clickhouse.engine import body as bodies
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
 from exporter.clickhouse.engine.guard import Guard, Refused
 from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quoted
@@ -57,6 +62,19 @@ _INSERT = re.compile(
 )
 _HEAD_BYTES = 65_536  # an INSERT's head is found within this
 
+# A request's line and headers together; the statement may be in the line. http.server alone would take 6 MB of them.
+_MAX_HEAD_BYTES = 131_072
+_MAX_PARAMETERS = 1000
+_MAX_CONNECTIONS = 256  # each has a thread; the bridge and its command line have a handful
+# Seconds until a new connection has sent a head with the right password; until one that has sends the next; for a
+# body, and one more for each MiB of it. Everything comes over the loopback.
+_FIRST_HEAD_S = 10.0
+_NEXT_HEAD_S = 600.0
+_BODY_S = 30.0
+_BODY_BYTES_PER_S = 1 << 20
+_SWEEP_S = 0.5
+_UNREAD_BYTES = 65_536  # of a refused request's body are thrown away, so that its sender reads the answer
+
 
 class Passwords(NamedTuple):
     writer: str
@@ -86,6 +104,8 @@ class Server(ThreadingHTTPServer):
         self.guard = guard
         self.passwords = passwords
         self.settings = settings
+        self._deadlines: dict[Any, float] = {}  # of every connection, in monotonic seconds
+        self._swept = 0.0
         self._idle = threading.Condition()
         self._running = 0
         self._stopping = False
@@ -112,6 +132,35 @@ class Server(ThreadingHTTPServer):
         with self._idle:
             self._stopping = True
             return self._idle.wait_for(lambda: self._running == 0, timeout_s)
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Whether there is room for one more connection."""
+        return len(self._deadlines) < _MAX_CONNECTIONS
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.allow(request, _FIRST_HEAD_S)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def allow(self, connection: object, seconds: float) -> None:
+        """Let a connection take so long from now on over what comes next."""
+        self._deadlines[connection] = time.monotonic() + seconds
+
+    def service_actions(self) -> None:
+        """End the connections whose time is over. Called by `serve_forever` between accepting two of them."""
+        now = time.monotonic()
+        if now - self._swept < _SWEEP_S:
+            return
+        self._swept = now
+        for connection, deadline in list(self._deadlines.items()):
+            if now > deadline:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # its thread is closing it
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no event; anything else is a fault of ours and is told."""
@@ -161,8 +210,24 @@ def _settings_clause(settings: Mapping[str, str]) -> str:
     return " SETTINGS " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()) if settings else ""
 
 
-class _TooLarge(Exception):
-    pass
+class _Head:
+    """The lines of a request's head, up to so many bytes: then the end. Bodies are read past it, from `stream`."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.left = _MAX_HEAD_BYTES
+
+    def readline(self, limit: int = -1) -> bytes:
+        line = self.stream.readline(min(limit, self.left) if limit >= 0 else self.left)
+        self.left -= len(line)
+        return line
+
+    def close(self) -> None:
+        self.stream.close()
+
+    @property
+    def closed(self) -> bool:
+        return self.stream.closed
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -172,40 +237,59 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     wbufsize = 65_536
     disable_nagle_algorithm = True
-    timeout = 600  # idle connection, seconds
+    timeout = _NEXT_HEAD_S  # of one read or write, seconds; the deadlines of `Server` are the tighter ones
+
+    def setup(self) -> None:
+        super().setup()
+        self._known = False  # whether the password was right once
+        self._head = _Head(cast("BinaryIO", self.rfile))
+        self.rfile = cast("Any", self._head)
+
+    def handle_one_request(self) -> None:
+        self._head.left = _MAX_HEAD_BYTES
+        super().handle_one_request()
+        self.server.allow(self.connection, _NEXT_HEAD_S if self._known else _FIRST_HEAD_S)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
         pass
 
+    def handle_expect_100(self) -> bool:
+        return True  # 100 is sent when the password is right
+
     def do_GET(self) -> None:
-        if urlsplit(self.path).path == "/ping":
+        if self.path.partition("?")[0] == "/ping":
+            self._end_if_unread()
             self._reply(200, b"Ok.\n")
         else:
             self.do_POST()
 
     def do_POST(self) -> None:
+        try:
+            query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
+            user = self._user(query)
+        except ValueError:
+            self._refuse(EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. The head cannot be read"))
+            return
+        if user is None:
+            self._refuse(EngineError(AUTHENTICATION_FAILED, f"Code: {AUTHENTICATION_FAILED}. Authentication failed"))
+            return
+        self._known = True
+        try:
+            body = self._body()
+        except (bodies.TooLarge, bodies.Unreadable, OSError) as error:
+            code = TOO_LARGE if isinstance(error, bodies.TooLarge) else SYNTAX_ERROR
+            self._refuse(EngineError(code, f"Code: {code}. The body cannot be read: {error}"))
+            return
+        self.server.allow(self.connection, math.inf)  # the engine has bounds of its own
         if not self.server.enter():
-            self.close_connection = True
-            self._fail(EngineError(ABORTED, f"Code: {ABORTED}. The engine is stopping"))
+            self._refuse(EngineError(ABORTED, f"Code: {ABORTED}. The engine is stopping"))
             return
         try:
-            self._statement()
+            self._statement(user, query, body)
         finally:
             self.server.leave()
 
-    def _statement(self) -> None:
-        query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-        try:
-            body = self._body()
-        except (_TooLarge, ValueError, OSError, zlib.error, EOFError) as error:
-            self.close_connection = True  # what is left of the body cannot be told from a next request
-            code = TOO_LARGE if isinstance(error, _TooLarge) else SYNTAX_ERROR
-            self._fail(EngineError(code, f"Code: {code}. The body cannot be read: {error}"))
-            return
-        user = self._user(query)
-        if user is None:
-            self._fail(EngineError(AUTHENTICATION_FAILED, f"Code: {AUTHENTICATION_FAILED}. Authentication failed"))
-            return
+    def _statement(self, user: str, query: Mapping[str, str], body: bytes) -> None:
         try:
             answer = self.server.answer(user, _request(query, body, self.headers.get("Content-Type", "")))
         except EngineError as error:
@@ -215,45 +299,46 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._reply(200, answer.body, answer, query.get("query_id", ""))
 
+    def _refuse(self, error: EngineError) -> None:
+        """Answer and end the connection: what is left of the body cannot be told from a next request."""
+        self.close_connection = True
+        self._fail(error)
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(1.0)
+            self._head.stream.read(_UNREAD_BYTES)
+        except OSError:
+            return  # it went away, or sends no more: it has the answer
+
+    def _end_if_unread(self) -> None:
+        try:
+            self.close_connection |= bodies.announced(self.headers) != 0
+        except bodies.Unreadable:
+            self.close_connection = True
+
     def _user(self, query: Mapping[str, str]) -> str | None:
         scheme, _, value = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
             try:
                 name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:  # not base64, or not of ASCII, or not of UTF-8
                 return None
             return self.server.user(name, password)
         name = self.headers.get("X-ClickHouse-User") or query.get("user", "")
         return self.server.user(name, self.headers.get("X-ClickHouse-Key") or query.get("password", ""))
 
     def _body(self) -> bytes:
-        """The inflated body. Raises _TooLarge, ValueError and what inflating raises."""
+        """The inflated body. Raises TooLarge, Unreadable, OSError."""
         limit = self.server.settings.max_request_bytes
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            raw = self._chunks(limit)
-        else:
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > limit:
-                raise _TooLarge(f"{length} bytes, at most {limit}")
-            raw = self.rfile.read(length)
-            if len(raw) < length:
-                raise EOFError("the connection ended early")
-        return _inflate(raw, self.headers.get("Content-Encoding", ""), limit)
-
-    def _chunks(self, limit: int) -> bytes:
-        parts: list[bytes] = []
-        total = 0
-        while size := int(self.rfile.readline(64).split(b";")[0], 16):
-            total += size
-            if total > limit:
-                raise _TooLarge(f"more than {limit} bytes")
-            part = self.rfile.read(size)
-            if len(part) < size or self.rfile.readline(8) != b"\r\n":
-                raise EOFError("the connection ended early")
-            parts.append(part)
-        while self.rfile.readline(1024) not in (b"\r\n", b"\n", b""):  # trailers
-            pass
-        return b"".join(parts)
+        length = bodies.announced(self.headers)
+        most = limit if length is None else min(length, limit)
+        self.server.allow(self.connection, _BODY_S + most / _BODY_BYTES_PER_S)
+        if self.headers.get("Expect", "").lower() == "100-continue" and (length or 0) <= limit:
+            self.send_response_only(100)
+            self.end_headers()
+            self.wfile.flush()
+        raw = bodies.read(self._head.stream, length, limit)
+        return bodies.inflate(raw, self.headers.get("Content-Encoding", ""), limit)
 
     def _fail(self, error: EngineError) -> None:
         status = {AUTHENTICATION_FAILED: 403, SYNTAX_ERROR: 400, 60: 404, UNKNOWN_DATABASE: 404, TOO_LARGE: 413}.get(
@@ -279,6 +364,8 @@ class _Handler(BaseHTTPRequestHandler):
             if re.fullmatch(r"[\w.\-]{1,100}", query_id):
                 self.send_header("X-ClickHouse-Query-Id", query_id)
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -303,46 +390,3 @@ def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Reques
                 raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
             settings[name] = value
     return Request(text, query.get("database", ""), parameters, settings)
-
-
-def _inflate(raw: bytes, encoding: str, limit: int) -> bytes:
-    """The whole body. Raises ValueError for a body that is cut or is no such coding, _TooLarge over the limit.
-
-    A client writes an insert as one member or frame after the other, one for each block of rows.
-    """
-    if encoding in ("", "identity"):
-        return raw
-    start, failures = _decompressor(encoding)
-    parts: list[bytes] = []
-    room = limit + 1
-    while raw:
-        member = start()
-        try:
-            part = member.decompress(raw, room)
-        except failures as error:
-            raise ValueError(f"not {encoding}: {error}") from None
-        parts.append(part)
-        room -= len(part)
-        if room <= 0:
-            raise _TooLarge(f"more than {limit} bytes when inflated")
-        if not member.eof:
-            raise ValueError(f"the {encoding} body is cut")
-        raw = member.unused_data or b""
-    return b"".join(parts)
-
-
-def _decompressor(encoding: str) -> tuple[Callable[[], Any], tuple[type[Exception], ...]]:
-    """What reads one member of this coding, and what it raises on other bytes. Raises ValueError for another coding."""
-    if encoding in ("gzip", "deflate"):
-        return lambda: zlib.decompressobj(47), (zlib.error,)  # 32 + 15: zlib or gzip by its header
-    if encoding == "lz4":
-        import lz4.frame
-
-        return lz4.frame.LZ4FrameDecompressor, (RuntimeError, EOFError)
-    if encoding == "zstd":
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-        return zstd.ZstdDecompressor, (zstd.ZstdError,)
-    raise ValueError(f"Content-Encoding {encoding[:20]!r} is not supported")
