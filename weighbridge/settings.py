@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 from exporter.http_address import without_secrets
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of, parse_sink
-from mapping.presets import KrakendPreset, Presets
+from mapping.presets import KongPreset, Presets
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.settings import ReceiverSettings
@@ -122,7 +122,14 @@ def _with_gateway(sink: Any, presets: Presets, batch: Any) -> Any:
     found: dict[str, Any] = {}
     if application_id := gateway.application_id.get_secret_value():
         found["application_id"] = application_id
-    if isinstance(gateway, KrakendPreset):
+    if isinstance(gateway, KongPreset):
+        of_kong = {
+            "base_url": gateway.api_endpoint,
+            "max_request_events": gateway.batch_size,
+            "gzip": gateway.compresses,
+        }
+        found |= {name: value for name, value in of_kong.items() if value is not None}
+    else:
         found["max_request_events"] = gateway.batch_size
         found["batch"] = {"max_age_s": gateway.timer_wake_up_seconds, **(batch if isinstance(batch, Mapping) else {})}
     return {**found, **sink}

@@ -27,7 +27,7 @@ _CLICKHOUSE_PORTS = {"http": 8123, "https": 8123}  # 8443 is the same server's o
 _EVENT_TYPES = ("", "log", "action")
 # What examples and defaults write where a secret belongs. Whoever reads the settings knows these words anyway.
 _STAND_IN = re.compile(
-    r"|none|null|nil|undefined|todo|x{3,}|\.{3}|…|-+|change[-_ ]?(?:me|it)|(?:insert|replace)[-_ ].*|"
+    r"|none|null|nil|undefined|todo|x{3,}|\.{3}|…|-+|change[-_ ]?(?:me|it)|(?:insert|replace)[-_ ].*|sign in .*|"
     r"your[-_ ]?(?:[\w-]+[-_ ])?(?:moesif|collector|application|app|api|secret)?[-_ \w]*(?:id|key|token)|<.*>|\[.*\]",
     re.IGNORECASE,
 )

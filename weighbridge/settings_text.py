@@ -83,7 +83,7 @@ def expand(value: Any, environment: Mapping[str, str], path: str = "") -> Any:
 
 
 def _key(key: Any, path: str) -> Any:
-    if isinstance(key, str) and any(not match["dollar"] for match in _DOLLAR.finditer(key)):
+    if isinstance(key, str) and any(match["name"] or match["odd"] for match in _DOLLAR.finditer(key)):
         raise TextError(f"{_below(path, key)}: the name of a setting cannot come from the environment")
     return key
 

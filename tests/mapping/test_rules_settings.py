@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from mapping.masks.settings import MaskSettings
 from mapping.presets import Presets
 from mapping.rules.identity import Resolver
 from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser, IdentitySettings
@@ -115,3 +116,85 @@ def test_company_header_of_krakend_is_an_alias() -> None:
 def test_mistakes_are_named(presets: object, names: str) -> None:
     with pytest.raises(ValidationError, match=names):
         Presets.model_validate(presets)
+
+
+# Every option of version 2.1 of Kong's plugin, as its schema lists them, with `enable_compression` of later ones.
+KONG_WHOLE: dict[str, Any] = {
+    "api_endpoint": "https://api.moesif.net", "timeout": 1000, "connect_timeout": 1000, "send_timeout": 5000,
+    "keepalive": 5000, "event_queue_size": 1000000, "api_version": "1.0", "application_id": "app-secret",
+    "disable_capture_request_body": False, "disable_capture_response_body": True, "request_masks": ["old_request"],
+    "request_body_masks": ["password"], "request_header_masks": ["x-a"], "response_masks": ["old_response"],
+    "response_body_masks": ["token"], "response_header_masks": ["x-b"], "batch_size": 50,
+    "disable_transaction_id": False, "debug": False, "disable_gzip_payload_decompression": False,
+    "user_id_header": None, "authorization_header_name": "authorization", "authorization_user_id_field": "sub",
+    "authorization_company_id_field": None, "company_id_header": "X-Org", "max_callback_time_spent": 750,
+    "request_max_body_size_limit": 100000, "response_max_body_size_limit": 100000, "request_query_masks": ["q"],
+    "disable_moesif_payload_compression": True, "enable_compression": True,
+}  # fmt: skip
+PLUGIN = {"name": "moesif", "enabled": True, "protocols": ["http"], "tags": None, "config": KONG_WHOLE}
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        KONG_WHOLE,
+        {"kong": KONG_WHOLE},
+        PLUGIN,
+        {"kong": PLUGIN},
+        {"kong": {"config": KONG_WHOLE}},
+        {"plugins": [{"name": "cors", "config": {"origins": ["*"]}}, PLUGIN]},
+        {"kong": {"plugins": [PLUGIN]}},
+        [PLUGIN],
+        {"_format_version": "3.0", "services": [{"name": "orders", "plugins": [PLUGIN], "routes": []}]},
+        {"apiVersion": "configuration.konghq.com/v1", "kind": "KongPlugin", "plugin": "moesif", "config": KONG_WHOLE},
+    ],
+)
+def test_kongs_plugin_is_pasted_whole_with_what_stands_around_it(pasted: object) -> None:
+    presets = Presets.model_validate(pasted)
+    assert presets.kong is not None
+    assert presets.kong.company_id_header == ("x-org",)
+    assert presets.kong.compresses is True
+    masked = {place: rule.keys for rule in presets.masks_over(MaskSettings()).rules for place in rule.places}
+    assert masked["request_body"] == ("password", "old_request")
+    assert masked["response_body"] == ("token", "old_response")
+    assert presets.without_effect.keys() == {
+        "timeout", "connect_timeout", "send_timeout", "keepalive", "event_queue_size", "api_version", "debug",
+        "disable_transaction_id", "disable_gzip_payload_decompression", "max_callback_time_spent",
+        "request_max_body_size_limit", "response_max_body_size_limit",
+    }  # fmt: skip
+
+
+MOESIFS_OWN = {"application_id": "app-secret", "debug": False, "log_body": False, "batch_size": 1000}
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        MOESIFS_OWN,
+        {"krakend": MOESIFS_OWN},
+        {"krakend": {"telemetry/moesif": {"@comment": "x", **MOESIFS_OWN}}},
+        {"krakend": {"version": 3, "extra_config": {"telemetry/moesif": MOESIFS_OWN, "security/cors": {"a": 1}}}},
+        {"extra_config": {"telemetry/logging": {"level": "INFO"}, "telemetry/moesif": MOESIFS_OWN}},
+        {"$schema": "https://x", "version": 3, "endpoints": [], "extra_config": {"telemetry/moesif": MOESIFS_OWN}},
+    ],
+)
+def test_moesifs_own_krakend_example_names_callers_as_without_a_preset(pasted: object) -> None:
+    presets = Presets.model_validate(pasted)
+    assert presets.krakend is not None
+    assert not presets.krakend.log_body
+    user = presets.identity_under(IdentifyUser(), IdentifyCompany()).user
+    assert (user.headers, user.authorization_headers, user.jwt_claim) == ((), ("authorization",), "sub")
+    assert presets.without_effect.keys() == {"debug"}
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        {"plugins": [{"name": "moesif", "config": {**KONG_WHOLE, "request_mask": ["x"]}}]},
+        {"krakend": {"telemetry/moesif": {**MOESIFS_OWN, "log_bodies": True}}},
+        {"plugins": [{"name": "cors", "config": {}}]},
+    ],
+)
+def test_an_option_that_nobody_knows_is_refused_in_a_whole_file_too(pasted: object) -> None:
+    with pytest.raises(ValidationError):
+        Presets.model_validate(pasted)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, create_model
 
 from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.sinks import module_of, types
+from weighbridge.commands.check import notes
 from weighbridge.settings import Settings, SettingsError, find_file, load_settings, shown
 from weighbridge.settings_units import with_units
 
@@ -332,3 +333,18 @@ def test_a_quantity_that_cannot_be_read_is_named(tmp_path: Path, text: str, says
 
 def _leaves(annotation: object) -> list[object]:
     return [leaf for part in get_args(annotation) for leaf in _leaves(part)] or [annotation]
+
+
+def test_kongs_way_to_moesif_is_that_of_the_moesif_sinks_and_the_rest_is_said(tmp_path: Path) -> None:
+    kong = (
+        "application_id: app-1, batch_size: 7, api_endpoint: 'https://eu.example', enable_compression: no, timeout: 9"
+    )
+    sinks = "exporter: {sinks: [{name: m, type: moesif}]}"
+    text = f"mapping: {{presets: {{plugins: [{{name: moesif, config: {{{kong}}}}}]}}}}\n"
+    settings = load_settings(str(_write(tmp_path, text + sinks)), {})
+    (sink,) = settings.exporter.sinks
+    found = shown(sink)
+    assert (found["base_url"], found["max_request_events"], found["gzip"]) == ("https://eu.example", 7, False)
+    assert list(notes(settings)) == ["mapping.presets.kong.timeout has no meaning here: a moesif sink has timeout_s."]
+    unused = load_settings(str(_write(tmp_path, text)), {})
+    assert list(notes(unused))[-1].startswith("mapping.presets.kong.application_id is not used")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -18,7 +19,23 @@ def run_check(settings: Settings) -> None:
         refuse_unusable(settings)
     except SettingsError as error:
         raise CommandError(str(error)) from error
+    for note in notes(settings):
+        click.echo(f"note: {note}", err=True)
     click.echo(effective_yaml(settings), nl=False)
+
+
+def notes(settings: Settings) -> Iterator[str]:
+    """What is set and has no effect here, though nothing is wrong with it."""
+    presets = settings.mapping.presets
+    for option, why in presets.without_effect.items():
+        yield f"mapping.presets.{presets.name}.{option} has no meaning here: {why}"
+    pasted = presets.krakend or presets.kong
+    if pasted and pasted.application_id.get_secret_value() and not _sends_to_moesif(settings):
+        yield f"mapping.presets.{presets.name}.application_id is not used: no sink is of type moesif"
+
+
+def _sends_to_moesif(settings: Settings) -> bool:
+    return any(sink.type == "moesif" for sink in settings.exporter.sinks)
 
 
 def effective_yaml(settings: Settings) -> str:
