@@ -37,6 +37,7 @@ from receiver.decode.json_fields import (
     text,
     unsigned,
 )
+from receiver.decode.json_repair import BYTE_ORDER_MARK, repaired
 from receiver.decode.prescan import Limits, too_many_elements, too_many_records
 from receiver.errors import BadRequest
 
@@ -70,12 +71,10 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
 
     Raises BadRequest: 400 when it is not OTLP JSON above the records, 413 over a limit.
     """
+    data = data.removeprefix(BYTE_ORDER_MARK)
     _check_size(data, limits)
     pieces: list[Any] = []
-    try:
-        request = json_pieces.loads(data, pieces)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(400, f"the body is not JSON: {str(error)[:200]}") from error
+    request = _parsed(data, pieces)
     try:
         json_object(request, "the body")
         wire = _Transcoder(limits, refused).request(request, signal)
@@ -86,6 +85,21 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
     while pieces:  # one at a time, the outer ones first
         pieces.pop()
     return wire
+
+
+def _parsed(data: bytes, pieces: list[Any]) -> Any:
+    """The JSON, with U+FFFD for what is no Unicode in it: one bad text must not cost the others. Raises BadRequest."""
+    try:
+        return json_pieces.loads(data, pieces)
+    except orjson.JSONDecodeError as error:
+        pieces.clear()
+        whole = repaired(data) if data.lstrip(b" \t\r\n")[:1] == b"{" else data
+        if whole is data:
+            raise BadRequest(400, f"the body is not JSON: {str(error)[:200]}") from error
+    try:
+        return json_pieces.loads(whole, pieces)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(400, f"the body is not JSON: {str(error)[:200]}") from error
 
 
 def _check_size(data: bytes, limits: Limits) -> None:
@@ -147,11 +161,15 @@ class _Transcoder:
             groups, scopes, records, record = "resourceLogs", "scopeLogs", "logRecords", self._log_record
         out: list[bytes] = []
         for group in json_list(request, groups):
+            if group is None:  # as everywhere in lists: null is an empty value
+                continue
             json_object(group, groups)
             self._count_group()
             parts: list[bytes] = []
             bad = self._header(parts, group, "resource", self._resource)
             for scoped in json_list(group, scopes):
+                if scoped is None:
+                    continue
                 json_object(scoped, scopes)
                 self._count_group()
                 inner: list[bytes] = []
@@ -185,6 +203,7 @@ class _Transcoder:
             self._count_record()
             parts: list[bytes] = []
             try:
+                item = {} if item is None else item
                 if type(item) is not dict:
                     raise BadField(f"a record must be an object, not {name_of(item)}")
                 write(parts, item)
@@ -237,6 +256,8 @@ class _Transcoder:
         self._attributes(out, b"\x4a", span)
         unsigned(out, b"\x50", span, "droppedAttributesCount")
         for event in self._elements(span, "events"):
+            if event is None:
+                continue
             parts: list[bytes] = []
             fixed64(parts, b"\x09", json_object(event, "events"), "timeUnixNano")
             text(parts, b"\x12", event, "name")
@@ -245,6 +266,8 @@ class _Transcoder:
             message(out, b"\x5a", parts)
         unsigned(out, b"\x60", span, "droppedEventsCount")
         for link in self._elements(span, "links"):
+            if link is None:
+                continue
             parts = []
             hex_id(parts, b"\x0a", json_object(link, "links"), "traceId")
             hex_id(parts, b"\x12", link, "spanId")
@@ -317,6 +340,8 @@ class _Transcoder:
 
     def _key_value(self, item: Any, depth: int) -> bytes:
         """A KeyValue with its length in front."""
+        if item is None:
+            return b"\0"
         if type(item) is not dict:
             raise BadField(f"an attribute must be an object with key and value, not {name_of(item)}")
         key = item.get("key")
@@ -331,6 +356,8 @@ class _Transcoder:
         return sized(start + b"\x12" + sized(self._any_value(value, depth)))
 
     def _any_value(self, value: Any, depth: int) -> bytes:
+        if value is None:
+            return b""
         if type(value) is not dict:
             raise BadField(f'a value must be an object such as {{"stringValue":"x"}}, not {name_of(value)}')
         if depth > _MAX_DEPTH:
@@ -347,7 +374,7 @@ class _Transcoder:
                 return b"\x2a" + sized(b"".join(parts))
             if kind == "kvlistValue":
                 values = self._elements(json_object(content, kind), "values")
-                parts = [b"\x0a" + self._key_value(item, depth + 1) for item in values]
+                parts = [b"\x0a" + self._key_value(item, depth + 1) for item in values if item is not None]
                 return b"\x32" + sized(b"".join(parts))
         return b""
 
