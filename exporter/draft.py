@@ -36,6 +36,7 @@ class Draft:
     totals: Totals = field(default_factory=Totals)
     came: Horizon = field(default_factory=Horizon)  # of all events taken, whatever became of them
     size: int = 0
+    oldest_unix_ns: int = 0  # receive time of the first record
     opened: float = 0.0  # monotonic seconds when the first record came; 0 = still empty
 
     @property

@@ -79,6 +79,7 @@ class RawPipeline:
         self._batch = batch
         self._now_unix_ns = now_unix_ns
         self._gate = asyncio.Semaphore(sink.at_once)
+        self.oldest_unix_ns = 0  # as of Pipeline
         self._stopping = asyncio.Event()
         self._leaving = False
         self._again: list[tuple[list[dict[str, Any]], asyncio.Future[int]]] = []
@@ -189,12 +190,14 @@ class RawPipeline:
 
     async def _deliver(self, plan: Plan, requests: list[RawRequest], ended: Totals | None = None) -> None:
         ended = ended or Totals()
+        self.oldest_unix_ns = requests[0].received_unix_ns if requests else 0
         async with asyncio.TaskGroup() as group:
             for request in requests:
                 group.create_task(self._send(request, ended))
         last = self._source.caught_up(plan.end)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self.counts.batches += 1
+        self.oldest_unix_ns = 0
         self._release()
 
     async def _send(self, request: RawRequest, ended: Totals) -> None:

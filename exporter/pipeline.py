@@ -69,6 +69,8 @@ class Pipeline:
         self._waiting = SpanWait(batch.span_wait_s)
         self._replay = Replay(source, sink.name)
         self._watermark_unix_ns = 0  # received time of the newest record taken
+        # Receive times of the oldest request in the batch under way, and in the one being filled; 0: there is none.
+        self._oldest_unix_ns, self._oldest_drafted_unix_ns = 0, 0
         self._stopping = asyncio.Event()
         self._leaving = False
         self._again: list[tuple[Sequence[Letter], asyncio.Future[int]]] = []
@@ -101,6 +103,7 @@ class Pipeline:
                 if not draft.empty:
                     await self._drop_known(draft)
                     plan = await self._plan(draft)
+                    self._oldest_unix_ns, self._oldest_drafted_unix_ns = draft.oldest_unix_ns, 0
                     delivery = asyncio.create_task(self._deliver(plan, draft.events()))
                 elif self._stopping.is_set() and self._source.caught_up(cursor):
                     return
@@ -130,6 +133,11 @@ class Pipeline:
     def cursor(self) -> int:
         """Spool position before which everything is delivered or waits for its span."""
         return self._journal.cursor
+
+    @property
+    def oldest_unix_ns(self) -> int:
+        """Receive time of the oldest request that was taken and is not delivered; 0 when there is none."""
+        return self._oldest_unix_ns or self._oldest_drafted_unix_ns
 
     async def deliver_again(self, letters: Sequence[Letter]) -> int:
         """Send dead letters once more, between two batches; returns how many the destination took this time.
@@ -162,6 +170,7 @@ class Pipeline:
         await self._resend.finish()
         for plan in list(journal.open_plans):
             events = await self._replay.rows_of(plan)
+            self._oldest_unix_ns = self._replay.oldest_unix_ns
             ended = plan.balance(len(events))
             events = await self._compared_again(plan, events, ended)
             await self._deliver(plan, events, in_doubt=True, ended=ended)
@@ -273,7 +282,9 @@ class Pipeline:
         totals.add(tenant, "failed", unit.failed)
         draft.end = unit.next_position
         draft.size += unit.size
-        draft.opened = draft.opened or time.monotonic()
+        if not draft.opened:
+            draft.opened, draft.oldest_unix_ns = time.monotonic(), unit.received_unix_ns
+            self._oldest_drafted_unix_ns = unit.received_unix_ns
         self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
 
     async def _pick(self, draft: Draft, unit: Unit) -> None:
@@ -360,6 +371,7 @@ class Pipeline:
             await self._writer.write(batch, ended, (plan.begin, plan.end), in_doubt=in_doubt)
         last = self._source.caught_up(plan.end)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
+        self._oldest_unix_ns = 0
         self._release()
 
     async def _deliver_again(self, letters: Sequence[Letter], done: asyncio.Future[int]) -> None:

@@ -39,10 +39,12 @@ class Replay:
         left_out = Counter((*plan.drop, *plan.defer))
         events = [event for ref in sorted(plan.add) if (event := await self.event_at(ref)) is not None]
         position = plan.begin
+        self.oldest_unix_ns = 0
         while position < plan.end:
             unit = await self._source.next(position, 0)
             if unit is None or unit.position >= plan.end:
                 break
+            self.oldest_unix_ns = self.oldest_unix_ns or unit.received_unix_ns
             if left_out:
                 for start in range(0, len(unit.events), SLICE):
                     some = unit.events[start : start + SLICE]

@@ -33,6 +33,7 @@ class RawRequest(NamedTuple):
     content_encoding: str  # as in the header, "" for none
     body: bytes  # as sent, so compressed when content_encoding says so
     records: int  # spans or log records that were accepted from it
+    received_unix_ns: int = 0
 
 
 class RawSource(Protocol):

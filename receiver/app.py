@@ -299,10 +299,13 @@ async def start(
 
 
 async def _every(interval_s: float, do: Callable[[], object]) -> None:
-    """Call something that is quick, for ever."""
+    """Call something that is quick, for ever; what it raises is told, and it is called again the next time."""
     while True:
         await asyncio.sleep(interval_s)
-        do()
+        try:
+            do()
+        except Exception:
+            log.exception("a chore of the receiver failed; it comes again in %.1f s", interval_s)
 
 
 async def _leave_to_handler(request: web.Request) -> None:

@@ -24,6 +24,7 @@ from mapping.event_json import event_json
 from receiver.spool import Spool
 from weighbridge.feed import Feed
 from weighbridge.settings import ExporterSettings
+from weighbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ DRAIN_S = 8.0
 CLOSE_S = 1.0
 # A sink whose settings change may finish the batch under way for so long; then the batch is in doubt, as after a kill.
 LEAVE_S = 2.0
-# Pause before a pipeline that failed unexpectedly begins again.
+# First pause before a pipeline that failed unexpectedly begins again.
 RESTART_S = 5.0
 
 
@@ -56,6 +57,7 @@ class Deliveries:
         spool: Spool,
         dead_letters: DeadLetters,
         holding: Callable[[str, Path], HoldingSource] | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         """holding: makes what holds a sink's events until they are decided, from its name and a file; None: nothing."""
         self.pipelines: dict[str, Delivery] = {}
@@ -69,6 +71,7 @@ class Deliveries:
         self._wanted: dict[str, Wanted] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
+        self._beside = tasks or Tasks()
         self._attempts: dict[str, Attempts] = {}  # of every sink that there was, so that its counters only grow
         self._stopping = False
 
@@ -143,12 +146,8 @@ class Deliveries:
         if task := self._tasks.get(name):
             await asyncio.gather(task, return_exceptions=True)
         pipeline = self.pipelines[name]
-        try:
-            await pipeline.sink.close()
-        except (
-            Exception
-        ):  # its connection goes with the process; the other sinks are to end, and to change, all the same
-            log.exception("sink %s could not be closed in order", name)
+        # Its connection goes with the process; the other sinks are to end, and to change, all the same.
+        await self._beside.closed(f"closing of sink {name}", pipeline.sink.close())
         pipeline.close()
 
     def stored_before(self, name: str, tenant: str) -> int:
@@ -187,7 +186,7 @@ class Deliveries:
         except (JournalError, OSError) as error:
             log.error("sink %s cannot go on yet: %s", name, error)
             pipeline = None
-        self._tasks[name] = asyncio.create_task(self._run(name, pipeline), name=f"sink {name}")
+        self._tasks[name] = self._run(name, pipeline)
 
     async def _end(self, name: str) -> None:
         """Stop after the batch under way; what is left stays in the spool."""
@@ -240,29 +239,24 @@ class Deliveries:
         self.pipelines[name], self._attempts[name] = pipeline, pipeline.attempts
         return pipeline
 
-    async def _run(self, name: str, pipeline: Delivery | None) -> None:
+    def _run(self, name: str, pipeline: Delivery | None) -> asyncio.Task[None]:
         """Run a sink's pipeline; after a fault of ours begin again from its journal, as a restart would."""
-        while True:
-            if pipeline is None:
-                pipeline = await self._opened_again(name)
-                if self._stopping:
-                    pipeline.stop()
-            try:
-                await pipeline.run()
-                return
-            except Exception:
-                log.exception("sink %s stopped; its events are in the spool, it begins again", name)
-            await pipeline.sink.close()
-            pipeline.close()
-            pipeline = None
+        first = [pipeline]
 
-    async def _opened_again(self, name: str) -> Delivery:
-        while True:
-            await asyncio.sleep(RESTART_S)
+        async def life() -> None:
+            running = first.pop() if first else None
+            if running is None:
+                running = self._open(name, _make(self._wanted[name].sink))
+                if self._stopping:
+                    running.stop()
             try:
-                return self._open(name, _make(self._wanted[name].sink))
+                await running.run()
             except Exception:
-                log.exception("sink %s cannot begin again yet", name)
+                await self._beside.closed(f"closing of sink {name}", running.sink.close())
+                running.close()
+                raise
+
+        return self._beside.keep(f"sink {name}", life, RESTART_S)
 
     def _tell_of_removed(self, name: str) -> None:
         log.warning(

@@ -51,6 +51,7 @@ from weighbridge.sampling.trace_source import WholeTraceSource
 from weighbridge.sampling.window_store import WindowStore
 from weighbridge.sampling.windows import Windows, WindowSource
 from weighbridge.settings import Settings, SettingsError
+from weighbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,9 @@ class Bridge:
                 self.feed, self._budget, store, lambda: self.spool.start_position, self._window_closed
             )
             holding = lambda sink, place: WindowSource(sink, windows, self.feed)  # noqa: E731
-        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, holding)
+        self.tasks = Tasks()
+        self.should_skip_errors_before = 0  # of rules that were in force before a reload
+        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, holding, self.tasks)
         self.pipelines = self.deliveries.pipelines
         self.health = Health(self)
         self.accepting = False
@@ -130,9 +133,10 @@ class Bridge:
         self._decided_to, self._mapped_from = min(places.decided, end), self.feed.counted
         await self.save_minutes()  # so that the next process knows where this one began to count
         if self.windows:
-            await self.windows.start()
-        self.sampling.start()
-        self._ticking = asyncio.create_task(self._tick(), name="sampling")
+            await self.windows.start(self.tasks.keep)
+        self.sampling.start(self.tasks.keep)
+        self._ticking = self.tasks.keep("sampling", self._tick)
+        self.tasks.once("count of the dead letters", asyncio.to_thread(self.dead_letters.count))
         await self.deliveries.start(self.settings.exporter)
         with _starting("admin", self.settings.admin.endpoint):
             self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
@@ -188,7 +192,7 @@ class Bridge:
         if rules_changed:  # all of the new is made and begun before anything old is let go
             sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
             mapper = Mapper(settings.mapping, sampling.sampler)
-            sampling.start()
+            sampling.start(self.tasks.keep)
         try:
             changes = await self.deliveries.change(settings.exporter)
         except BaseException:
@@ -199,6 +203,7 @@ class Bridge:
         if rules_changed:
             await self.sampling.stop()
             sampling.carry_on(self.sampling)
+            self.should_skip_errors_before += self.mapper.should_skip_errors
             self.sampling, self.mapper = sampling, mapper
             changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
@@ -350,8 +355,10 @@ async def run(
         loop.add_signal_handler(number, stopping.set)
     keep_freed_memory()
     beside = [
-        asyncio.create_task(_reload_on_hangup(bridge, read_again or (lambda: settings), stopping)),
-        asyncio.create_task(audit(bridge)),
+        bridge.tasks.keep(
+            "reload on SIGHUP", lambda: _reload_on_hangup(bridge, read_again or (lambda: settings), stopping)
+        ),
+        bridge.tasks.keep("audit of the ledger", lambda: audit(bridge)),
     ]
     telling = _telling(bridge)
     try:
@@ -383,8 +390,9 @@ def _telling(bridge: Bridge) -> asyncio.Task[None] | None:
         return None
     from weighbridge.telemetry import tell  # the SDK's exporters, which nothing else here needs
 
-    return asyncio.create_task(
-        tell(bridge.settings.telemetry, lambda: bridge.health.metrics() if bridge.accepting else ()), name="telemetry"
+    return bridge.tasks.keep(
+        "telemetry",
+        lambda: tell(bridge.settings.telemetry, lambda: bridge.health.metrics() if bridge.accepting else ()),
     )
 
 

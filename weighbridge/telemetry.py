@@ -47,8 +47,6 @@ async def tell(settings: TelemetrySettings, metrics: Callable[[], Iterable[Metri
         logging.getLogger(name).addHandler(handler)
     try:
         await _send_metrics(settings.interval_s, exporter, resource, metrics)
-    except Exception:
-        log.exception("the bridge's own metrics are sent no more, a fault of the bridge")
     finally:
         for name in OURS:
             logging.getLogger(name).removeHandler(handler)

@@ -17,6 +17,7 @@ from receiver.spool.entry import (
     SpoolFull,
     Stored,
     position_of,
+    split_position,
 )
 from receiver.spool.events import Broken, Committed, Event, Forgotten, Record, Refused, Sealed
 from receiver.spool.files import FileLayer, OsFiles
@@ -214,6 +215,15 @@ class Spool:
     def bytes_used(self) -> int:
         """Bytes on disk: segments and their indexes."""
         return self._bytes
+
+    def bytes_from(self, position: int) -> int:
+        """Bytes of requests at or after a position, as they are on disk."""
+        number, offset = split_position(position)
+        return sum(
+            segment.end - (max(offset, HEADER_SIZE) if segment.number == number else HEADER_SIZE)
+            for segment in self._segments
+            if segment.number >= number
+        )
 
     @property
     def record_count(self) -> int:

@@ -22,6 +22,7 @@ from weighbridge.feed import Feed
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import WindowStore
 from weighbridge.sampling.windows import Windows, WindowSource
+from weighbridge.tasks import Tasks
 from whole_trace_bench import SECOND_NS, SpanOf, request
 
 
@@ -97,7 +98,7 @@ class WindowBench:
             self.closed.append,
             lambda: int(self.wall_s * SECOND_NS),
         )
-        await self.windows.start()
+        await self.windows.start(Tasks().keep)
         for number in range(len(self.sinks)):
             self.begin(number)
 

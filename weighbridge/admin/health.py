@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from exporter.totals import OUTCOMES, Outcome, Totals
 from receiver.counts import Key
 from weighbridge.admin.door import parameters, whole_number
 from weighbridge.admin.ledger import intake, residue, sinks
 from weighbridge.admin.replay import Replays
 from weighbridge.admin.server import Metric
+from weighbridge.admin.sink_state import sink_facts, sink_metrics
 
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
@@ -37,14 +37,19 @@ class Health:
         self._replays = Replays(bridge.dead_letters, bridge.deliveries.refused_requests, bridge.pipelines)
 
     def not_ready(self) -> list[str]:
-        """Why a request would be refused now. A sink that is away is no reason: the spool takes its place."""
+        """Why a request would be refused now, or not reach a sink for a fault of ours.
+
+        A sink that is away is no reason: the spool takes its place.
+        """
         spool = self._bridge.spool
         if not self._bridge.accepting:
             return ["the bridge is starting or stopping"]
         if spool.failed:
             return [f"the spool cannot be written: {spool.failed}"]
         full = spool.full
-        return [f"the spool is full: {full}"] if full else []
+        reasons = [f"the spool is full: {full}"] if full else []
+        # Requests are still taken in, and wait in the spool; but nothing brings this in order except people.
+        return reasons + [why for task, why in sorted(self._bridge.tasks.down.items()) if task.startswith("sink ")]
 
     def facts(self) -> dict[str, Any]:
         """What proves that requests go all the way: to the disk, and on to the sinks."""
@@ -57,6 +62,8 @@ class Health:
             "sinks_retrying": sorted(
                 name for name, pipeline in self._bridge.pipelines.items() if pipeline.counts.last_error
             ),
+            "sinks": sink_facts(self._bridge),
+            "tasks_down": sorted(self._bridge.tasks.down.values()),
             "keys_file_error": self._bridge.keys_complaint or None,
         }
 
@@ -84,7 +91,7 @@ class Health:
             asked = parameters(request, ("since_unix_ns", "reason"))
             since = whole_number("since_unix_ns", asked.get("since_unix_ns", "0"))
             reason = asked.get("reason", "").lower()
-            replaying = asyncio.create_task(self._replays.replay(reason, since), name="replay")
+            replaying = self._bridge.tasks.once("replay of dead letters", self._replays.replay(reason, since))
             done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
             return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
 
@@ -108,8 +115,8 @@ class Health:
         yield Metric(
             "weighbridge_should_skip_errors_total",
             "counter",
-            "Calls for which `mapping.should_skip` failed, since the rules were loaded; they are reported.",
-            [({}, self._bridge.mapper.should_skip_errors)],
+            "Calls for which `mapping.should_skip` failed, since the start; they are reported.",
+            [({}, self._bridge.should_skip_errors_before + self._bridge.mapper.should_skip_errors)],
         )
         yield Metric(
             "weighbridge_sampling_records_total",
@@ -146,8 +153,20 @@ class Health:
         """Names of the OpenTelemetry Collector where it has one for the same thing."""
         yield from self._receiver_metrics()
         yield from self._spool_metrics()
-        yield from self._sink_metrics()
+        yield from sink_metrics(self._bridge)
         yield from self._sampling_metrics()
+        yield Metric(
+            "weighbridge_task_failures_total",
+            "counter",
+            "Tasks that ended by an exception that nobody expected, since the start; they begin again.",
+            [({"task": task}, count) for task, count in sorted(self._bridge.tasks.failures.items())],
+        )
+        yield Metric(
+            "weighbridge_task_down",
+            "gauge",
+            "1 while a task waits to begin again.",
+            [({"task": task}, 1) for task in sorted(self._bridge.tasks.down)],
+        )
 
     def _receiver_metrics(self) -> Iterator[Metric]:
         counts = self._bridge.counts
@@ -218,83 +237,6 @@ class Health:
             ("write_errors", "Writes that failed or found the disk full."),
         ):
             yield Metric(f"weighbridge_spool_{name}_total", "counter", help_, [({}, getattr(spool.counts, name))])
-
-    def _sink_metrics(self) -> Iterator[Metric]:
-        pipelines = self._bridge.pipelines
-        yield Metric(
-            "weighbridge_sink_records_total",
-            "counter",
-            "Where records ended, by sink, tenant and outcome; since the sink was new. Outcome `replayed` is those of "
-            "`dead_lettered` that ended otherwise when they were sent again.",
-            [
-                ({"sink": name, "tenant": tenant, "outcome": outcome}, _ever(pipeline.totals, outcome, tenant))
-                for name, pipeline in pipelines.items()
-                for tenant in pipeline.totals.tenants()
-                for outcome in OUTCOMES
-            ],
-        )
-        yield Metric(
-            "weighbridge_sink_residue_records",
-            "gauge",
-            "Records that no outcome explains. Anything but 0 is a fault of the bridge.",
-            [({"sink": name}, pipeline.journal.books().residue) for name, pipeline in pipelines.items()],
-        )
-        yield Metric(
-            "weighbridge_intake_residue_records",
-            "gauge",
-            "Records lost between the socket and the sinks, by step. Anything but 0 is a fault of the bridge.",
-            [({"step": step}, residue(self._bridge)[step]) for step in ("stored", "mapped")],
-        )
-        yield Metric(
-            "weighbridge_sink_waiting_calls",
-            "gauge",
-            "Calls read from logs that wait for their span.",
-            [({"sink": name}, pipeline.waiting) for name, pipeline in pipelines.items()],
-        )
-        letters = self._bridge.dead_letters
-        yield Metric(
-            "weighbridge_dead_letters",
-            "gauge",
-            "Events in the file of dead letters.",
-            [({"sink": name}, count) for name, count in sorted(letters.kept.items())],
-        )
-        yield Metric(
-            "weighbridge_dead_letters_not_kept_total",
-            "counter",
-            "Dead letters since the start for which the file had no room.",
-            [({"sink": name}, count) for name, count in sorted(letters.not_kept.items())],
-        )
-        yield _gauge("weighbridge_dead_letter_bytes", "Size of the file of dead letters.", letters.size)
-        yield Metric(
-            "weighbridge_sink_batches_total",
-            "counter",
-            "Batches delivered since the start.",
-            [({"sink": name}, pipeline.counts.batches) for name, pipeline in pipelines.items()],
-        )
-        yield Metric(
-            "weighbridge_sink_retries_total",
-            "counter",
-            "Attempts that failed since the start.",
-            [({"sink": name}, pipeline.counts.retries) for name, pipeline in pipelines.items()],
-        )
-        yield Metric(
-            "weighbridge_sink_faults_total",
-            "counter",
-            "Attempts that ended by an exception that no sink should raise, since the start.",
-            [({"sink": name}, pipeline.counts.faults) for name, pipeline in pipelines.items()],
-        )
-        yield Metric(
-            "weighbridge_sink_unauthorised",
-            "gauge",
-            "1 while the destination refuses our credentials.",
-            [({"sink": name}, float(pipeline.counts.unauthorised)) for name, pipeline in pipelines.items()],
-        )
-
-
-def _ever(totals: Totals, outcome: Outcome, tenant: str) -> int:
-    """Records that had this outcome, whatever became of them later: a counter only grows."""
-    later = totals.get("replayed", tenant) if outcome == "dead_lettered" else 0
-    return totals.get(outcome, tenant) + later
 
 
 def _age_s(since_unix_ns: int) -> float:

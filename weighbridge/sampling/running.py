@@ -22,6 +22,7 @@ from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from weighbridge.sampling.budget_tables import BudgetTables
 from weighbridge.sampling.moesif_config import MoesifConfiguration
+from weighbridge.tasks import Spawn
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +57,11 @@ class Sampling:
             )
         self._following: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Call before the first request is mapped."""
+    def start(self, spawn: Spawn) -> None:
+        """Call before the first request is mapped. spawn: begins what runs beside."""
         if self.remote is not None:
             self.remote.resume()
-            self._following = asyncio.create_task(self.remote.run(), name="moesif configuration")
+            self._following = spawn("moesif configuration", self.remote.run)
 
     async def stop(self) -> None:
         if self._following is not None:

@@ -22,6 +22,7 @@ from mapping.sampling.window import Cap, decided
 from weighbridge.feed import Feed
 from weighbridge.sampling.open_window import Closed, Decided, Key, OpenWindow, length_ns, with_decision
 from weighbridge.sampling.window_store import DecidedWindow, WindowStore
+from weighbridge.tasks import Spawn
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +78,8 @@ class Windows:
         last = await asyncio.to_thread(self._store.last)
         return None if last is None else last.end
 
-    async def start(self) -> None:
-        """Call when the feed has started: windows go on where it counts on."""
+    async def start(self, spawn: Spawn) -> None:
+        """Call when the feed has started: windows go on where it counts on. spawn: begins what runs beside."""
         last = await asyncio.to_thread(self._store.last)
         if last is not None and last.end > self._feed.end:  # of another spool
             await asyncio.to_thread(self._store.clear)
@@ -86,7 +87,7 @@ class Windows:
         if last is not None:
             self._cut, self._next_number = last.end, last.next_number
         self._read_to = self._held_from = self._feed.counted
-        self._task = asyncio.create_task(self._run(), name="sampling windows")
+        self._task = spawn("sampling windows", self._run)
 
     async def stop(self) -> None:
         if self._task is not None:

@@ -159,3 +159,6 @@ class EngineSupervisor:
                 await self._launch()
             except (EngineFailed, OSError) as error:
                 logger.error("%s", error)
+            except Exception:  # the engine said what nobody expected: without this it would never be started again
+                logger.exception("the engine could not be started; it is tried again")
+                await self._end()
