@@ -25,7 +25,7 @@ from receiver.body import read_body
 from receiver.budgets import Budgets
 from receiver.connection import Connection
 from receiver.cors import Cors
-from receiver.counts import ReceiverCounts, reason_of
+from receiver.counts import Key, ReceiverCounts
 from receiver.decode import compression
 from receiver.decode.request import parse_media_type
 from receiver.decode.turns import Decoding
@@ -44,6 +44,7 @@ _AMPLIFICATION = 5
 _LONGEST_HEADER = 200
 _BACKLOG = 1024  # connections the kernel keeps while the loop is busy
 _LOG_INTERVAL_S = 10.0
+_UNKNOWN_PATH_INTERVAL_S = 3600.0  # many SDKs send metrics too, every minute
 
 _HEADERS = {media: {"Content-Type": media.value, "Server": "weighbridge"} for media in Media}
 
@@ -116,7 +117,11 @@ class Receiver:
 
         self._budgets.charge(export.tenant, export.records)
         self._counts.accepted(export.tenant, export.signal, decoded.accepted, decoded.rejected, len(body), decoded.size)
-        if decoded.rejected:
+        if decoded.message and not decoded.rejected:
+            self._counts.warned_requests[Key(export.tenant, export.signal, "misspelled")] += 1
+            if self._may_log("misspelled"):
+                log.warning("%s, tenant %r: %s", export.signal, export.tenant, decoded.message)
+        if decoded.message:
             answer = status.partial_success(media, export.signal, decoded.rejected, decoded.message)
         else:
             answer = status.SUCCESS[media]
@@ -131,7 +136,7 @@ class Receiver:
         try:
             response = await self.export(export)
         except BadRequest as error:
-            response = self._refuse(export, error.status, error.message, reason_of(error.status), field=error.field)
+            response = self._refuse(export, error.status, error.message, error.reason, field=error.field)
             response.headers.update(error.headers)
         except Overloaded as error:
             response = self._refuse(export, 503, error.message, "overloaded", error.retry_after_s)
@@ -157,7 +162,8 @@ class Receiver:
         if signal is None:
             signal = next((name for end, name in self._signals.items() if path.endswith(end)), None)
         if signal is None:
-            raise BadRequest(404, f"OTLP is taken at {' and '.join(self._signals)}")
+            what = "metrics are not taken; " if path.endswith("/v1/metrics") else ""
+            raise BadRequest(404, f"{what}OTLP is taken at {' and '.join(self._signals)}")
         if request.method != "POST":
             raise BadRequest(405, "OTLP is sent with POST", {"Allow": "POST"})
         return signal
@@ -172,6 +178,8 @@ class Receiver:
                 "refused %s, tenant %r: %d %s (%s); further ones are only counted for %d s",
                 export.signal, export.tenant, code, reason, message[:200], _LOG_INTERVAL_S,
             )  # fmt: skip
+        elif code == 404 and export.request.method == "POST" and self._may_log(reason, _UNKNOWN_PATH_INTERVAL_S):
+            log.warning("a request to %r: 404, %s; others are only counted", export.request.path[:60], message)
         body = status.error(export.media, code, message, field)
         response = web.Response(status=code, body=body, headers=_HEADERS[export.media])
         if retry_after_s:
@@ -182,9 +190,9 @@ class Receiver:
             response.force_close()
         return response
 
-    def _may_log(self, reason: str) -> bool:
+    def _may_log(self, reason: str, interval_s: float = _LOG_INTERVAL_S) -> bool:
         now = time.monotonic()
-        if now - self._logged.get(reason, -_LOG_INTERVAL_S) < _LOG_INTERVAL_S:
+        if now - self._logged.get(reason, -interval_s) < interval_s:
             return False
         self._logged[reason] = now
         return True

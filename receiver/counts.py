@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from receiver.errors import REASON_OF_STATUS
-
 REFUSALS = {
     "malformed": "400: not OTLP, not what Content-Encoding says, or no usable record",
     "malformed_http": "400: not HTTP/1.1; the connection is closed",
+    "wrong_address": "400: spans, log records, metrics or another format, sent where it does not belong",
     "unauthenticated": "401: no key, or a wrong one",
     "forbidden": "403",
     "unknown_path": "404",
@@ -46,6 +45,8 @@ class ReceiverCounts:
     def __init__(self) -> None:
         self.requests: Counter[Key] = Counter()  # answered 200, reason ""
         self.refused_requests: Counter[Key] = Counter()  # reason of REFUSALS; signal "" when the path names none
+        # Answered 200 with a sentence: "misspelled", nothing was in it but keys that OTLP/JSON does not have.
+        self.warned_requests: Counter[Key] = Counter()
         self.accepted_records: Counter[Key] = Counter()  # durably taken in, duplicates included
         self.refused_records: Counter[Key] = Counter()  # reason "partial" (refused alone), else of REFUSALS
         self.received_bytes: Counter[Key] = Counter()  # bodies as sent, of requests answered 200
@@ -69,8 +70,3 @@ class ReceiverCounts:
         self.refused_requests[key] += 1
         if records:
             self.refused_records[key] += records
-
-
-def reason_of(status: int) -> str:
-    """The name under which an answer is counted."""
-    return REASON_OF_STATUS.get(status, "malformed")

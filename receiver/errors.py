@@ -30,10 +30,17 @@ class BadRequest(Exception):
     """A request that fails whenever it is sent. `message` is for the sender: readable, bounded, no large echo."""
 
     def __init__(
-        self, status: int, message: str, headers: Mapping[str, str] | None = None, field: str = "body"
+        self,
+        status: int,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        field: str = "body",
+        reason: str = "",
     ) -> None:
-        """field: the part of the request that is wrong, told in the details of a 400."""
+        """field: the part of the request that is wrong, told in the details of a 400. reason: as it is counted, where
+        the status does not say it."""
         super().__init__(message)
+        self.reason = reason or REASON_OF_STATUS.get(status, "malformed")
         self.status = status
         self.field = field
         self.message = message

@@ -176,6 +176,15 @@ def records_in(data: bytes, most: int) -> tuple[int, int]:
     return records, above
 
 
+def first_record(data: bytes) -> bytes:
+    """The bytes of the first span or log record; b"" when there is none. Raises DecodeError of protobuf."""
+    for group in _Outline.FromString(data).inner:
+        for scope in group.inner:
+            for record in scope.inner:
+                return bytes(record)
+    return b""
+
+
 def _count_records(data: bytes, limits: Limits) -> None:
     if is_crowded(data):  # the outline of so many would hold up others for 5 ms
         _count_elements(data, _RECORDS, Limits(limits.max_records, len(data)))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mapping.otlp.decode import Decoded, DecodeError, Decoder
 from receiver.answers import Media
-from receiver.decode import compression, otlp_json, prescan
+from receiver.decode import compression, otlp_json, prescan, wrong_address
 from receiver.errors import BadRequest as BadRequest
 
 _MEDIA_TYPES = {media.value: media for media in Media}
@@ -43,13 +43,18 @@ def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limi
     bounds = prescan.Limits(limits.max_records, limits.max_elements)
     refused = otlp_json.Refused()
     if media is Media.JSON:
-        plain = otlp_json.transcode(plain, signal, bounds, refused)
+        wire = _wire_of_json(plain, signal, bounds, refused)
     else:
+        wire = plain
         prescan.check(plain, signal, bounds)
     try:
-        decoded = decoder.traces(plain) if signal == "traces" else decoder.logs(plain)
+        decoded = decoder.traces(wire) if signal == "traces" else decoder.logs(wire)
     except DecodeError as error:
         raise BadRequest(400, _with_hint(str(error), plain)) from error
+    if media is not Media.JSON:
+        wrong_address.check_protobuf(plain, signal, decoded)
+    elif not (decoded.accepted or decoded.rejected or refused.count):
+        decoded.message = wrong_address.check_json(plain, signal)
     if refused.count:
         decoded.rejected += refused.count
         decoded.message = "; ".join(filter(None, (refused.message(), decoded.message)))
@@ -57,6 +62,16 @@ def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limi
         # Nothing was usable: a partial success would read as delivered in most clients' logs.
         raise BadRequest(400, f"no usable record: {decoded.message}")
     return decoded
+
+
+def _wire_of_json(plain: bytes, signal: str, bounds: prescan.Limits, refused: otlp_json.Refused) -> bytes:
+    try:
+        return otlp_json.transcode(plain, signal, bounds, refused)
+    except BadRequest as error:
+        hint = wrong_address.hint_json(plain) if error.status == 400 else ""
+        if not hint:
+            raise
+        raise BadRequest(400, f"{error.message}; {hint}", reason=wrong_address.REASON) from error
 
 
 def parse_media_type(content_type: str) -> Media:
@@ -74,6 +89,8 @@ def parse_media_type(content_type: str) -> Media:
 
 
 def _with_hint(message: str, plain: bytes) -> str:
-    if plain[:1] == b"{":
+    if plain[:1] in (b"{", b"["):
         return f"{message}; it looks like JSON, which needs Content-Type {Media.JSON.value}"
+    if plain[:1] == b"\0" and len(plain) == 5 + int.from_bytes(plain[1:5]):
+        return f"{message}; it looks like a message of gRPC, which is not spoken here"
     return message

@@ -193,6 +193,12 @@ class Health:
             _by_key(counts.refused_requests),
         )
         yield Metric(
+            "weighbridge_receiver_warned_requests_total",
+            "counter",
+            "Requests answered 200 with a warning: nothing in them but keys that OTLP/JSON does not have.",
+            _by_key(counts.warned_requests),
+        )
+        yield Metric(
             "weighbridge_receiver_received_bytes_total",
             "counter",
             "Bodies of requests answered 200, as sent.",

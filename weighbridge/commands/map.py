@@ -52,6 +52,9 @@ def map_request(
     sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
     for event in events:
         sys.stdout.write(escaped_json(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE).decode()))
+    if not decoded.accepted and not decoded.rejected:
+        why = f": {decoded.message}" if decoded.message else ""
+        click.echo(f"{file}: no span and no log record in it{why}", err=True)
     if decoded.rejected:
         click.echo(f"{decoded.rejected} records refused: {decoded.message}", err=True)
     if sampled_out:
