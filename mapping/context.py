@@ -50,6 +50,7 @@ class Group(NamedTuple):
     cut: bool = False  # `text` does not hold all of the resource and scope
     large: bool = False  # a record of it takes more than LARGE_RECORD bytes on the wire
     odd: bool = False  # one of the two: its events need a last look
+    scope: str = ""  # name of the instrumentation scope
 
 
 class Job(NamedTuple):
@@ -151,6 +152,7 @@ class Context:
     def __init__(self, settings: MappingSettings) -> None:
         self.masks = masks = Masking(settings)
         self.identity = settings.identity
+        self.dialects = settings.dialects
         self.resolver = Resolver(self.identity)
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies

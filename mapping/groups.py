@@ -55,6 +55,7 @@ class GroupFacts:
             resource=group.resource.raw,
             attributes=attributes,
             early_facts=_service_only(service),
+            scope=group.scope.name,
         )
 
 

@@ -18,6 +18,7 @@ from mapping.facts import LogFacts, SpanFacts, log_record_bytes
 from mapping.finished import finished
 from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper, LogWork
+from mapping.logs.explain import ExplainingLogMapper, Reason
 from mapping.masks.redactor import RedactionError
 from mapping.otlp.decode import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
 from mapping.otlp.wire import read_text
@@ -102,8 +103,14 @@ class Mapper:
     """Maps requests with one fixed set of rules. Not thread safe: event loop only."""
 
     def __init__(
-        self, settings: MappingSettings, sampler: Sampler, clock: Callable[[], float] = time.perf_counter
+        self,
+        settings: MappingSettings,
+        sampler: Sampler,
+        clock: Callable[[], float] = time.perf_counter,
+        *,
+        explain: bool = False,
     ) -> None:
+        """explain: notes for log records which dialect gave each field, in `reasons`; slower."""
         self._sampler = sampler
         self._clock = clock
         self._pass: Sampler = PassThrough(SamplingSettings())  # keeps all, with the weight that upstream gave them
@@ -113,7 +120,13 @@ class Mapper:
         self._context = context = Context(settings)
         self._groups = GroupFacts(context)
         self._plans = Plans(context, skip_plumbing=settings.skip_plumbing)
-        self._logs = LogMapper(context, http_from_attributes=settings.logs.http_from_attributes)
+        self.reasons: dict[str, Reason] = {}  # of events, by transaction id
+        from_attributes = settings.logs.http_from_attributes
+        self._logs = (
+            ExplainingLogMapper(context, self.reasons, http_from_attributes=from_attributes)
+            if explain
+            else LogMapper(context, http_from_attributes=from_attributes)
+        )
 
     @property
     def should_skip_errors(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mapping.dialects.table import Dialect, builtin
 from mapping.masks.settings import MaskSettings
 from mapping.presets import Presets
 from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser, IdentitySettings
@@ -69,6 +70,11 @@ class MappingSettings(_Section):
         default=True, description="Skip the spans that frameworks emit around every call; counted, never silent."
     )
     log_body: bool = Field(default=True, description="Keep request and response bodies; false drops them all.")
+    dialects: dict[str, Dialect] = Field(
+        default={},
+        description="Tables of your own that say how a system names things, by its name, with the keys of the files in "
+        "mapping/dialects; one of the same name takes the place of a built-in one. See docs/dialects.md.",
+    )
     logs: LogSettings = LogSettings()
     genai: GenAiSettings = GenAiSettings()
     db: DbSettings = DbSettings()
@@ -92,6 +98,12 @@ class MappingSettings(_Section):
         of_gateway = self.presets.krakend.should_skip if self.presets.krakend is not None else ()
         written = (self.should_skip, of_gateway)
         return tuple(part for text in written for part in ((text,) if isinstance(text, str) else text) if part)
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names under which dialects find a caller's secret."""
+        tables = (*builtin().values(), *self.dialects.values())
+        return tuple(dict.fromkeys(name for one in tables for name in one.logs.key))
 
     @property
     def identity(self) -> IdentitySettings:

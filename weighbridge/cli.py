@@ -59,6 +59,7 @@ def check(config: str | None) -> None:
 @click.option("--content-type", metavar="T", help="As the HTTP header; guessed when not given.")
 @click.option("--content-encoding", metavar="E", help="As the HTTP header; guessed when not given.")
 @click.option("--sample", is_flag=True, help="Apply sampling: records that would be dropped are left out.")
+@click.option("--explain", is_flag=True, help="Say of log records which dialect and which name gave each field.")
 @config_option
 def map_file(
     file: Path,
@@ -66,6 +67,7 @@ def map_file(
     content_type: str | None,
     content_encoding: str | None,
     sample: bool,
+    explain: bool,
     config: str | None,
 ) -> None:
     """Show what becomes of one OTLP request body.
@@ -77,7 +79,7 @@ def map_file(
     settings = _settings(config)
     from weighbridge.commands.map import map_request
 
-    map_request(settings, file, signal, content_type, content_encoding, sample=sample)
+    map_request(settings, file, signal, content_type, content_encoding, sample=sample, explain=explain)
 
 
 @main.command()

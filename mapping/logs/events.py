@@ -6,13 +6,15 @@ call that a log describes gets the transaction id of its span, so that both coun
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
+from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
 from mapping.logs.http import HttpExchange
+from mapping.logs.names import CONTEXTS, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.otlp.decode import LogItem
 from mapping.rules import ids, taxonomy
@@ -37,7 +39,7 @@ _CONSUMED: Final = frozenset(
 )
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
 _VERSION_ATTRIBUTES: Final = frozenset(("api.version", "api_version"))
-_REQUEST_IDS: Final = ("request_id", "requestId", "request.id")
+_LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
 class LogPlan(NamedTuple):
@@ -74,14 +76,15 @@ class LogMapper:
         self._context = context
         self._http_from_attributes = http_from_attributes
         self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
-        self._plans: Memory[LogPlan] = Memory(self._plan, 1024)
+        self._dialects = Dialects(context.dialects, headers=context.resolver.request_headers)
+        self._plans: Memory[LogPlan] = Memory(self._plan, 1024, longest=_LONGEST_PLAN)
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
         """seen: how often each record came in this request."""
         record, words = item.record, self._context.words
         keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(item.body)
-        plan = self._plans[keys, tuple(body.flat)]
+        plan = self._plans[keys, tuple(body.flat), group.scope]
         attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
         if plan.nulls:
             attributes = {key: value for key, value in attributes.items() if value is not None}
@@ -290,16 +293,19 @@ class LogMapper:
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
         return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key)
 
-    def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> LogPlan:
-        marked, body = key
+    def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...], str]) -> LogPlan:
+        marked, body, scope = key
         parts = [name.partition("\0") for name in marked[:-1]]
         names = tuple(name for name, _, _ in parts)
-        keys = log_keys(names, body)
-        headers = [header for _, header, _ in keys.http.headers] if keys.http is not None else []
+        keys = log_keys(names, body, self._dialects, scope)
+        http = keys.http or keys.attribute_http
+        headers = [header for _, header, _ in http.headers] if http is not None else []
         full = self._context.resolver
         # An exchange that attributes describe may bring any header.
         resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
-        places = ((False, frozenset(names)), (True, frozenset(body)))
+        for reading, there in ((keys.attribute_reading, names), (keys.reading, body)):
+            resolver = resolver.speaking(self._callers(reading, there), reading.ignored)
+        places = ((False, keys.attribute_reading), (True, keys.reading))
         return LogPlan(
             names=names,
             nulls=any(mark == "null" for _, _, mark in parts),
@@ -309,9 +315,25 @@ class LogMapper:
             metadata=self._metadata[marked],
             keys=keys,
             resolver=resolver,
-            request_ids=tuple((of_body, name) for of_body, there in places for name in _REQUEST_IDS if name in there),
+            request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),
             weights=tuple(name for name in WEIGHTS if name in names),
         )
+
+    def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """Keys that name the caller: those of the dialects, and those of the settings below what loggers fill."""
+        identity, said = self._context.identity, dict(reading.keys)
+        for field, wanted in (("user", identity.user.attributes), ("company", identity.company.attributes)):
+            below = (name for name in there if _below_context(name) in wanted)
+            said[field] = (*said.get(field, ()), *below)
+        return said
+
+
+def _below_context(name: str) -> str:
+    """The key without the objects in which loggers keep their context, "" for one that is not below any."""
+    rest = name
+    while rest and folded(rest.partition(".")[0]) in CONTEXTS and "." in rest:
+        rest = rest.partition(".")[2]
+    return rest if rest != name else ""
 
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:

@@ -8,6 +8,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mapping.bounds import LONGEST_MS
+from mapping.dialects.reading import Dialects, Header, Reading
+from mapping.dialects.table import Unit
 from mapping.rules import address, uri
 from mapping.rules.headers import joined
 from mapping.rules.null_words import is_absent
@@ -21,92 +23,18 @@ VERBS = frozenset(
     """.split()  # noqa: SIM905 - a list literal of 39 words takes 39 lines
 )
 
-_METHOD = (
-    "http.request.method",
-    "http.method",
-    "request.method",
-    "req.method",
-    "http_method",
-    "request_method",
-    "httpMethod",
-    "method",
-    "verb",
-)
-_STATUS = (
-    "http.response.status_code",
-    "http.status_code",
-    "response.status_code",
-    "response.statusCode",
-    "response.status",
-    "res.statusCode",
-    "res.status",
-    "status_code",
-    "statusCode",
-    "http_status",
-    "response_code",
-    "status",
-)
-_URL = (
-    "url.full",
-    "http.url",
-    "request.url",
-    "req.url",
-    "request.uri",
-    "url",
-    "request_uri",
-    "http.target",
-    "target",
-    "uri",
-)
-_PATH = ("url.path", "request.path", "req.path", "http.path", "path", "request_path")
-_QUERY = ("url.query",)
-_ROUTE = ("http.route", "route", "endpoint")
-_HOST_HEADERS = ("http_host", "http.host", "request.headers.host", "request.host")
-_HOST = (*_HOST_HEADERS, "server.address", "url.domain", "server_name", "hostname", "host")
-_PORT = ("server.port", "url.port")
-_SCHEME = ("url.scheme", "http.scheme", "scheme", "request.scheme")
-_FORWARDED_FOR = ("x_forwarded_for", "http_x_forwarded_for")
-_IP = (
-    "client.ip",
-    "client.address",
-    "http.client_ip",
-    "client_ip",
-    "clientIp",
-    "remote_addr",
-    "remote_ip",
-    "remoteAddress",
-    "req.remoteAddress",
-    "request.remoteAddress",
-    "request.ip",
-    "ip",
-    "source.ip",
-    "network.client.ip",
-)
-_USER_AGENT = ("http_user_agent", "user_agent", "user_agent.original", "request.user_agent")
-_MILLISECONDS = (
-    "duration_ms",
-    "latency_ms",
-    "responseTime",
-    "response_time_ms",
-    "elapsed_ms",
-    "took_ms",
-    "response.duration_ms",
-)
-_SECONDS = ("request_time", "duration_s")
-_NANOSECONDS = ("event.duration",)
-_WITH_UNIT = ("duration", "latency", "response.duration")
-_DIRECTION = ("direction", "kind")
+# In lower case these are methods of HTTP still; `search`, `copy` and `update` are names of functions.
+_COMMON_VERBS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_SCHEMES = frozenset(("http", "https", "ws", "wss"))
 _OUTGOING = frozenset(("outgoing", "outbound", "egress", "client"))
 
-METHOD_KEYS = frozenset(_METHOD)
-_HEADER_PREFIXES = (
-    ("request.headers.", True),
-    ("req.headers.", True),
-    ("response.headers.", False),
-    ("res.headers.", False),
-)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
-_DURATIONS = re.compile(rf"\s*(?:{_DURATION.pattern}\s*)+", re.ASCII).fullmatch
+_REQUEST_LINE = re.compile(r"([A-Za-z-]{3,20}) (\S{1,16384})(?: HTTP/[0-9.]{1,4})?").fullmatch
+_STATUS_TEXT = re.compile(r"[1-5][0-9]{2}(?: [A-Za-z' -]{1,64})?").fullmatch
+_HOST = re.compile(r"[A-Za-z0-9._~%\-\[\]:]{1,512}").fullmatch
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
+_DURATIONS = re.compile(r"(?:\d{1,19}(?:\.\d{1,19})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h)\s?){1,6}", re.ASCII).fullmatch
+_ISO_DURATION = re.compile(r"PT(?:(\d{1,6})H)?(?:(\d{1,9})M)?(?:(\d{1,12}(?:\.\d{1,9})?)S)?", re.ASCII).fullmatch
+_CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)", re.ASCII).fullmatch  # .NET: 00:00:00.0123
 _MS_PER_UNIT = {"ns": 1e-6, "us": 1e-3, "\u00b5s": 1e-3, "\u03bcs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 
 
@@ -129,6 +57,7 @@ class HttpExchange(NamedTuple):
     outgoing: bool
     request_headers: Mapping[str, str]  # names in lower case
     response_headers: Mapping[str, str]
+    origin: uri.Origin  # what captured headers say about the public side
 
     def uri(self, service: str, route: str = "", mask: uri.Mask = None) -> uri.Uri:
         """The full URI; `service` stands in for a host that nobody named, `route` for a path."""
@@ -141,128 +70,171 @@ class HttpExchange(NamedTuple):
             host_is_header=self.host_is_header,
             path=self.path,
             query=self.query,
+            origin=self.origin,
             service=service,
             route=route,
             mask=mask,
         )
 
 
-def exchange_in(flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
-    """The exchange in a flattened log body; None without a known method, a status, and a URL, path or route."""
-    if METHOD_KEYS.isdisjoint(flat):
-        return None
-    names = tuple(flat)
-    short = len(names) <= 64 and sum(map(len, names)) <= 2048
-    return exchange_by(_remembered(names) if short else keys_of(names), flat, trust_forwarded)
-
-
-def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
-    """As `exchange_in`, for a caller that remembers what the body's keys are synonyms of."""
-    verb = _verb(flat, keys.method)
-    status = _status(flat, keys.status) if verb else 0
-    if not status:
-        return None
-    url, path, route = _text(flat, keys.url), _text(flat, keys.path), _text(flat, keys.route)
-    if not (url or path or route):
-        return None
-    request, response = _headers(flat, keys.headers) if keys.headers else ({}, {})
-    host_key = next((key for key in keys.host if _text(flat, (key,))), "")
-    return HttpExchange(
-        verb,
-        status,
-        url,
-        path,
-        _text(flat, keys.query),
-        route,
-        _text(flat, keys.scheme),
-        _text(flat, (host_key,)) if host_key else "",
-        host_key in _HOST_HEADERS,
-        uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)),
-        _ip(flat, keys, request, trust_forwarded),
-        request.get("user-agent", "") or _text(flat, keys.user_agent),
-        _duration_ms(flat, keys),
-        any(isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction),
-        request,
-        response,
-    )
-
-
 class HttpKeys(NamedTuple):
-    """The synonyms that a set of body keys holds, each list in the order of precedence."""
+    """The keys of a record that tell of an exchange, each list in the order of precedence."""
 
     method: tuple[str, ...]
+    methods: Mapping[int, str]  # that are written as numbers
+    request_line: tuple[str, ...]
     status: tuple[str, ...]
     url: tuple[str, ...]
     path: tuple[str, ...]
     query: tuple[str, ...]
     route: tuple[str, ...]
+    host_header: tuple[str, ...]
     host: tuple[str, ...]
+    perhaps_host: tuple[str, ...]
     port: tuple[str, ...]
     scheme: tuple[str, ...]
     forwarded_for: tuple[str, ...]
+    forwarded_host: tuple[str, ...]
+    forwarded_proto: tuple[str, ...]
     ip: tuple[str, ...]
     user_agent: tuple[str, ...]
-    milliseconds: tuple[str, ...]
-    seconds: tuple[str, ...]
-    nanoseconds: tuple[str, ...]
-    with_unit: tuple[str, ...]
+    durations: tuple[tuple[str, Unit], ...]
     direction: tuple[str, ...]
-    headers: tuple[tuple[str, str, bool], ...]  # body key, header name, of the request?
+    headers: tuple[Header, ...]
 
 
-def keys_of(names: tuple[str, ...]) -> HttpKeys:
-    """The synonyms among a body's keys. One application writes its access log with the same keys again and again, so
-    this is worth remembering.
-    """
-    present = set(names)
-    headers = []
-    for key in names:
-        for prefix, of_request in _HEADER_PREFIXES:
-            if key.startswith(prefix) and len(key) > len(prefix):
-                name = key[len(prefix) :].lower()
-                headers.append((key, name if "-" in name else name.replace("_", "-"), of_request))
-
-    def here(synonyms: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(key for key in synonyms if key in present)
-
+def http_keys(reading: Reading) -> HttpKeys | None:
+    """The keys that tell of an exchange; None when they cannot."""
+    of = reading.of
+    located = of("url") or of("path") or of("route") or of("request_line")
+    if not (of("status") and (of("method") or of("request_line")) and located):
+        return None
     return HttpKeys(
-        method=here(_METHOD),
-        status=here(_STATUS),
-        url=here(_URL),
-        path=here(_PATH),
-        query=here(_QUERY),
-        route=here(_ROUTE),
-        host=here(_HOST),
-        port=here(_PORT),
-        scheme=here(_SCHEME),
-        forwarded_for=here(_FORWARDED_FOR),
-        ip=here(_IP),
-        user_agent=here(_USER_AGENT),
-        milliseconds=here(_MILLISECONDS),
-        seconds=here(_SECONDS),
-        nanoseconds=here(_NANOSECONDS),
-        with_unit=here(_WITH_UNIT),
-        direction=here(_DIRECTION),
-        headers=tuple(headers),
+        method=of("method"),
+        methods=reading.methods,
+        request_line=of("request_line"),
+        status=of("status"),
+        url=of("url"),
+        path=of("path"),
+        query=of("query"),
+        route=of("route"),
+        host_header=of("host_header"),
+        host=of("host"),
+        perhaps_host=of("perhaps_host"),
+        port=of("port"),
+        scheme=of("scheme"),
+        forwarded_for=of("forwarded_for"),
+        forwarded_host=of("forwarded_host"),
+        forwarded_proto=of("forwarded_proto"),
+        ip=of("ip"),
+        user_agent=of("user_agent"),
+        durations=reading.durations,
+        direction=of("direction"),
+        headers=reading.headers,
     )
 
 
-_remembered = lru_cache(maxsize=1024)(keys_of)
+def exchange_in(flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
+    """The exchange in a flattened log body by the dialects that are built in; None without a known method, a status,
+    and a URL, path or route.
+    """
+    names = tuple(flat)
+    short = len(names) <= 64 and sum(map(len, names)) <= 2048
+    keys = _remembered(names) if short else _keys_of(names)
+    return exchange_by(keys, flat, trust_forwarded) if keys is not None else None
 
 
-def _verb(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
+@lru_cache(maxsize=1)
+def built_in() -> Dialects:
+    """The dialects of this release, for records without settings."""
+    return Dialects()
+
+
+def _keys_of(names: tuple[str, ...]) -> HttpKeys | None:
+    return http_keys(built_in().reading(names))
+
+
+_remembered = lru_cache(maxsize=1024)(_keys_of)
+
+
+def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
+    """As `exchange_in`, for a caller that remembers what the body's keys mean."""
+    verb = _verb(flat, keys)
+    target = ""
+    if not verb and keys.request_line:
+        verb, target = _request_line(flat, keys.request_line)
+    status = _status(flat, keys.status) if verb else 0
+    if not status:
+        return None
+    url, path = _text(flat, keys.url), _text(flat, keys.path)
+    if not url and not path:
+        url = target or (_request_line(flat, keys.request_line)[1] if keys.request_line else "")
+    route = _route(flat, keys.route) if keys.route else ""
+    if not (url or path or route):
+        return None
+    if not verb.isupper():  # a word that is a method only where a place stands beside it
+        verb = verb.upper()
+        if (url or path or route)[:1] != "/" and "://" not in url:
+            return None
+    request, response = _headers(flat, keys.headers) if keys.headers else ({}, {})
+    ip = _ip(flat, keys, request, trust_forwarded)
+    host, is_header = _host(flat, keys, ip)
+    scheme = _text(flat, keys.scheme).lower() if keys.scheme else ""
+    outgoing = any(isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction)
+    return HttpExchange(
+        verb,
+        status,
+        url,
+        path,
+        _query(flat, keys.query) if keys.query else "",
+        route,
+        scheme if scheme in _SCHEMES else "",
+        host,
+        is_header,
+        uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)) if keys.port else 0,
+        ip,
+        request.get("user-agent", "") or _text(flat, keys.user_agent),
+        _duration_ms(flat, keys.durations),
+        outgoing,
+        request,
+        response,
+        _origin(flat, keys, request, url) if trust_forwarded and not outgoing else uri.NO_ORIGIN,
+    )
+
+
+def _verb(flat: Mapping[str, object], keys: HttpKeys) -> str:
+    """The method: in upper case, or as written where it is a method only if a path stands beside it; "" for none."""
+    for key in keys.method:
+        value = flat[key]
+        if isinstance(value, str):
+            if value in VERBS:
+                return value
+            word = value.strip()
+            if (upper := word.upper()) in _COMMON_VERBS or (word == upper and upper in VERBS):
+                return word
+        elif keys.methods and isinstance(value, int) and value in keys.methods:
+            return keys.methods[value]
+    return ""
+
+
+def _request_line(flat: Mapping[str, object], keys: tuple[str, ...]) -> tuple[str, str]:
+    """(method, target) of `GET /a HTTP/1.1`; ("", target) where only the target stands there."""
     for key in keys:
         value = flat[key]
-        if isinstance(value, str) and (verb := value.strip().upper()) in VERBS:
-            return verb
-    return ""
+        if isinstance(value, str) and len(value) <= 16_500:
+            found = _REQUEST_LINE(text := value.strip())
+            if found is not None and found[1] in VERBS:
+                return found[1], found[2]
+            if text[:1] == "/" and " " not in text:
+                return "", text
+    return "", ""
 
 
 def _status(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
     for key in keys:
         value = flat[key]
         if isinstance(value, str):
-            value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
+            value = int(value[:3]) if len(value) < 80 and _STATUS_TEXT(value) else 0
         if isinstance(value, (int, float)) and 100 <= value < 600 and value == int(value):
             return int(value)
     return 0
@@ -271,14 +243,62 @@ def _status(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
 def _text(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
     for key in keys:
         value = flat[key]
+        if isinstance(value, list) and value:
+            value = value[0]
         if isinstance(value, str) and not is_absent(value):
             return value
     return ""
 
 
-def _headers(
-    flat: Mapping[str, object], keys: tuple[tuple[str, str, bool], ...]
-) -> tuple[dict[str, str], dict[str, str]]:
+def _query(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
+    """The query string; texts under the same names that are none (SQL, GraphQL, a search) are passed over."""
+    for key in keys:
+        value = flat[key]
+        if isinstance(value, str) and not is_absent(value) and ("=" in value or value[:1] == "?") and "\n" not in value:
+            text = value.strip()
+            if " " not in text and text[:1] not in ("{", "["):
+                return text
+    return ""
+
+
+def _route(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
+    """The route; names of routes and of functions under the same keys are none."""
+    for key in keys:
+        value = flat[key]
+        if isinstance(value, str) and "/" in value and not is_absent(value):
+            return value
+    return ""
+
+
+def _host(flat: Mapping[str, object], keys: HttpKeys, ip: str) -> tuple[str, bool]:
+    """(host, whether it names its own port). ip: the caller's address, which some servers log as `host`."""
+    for key in keys.host_header:
+        if text := _authority(flat, key):
+            return text, True
+    for key in keys.host:
+        if text := _authority(flat, key):
+            return text, False
+    for key in keys.perhaps_host:
+        if (text := _authority(flat, key)) and _public(text, ip):
+            return text, False
+    return "", False
+
+
+def _authority(flat: Mapping[str, object], key: str) -> str:
+    text = _text(flat, (key,)).strip()
+    return text if text and text not in ("_", "*", ".") and _HOST(text) else ""
+
+
+def _public(host: str, ip: str) -> bool:
+    """False for what is more likely the machine that logged, or the caller, than the host that was called."""
+    if address.valid_ip(host):
+        return bool(ip) and address.valid_ip(host) != ip
+    if host == "localhost" or ":" in host:
+        return True
+    return "." in host and not host.endswith((".internal", ".local", ".localdomain", ".lan", ".svc"))
+
+
+def _headers(flat: Mapping[str, object], keys: tuple[Header, ...]) -> tuple[dict[str, str], dict[str, str]]:
     request: dict[str, str] = {}
     response: dict[str, str] = {}
     for key, name, of_request in keys:
@@ -296,24 +316,59 @@ def _ip(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], 
     return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)
 
 
-def _duration_ms(flat: Mapping[str, object], keys: HttpKeys) -> float:
-    for names, factor in ((keys.milliseconds, 1.0), (keys.seconds, 1e3), (keys.nanoseconds, 1e-6)):
-        for key in names:
-            value = flat[key]
-            if value is not None and 0 <= (found := _number(value) * factor) <= LONGEST_MS:
-                return found
-    for key in keys.with_unit:
+def _origin(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], url: str) -> uri.Origin:
+    """What Forwarded, X-Forwarded-* and Host say; Host only where the URL itself names no host."""
+    if not (request or keys.forwarded_host or keys.forwarded_proto):
+        return uri.NO_ORIGIN
+    known = {name: request[name] for name in uri.ORIGIN_HEADERS if name in request}
+    if "://" in url[:16]:
+        known.pop("host", None)
+        known.pop(":authority", None)
+    if "x-forwarded-host" not in known and (host := _text(flat, keys.forwarded_host)):
+        known["x-forwarded-host"] = host
+    if "x-forwarded-proto" not in known and (proto := _text(flat, keys.forwarded_proto)):
+        known["x-forwarded-proto"] = proto
+    return uri.public_origin(known)
+
+
+def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...]) -> float:
+    """The first duration whose unit is known, -1.0 without one."""
+    for key, unit in keys:
         value = flat[key]
-        # Without a unit the number could be anything.
-        if isinstance(value, str) and len(value) < 64 and _DURATIONS(value):
-            found = sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(value))
-            if found <= LONGEST_MS:
-                return found
+        if value is None:
+            continue
+        found = -1.0
+        number = _number(value)
+        if number < 0:
+            found = _told_ms(value) if isinstance(value, str) and len(value) < 64 else -1.0
+        elif unit == "decimals":
+            # Seconds are written with their milliseconds; a whole number could be anything.
+            found = number * 1e3 if isinstance(value, float) or (isinstance(value, str) and "." in value) else -1.0
+        elif unit != "text":
+            found = number * _MS_PER_UNIT[unit]
+        if 0 <= found <= LONGEST_MS:
+            return found
+    return -1.0
+
+
+def _told_ms(text: str) -> float:
+    """Milliseconds of a duration that names its units, -1.0 for other texts."""
+    text = text.strip()
+    if _DURATIONS(text):
+        return sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(text))
+    if found := _ISO_DURATION(text):
+        hours, minutes, seconds = found.groups()
+        if hours or minutes or seconds:
+            return float(hours or 0) * 3.6e6 + float(minutes or 0) * 6e4 + float(seconds or 0) * 1e3
+    if found := _CLOCK(text):
+        return float(found[1]) * 3.6e6 + float(found[2]) * 6e4 + float(found[3]) * 1e3
     return -1.0
 
 
 def _number(value: object) -> float:
     if isinstance(value, str):
+        if len(value) > 32:
+            return -1.0
         try:
             value = float(value)
         except ValueError:

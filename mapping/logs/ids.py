@@ -78,10 +78,15 @@ class IdKeys(NamedTuple):
 NO_KEYS = IdKeys((), ())
 
 
-def id_keys(names: Iterable[str]) -> IdKeys:
-    """Which of these keys of a flattened record may hold its trace and span ids."""
+def id_keys(names: Iterable[str], first: Iterable[str] = (), first_spans: Iterable[str] = ()) -> IdKeys:
+    """Which of these keys of a flattened record may hold its trace and span ids.
+
+    first, first_spans: keys that a dialect names for them; other than these, the name of a key decides.
+    """
     trace: list[tuple[int, int, str, Callable[[object], Ids]]] = []
     span: list[tuple[int, int, str, Callable[[object], Ids]]] = []
+    trace += [(-1, 0, name, _path_or_id) for name in first]
+    span += [(-1, 0, name, _span) for name in first_spans]
     for name in names:
         word, depth, of_headers = _word(name) if len(name) <= LONGEST_KEY else ("", 0, False)
         if word == "operationid":
@@ -151,7 +156,9 @@ def _word(name: str) -> tuple[str, int, bool]:
             last = f"{above.pop().replace('datadog', 'dd')}{last}"
     else:
         # nginx, CGI and Traefik write a request's headers among their own fields.
-        prefix = next((prefix for prefix in _HEADER_PREFIXES if last.startswith(prefix)), "")
+        if not last.startswith(_HEADER_PREFIXES):
+            return "", 0, False
+        prefix = next(prefix for prefix in _HEADER_PREFIXES if last.startswith(prefix))
         last, of_headers = last[len(prefix) :], bool(prefix)
         if _TRACE_WORDS.get(last, 0) < _FIRST_HEADER:
             return "", 0, False

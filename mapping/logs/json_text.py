@@ -31,12 +31,12 @@ def read_object(text: str) -> tuple[dict[str, object] | None, bool]:
     """(the object in a text, whether the text is JSON). Of objects nested deeper than DEEPEST_JSON: none."""
     if len(text) > LONGEST_JSON:
         return None, False
-    strict = True
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        strict, value = False, _lenient(text) if _BARE(text) or _HALF(text) else None
-    return (value, strict) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
+        value = _lenient(text) if _BARE(text) or _HALF(text) else None
+        return (value, False) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
+    return (value, True) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
 
 
 def line_in(text: str) -> str:
@@ -52,6 +52,8 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
 
     The shipper's other fields are there too, unless they are about the machine.
     """
+    if WRAPPER_KEYS.isdisjoint(flat):
+        return None
     found: dict[str, object] | None = None
     at = flat
     for _ in range(_WRAPPED_DEPTH):

@@ -64,10 +64,13 @@ class LevelKey(NamedTuple):
     scale: Scale
 
 
-def level_keys(names: Iterable[str]) -> tuple[LevelKey, ...]:
-    """The keys of a flattened record that may hold its level, the best first."""
+def level_keys(names: Iterable[str], first: Iterable[str] = ()) -> tuple[LevelKey, ...]:
+    """The keys of a flattened record that may hold its level, the best first.
+
+    first: keys that a dialect names for it; other than these, the name of a key decides.
+    """
     names = tuple(names)
-    found = []
+    found = [(-1, 0, LevelKey(name, _LEVEL)) for name in first if parted(name)[1] not in _KEYS]
     for name in names:
         above, last = parted(name) if len(name) <= LONGEST_KEY else ([], "")
         if last == "name" and above[-1:] == ["level"]:  # loguru: record.level.name

@@ -14,9 +14,12 @@ CONTEXTS = frozenset(
 LONGEST_KEY = 128  # characters; longer keys are no name that a logger gives
 
 
+_DROPPED = str.maketrans("", "", "_- ")
+
+
 def folded(name: str) -> str:
     """A key without case, dashes, underscores and blanks: `Trace-ID` and `trace_id` are one."""
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return name.lower() if name.isalnum() else name.lower().translate(_DROPPED)
 
 
 def parted(name: str) -> tuple[list[str], str]:

@@ -15,15 +15,15 @@ from typing import NamedTuple
 import orjson
 
 from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
-from mapping.logs.http import METHOD_KEYS, HttpExchange, HttpKeys, exchange_by, exchange_in, keys_of
+from mapping.dialects.reading import Dialects, Reading
+from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exchange_in, http_keys
 from mapping.logs.ids import IdKeys, id_keys, ids_in
-from mapping.logs.json_text import WRAPPER_KEYS, exact, holds_long_numbers, line_in, read_object, unwrapped
+from mapping.logs.json_text import exact, holds_long_numbers, line_in, read_object, unwrapped
 from mapping.logs.levels import LevelKey, level_keys, severity
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
 
-_TIME_KEYS = ("msec", "time_msec", "timestamp", "@timestamp", "time", "ts", "time_iso8601")
 _EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
@@ -33,6 +33,7 @@ _AHEAD_NS = 86_400 * 1_000_000_000  # a clock may be ahead of the collector's by
 _ISO = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
 ).fullmatch
+_CLF = re.compile(r"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\]?", re.ASCII).fullmatch
 _NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
 _NOTHING: Mapping[str, object] = {}
 _new = tuple.__new__
@@ -75,12 +76,16 @@ class LogKeys(NamedTuple):
     attribute_ids: IdKeys
     body_ids: IdKeys
     times: tuple[str, ...]
+    starts: tuple[str, ...]  # times at which a call began
     levels: tuple[LevelKey, ...]
     attribute_levels: tuple[LevelKey, ...]
     event_names: tuple[str, ...]  # among the attributes
     body_event: bool
     exception: bool
-    http: HttpKeys | None  # None without a key for a method
+    http: HttpKeys | None  # of the body; None when it cannot tell of a call
+    attribute_http: HttpKeys | None  # of the attributes, where a dialect has its calls there
+    reading: Reading  # what the keys of the body mean
+    attribute_reading: Reading
 
 
 NO_BODY = Body("", "", None, _NOTHING)
@@ -123,20 +128,27 @@ def read(
     )
 
 
-def log_keys(attributes: Iterable[str], body: Iterable[str]) -> LogKeys:
+def log_keys(
+    attributes: Iterable[str], body: Iterable[str], dialects: Dialects | None = None, scope: str = ""
+) -> LogKeys:
     """What records with these attribute keys and these keys of a flattened body may say."""
-    of_attributes, names = frozenset(attributes), tuple(body)
-    of_body = frozenset(names)
+    names, of_attributes = tuple(body), tuple(attributes)
+    dialects = dialects or built_in()
+    said, beside = dialects.reading(names, scope), dialects.reading(of_attributes, scope)
     return LogKeys(
-        attribute_ids=id_keys(of_attributes),
-        body_ids=id_keys(names),
-        times=tuple(key for key in _TIME_KEYS if key in of_body),
-        levels=level_keys(names),
-        attribute_levels=level_keys(of_attributes),
+        attribute_ids=id_keys(of_attributes, beside.of("trace_id"), beside.of("span_id")),
+        body_ids=id_keys(names, said.of("trace_id"), said.of("span_id")),
+        times=said.of("time"),
+        starts=said.of("start"),
+        levels=level_keys(names, said.of("level")),
+        attribute_levels=level_keys(of_attributes, beside.of("level")),
         event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
-        body_event="event" in of_body,
+        body_event="event" in names,
         exception=not _EXCEPTION_KEYS.isdisjoint(of_attributes),
-        http=None if METHOD_KEYS.isdisjoint(of_body) else keys_of(names),
+        http=http_keys(said),
+        attribute_http=http_keys(beside) if beside.in_attributes else None,
+        reading=said,
+        attribute_reading=beside,
     )
 
 
@@ -168,15 +180,23 @@ def understand(
                 if trace and not trace_id:
                     trace_id, trace_source = trace, source
                 span_id = span_id or span
-    of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times and not held(time_unix_nano) else 0
     severity_number = min(severity_number, MOST_SEVERE)
     if severity_number <= 0:
         severity_number, severity_text = severity(severity_text, flat, keys.levels)
         if not severity_number and keys.attribute_levels:
             severity_number, severity_text = severity(severity_text, attributes, keys.attribute_levels)
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
+    if described is None and keys.attribute_http is not None:
+        described = exchange_by(keys.attribute_http, attributes, trust_forwarded)
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
+    of_body = 0
+    if not held(time_unix_nano):
+        of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
+        if not of_body and keys.starts:
+            of_body = _body_time(flat, keys.starts, observed_unix_nano)
+            if of_body and described is not None and described.duration_ms > 0:
+                of_body += round(described.duration_ms * 1e6)
     return _new(
         LogRecord,
         (
@@ -200,7 +220,7 @@ def read_body(body: object) -> Body:
     if body is None:
         return NO_BODY
     if isinstance(body, str):
-        if text := line_in(body):
+        if text := body if body[:1] == "{" else line_in(body):
             parsed, is_json = read_object(text)
             if parsed is not None:
                 return _of_object(parsed, body if is_json and text is body else "", text)
@@ -219,9 +239,11 @@ def read_body(body: object) -> Body:
 def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
     """The body that an object is. shown: its text as sent, source: the text that it was read from, "" for none."""
     flat = flatten(parsed)
-    if source and holds_long_numbers(flat) and (found := exact(source)) is not None:
-        parsed, flat = found, flatten(found)
-    inner = None if WRAPPER_KEYS.isdisjoint(flat) else unwrapped(flat)
+    if source and float in map(type, flat.values()) and holds_long_numbers(flat):
+        found = exact(source)
+        if found is not None:
+            parsed, flat = found, flatten(found)
+    inner = unwrapped(flat) if not source or '\\"' in source else None
     # Masks look at the object, not at a text whose secrets are behind escaped quotes.
     return Body("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner))
 
@@ -296,9 +318,21 @@ def _body_time(flat: Mapping[str, object], keys: tuple[str, ...], seen_unix_ns: 
     for key in keys:
         value = flat.get(key)
         # Elapsed times and counters have the same names: what no line of today says is none.
-        if value is not None and _FIRST_NS <= (found := unix_ns(value)) <= last:
+        if value is not None and _FIRST_NS <= (found := unix_ns(value) or _clf_ns(value)) <= last:
             return found
     return 0
+
+
+def _clf_ns(value: object) -> int:
+    """Nanoseconds of the common log format's time, `[02/Mar/2026:09:00:00 +0000]`; 0 for anything else."""
+    found = _CLF(value) if isinstance(value, str) and len(value) < 40 else None
+    if found is None:
+        return 0
+    try:
+        moment = datetime.strptime(found[1], "%d/%b/%Y:%H:%M:%S %z")
+    except ValueError:
+        return 0
+    return held(int(moment.timestamp()) * 1_000_000_000)
 
 
 def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:

@@ -31,7 +31,7 @@ class Masking:
     def __init__(self, settings: MappingSettings) -> None:
         masks = settings.presets.masks_over(settings.masks)
         dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
-        masks = masks.model_copy(update={"drop_attributes": dropped})
+        masks = masks.model_copy(update={"drop_attributes": dropped, "keys": (*masks.keys, *settings.secret_names)})
         self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.query = redactor.query

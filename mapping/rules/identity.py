@@ -100,6 +100,7 @@ class Resolver:
         self._application: tuple[str, ...] = APPLICATION_ATTRIBUTES
         self._plan: tuple[str, ...] = PLAN_ATTRIBUTES
         self._subscription: tuple[str, ...] = SUBSCRIPTION_ATTRIBUTES
+        self._keys: tuple[str, ...] = ()  # of secrets that name the session, by a dialect
         self._note_names()
 
     def for_keys(self, keys: Iterable[str], body: Iterable[str] = (), headers: Iterable[str] = ()) -> Resolver:
@@ -138,6 +139,31 @@ class Resolver:
         )
         return cut
 
+    def speaking(self, said: Mapping[str, tuple[str, ...]], ignored: frozenset[str]) -> Resolver:
+        """This resolver for records that a dialect recognises.
+
+        said: their keys by what they name, fields of a Vocabulary; ignored: keys that only sound like names of callers.
+        """
+        fields = ("user", "company", "session", "client", "application", "plan", "subscription", "key")
+        if not ignored and not any(said.get(field) for field in fields):
+            return self
+        cut = copy.copy(self)
+        for name, field in (
+            ("_user_attributes", "user"),
+            ("_user_body_keys", "user"),
+            ("_company_attributes", "company"),
+            ("_session", "session"),
+            ("_client", "client"),
+            ("_application", "application"),
+            ("_plan", "plan"),
+            ("_subscription", "subscription"),
+            ("_keys", "key"),
+        ):
+            own = tuple(key for key in getattr(self, name) if key not in ignored)
+            setattr(cut, name, (*own, *said.get(field, ())))
+        cut.silent = self.silent and not any(said.get(field) for field in fields)
+        return cut
+
     def resolve(
         self,
         attributes: Mapping[str, object],
@@ -161,7 +187,9 @@ class Resolver:
             secret = bearer if is_absent(secret) else secret
             if secret and not is_absent(secret):
                 # The credential identifies the session but must not be stored (sources/api-consumer-analytics.txt).
-                session = "sha256:" + sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+                session = _hashed(secret)
+        if not session and self._keys:
+            session = _hashed(_any(attributes, body, self._keys))
         return Identity(
             user,
             company,
@@ -283,6 +311,11 @@ def _any(attributes: Mapping[str, object], body: Mapping[str, object], keys: tup
     if not keys:
         return ""
     return _first(attributes, keys, "")[0] or (_first(body, keys, "")[0] if body else "")
+
+
+def _hashed(secret: str) -> str:
+    digest = sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"sha256:{digest[:32]}" if secret else ""
 
 
 def _claim(claims: Mapping[str, object], name: str, text_only: bool) -> str:

@@ -50,6 +50,13 @@ class Origin(NamedTuple):
 
 
 NO_ORIGIN = Origin("", "")
+ORIGIN_HEADERS = (
+    "forwarded",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "host",
+    ":authority",
+)  # that public_origin reads
 
 
 def resolve(
@@ -69,14 +76,20 @@ def resolve(
 ) -> Uri:
     """The URI of a call from what its record carries; every argument may be missing.
 
-    full: url.full or http.url. target: http.target. host, port: the first that exists for the kind of span.
+    full: url.full or http.url; `//host/a` is one only where nothing else names a host. target: http.target.
+    host, port: the first that exists for the kind of span.
     host_is_header: the host came from http.host, which names its own port or means the default one.
     origin: from public_origin(), for everything but CLIENT spans.
     route: normalised, used only when there is no path at all; / where there is neither.
     mask: hides secret values in a query string.
     """
     guessed = from_route = False
-    absolute = (_absolute(full, scheme) if full else None) or (_absolute(target, scheme) if target else None)
+    if full[:2] == "//" and (target or host or origin.authority):
+        # A target that begins with two slashes is a path: the caller must not choose the host (RFC 9112 §3.2.1).
+        full, target = "", target or full
+    absolute = (_absolute(full, scheme) if full else None) or (
+        _absolute(target, scheme) if target and target[:2] != "//" else None
+    )
     if absolute is not None:
         scheme, named, path, query = absolute
     else:

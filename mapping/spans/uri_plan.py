@@ -33,7 +33,7 @@ _CLEAN_URL: Final = re.compile(
     r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*)(?:\?([^#]*))?"
 ).fullmatch
 _SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
-_ORIGIN_HEADERS: Final = frozenset(("forwarded", "x-forwarded-proto", "x-forwarded-host", "host", ":authority"))
+_ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
 
 
 def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri | None:
@@ -46,8 +46,9 @@ def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri |
     if path[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
         return None
     host = http.host or context.stand_ins[service]
-    text = context.origins[http.scheme, host, http.port, http.host_is_header, uri.NO_ORIGIN] + path
-    return uri.Uri(text + context.queries[query] if query else text, path, query, not http.host, False)
+    text = context.origins[http.scheme, host, http.port, http.host_is_header, http.origin] + path
+    guessed = not (http.host or http.origin.authority)
+    return uri.Uri(text + context.queries[query] if query else text, path, query, guessed, False)
 
 
 class UriPlan:
@@ -73,6 +74,8 @@ class UriPlan:
         names = slots.request_names
         # Without captured headers in attributes there may still be some in events.
         may = not slots.present or names is None or not _ORIGIN_HEADERS.isdisjoint(names)
+        # Only a client names a host without a scheme in its own URL; in a request it is the beginning of a path.
+        self._slashes_are_path = kind != CLIENT
         self._has_origin = kind != CLIENT and context.trust_forwarded and may
         # http.target is read only without url.path.
         located = (self._path != ABSENT) != (self._target != ABSENT)
@@ -100,9 +103,12 @@ class UriPlan:
                 scheme, host, path, query = clean.groups()
                 text = context.origins[scheme, host, None, False, origin] + path
                 return (text + context.queries[query] if query else text), path, None
+        full, target = text_of(values[self._full]), text_of(values[self._target])
+        if full[:2] == "//" and self._slashes_are_path:
+            full, target = "", target or full
         found = uri.resolve(
-            full=text_of(values[self._full]),
-            target=text_of(values[self._target]),
+            full=full,
+            target=target,
             scheme=text_of(values[self._scheme]),
             host=text_of(values[self._host]),
             port=values[self._port],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mapping.dialects.table import builtin
 from mapping.logs import http as log_http
 from mapping.logs.record import flatten
 
@@ -20,7 +21,7 @@ def described(**body: Any) -> log_http.HttpExchange:
     return found
 
 
-@pytest.mark.parametrize("method", ["GET", "get", "PROPFIND", "Purge", "QUERY", "VERSION-CONTROL"])
+@pytest.mark.parametrize("method", ["GET", "get", "Patch", "PROPFIND", "PURGE", "QUERY", "VERSION-CONTROL"])
 def test_known_verbs_in_any_case_describe_a_call(method: str) -> None:
     assert described(method=method).verb == method.upper()
 
@@ -44,23 +45,43 @@ def test_a_body_without_verb_status_and_place_is_a_log(body: dict[str, Any]) -> 
     assert exchange(**body) is None
 
 
+@pytest.mark.parametrize("method", ["search", "label", "copy", "update", "Purge", "link", "move", "report", "list"])
+def test_names_of_functions_are_no_methods(method: str) -> None:
+    assert exchange(method=method, status=200, path="/a") is None
+
+
+@pytest.mark.parametrize("method", ["get", "delete", "post"])
+def test_a_method_in_lower_case_wants_a_place_beside_it(method: str) -> None:
+    assert exchange(method=method, status=200, path="cache/key/17") is None
+    assert exchange(method=method, status=200, url="https://h.test/a") is not None
+
+
+GENERIC = builtin()["generic"].logs
+
+
 @pytest.mark.parametrize(
     ("keys", "field", "value"),
     [
-        (log_http._METHOD, "verb", "PUT"),
-        (log_http._STATUS, "status", 404),
-        (log_http._URL, "url", "http://h.test/x"),
-        (log_http._PATH, "path", "/x"),
-        (log_http._ROUTE, "route", "/x/{id}"),
-        (log_http._HOST, "host", "h.test"),
-        (log_http._SCHEME, "scheme", "https"),
-        (log_http._IP, "ip_address", "203.0.113.7"),
-        (log_http._FORWARDED_FOR, "ip_address", "203.0.113.7"),
-        (log_http._USER_AGENT, "user_agent", "curl/8"),
-        (log_http._MILLISECONDS, "duration_ms", 18.25),
+        (GENERIC.method, "verb", "PUT"),
+        (GENERIC.status, "status", 404),
+        (GENERIC.url, "url", "http://h.test/x"),
+        (GENERIC.path, "path", "/x"),
+        (GENERIC.query, "query", "a=1"),
+        (GENERIC.route, "route", "/x/{id}"),
+        (GENERIC.host_header, "host", "h.test"),
+        (GENERIC.host, "host", "h.test"),
+        (GENERIC.perhaps_host, "host", "h.test"),
+        (GENERIC.scheme, "scheme", "https"),
+        (GENERIC.ip, "ip_address", "203.0.113.7"),
+        (GENERIC.forwarded_for, "ip_address", "203.0.113.7"),
+        (GENERIC.user_agent, "user_agent", "curl/8"),
+        ([key for key, unit in GENERIC.duration.items() if unit == "ms"], "duration_ms", 18.25),
+        ([key for key, unit in GENERIC.duration.items() if unit == "text"], "duration_ms", "18.25ms"),
+        ([key for key, unit in GENERIC.duration.items() if unit == "decimals"], "duration_ms", "0.01825"),
     ],
 )
 def test_every_synonym_counts(keys: tuple[str, ...], field: str, value: object) -> None:
+    expected = 18.25 if field == "duration_ms" else value
     for key in keys:
         body: dict[str, Any] = {"http.request.method": "GET", "http.response.status_code": 200, "url.full": "/a"}
         if field == "verb":
@@ -71,7 +92,28 @@ def test_every_synonym_counts(keys: tuple[str, ...], field: str, value: object) 
             del body["url.full"]
         found = log_http.exchange_in({**body, key: value})
         assert found is not None, key
-        assert getattr(found, field) == value, key
+        assert getattr(found, field) == expected, key
+
+
+@pytest.mark.parametrize(
+    ("key", "ms"),
+    [
+        ("elapsedMs", 12.0),
+        ("latencyMillis", 12.0),
+        ("duration_in_millis", 12.0),
+        ("request_duration_us", 0.012),
+        ("latency_ns", 12e-6),
+        ("total_time_seconds", 12_000.0),
+        ("response.latency_ms", 12.0),
+        ("fields.duration_ms", 12.0),
+        ("upstream_latency_ms", -1.0),
+        ("job.duration_ms", -1.0),
+        ("duration", -1.0),
+        ("timems", -1.0),
+    ],
+)
+def test_a_name_that_states_its_unit_is_a_duration(key: str, ms: float) -> None:
+    assert described(**{key: 12}).duration_ms == pytest.approx(ms)
 
 
 def test_nested_and_dotted_bodies_read_the_same() -> None:
@@ -103,6 +145,25 @@ def test_nested_and_dotted_bodies_read_the_same() -> None:
         ({"server.address": "shop.test", "server.port": "443"}, "https://shop.test/a"),
         ({"scheme": "https", "host": "shop.test"}, "https://shop.test/a"),
         ({"path": None, "route": "/r/{id}"}, "http://svc/r/{id}"),
+        ({"hostname": "shop.test"}, "http://svc/a"),
+        ({"host": "orders-7c5d8f9b64-r4t9v"}, "http://svc/a"),
+        ({"host": "ip-10-0-0-1.eu-west-1.compute.internal"}, "http://svc/a"),
+        ({"host": "203.0.113.7", "client_ip": "203.0.113.7"}, "http://svc/a"),
+        ({"host": "10.0.0.9", "client_ip": "203.0.113.7"}, "http://10.0.0.9/a"),
+        ({"host": "localhost:8080"}, "http://localhost:8080/a"),
+        ({"host": "not a host"}, "http://svc/a"),
+        ({"server_name": "_"}, "http://svc/a"),
+        ({"path": None, "url": "//evil.test/x", "host": "shop.test"}, "http://shop.test//evil.test/x"),
+        ({"path": None, "url": "//evil.test/x"}, "http://svc//evil.test/x"),
+        ({"host": "pod-1", "req": {"headers": {"host": "shop.test"}}}, "http://shop.test/a"),
+        ({"req": {"headers": {"host": "in.test", "x-forwarded-host": "shop.test"}}}, "http://shop.test/a"),
+        ({"req": {"headers": {"host": "shop.test", "x-forwarded-proto": "https"}}}, "https://shop.test/a"),
+        ({"host": "in.test", "x_forwarded_host": "shop.test"}, "http://shop.test/a"),
+        ({"url": "https://shop.test:8443/a", "req": {"headers": {"host": "in.test"}}}, "https://shop.test:8443/a"),
+        ({"path": None, "request": "GET /x?b=1 HTTP/1.1"}, "http://svc/x?b=1"),
+        ({"path": None, "request": "/x"}, "http://svc/x"),
+        ({"query": "SELECT a FROM b WHERE c = 1"}, "http://svc/a"),
+        ({"query": "?b=1"}, "http://svc/a?b=1"),
     ],
 )
 def test_uri_of_a_described_call(body: dict[str, Any], uri: str) -> None:
@@ -121,6 +182,12 @@ def test_uri_of_a_described_call(body: dict[str, Any], uri: str) -> None:
         ({"duration": "1m2.5s"}, 62500.0),
         ({"latency": "250\u00b5s"}, 0.25),
         ({"latency": "12"}, -1.0),
+        ({"latency": "PT0.25S"}, 250.0),
+        ({"elapsed": "00:00:01.25"}, 1250.0),
+        ({"duration_ms": "12ms"}, 12.0),
+        ({"request_time": 37}, -1.0),
+        ({"request_time": "37"}, -1.0),
+        ({"request_time": 0.037}, 37.0),
         ({"latency": 12}, -1.0),
         ({"duration_ms": -1, "elapsed_ms": 3}, 3.0),
         ({"duration_ms": "nan"}, -1.0),

@@ -33,8 +33,12 @@ def map_request(
     content_encoding: str | None,
     *,
     sample: bool,
+    explain: bool = False,
 ) -> None:
-    """Prints one JSON line per record in wire order; what was refused is said on standard error."""
+    """Prints one JSON line per record in wire order; what was refused is said on standard error.
+
+    explain: lines of log records also say which dialect and which name gave each field.
+    """
     try:
         raw = file.read_bytes()
     except OSError as error:
@@ -45,13 +49,16 @@ def map_request(
     except BadRequest as error:
         raise CommandFailed(f"{file}: the receiver would answer {error.status}: {error.message}") from error
     sampler = Sampler(settings.sampling)
-    mapper = Mapper(settings.mapping, sampler)
+    mapper = Mapper(settings.mapping, sampler, explain=explain)
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
     events = _decided(sampler, mapped.events) if sample else mapped.events
     sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
     for event in events:
-        sys.stdout.write(escaped_json(orjson.dumps(event_json(event), option=orjson.OPT_APPEND_NEWLINE).decode()))
+        line = event_json(event)
+        if reason := mapper.reasons.get(event.transaction_id):
+            line["explained"] = reason
+        sys.stdout.write(escaped_json(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()))
     if not decoded.accepted and not decoded.rejected:
         why = f": {decoded.message}" if decoded.message else ""
         click.echo(f"{file}: no span and no log record in it{why}", err=True)

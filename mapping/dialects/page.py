@@ -1,0 +1,94 @@
+"""docs/dialects.md, made from the tables: `python -m mapping.dialects.page > docs/dialects.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mapping.dialects.table import FIELDS, GENERIC, Dialect, Sign, Vocabulary, builtin
+
+_INTRODUCTION = """\
+# Whose words are understood
+
+What a gateway, a framework or a logger calls a method, a status, a user or a duration stands in a table of its own,
+one file a system in [mapping/dialects](../mapping/dialects). A record that a dialect recognises is read by it; what it
+does not say is read by the names that count for everybody ([Any other logger](#any-other-logger)). Names of objects
+within objects are joined by dots; case, `-` and `_` do not matter, except for durations, whose unit hangs on the exact
+name. A value counts only if it can be what it is read as: a null word is nobody, a number without a known unit is no
+duration, the name of a machine is no host.
+
+`weighbridge map FILE --explain` says for a request at hand which dialect and which name gave each field of a log
+record. A table of your own, with the same keys, in place of a built-in one or beside them:
+
+```yaml
+mapping:
+  dialects:
+    shopgate:
+      title: Our own gateway
+      logs:
+        known_by: [{keys: [sg_verb, sg_code]}]
+        method: sg_verb
+        status: sg_code
+        url: sg_target
+        host_header: sg_host
+        user: sg_customer
+        key: sg_key
+        duration: {sg_took: ms}
+```
+
+`weighbridge check` says whether it is right. This page is made from the tables:
+`python -m mapping.dialects.page > docs/dialects.md`.
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    tables = builtin()
+    order = sorted(tables, key=lambda name: (name == GENERIC, tables[name].title.lower()))
+    return "\n".join((_INTRODUCTION, *("\n".join(_section(name, tables[name])) for name in order)))
+
+
+def _section(name: str, dialect: Dialect) -> Iterator[str]:
+    yield f"## {dialect.title}"
+    yield ""
+    source = f"[Documented]({dialect.source}); " if dialect.source else ""
+    yield f"{source}`mapping/dialects/{name}.yaml`."
+    yield ""
+    words = dialect.logs
+    if words.known_by:
+        yield f"Log records with {', or '.join(map(_sign, words.known_by))}."
+        yield ""
+    if rows := list(_rows(words)):
+        yield from ("| what | read from |", "|---|---|", *rows, "")
+    if dialect.cannot_say:
+        yield f"*Not said:* {dialect.cannot_say}"
+        yield ""
+    if dialect.switch_on:
+        yield f"*To switch on:* {dialect.switch_on}"
+        yield ""
+
+
+def _rows(words: Vocabulary) -> Iterator[str]:
+    for field in FIELDS:
+        names = getattr(words, field)
+        if names:
+            yield f"| {field.replace('_', ' ')} | {_codes(names)} |"
+    if words.duration:
+        told = ", ".join(f"`{name}` ({unit})" for name, unit in words.duration.items())
+        yield f"| duration | {told} |"
+    if words.below:
+        yield f"| also below | {_codes(words.below)} |"
+    if words.methods:
+        yield f"| methods by number | {', '.join(f'{number} {verb}' for number, verb in words.methods.items())} |"
+
+
+def _sign(sign: Sign) -> str:
+    scope = f" from the scope `{sign.scope}`" if sign.scope else ""
+    return " and ".join(f"`{key}`" for key in sign.keys) + scope
+
+
+def _codes(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

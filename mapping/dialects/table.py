@@ -1,0 +1,122 @@
+"""What a dialect is: a table that says how one system names what a call is made of. Data only, no code.
+
+The files beside this one are the dialects that are built in; `mapping.dialects` in the settings takes more with the
+same keys. Names are those of attributes or of fields of a log body, objects within objects joined by dots; case, `-`
+and `_` do not matter, except for durations.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Unit = Literal["ns", "us", "ms", "s", "decimals", "text"]
+GENERIC: Final = "generic"  # the dialect whose names count for every record
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sign(_Table):
+    """One way to recognise a record: it has all of the keys, and comes from the scope."""
+
+    keys: Names = Field(default=(), description="Keys that are all there.")
+    scope: str = Field(default="", description="Name of the instrumentation scope; empty for any.")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Sign:
+        if not (self.keys or self.scope):
+            raise ValueError("a sign needs keys or a scope")
+        return self
+
+
+class Vocabulary(_Table):
+    """How a system names things in log records. Of several names the first that has a usable value counts."""
+
+    known_by: tuple[Sign, ...] = Field(default=(), description="Any one of these recognises a record.")
+    below: Names = Field(default=(), description="Objects below which the names may also stand.")
+    in_attributes: bool = Field(default=False, description="Calls are read from attributes of log records, too.")
+
+    method: Names = Field(default=(), description="HTTP method.")
+    methods: dict[int, str] = Field(default={}, description="Methods that are written as numbers.")
+    request_line: Names = Field(default=(), description="`GET /a?b=1 HTTP/1.1`, or its target alone.")
+    status: Names = Field(default=(), description="Status of the response.")
+    url: Names = Field(default=(), description="Absolute URL, or target of the request with its query.")
+    path: Names = Field(default=(), description="Path of the URL.")
+    query: Names = Field(default=(), description="Query of the URL.")
+    route: Names = Field(default=(), description="Route with placeholders.")
+    scheme: Names = Field(default=(), description="http or https.")
+    host_header: Names = Field(default=(), description="Host as the caller named it, with its port.")
+    host: Names = Field(default=(), description="Public host, its port elsewhere.")
+    perhaps_host: Names = Field(default=(), description="Public host or name of a machine: the value decides.")
+    port: Names = Field(default=(), description="Port of `host`.")
+    forwarded_for: Names = Field(default=(), description="Header X-Forwarded-For.")
+    forwarded_host: Names = Field(default=(), description="Header X-Forwarded-Host.")
+    forwarded_proto: Names = Field(default=(), description="Header X-Forwarded-Proto.")
+    ip: Names = Field(default=(), description="Address of the caller.")
+    user_agent: Names = Field(default=(), description="Header User-Agent.")
+    duration: dict[str, Unit] = Field(
+        default={},
+        description="Duration of the call, spelled exactly, with its unit; decimals: seconds where the number has "
+        "decimals, else unknown; text: the unit is in the value.",
+    )
+    direction: Names = Field(default=(), description="outgoing, client, egress for calls that were made.")
+    request_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the request.")
+    response_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the response.")
+    user: Names = Field(default=(), description="User of the call.")
+    company: Names = Field(default=(), description="Company of the call.")
+    application: Names = Field(default=(), description="Application that called.")
+    client: Names = Field(default=(), description="OAuth client or credential (its id, no secret) that called.")
+    plan: Names = Field(default=(), description="Plan or product of the caller.")
+    subscription: Names = Field(default=(), description="Subscription of the caller.")
+    session: Names = Field(default=(), description="Session.")
+    key: Names = Field(default=(), description="Secret of the caller: masked; its hash is the session.")
+    request_id: Names = Field(default=(), description="Id of the request.")
+    trace_id: Names = Field(default=(), description="Trace id, in any form.")
+    span_id: Names = Field(default=(), description="Span id.")
+    level: Names = Field(default=(), description="Level of the line.")
+    time: Names = Field(default=(), description="Time of the line.")
+    start: Names = Field(default=(), description="Time at which the call began.")
+    ignored: Names = Field(default=(), description="What sounds like one of the above and is something else.")
+
+
+class Dialect(_Table):
+    """How one system names things, and what to know of it."""
+
+    title: str = Field(description="The system.")
+    source: str = Field(default="", description="Where it is documented.")
+    logs: Vocabulary = Vocabulary()
+    cannot_say: str = Field(default="", description="What its records do not tell.")
+    switch_on: str = Field(default="", description="What to switch on there.")
+
+
+FIELDS: Final = tuple(
+    name
+    for name, field in Vocabulary.model_fields.items()
+    if name not in ("known_by", "below", "in_attributes", "methods", "duration")
+)
+
+
+@lru_cache(maxsize=1)
+def builtin() -> dict[str, Dialect]:
+    """The dialects of this folder by name, in alphabetical order."""
+    files = sorted(Path(__file__).parent.glob("*.yaml"))
+    return {file.stem: read(file.read_text(encoding="utf-8")) for file in files}
+
+
+def read(text: str) -> Dialect:
+    """The dialect in a YAML text. Raises ValueError, naming what is wrong."""
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return Dialect.model_validate(yaml.load(text, loader))  # noqa: S506 - a safe loader either way
