@@ -179,7 +179,8 @@ class LogMapper:
         context, understood, who = self._context, work.read, work.who
         found = of_exchange(context, http, group.service)
         if found is None:
-            found = http.uri(group.service, context.normalised[http.route] if http.route else "", context.masks.query)
+            route = context.normalised[http.route] if http.route else ""
+            found = http.uri(group.service, route, context.masks.query, context.masks.path)
         path = "" if found.from_route else found.path
         extra: dict[str, Any] = {"source": "log"}
         note_uri(found, extra)
@@ -310,7 +311,7 @@ class LogMapper:
             names=names,
             nulls=any(mark == "null" for _, _, mark in parts),
             plain=not self._context.masks.looks_inside_text
-            and not any(mark in ("look", "looklist", "tree") for _, _, mark in parts)
+            and not any(mark in ("look", "list", "looklist", "tree") for _, _, mark in parts)
             and all(self._context.masks.verdict(name) == "keep" for name in names),
             metadata=self._metadata[marked],
             keys=keys,

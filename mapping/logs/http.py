@@ -59,7 +59,7 @@ class HttpExchange(NamedTuple):
     response_headers: Mapping[str, str]
     origin: uri.Origin  # what captured headers say about the public side
 
-    def uri(self, service: str, route: str = "", mask: uri.Mask = None) -> uri.Uri:
+    def uri(self, service: str, route: str = "", mask: uri.Mask = None, mask_path: uri.Mask = None) -> uri.Uri:
         """The full URI; `service` stands in for a host that nobody named, `route` for a path."""
         return uri.resolve(
             full=self.url,
@@ -74,6 +74,7 @@ class HttpExchange(NamedTuple):
             service=service,
             route=route,
             mask=mask,
+            mask_path=mask_path,
         )
 
 

@@ -22,7 +22,6 @@ _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.qu
 _LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
-_URL_PROBE: Final = "https://example.com/?password=probe"
 
 
 class Masking:
@@ -35,6 +34,7 @@ class Masking:
         self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.query = redactor.query
+        self.path = redactor.path
         self.text = redactor.text
         self.leaves_json_as_it_is = redactor.leaves_json_as_it_is
         self.base64 = redactor.base64
@@ -54,11 +54,11 @@ class Masking:
         return "drop" if found is None else "mask" if found == MASK else "look"
 
     def header_verdict(self, name: str, side: Side) -> Verdict:
-        """What becomes of a header, as `verdict` says it of an attribute."""
-        shown = [self.redactor.headers({name: probe}, side).get(name) for probe in (_PROBE, _URL_PROBE)]
-        if shown == [_PROBE, _URL_PROBE] and not self.looks_inside_text:
-            return "keep"
-        return "mask" if shown == [MASK, MASK] else "look"
+        """What becomes of a header, as `verdict` says it of an attribute. What is kept may still hold a URL."""
+        verdict = self.redactor.of_header(name, side)
+        if verdict is None:
+            return "look" if self.looks_inside_text else "keep"
+        return "mask" if verdict == "mask" else "look"
 
     def value(self, key: str, value: Any) -> Any:
         """An attribute's value as it may be stored, None when it must be dropped."""

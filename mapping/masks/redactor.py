@@ -10,14 +10,14 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from ipaddress import ip_network
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
-from urllib.parse import unquote_plus
 
 import orjson
 
+from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
 from mapping.masks.settings import MaskSettings, Place
 from mapping.masks.text import MASK as MASK
@@ -39,11 +39,11 @@ from mapping.masks.text import (
     xml_elements,
 )
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
+from mapping.masks.urls import QUERY_MASK as QUERY_MASK
+from mapping.masks.urls import UrlMasks, is_hash, may_hold_a_url
 from mapping.masks.verdicts import PLACES, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
 from mapping.rules.bodies import MAX_BODY_BYTES, Body
-
-QUERY_MASK = "REDACTED"
 
 GENAI_ATTRIBUTES = (
     "gen_ai.input.messages",
@@ -61,10 +61,12 @@ _GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmat
 _MAX_PLAIN_KEYS = 10_000
 MAX_JSON_CHARS = 1024 * 1024  # longer text is cut at once, even when it is JSON or holds nothing to mask
 _MAX_DEPTH = 100  # deeper values are masked whole
+_MAX_JSON_IN_A_QUERY = 10  # levels of JSON that is itself a parameter
 _TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
-_URL_HEADERS = ("referer", "location", "content-location", "link", "x-original-url", "x-rewrite-url")
+# {"name": "Authorization", "value": "..."}: headers and variables as HAR, OTLP, Kubernetes and AWS write them.
+_NAME_KEYS = ("name", "key", "header", "Name", "Key", "Header", "headerName", "field", "option", "parameter", "k")
+_VALUE_KEYS = ("value", "Value", "values", "headerValue", "val", "v")
 _ODD_PARAMETER = re.compile(r"\?[^\s\"'<>#?]*[%+]").search  # its name may be encoded
-_URL_QUERY = re.compile(r"\?([^\s\"'<>#?]+)")
 # Where addresses stand in attributes and log bodies, compared by the last part of the key (mapping.md §3.7, §6).
 _IP_KEYS = (
     *CLIENT_HEADERS,
@@ -106,8 +108,7 @@ class Redactor:
         """genai_content: prompts, completions and tool arguments are kept."""
         dropped = (*settings.drop_attributes, *(() if genai_content else GENAI_ATTRIBUTES))
         ip: Verdict = "ip" if settings.ip_address != "keep" else None
-        of_headers: dict[str, Verdict] = dict.fromkeys(_URL_HEADERS, "url")
-        of_headers.update(dict.fromkeys(_TEXT_HEADERS, "text"))
+        of_headers: dict[str, Verdict] = dict.fromkeys(_TEXT_HEADERS, "text")
         of_values: dict[str, Verdict] = {}
         if ip:
             of_headers.update(dict.fromkeys(CLIENT_HEADERS, ip))
@@ -126,13 +127,18 @@ class Redactor:
         self._attributes = self._verdicts["attributes"]
         self._log = self._verdicts["log_body"]
         self._query = self._verdicts["query"]
-        # Masked keys and masked parameters of URLs, as both may be in a JSON text.
-        self._in_json = {place: self._verdicts[place].mentions.joined(self._query.mentions).in_text for place in PLACES}
         self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
         self._genai_content = genai_content
         self.cuts = 0  # texts cut since they were longer than masks look at
+        self._urls = UrlMasks(
+            self._query,
+            self._hashed,
+            self._hide,
+            lambda text: self._string(text, self._log, None, _MAX_DEPTH - _MAX_JSON_IN_A_QUERY),
+            hashes=any(rule.action == "hash" for rule in settings.rules),
+        )
 
     @_guarded
     def headers(
@@ -144,7 +150,7 @@ class Redactor:
         removed: list[str] = []
         for name, text in headers.items():
             verdict = of(name)
-            if verdict is None and self._hide is None:
+            if verdict is None and self._hide is None and not may_hold_a_url(text):
                 continue
             new = self._header(verdict, text)
             if new is None:
@@ -155,10 +161,19 @@ class Redactor:
             return headers
         return {name: changed.get(name, text) for name, text in headers.items() if name not in removed}
 
+    def of_header(self, name: str, side: Literal["request", "response"]) -> Verdict:
+        """What happens to a header, None for one that is shown unless its value says otherwise."""
+        return self._verdicts["request_headers" if side == "request" else "response_headers"].of(name)
+
     @_guarded
     def query(self, query: str) -> str:
         """A query string without "?", keys kept and secret values hidden."""
-        return self._masked_query(self._cut(query), self._query)
+        return self._urls.query(self._cut(query))
+
+    @_guarded
+    def path(self, path: str) -> str:
+        """The path of a URL with the secrets of its parameters hidden."""
+        return self._urls.path(path)
 
     @_guarded
     def body(self, body: Body, side: Literal["request", "response"] = "request") -> Body:
@@ -184,9 +199,9 @@ class Redactor:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
             return False
-        if beyond_keys(text):
+        if beyond_keys(text) or '"-' in text:  # an option of a command line, whose value is the next item of a list
             return False
-        return not self._in_json[place](text, json=True)
+        return not (self._verdicts[place].mentioned_in(text, json=True) or self._query.mentions.in_query(text))
 
     @_guarded
     def text(self, text: str) -> str:
@@ -255,11 +270,16 @@ class Redactor:
         return self._walk(value, verdicts, paths, 0)
 
     def _header(self, verdict: Verdict, text: str) -> str | None:
-        if verdict == "url":
-            text = passwords_in_urls(self._urls(text))
+        if verdict is None:
+            if may_hold_a_url(text):  # under any name: location, x-forwarded-uri, :path, refresh, link
+                text = passwords_in_urls(self._urls.queries_in(text))
+                if '"' in text:  # JSON that nobody encoded
+                    text = self._string(text, self._log, self._log.paths, 0)
+                if ";" in text and "=" in text:
+                    text = self._urls.path(text)
         elif verdict == "text":
             text = self._string(text, self._log, self._log.paths, 0)
-        elif verdict is not None:
+        else:
             hidden = self._apply(verdict, text)
             return hidden if isinstance(hidden, str) else None
         return self._hide(self._cut(text)) if self._hide is not None else text
@@ -277,16 +297,31 @@ class Redactor:
         if isinstance(value, Mapping):
             return self._map(value, verdicts, paths, depth)
         if isinstance(value, (list, tuple)):
-            items = [self._item(item, verdicts, paths, depth + 1) for item in value]
-            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+            return self._list(value, verdicts, paths, depth + 1)
         return self._bytes(bytes(value), verdicts) if isinstance(value, (bytes, bytearray)) else value
+
+    def _list(self, value: Sequence[object], verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
+        hidden = hidden_items(value, verdicts.of) if type(value[0] if value else None) is str else {}
+        items = []
+        for index, item in enumerate(value):
+            if (found := hidden.get(index)) is not None:
+                behind = item[len(found.shown) :] if isinstance(item, str) else item
+                new = self._apply(cast("Verdict", found.verdict), behind)
+                items.append(found.shown if new is _REMOVED else f"{found.shown}{new}" if found.shown else new)
+            else:
+                items.append(self._item(item, verdicts, paths, depth))
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
 
     def _item(self, item: object, verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
         """An element of a list. Lists of [name, value] pairs are how some servers write headers."""
-        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str):
-            verdict = verdicts.of(item[0])
-            if verdict is not None and isinstance(item[1], str):
-                hidden = self._apply(verdict, item[1])
+        if isinstance(item, (list, tuple)) and len(item) == 2:
+            name, value = item
+            if isinstance(name, bytes):
+                name = name.decode("latin-1")
+            verdict = verdicts.of(name) if isinstance(name, str) else None
+            # [["password", "email"], ...] would be odd, but numbers are values of their own.
+            if verdict is not None and isinstance(value, (str, bytes, list, Mapping)):
+                hidden = self._apply(verdict, value.decode("latin-1") if isinstance(value, bytes) else value)
                 return [item[0], "" if hidden is _REMOVED else hidden]
         return self._walk(item, verdicts, paths, depth)
 
@@ -302,10 +337,14 @@ class Redactor:
             new = self._walk(item, verdicts, below, depth + 1) if verdict is None else self._apply(verdict, item)
             if new is not item:
                 changed[key] = new
-        # {"name": "Authorization", "value": "..."}: headers as HAR and OTLP write them.
-        name = value.get("name", value.get("key")) if "value" in value else None
-        if isinstance(name, str) and "value" not in changed and (verdict := verdicts.of(name)) is not None:
-            changed["value"] = self._apply(verdict, value["value"])
+        for key in _VALUE_KEYS:
+            if key in value and key not in changed:
+                names = [value[name] for name in _NAME_KEYS if name in value]
+                verdict = next(
+                    (found for name in names if isinstance(name, str) and (found := verdicts.of(name))), None
+                )
+                if verdict is not None and type(value[key]) is not bool:
+                    changed[key] = self._apply(verdict, value[key])
         if not changed:
             return value
         return {key: new for key, item in value.items() if (new := changed.get(key, item)) is not _REMOVED}
@@ -317,12 +356,16 @@ class Redactor:
         if paired or may_hide_secrets(text):
             json = text.lstrip()[:1] in _JSON_BEGINS
             beyond = beyond_keys(text)
-            if (beyond and json) or verdicts.mentioned_in(text, json=json):
+            # A query has masks of its own, which the search for pairs in the whole text must not meet.
+            queries = self._urls.sent(text) if paired and "?" in text else []
+            if (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
                 text = command_lines(encoded_pairs(self._cut(text), verdicts.hides), verdicts.hides)
-            if paired and "?" in text:
-                text = self._urls(text)
+            if queries:
+                text = self._urls.queries_in(text, queries)
+            if paired and ";" in text:
+                text = self._urls.path(text)
         if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
             text = passwords_in_urls(text)
         if self._hide is None:
@@ -361,38 +404,10 @@ class Redactor:
         """Bytes that are text in truth are masked like text; the others come back untouched."""
         text = raw.decode("utf-8", "surrogateescape")
         if "form-urlencoded" in content_type or is_form(text):
-            masked = self._masked_query(self._masked_query(text, verdicts), self._query)
+            masked = self._urls.query(self._urls.query(text, verdicts))
         else:
             masked = self._string(text, verdicts, verdicts.paths, 0)
         return raw if masked == text else masked.encode("utf-8", "surrogateescape")
-
-    def _masked_query(self, query: str, verdicts: Verdicts) -> str:
-        if "=" not in query:
-            return query
-        parts: list[str] = []
-        same = True
-        for part in query.split("&"):
-            name, equals, value = part.partition("=")
-            if "%" in name or "+" in name:
-                name = unquote_plus(name)
-            verdict = verdicts.of(name) if value else None
-            if verdict is None:
-                if self._hide is not None and equals:
-                    plain = unquote_plus(value)
-                    if self._hide(plain) != plain:
-                        part, same = f"{part.partition('=')[0]}={QUERY_MASK}", False
-                if "%3" in value and (shown := encoded_pairs(part, verdicts.hides)) != part:
-                    part, same = shown, False
-                parts.append(part)
-                continue
-            same = False
-            if verdict != "remove":
-                shown = self._hashed(unquote_plus(value)) if verdict == "hash" else QUERY_MASK
-                parts.append(f"{part.partition('=')[0]}={shown}")
-        return query if same else "&".join(parts)
-
-    def _urls(self, text: str) -> str:
-        return _URL_QUERY.sub(lambda found: "?" + self._masked_query(found[1], self._query), text)
 
     def _apply(self, verdict: Verdict, value: object) -> object:
         if verdict in ("remove", "drop"):
@@ -402,6 +417,10 @@ class Redactor:
         if verdict == "ip":
             return ", ".join(map(self._ip, value.split(","))) if isinstance(value, str) else MASK
         if verdict == "hash":
+            if isinstance(value, str) and (value == MASK or is_hash(value)):
+                return value
+            if isinstance(value, (list, tuple)):  # one by one: a value has the same hash wherever it stands
+                return [self._apply(verdict, item) for item in value]
             return self._hashed(value if isinstance(value, str) else orjson.dumps(value, default=str, option=_SORTED))
         return MASK
 

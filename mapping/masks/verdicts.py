@@ -1,14 +1,25 @@
-"""Which keys are masked where: the defaults of mapping.md §7 and configured rules, as one verdict per key."""
+"""Which keys are masked where: the defaults of mapping.md §7 and configured rules, as one verdict per key.
+
+A key has the verdict of the rule that names it, else that of the header that it is a copy of, else it is judged by its
+words (`mapping.masks.words`).
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import translate
 from typing import Literal
 
 from mapping.masks.mentions import Mentions, folded
 from mapping.masks.settings import Action, MaskRule, MaskSettings, Place
+from mapping.masks.words import (
+    ENDINGS,
+    QUERY_ENDINGS,
+    header_names_in,
+    names_a_secret,
+    names_a_secret_in_a_query,
+)
 
 HEADERS = (
     "authorization",
@@ -76,20 +87,25 @@ PLACES: tuple[Place, ...] = (
     "attributes",
 )
 
-Verdict = Action | Literal["drop", "ip", "url", "text"] | None
+Verdict = Action | Literal["drop", "ip", "text"] | None
 
 _MAX_REMEMBERED = 10_000  # keys per place; senders choose keys, so the memory must not grow with them
 _MAX_REMEMBERED_CHARS = 128
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
+_ALL_BELOW = frozenset(("cookies", "credentials", "secrets"))  # maps of secrets: what is below them is one
 _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
 
 
 def fold(key: str) -> str:
     """A key as it is compared: its last path part in lower case without `-`, `_` and outer blanks: accessToken."""
+    return folded(_last_part(key).strip())
+
+
+def _last_part(key: str) -> str:
     if "." in key or "[" in key:
         last = _LAST_PART(key)
-        key = last[0] if last is not None else key
-    return folded(key.strip())
+        return last[0] if last is not None else key
+    return key
 
 
 class PathNode:
@@ -134,14 +150,27 @@ class PathNode:
 class Verdicts:
     """What happens to each key in one place. Verdicts are remembered, since the same keys come again and again."""
 
-    def __init__(self, names: dict[str, Verdict], paths: PathNode | None = None, drop: Iterable[str] = ()):
-        """drop: globs of keys that go altogether."""
+    def __init__(
+        self,
+        names: dict[str, Verdict],
+        paths: PathNode | None = None,
+        drop: Iterable[str] = (),
+        judge: Callable[[str], bool] | None = None,
+        headers: dict[str, Verdict] | None = None,
+    ):
+        """drop: globs of keys that go altogether. judge: tells of any other name whether it names a secret; None for
+        nobody. headers: verdicts of headers, by folded name, whose copies under other names are meant too.
+        """
         self._names = names
         globs = tuple(drop)
         self._drop = re.compile("|".join(map(translate, globs))) if globs else None
+        self._judge = judge
+        self._headers = headers or {}
         self._remembered: dict[str, Verdict] = {}
         self.paths = paths
-        self.mentions = Mentions({*names, *(paths.leaves() if paths is not None else ())}, globs)
+        endings = () if judge is None else (QUERY_ENDINGS if judge is names_a_secret_in_a_query else ENDINGS,)
+        words = {*names, *(paths.leaves() if paths is not None else ())}
+        self.mentions = Mentions(words, globs, (*endings, *self._headers))
         self.mentioned_in = self.mentions.in_text
 
     def of(self, key: str) -> Verdict:
@@ -150,12 +179,26 @@ class Verdicts:
         except KeyError:
             pass
         verdict: Verdict = "drop" if self._drop is not None and self._drop.fullmatch(key) else None
-        verdict = verdict or self._names.get(fold(key))
+        verdict = verdict or self._named(key)
         if len(key) <= _MAX_REMEMBERED_CHARS:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = verdict
         return verdict
+
+    def _named(self, key: str) -> Verdict:
+        found = self._names.get(fold(key))
+        if found is not None:
+            return found
+        name = _last_part(key)
+        if self._headers:
+            for header in header_names_in(name):
+                if header in self._headers:
+                    return self._headers[header]
+        if self._judge is None:
+            return None
+        below = "." in key and not _ALL_BELOW.isdisjoint(key.lower().split(".")[:-1])
+        return "mask" if below or self._judge(name) else None
 
     def hides(self, key: str) -> bool:
         """True when a value under this key must not be seen as it is."""
@@ -180,7 +223,26 @@ def verdicts_for(
     for rule in settings.rules:
         if not rule.places or place in rule.places:
             _add(rule, place, names, root)
-    return Verdicts(names, root if root.children else None, globs)
+    judge = None
+    if settings.defaults:
+        judge = names_a_secret_in_a_query if place == "query" else names_a_secret
+    return Verdicts(names, root if root.children else None, globs, judge, _copied(settings, place, names))
+
+
+def _copied(settings: MaskSettings, place: Place, names: dict[str, Verdict]) -> dict[str, Verdict]:
+    """Verdicts of the headers whose copies a place may hold, by folded name: the masked ones, and those of rules."""
+    if place == "query":
+        return {}
+    of_rules = (
+        (key, rule.action)
+        for rule in settings.rules
+        if not rule.places or place in rule.places
+        for key in rule.keys
+        if key.lower().startswith("x-")
+    )
+    listed = (*(HEADERS if settings.defaults else ()), *settings.headers)
+    masked: dict[str, Verdict] = {fold(key): names.get(fold(key)) or "mask" for key in listed}
+    return masked | {fold(key): action for key, action in of_rules}
 
 
 def _defaults(place: Place) -> Iterable[str]:

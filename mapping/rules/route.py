@@ -15,6 +15,8 @@ from mapping.rules.null_words import is_absent
 
 OTHER = "/{other}"  # stands for every path-derived template beyond the cap
 
+_QUERY = re.compile(r"\?[\w.\-\[\]%]{1,200}=").search  # `/a?b=c`, but not `/users/:id?` and `(?:…)`
+
 _MAX_ROUTE_CHARS = 2048  # longer "routes" are no routes; bounds what one value can cost
 _VERBS = "CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE|QUERY"
 
@@ -47,12 +49,20 @@ _LETTER = re.compile(r"[A-Za-z]").search
 _THREE_DIGITS = re.compile(r"[0-9][^0-9]*[0-9][^0-9]*[0-9]").search
 
 
+def without_query(raw: str) -> str:
+    """A route without what is no part of one: a query that came with it, and the secrets in that."""
+    if "?" in raw and (found := _QUERY(raw)) is not None:
+        return raw[: found.start()]
+    return raw
+
+
 def normalise(raw: str) -> str:
     """A framework's route with `{name}` placeholders and a leading slash; "" for null words.
 
     Understands <int:id>, :id, {id:int} and their relatives, Django's regular expressions and JavaScript's
     literals.
     """
+    raw = without_query(raw)
     return _normalise(raw) if len(raw) <= 256 else _normalise.__wrapped__(raw)
 
 
@@ -108,14 +118,14 @@ class RouteBook:
         """The route by §3.3, "" for none. span_name: only of SERVER spans. path: of the URI, "" when none
         was sent.
         """
-        for raw in (http_route, url_template):
+        for raw in map(without_query, (http_route, url_template)):
             # Express 4 reports "/" for paths that no route matched.
             if raw and not (raw == "/" and len(path) > 1):
                 if _is_path(raw, path):
                     return self.template(service, path)
                 if normal := normalise(raw):
                     return normal
-        named = from_span_name(span_name) if span_name else ""
+        named = without_query(from_span_name(span_name)) if span_name else ""
         if named and not (named == "/" and len(path) > 1):
             return normalise(named) if has_placeholder(named) else self.template(service, named)
         return self.template(service, path) if path else ""

@@ -73,6 +73,7 @@ def resolve(
     service: str = "",
     route: str = "",
     mask: Mask = None,
+    mask_path: Mask = None,
 ) -> Uri:
     """The URI of a call from what its record carries; every argument may be missing.
 
@@ -81,7 +82,7 @@ def resolve(
     host_is_header: the host came from http.host, which names its own port or means the default one.
     origin: from public_origin(), for everything but CLIENT spans.
     route: normalised, used only when there is no path at all; / where there is neither.
-    mask: hides secret values in a query string.
+    mask: hides secret values in a query string. mask_path: in the parameters of a path, `;token=x`.
     """
     guessed = from_route = False
     if full[:2] == "//" and (target or host or origin.authority):
@@ -113,6 +114,8 @@ def resolve(
             path, from_route = route or "/", True
     if origin.scheme or origin.authority:
         scheme, named = _public(origin, scheme, named)
+    if mask_path is not None and ";" in path:
+        path = mask_path(path)
     return _assemble(scheme, named, path, query, mask, guessed, from_route)
 
 

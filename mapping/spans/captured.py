@@ -90,7 +90,7 @@ class HeaderSlots:
         """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
         if not found:
             return EMPTY_HEADERS
-        if self._looks or not exact:
+        if self._looks or not exact or any("=" in text or "@" in text for text in found.values()):
             return self._masks.headers(found, side)
         masked = self._masked[side]
         if not masked:

@@ -152,7 +152,7 @@ class MetadataPlan:
                 self._fixed[key] = MASK
                 continue
             self._pairs.append((key, index))
-            if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.trees:
+            if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.many:
                 self._looked_at.append((key, index))
             else:
                 plain.append(index)

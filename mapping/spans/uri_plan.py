@@ -27,10 +27,10 @@ CLIENT_HOSTS: Final = (
 )
 CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
 
-# What is its own encoded form (uri.encode) and needs no look at queries, users or default ports.
-_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*").fullmatch
+# What is its own encoded form (uri.encode) and needs no look at queries, parameters, users or default ports.
+_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*").fullmatch
 _CLEAN_URL: Final = re.compile(
-    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,;=:@\-]*)(?:\?([^#]*))?"
+    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*)(?:\?([^#]*))?"
 ).fullmatch
 _SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
 _ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
@@ -119,6 +119,7 @@ class UriPlan:
             service=group.service,
             route=context.normalised[route] if route else "",
             mask=context.masks.query,
+            mask_path=context.masks.path,
         )
         return found.text, found.path, found
 
