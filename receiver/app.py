@@ -18,12 +18,11 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from mapping.otlp.decode import Decoder
 from receiver import answers as status
-from receiver import connection
 from receiver.answers import Media
 from receiver.auth import Keys
 from receiver.body import read_body
 from receiver.budgets import Budgets
-from receiver.connection import Connection
+from receiver.connection import Connection, Connections
 from receiver.cors import Cors
 from receiver.counts import Key, ReceiverCounts
 from receiver.decode import compression
@@ -31,6 +30,7 @@ from receiver.decode.request import parse_media_type
 from receiver.decode.turns import Decoding
 from receiver.errors import BadRequest, Overloaded
 from receiver.intake import Intake, Received
+from receiver.peers import Strangers, peer_of
 from receiver.settings import ReceiverSettings, parse_endpoint
 from receiver.tls import Tls
 
@@ -52,14 +52,16 @@ _HEADERS = {media: {"Content-Type": media.value, "Server": "weighbridge"} for me
 class Export:
     """One request on its way: what is known of it so far, for the answer and the counters."""
 
-    __slots__ = ("held", "media", "records", "request", "signal", "tenant")
+    __slots__ = ("arriving", "held", "media", "peer", "records", "request", "signal", "tenant")
 
     def __init__(self, request: web.Request) -> None:
         self.request = request
         self.signal = ""
         self.tenant = ""
         self.media = Media.JSON  # of the answer; JSON when the request names no encoding that we know
+        self.peer = peer_of(request.remote)
         self.held = 0  # bytes counted as in flight
+        self.arriving = 0  # of these, those of a body that is not complete
         self.records = 0  # once decoded
 
 
@@ -103,8 +105,7 @@ class Receiver:
 
         body = compression.without_time(await read_body(export, self._settings, self._budgets))
         received_unix_ns = self._now_unix_ns()
-        sender = export.tenant or request.remote or ""
-        decoded = await self.decoding.decode(export.signal, media, codings, body, sender)
+        decoded = await self.decoding.decode(export.signal, media, codings, body, export.tenant or export.peer)
         export.records = decoded.accepted + decoded.rejected
         self._budgets.hold(export, decoded.size * _AMPLIFICATION)
         if len(content_encoding) > _LONGEST_HEADER or not content_encoding.isascii():
@@ -275,7 +276,8 @@ async def start(
     stop_timeout_s: how long requests under way may take once `stop` is called; it returns within about twice that.
     reuse_port: several processes may share the port (SO_REUSEPORT).
     """
-    tls = Tls(settings.tls) if settings.tls is not None else None
+    strangers = Strangers(counts)
+    tls = Tls(settings.tls, strangers.seen) if settings.tls is not None else None
     app = create_app(settings, decoder, intake, counts)
     receiver = app[RECEIVER]
     runner = web.AppRunner(app, access_log=None, auto_decompress=False, shutdown_timeout=stop_timeout_s)
@@ -284,10 +286,10 @@ async def start(
     if manager is None:
         raise RuntimeError("aiohttp's runner has no server")
     loop = asyncio.get_running_loop()
-    connections: set[Connection] = set()
+    connections = Connections(settings, counts, strangers)
     host, port = parse_endpoint(settings.endpoint)
     server = await loop.create_server(
-        functools.partial(Connection, manager, connections, settings, counts, loop),
+        functools.partial(Connection, manager, connections, settings, loop),
         host or None,
         port,
         ssl=tls.context if tls else None,
@@ -296,7 +298,7 @@ async def start(
         reuse_port=reuse_port or None,
     )
     late_s = settings.header_timeout_s
-    chores = [_every(min(0.25, late_s / 5), lambda: connection.sweep(connections, loop.time(), late_s))]
+    chores = [_every(min(0.25, late_s / 5), lambda: connections.sweep(loop.time(), late_s))]
     if settings.auth.keys_file is not None:
         chores.append(_every(settings.auth.keys_reload_interval_s, receiver.keys.reload))
     if tls is not None and settings.tls is not None:

@@ -12,6 +12,9 @@ from receiver.settings import ReceiverSettings
 if TYPE_CHECKING:
     from receiver.app import Export
 
+# Seconds that the bytes of a body can earn it: whoever has sent 45 MB fast would have earned half a day at 1 KiB/s.
+_LONGEST_EARNED_S = 60.0
+
 
 async def read_body(export: Export, settings: ReceiverSettings, budgets: Budgets) -> bytes:
     """The whole body, at most max_body_bytes; its bytes are held as in flight in export.held.
@@ -41,11 +44,13 @@ async def read_body(export: Export, settings: ReceiverSettings, budgets: Budgets
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(limit)
-                budgets.hold(export, len(chunk))
+                budgets.arrive(export, len(chunk))
                 chunks.append(chunk)
-                timer.reschedule(started + settings.body_timeout_s + size / settings.min_body_bytes_per_s)
+                earned_s = min(size / settings.min_body_bytes_per_s, _LONGEST_EARNED_S)
+                timer.reschedule(started + settings.body_timeout_s + earned_s)
     except TimeoutError:
         raise BadRequest(408, f"the body came too slowly: {size} bytes so far") from None
+    budgets.arrived(export)
     return b"".join(chunks)
 
 

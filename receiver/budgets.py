@@ -1,7 +1,8 @@
 """How much may be taken in at once, and by whom.
 
 Two limits with two answers: a tenant over its own quota gets 429, which others never see; when all of us together are
-full everyone gets 503. Both are told to come back in a second: clients give up when told to wait longer.
+full everyone gets 503. Both are told to come back in a second: clients give up when told to wait longer. Bodies that
+are still arriving are bounded by peer too: without keys all are one tenant, and who sends slowly holds what has come.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class Holder(Protocol):
     """A request: whose it is, and how many of its bytes are counted as in flight."""
 
     tenant: str
+    peer: str
     held: int
+    arriving: int  # of these, those of a body that is not complete
 
 
 class Budgets:
@@ -32,6 +35,8 @@ class Budgets:
         self._tenants = settings.tenants
         self._counts = counts
         self._by_tenant: Counter[str] = Counter()
+        self._peer_limit = settings.max_arriving_bytes_per_peer
+        self._arriving: Counter[str] = Counter()  # by peer; none is 0
         now = monotonic_s()
         self._buckets = {
             name: _Bucket(tenant.max_records_per_s, tenant.burst_s, now)
@@ -70,8 +75,27 @@ class Budgets:
         self._counts.in_flight_bytes = total + size
         holder.held += size
 
+    def arrive(self, holder: Holder, size: int) -> None:
+        """As `hold`, for a part of a body that is not complete. One body of a peer is always taken, however long."""
+        own = self._arriving.get(holder.peer, 0)
+        if own > holder.arriving and own + size > self._peer_limit:
+            raise Overloaded("too many bytes of unfinished requests from one address")
+        self.hold(holder, size)
+        self._arriving[holder.peer] = own + size
+        holder.arriving += size
+
+    def arrived(self, holder: Holder) -> None:
+        """The body is complete, or nothing more of it will be read."""
+        left = self._arriving.get(holder.peer, 0) - holder.arriving
+        holder.arriving = 0
+        if left > 0:
+            self._arriving[holder.peer] = left
+        else:
+            self._arriving.pop(holder.peer, None)
+
     def release(self, holder: Holder) -> None:
         """Nothing of the request is in flight any more."""
+        self.arrived(holder)
         self._by_tenant[holder.tenant] -= holder.held
         self._counts.in_flight_bytes -= holder.held
         holder.held = 0

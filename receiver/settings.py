@@ -94,12 +94,28 @@ class ReceiverSettings(_Block):
         "A decoded request takes about 4.5 times its inflated bytes in memory and counts as five times. "
         "A request that comes alone is always taken; one tenant gets at most half while others send.",
     )
+    max_arriving_bytes_per_peer: int = Field(
+        32 * _MIB,
+        ge=1024,
+        description="Bytes of bodies that one address (IPv6: one /64 network) has begun to send and not finished; more "
+        "is answered 503, one body excepted. Behind a proxy all senders are one address: raise it there.",
+    )
     max_connections: int = Field(4096, ge=1, description="Open connections; further ones are answered 503 and closed.")
+    max_connections_per_peer: int = Field(
+        1024,
+        ge=1,
+        description="Open connections of one address (IPv6: one /64 network). For a further one an idle one of the "
+        "same address is closed; when none is idle it is answered 503. Behind a proxy all senders are one address: "
+        "raise it to max_connections there.",
+    )
     header_timeout_s: float = Field(
         10.0, gt=0, description="Longest time from the first byte of a request to its last header."
     )
     body_timeout_s: float = Field(
-        15.0, gt=0, description="Time for a body, plus a second for every min_body_bytes_per_s that arrived; then 408."
+        15.0,
+        gt=0,
+        description="Time for a body, plus a second for every min_body_bytes_per_s that arrived, at most a minute; "
+        "then 408.",
     )
     min_body_bytes_per_s: int = Field(1024, ge=1, description="Slowest sender tolerated beyond body_timeout_s.")
     keepalive_timeout_s: float = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 from receiver.settings import TlsSettings
@@ -14,9 +15,11 @@ _log = logging.getLogger(__name__)
 class Tls:
     """A server context whose certificate can be renewed while it is in use; connections made before keep theirs."""
 
-    def __init__(self, settings: TlsSettings) -> None:
-        """Raises OSError when a file is missing or no certificate with its key."""
+    def __init__(self, settings: TlsSettings, failed: Callable[[str, str], None] = lambda reason, detail: None) -> None:
+        """failed: told of each handshake that fails, with a reason of receiver.peers.STRANGERS and what OpenSSL says.
+        Raises OSError when a file is missing or no certificate with its key."""
         self._settings = settings
+        self._failed = failed
         self._versions = self._file_versions()
         self.context = self._build()
 
@@ -45,6 +48,7 @@ class Tls:
         if self._settings.client_ca_file is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         self._load(context)
+        context.sslobject_class = _watched(self._failed)
         return context
 
     def _load(self, context: ssl.SSLContext) -> None:
@@ -66,6 +70,23 @@ class Tls:
             self._settings.client_ca_file,
         )
         return [_version(path) for path in files if path is not None]
+
+
+def _watched(failed: Callable[[str, str], None]) -> type[ssl.SSLObject]:
+    """A TLS connection that tells when its handshake fails: event loops drop such connections without a word."""
+
+    class Watched(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+                raise  # it goes on, or the client went away
+            except ssl.SSLError as error:
+                why = error.reason or ""
+                failed("plain_on_tls" if why == "HTTP_REQUEST" else "tls_handshake", why[:60])
+                raise
+
+    return Watched
 
 
 def _version(path: Path) -> tuple[int, int, int]:

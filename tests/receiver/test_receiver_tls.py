@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import logging
 import os
 import shutil
 import socket
@@ -14,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from bridge import eventually
 from otlp_http import PROTOBUF, RunningReceiver, receiver, spans
+from receiver.counts import Key
 
 pytestmark = pytest.mark.skipif(
     shutil.which("openssl") is None, reason="makes its certificates with the openssl command"
@@ -172,3 +176,26 @@ def test_a_missing_file_stops_the_start(tmp_path: Path, ca: tuple[Path, Path], m
     tls = {"certificate_file": certificate, "private_key_file": key, missing: tmp_path / "absent.pem"}
     with pytest.raises(FileNotFoundError), receiver(tls=tls):
         pass
+
+
+def test_handshakes_that_fail_are_counted_and_told(
+    tmp_path: Path, ca: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = issue(tmp_path, "server", ca)
+    tls = {"certificate_file": str(certificate), "private_key_file": str(key)}
+    with receiver(tls=tls) as server, caplog.at_level(logging.WARNING):
+        counted = server.counts.refused_requests
+        with socket.create_connection(("127.0.0.1", server.port), 20) as wire:
+            wire.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n\r\n")
+            with contextlib.suppress(OSError):
+                wire.recv(1000)
+        eventually(lambda: counted[Key("", "", "plain_on_tls")] == 1, "plain HTTP is counted")
+        with socket.create_connection(("127.0.0.1", server.port), 20) as wire, pytest.raises(ssl.SSLError):
+            ssl.create_default_context().wrap_socket(wire, server_hostname="localhost")  # it does not trust us
+        eventually(lambda: counted[Key("", "", "tls_handshake")] == 1, "the handshake is counted")
+        with socket.create_connection(("127.0.0.1", server.port), 20):
+            pass  # a probe that only looks whether the port is open
+        assert post(server, trusting(ca)) == 200
+        assert counted[Key("", "", "tls_handshake")] == 1
+    said = [record.getMessage() for record in caplog.records if record.name == "receiver.peers"]
+    assert len(said) == 2
