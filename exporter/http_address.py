@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 # Up to the last @ before a blank: a password may hold / ? # and @, whatever the standard says of it.
 _USERINFO = re.compile(r"(?<=://)([^\s:@/?#]*)(:?)(\S*)@")
-_QUERY = re.compile(r"([?&;][^=&;#\s]*=)[^&;#\s]+")
+_QUERY = re.compile(r"([?&;][^=&;#?\s]*=)[^&;#\s]+")
 _SIGNAL_PATH = re.compile(r"/v1/(?:traces|logs|metrics|profiles)/*$", re.IGNORECASE)
 HIDDEN = "**********"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+import re2  # type: ignore[import-untyped]
 
 from receiver.settings import CorsSettings
 
@@ -12,8 +13,9 @@ class Cors:
     """Which origins may send, and the headers that say so to a browser."""
 
     def __init__(self, settings: CorsSettings) -> None:
-        patterns = [".*".join(map(re.escape, origin.lower().split("*"))) for origin in settings.allowed_origins]
-        self._allowed = re.compile("|".join(patterns)) if patterns else None
+        patterns = [".*".join(map(re2.escape, origin.lower().split("*"))) for origin in settings.allowed_origins]
+        # RE2, since an origin may be whatever a stranger sends: with several `*` re would try them all.
+        self._allowed = re2.compile("|".join(patterns)) if patterns else None
         headers = ("content-type", "content-encoding", *settings.allowed_headers)
         self._preflight = {
             "Access-Control-Allow-Methods": "POST",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import re2  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from exporter.settings import SinkSettings
@@ -26,10 +27,9 @@ _HTTP_PORTS = {"http": 80, "https": 443}
 _CLICKHOUSE_PORTS = {"http": 8123, "https": 8123}  # 8443 is the same server's other door
 _EVENT_TYPES = ("", "log", "action")
 # What examples and defaults write where a secret belongs. Whoever reads the settings knows these words anyway.
-_STAND_IN = re.compile(
-    r"|none|null|nil|undefined|todo|x{3,}|\.{3}|…|-+|change[-_ ]?(?:me|it)|(?:insert|replace)[-_ ].*|sign in .*|"
+_STAND_IN = re2.compile(
+    r"(?i)|none|null|nil|undefined|todo|x{3,}|\.{3}|…|-+|change[-_ ]?(?:me|it)|(?:insert|replace)[-_ ].*|sign in .*|"
     r"your[-_ ]?(?:[\w-]+[-_ ])?(?:moesif|collector|application|app|api|secret)?[-_ \w]*(?:id|key|token)|<.*>|\[.*\]",
-    re.IGNORECASE,
 )
 _SCHEME_ALONE = re.compile(r"\s*(?:bearer|basic|token|apikey|api-key)?\s*", re.IGNORECASE)
 

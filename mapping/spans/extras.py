@@ -34,9 +34,10 @@ _OF_UPSTREAM: Final = re.compile(r"upstream|origin", re.IGNORECASE).search
 _DURATION: Final = re.compile(r";\s*+dur\s*+=\s*+\"?(\d{1,12}(?:\.\d{1,9})?)", re.IGNORECASE | re.ASCII)
 _HIT: Final = re.compile(r"\bhit\b", re.IGNORECASE).search
 _POLICY: Final = re.compile(r"\s*+\"?([^\";,]*+)\"?((?:\s*+;[^,]*+)?)")
-_PARAMETERS: Final = {
-    name: re.compile(rf";\s*+{name}\s*+=\s*+(\d{{1,15}})").search for name in ("q", "r")
-}  # of ratelimit-policy and of ratelimit
+_PARAMETERS: Final = {  # of ratelimit-policy and of ratelimit
+    "q": re.compile(r";\s*+q\s*+=\s*+(\d{1,15})").search,
+    "r": re.compile(r";\s*+r\s*+=\s*+(\d{1,15})").search,
+}
 _MAX_TIMING_CHARS: Final = 4096
 
 

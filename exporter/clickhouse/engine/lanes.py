@@ -21,7 +21,7 @@ from exporter.clickhouse.engine.endpoint import published
 from exporter.clickhouse.engine.settings import EngineSettings
 
 _CODE = re.compile(r"Code: (\d+)")
-_STACK = re.compile(r"[.,]?\s*Stack trace\b.*", re.DOTALL)  # of the engine's own code: pages that tell nobody anything
+_STACK = "Stack trace"  # of the engine's own code: pages that tell nobody anything
 
 
 class EngineError(Exception):
@@ -252,7 +252,9 @@ def _is_locked(data: Path) -> bool:
 
 
 def _engine_error(error: Exception) -> EngineError:
-    text = _STACK.sub("", str(error))
+    text, stack, _ = str(error).partition(_STACK)
+    if stack:
+        text = text.rstrip().rstrip(".,")
     found = _CODE.search(text)
     if found is None:
         return EngineError(1002, text or type(error).__name__)  # UNKNOWN_EXCEPTION

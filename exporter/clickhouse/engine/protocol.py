@@ -52,12 +52,12 @@ _TRANSPORT = frozenset(
     }
 )  # fmt: skip
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUOTED = rb"`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
+_QUOTED = rb"`(?:[^`\\]++|\\.)*+`|\"(?:[^\"\\]++|\\.)*+\"|'(?:[^'\\]++|\\.)*+'"
 # INSERT INTO table (columns) [SETTINGS ..] FORMAT Name <data>; one with VALUES or SELECT is an ordinary statement.
 _INSERT = re.compile(
-    rb"\s*(INSERT\s+INTO\s+(?:"
+    rb"\s*+(INSERT\s++INTO\s++(?:"
     + _QUOTED
-    + rb"|(?!\b(?:FORMAT|VALUES|SELECT|WITH)\b)[^`\"'])+?)\s*\bFORMAT\s+(\w+)[ \t]*\r?\n?",
+    + rb"|(?!\b(?:FORMAT|VALUES|SELECT|WITH)\b)[^`\"'])++)\bFORMAT\s++(\w++)[ \t]*+\r?\n?",
     re.IGNORECASE,
 )
 _HEAD_BYTES = 65_536  # an INSERT's head is found within this
@@ -189,7 +189,7 @@ class Server(ThreadingHTTPServer):
         with self.lanes.writer() as connection:
             connection.use(request.database)
             if head is not None:
-                statement = head[1].decode() + _settings_clause(request.settings)
+                statement = head[1].decode().rstrip() + _settings_clause(request.settings)
                 return connection.insert(statement, head[2].decode(), request.text[head.end() :])
             connection.configure({name: value for name, value in request.settings.items() if name != "readonly"})
             sql = request.text.decode().rstrip().rstrip(";")
