@@ -43,7 +43,9 @@ from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
 from weighbridge.commands.errors import CommandError
 from weighbridge.deliveries import Deliveries
+from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
+from weighbridge.left_in_spool import left_in_spool
 from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.running import Sampling
@@ -76,6 +78,7 @@ class Bridge:
         self.directory = Path(settings.spool.directory)
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
+        self._explainer = Explainer(settings.mapping.identity)
         self.dead_letters = DeadLetters(
             self.directory / "deadletter.jsonl", event_json, settings.exporter.dead_letter_bytes
         )
@@ -168,9 +171,11 @@ class Bridge:
             await asyncio.gather(self._ticking, return_exceptions=True)
         await self.save_minutes()
         await self.sampling.stop()
+        left = await left_in_spool(self.spool, [pipeline.cursor for pipeline in self.pipelines.values()])
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
+        log.info("stopped, %s left in the spool", left)
         return hanging
 
     async def reload(self, settings: Settings) -> None:
@@ -205,6 +210,7 @@ class Bridge:
             sampling.carry_on(self.sampling)
             self.should_skip_errors_before += self.mapper.should_skip_errors
             self.sampling, self.mapper = sampling, mapper
+            self._explainer = Explainer(settings.mapping.identity)
             changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
         self.settings = settings.model_copy(update=kept)
@@ -247,7 +253,12 @@ class Bridge:
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         sampling = self.sampling
         sampling.begin(time.time_ns())
-        mapped = yield from self.mapper.steps(decoded, received_unix_ns=received_unix_ns, tenant=tenant)
+        explaining = log.isEnabledFor(logging.DEBUG)
+        mapped = yield from self.mapper.steps(
+            decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=explaining
+        )
+        if explaining:
+            mapped = self._explainer.tell(mapped)
         sampling.take(mapped.events)
         self._mapped_by = sampling
         return mapped

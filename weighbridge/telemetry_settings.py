@@ -15,7 +15,12 @@ class TelemetrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="debug, info, warning or error, to standard error."
+        "info",
+        description="debug, info, warning or error, to standard error. debug also says why a call has no user and why "
+        "a span is skipped: each reason once a minute, without values.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text, or json: an object a line, for a collector of logs."
     )
     otlp_endpoint: str = Field(
         "",

@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.errors import Retryable
 from exporter.forward import Taken
@@ -59,6 +60,12 @@ class Settings(SinkSettings):
     def _is_a_base(cls, value: str) -> str:
         refuse_no_otlp_base(value)
         return value
+
+    @model_validator(mode="after")
+    def _one_authorization(self) -> Self:
+        if urlsplit(self.endpoint).username is not None and "authorization" in map(str.lower, self.headers):
+            raise ValueError("endpoint has a user, and headers an Authorization: only one of them can be sent")
+        return self
 
 
 class OtlpHttpSink:

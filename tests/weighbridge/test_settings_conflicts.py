@@ -178,6 +178,11 @@ def test_an_address_to_which_no_path_can_be_added_is_refused_and_not_repeated(
         assert "se/cret" not in said
 
 
+def test_an_endpoint_is_given_its_credentials_once(tmp_path: Path) -> None:
+    twice = forward("http://me:hunter2@otel:4318", headers={"authorization": "Bearer hunter2"})
+    assert "only one of them" in refusal(tmp_path, sinks(twice))
+
+
 @pytest.mark.parametrize(
     ("spool", "store", "says"),
     [

@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Callable
 
 import click
@@ -26,7 +27,11 @@ def serve(settings: Settings, config: str | None, read_again: Callable[[], Setti
 
     config: the settings file as it was named. read_again: the settings anew, for SIGHUP.
     """
-    log_to_stderr(settings.telemetry.log_level)
+    log_to_stderr(settings.telemetry.log_level, settings.telemetry.log_format)
+
+    def ready() -> None:
+        if sys.stderr.isatty():  # a log has no use for it
+            click.echo(welcome(settings, config), err=True)
 
     def read_usable() -> Settings:
         again = read_again()
@@ -36,7 +41,7 @@ def serve(settings: Settings, config: str | None, read_again: Callable[[], Setti
     try:
         refuse_unusable_sinks(settings)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            if runner.run(run(settings, lambda: click.echo(welcome(settings, config), err=True), read_usable)):
+            if runner.run(run(settings, ready, read_usable)):
                 logging.shutdown()
                 os._exit(0)  # the interpreter would wait for threads that wait for destinations
     except (OSError, SpoolFailed, JournalError, SettingsError) as error:

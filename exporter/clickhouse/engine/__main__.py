@@ -25,6 +25,7 @@ from exporter.clickhouse.engine.guard import Guard
 from exporter.clickhouse.engine.lanes import EngineError, Lanes, Locked
 from exporter.clickhouse.engine.protocol import Passwords, Server
 from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.log_format import FORMATS
 
 logger = logging.getLogger("exporter.clickhouse.engine")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -36,6 +37,7 @@ def main() -> int:
     )
     parser.add_argument("data", type=Path, help="folder of the data; made when missing")
     parser.add_argument("--limits", default="{}", help="EngineSettings as JSON")
+    parser.add_argument("--log-format", default="text", choices=FORMATS, help="of standard error")
     arguments = parser.parse_args()
     try:
         settings = EngineSettings.model_validate_json(arguments.limits)
@@ -44,7 +46,9 @@ def main() -> int:
     data: Path = arguments.data.absolute()
     if set("?&#%") & set(str(data)):
         parser.error(f"the folder's name cannot hold ? & # or %: {data}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s engine: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(FORMATS[arguments.log_format]())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     stop = Stop()
     _stop_with_parent(stop)
     return serve(data, settings, stop)

@@ -18,6 +18,7 @@ from pathlib import Path
 import exporter
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, WRITER, Endpoint, Published, password
 from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.log_format import format_in_use
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class EngineFailed(Exception):
 
 def command(data: Path, settings: EngineSettings) -> list[str]:
     """The command line of an engine. -P: a folder named `exporter` in the working directory must not win."""
-    return [sys.executable, "-P", "-m", "exporter.clickhouse.engine", str(data), "--limits", settings.model_dump_json()]
+    engine = [sys.executable, "-P", "-m", "exporter.clickhouse.engine", str(data)]
+    return [*engine, "--limits", settings.model_dump_json(), "--log-format", format_in_use()]
 
 
 def environment() -> Mapping[str, str]:
