@@ -45,6 +45,7 @@ class Sampler(Protocol):
     """What mapping asks of `mapping.sampling`."""
 
     early: bool
+    ceiling: int
 
     def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision: ...
 
@@ -113,7 +114,9 @@ class Mapper:
         """explain: notes for log records which dialect gave each field, in `reasons`; slower."""
         self._sampler = sampler
         self._clock = clock
-        self._pass: Sampler = PassThrough(SamplingSettings())  # keeps all, with the weight that upstream gave them
+        self._pass: Sampler = PassThrough(
+            SamplingSettings(), ceiling=sampler.ceiling
+        )  # keeps all, with the weight that upstream gave them
         self._inherit = settings.inherit
         self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
         self._should_skip = compiled(settings.skip_expressions)
@@ -185,7 +188,7 @@ class Mapper:
                 yield
         inherited = (yield from inherit(works)) if self._inherit else None
         if self._traces_seen:
-            inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns)
+            inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns, job.tenant)
         judged = not early or self._should_skip is not None
         events, masks = out.events, self._context.masks.redactor
         clock, until, left = self._clock, 0.0, 0
@@ -228,6 +231,7 @@ class Mapper:
             for record in records:
                 out.fail("traces", record, error)
             return start + STEP
+        early_facts = _of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.by_kind, self._plans.plumbing
         clock = self._clock
         until = clock() + STEP_S
@@ -241,14 +245,14 @@ class Mapper:
                 unclear = name.plumbing or kind == INTERNAL
                 if sampler is not None and not unclear:
                     state = span.trace_state
-                    decision = sampler.span(record[1], read_text(state) if state else "", facts.early_facts)
+                    decision = sampler.span(record[1], read_text(state) if state else "", early_facts)
                     if not decision.keep:
                         out.sampled_out += 1
                         continue
                 keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
                 plan = plumbing[keys] if name.plumbing else plans[kind][keys]
                 if sampler is not None and unclear and plan.event_type != SKIP:
-                    decision = sampler.span(record[1], read_text(span.trace_state), facts.early_facts)
+                    decision = sampler.span(record[1], read_text(span.trace_state), early_facts)
                     if not decision.keep:
                         out.sampled_out += 1
                         continue
@@ -282,9 +286,9 @@ class Mapper:
                     facts = facts or self._groups.of(group, job.share)
                     work = self._logs.look(item, facts, job, seen)
                     if self._traces_seen and work.read.trace_id:
-                        work = _owned(work, self._traces_seen, job.received_unix_ns)
+                        work = _owned(work, self._traces_seen, job)
                     if at_once:
-                        decision = _decide_log(sampler, work, facts.early_facts, facts, group)
+                        decision = _decide_log(sampler, work, _of_tenant(facts.early_facts, job.tenant), facts, group)
                         if decision.keep:
                             out.events.append(self._log_event(work, facts, job, decision))
                         else:
@@ -325,10 +329,17 @@ class Mapper:
         out.events.append(event)
 
 
-def _owned(work: LogWork, seen: TraceMemory, received_unix_ns: int) -> LogWork:
+def _of_tenant(facts: Facts, tenant: str) -> Facts:
+    """The facts, and the tenant."""
+    return (lambda path: tenant if path == "tenant" else facts(path)) if tenant else facts
+
+
+def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     """The log record, with the user and company of its trace where it names none itself."""
     who = work.who
-    user, company = seen.owner(bytes.fromhex(work.read.trace_id), who.user_id, who.company_id, received_unix_ns)
+    user, company = seen.owner(
+        bytes.fromhex(work.read.trace_id), who.user_id, who.company_id, job.received_unix_ns, job.tenant
+    )
     return work._replace(who=who._replace(user_id=user, company_id=company))
 
 

@@ -115,7 +115,7 @@ class LogMapper:
             return self._call(work, work.read.http, group, job, decision)
         context, understood, who = self._context, work.read, work.who
         body, encoding = context.log_body(understood)
-        transaction = self._transaction(work)
+        transaction = self._transaction(work, job.tenant)
         return _new(
             Event,
             (
@@ -187,9 +187,9 @@ class LogMapper:
         end = understood.time_unix_ns
         start = end - round(max(http.duration_ms, 0.0) * 1e6)
         transaction = (
-            ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status)
+            ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status, job.tenant)
             if understood.trace_id and understood.span_id
-            else self._transaction(work)
+            else self._transaction(work, job.tenant)
         )
         return _new(
             Event,
@@ -285,14 +285,14 @@ class LogMapper:
         error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
         return {key: texts[text] for key, text in error.items() if text}
 
-    def _transaction(self, work: LogWork) -> str:
+    def _transaction(self, work: LogWork, tenant: str) -> str:
         record, understood = work.item.record, work.read
         key = (
             f"log|{understood.trace_id}|{understood.span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}"
             f"|{work.digest}"
         )
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
-        return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key)
+        return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key, tenant)
 
     def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...], str]) -> LogPlan:
         marked, body, scope = key

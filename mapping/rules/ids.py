@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import sha1, sha256
 from uuid import UUID
 
@@ -13,7 +12,6 @@ STANDARD_VERBS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATC
 
 _SEED = sha1(NAMESPACE.bytes, usedforsecurity=False)  # UUIDv5 is SHA-1 by definition (RFC 9562 §5.5)
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}").fullmatch
 
 
 def api_key(trace_id: str, span_id: str, verb: str, status: int) -> str:
@@ -33,29 +31,28 @@ def log_key(trace_id: str, span_id: str, time_unix_nano: int, observed_unix_nano
     return f"log|{trace_id}|{span_id}|{time_unix_nano}|{observed_unix_nano}|{sha256(content).hexdigest()}"
 
 
-def transaction_id(key: str) -> str:
-    """UUIDv5 of `key` in NAMESPACE, as text: equal to str(uuid.uuid5(NAMESPACE, key)), four times as fast."""
+def transaction_id(key: str, tenant: str = "") -> str:
+    """UUIDv5 of `key` in NAMESPACE, as text: equal to str(uuid.uuid5(NAMESPACE, key)), four times as fast.
+
+    tenant: its records are told apart from the same ones of other tenants; "", where there are none, adds nothing.
+    """
+    if tenant:
+        key = f"{key}|tenant|{tenant}"
     seeded = _SEED.copy()
     seeded.update(key.encode("utf-8", "surrogatepass"))
     h = seeded.hexdigest()
     return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
-def transaction_id_api(trace_id: str, span_id: str, verb: str, status: int) -> str:
-    return transaction_id(api_key(trace_id, span_id, verb, status))
+def transaction_id_api(trace_id: str, span_id: str, verb: str, status: int, tenant: str = "") -> str:
+    return transaction_id(api_key(trace_id, span_id, verb, status), tenant)
 
 
-def transaction_id_action(trace_id: str, span_id: str) -> str:
-    return transaction_id(action_key(trace_id, span_id))
+def transaction_id_action(trace_id: str, span_id: str, tenant: str = "") -> str:
+    return transaction_id(action_key(trace_id, span_id), tenant)
 
 
 def transaction_id_log(
     trace_id: str, span_id: str, time_unix_nano: int, observed_unix_nano: int, content: bytes
 ) -> str:
     return transaction_id(log_key(trace_id, span_id, time_unix_nano, observed_unix_nano, content))
-
-
-def given(text: str) -> str:
-    """The id that a request brings in x-moesif-transaction-id, in lower case; "" when it is no UUID."""
-    text = text.strip().lower() if len(text) < 64 else ""
-    return text if _UUID(text) else ""

@@ -161,6 +161,8 @@ def _legacy(state: State, trace_id: bytes, r: int, source: str, policy: Policy) 
     R below gives R >= T exactly when p <= r.
     """
     t_in = min(M - (1 << max(56 - state.p, 0)), M - 1) if state.p >= 0 else 0
+    if _implausible(t_in, policy):
+        return Upstream("implausible", 0, draw("redraw", trace_id), f"{source}+redraw")
     if state.r < 0:
         return Upstream("legacy", t_in, inside(t_in, draw("redraw", trace_id)), "redraw")
     ones = min(state.r, 56)

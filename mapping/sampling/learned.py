@@ -13,7 +13,9 @@ UNKNOWN = (-1, 0)
 
 
 class LearnedRandomness:
-    """Trace id -> rv and the smallest threshold it is known to have passed, bounded in number and age.
+    """Trace id, and the tenant behind it, -> rv and the smallest threshold it is known to have passed.
+
+    Bounded in number and age.
 
     False when nothing is remembered.
     """

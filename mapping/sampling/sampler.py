@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache, partial
+from typing import Final
 
 from mapping.event import Decision
 from mapping.sampling.counts import Slot, Tally
@@ -28,6 +29,10 @@ from mapping.sampling.tracestate import parse
 
 _UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
 
+GUARD: Final = 1_000_000  # the specification's bound on what a threshold may claim (sampling.md §2.8)
+# The bridge's own: SDKs at 0.1 % stay within it, and callers who send thresholds of their own multiply little.
+CEILING: Final = 1_000
+
 
 class Sampler:
     """Sampler(settings): decides every record of every request of one process.
@@ -40,11 +45,12 @@ class Sampler:
 
     UNDECIDED = "(undecided)"  # rule of a record that waits for the rest of its trace
 
-    def __init__(self, settings: SamplingSettings, *, hashed: bool = False) -> None:
-        """hashed: randomness.
+    def __init__(self, settings: SamplingSettings, *, hashed: bool = False, ceiling: int = GUARD) -> None:
+        """hashed: randomness `auto` had turned to hash before a restart (property `hashed` of the earlier sampler).
 
-        Auto had turned to hash before a restart (property `hashed` of the earlier sampler).
+        ceiling: what a threshold may claim where the settings do not say.
         """
+        self.ceiling = settings.max_upstream_adjusted_count or ceiling
         self.settings = settings
         self.tally = Tally()
         self.watch = TraceIdWatch()
@@ -62,7 +68,7 @@ class Sampler:
         }
         self._policy = Policy(
             on_inconsistent=settings.on_inconsistent,
-            max_upstream_adjusted_count=settings.max_upstream_adjusted_count,
+            max_upstream_adjusted_count=self.ceiling,
             trust_upstream=settings.trust_upstream,
             legacy_pr=settings.legacy_pr,
             hashed=settings.randomness == "hash" or (hashed and settings.randomness == "auto"),
@@ -203,7 +209,7 @@ class Sampler:
         head_t = self._head.get(as_text(facts("service")) or "", 0) if self._head else 0
         up = of_span(trace_id, state, policy, head_t)
         if up.r_source == "rv" and not up.refuse:  # not of a redrawn one, whose rv is known to be below its threshold
-            self.learned.learn(trace_id, up.r, up.t_in)
+            self.learned.learn(trace_id + _tenant(facts), up.r, up.t_in)
         if not self._in_full and up.r_source == "trace_id" and up.status in ("none", "th", "malformed"):
             ruled.remember(trace_state, ruled.band(up))
         if (
@@ -219,7 +225,7 @@ class Sampler:
     def _log_in_full(
         self, trace_id: bytes, threshold: str | None, randomness: str | None, record: Callable[[], bytes], facts: Facts
     ) -> Decision:
-        learned = self.learned.get(trace_id) if trace_id else UNKNOWN
+        learned = self.learned.get(trace_id + _tenant(facts)) if trace_id and self.learned else UNKNOWN
         up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
         ruled = self._plan.choose(facts)
         if not self._in_full and threshold is None and up.status == "none" and up.r_source == "trace_id":
@@ -275,6 +281,11 @@ class Sampler:
     def _observe(self, trace_id: bytes, facts: Facts) -> None:
         if self.watch.observe(trace_id, as_text(facts("service")) or ""):
             self._turn_to_hash = True
+
+
+def _tenant(facts: Facts) -> bytes:
+    """The sender: what one tenant's spans say of a trace is nothing to another's logs."""
+    return (as_text(facts("tenant")) or "").encode()
 
 
 def _with_r(decision: Decision, up: Upstream) -> Decision:

@@ -159,8 +159,12 @@ class SamplingSettings(_Section):
     on_inconsistent: Literal["erase", "trust", "drop"] = Field(
         default="erase", description="What to do with a threshold that contradicts its randomness"
     )
-    max_upstream_adjusted_count: int = Field(
-        default=1_000_000, ge=1, le=1 << 30, description="A span claiming to stand for more counts as one"
+    max_upstream_adjusted_count: int | None = Field(
+        default=None,
+        ge=1,
+        le=1 << 30,
+        description="A record whose threshold claims that it stands for more counts as one; null: 1000. Whoever calls "
+        "an API whose SDK hands tracestate on can send a threshold",
     )
     trust_upstream: bool = Field(default=True, description="false: thresholds and rv of senders are ignored")
     untrusted_tenants: frozenset[str] = Field(default=frozenset(), description="Tenants whose thresholds are ignored")
@@ -207,6 +211,9 @@ class SamplingSettings(_Section):
         if self == SamplingSettings():
             return ""
         # Sets have no order of their own; the same settings must have the same name in every process.
-        content = self.model_copy(update={"untrusted_tenants": sorted(self.untrusted_tenants)})
+        most = self.max_upstream_adjusted_count or 1_000_000  # as before it could be left open: names stay
+        content = self.model_copy(
+            update={"untrusted_tenants": sorted(self.untrusted_tenants), "max_upstream_adjusted_count": most}
+        )
         text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
@@ -11,20 +12,37 @@ from mapping.event import Decision
 
 STATED: Final = "weight_attribute"  # Decision.upstream of such a record
 WEIGHTS: Final = ("moesif.weight", "sampling.weight")
-_MOST: Final = 1_000_000  # as sampling's max_upstream_adjusted_count: one record must not drown every chart
+_MOST: Final = 1_000_000  # one record must not drown every chart
+HEAVIEST: Final = (1 << 32) - 1  # a stated weight times the bridge's own: what the store's UInt32 and Moesif take
+_NUMBER: Final = re.compile(r"\s{0,8}(\d{1,15}(?:\.\d{0,15})?)\s{0,8}", re.ASCII).fullmatch
+
+
+class Capped:
+    """How many stated weights of this process were more than a record may have, and were cut to that."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+capped: Final = Capped()
 
 
 def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
     """The decision times a stated weight; as it is when the weight is no number >= 1 or the record carries a `th`.
 
+    A number may be written as text: attributes pass through baggage, environments and other protocols.
     unit: what the record is sampled by. It draws the integer of a fractional weight, so records of one trace agree.
     """
+    if isinstance(weight, str):
+        weight = float(number[1]) if (number := _NUMBER(weight)) else 0
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 1 or not isfinite(weight):
         return decision
     if decision.th_in or not decision.keep:
         return decision
     factor = min(weight, _MOST)
     whole = int(factor)
+    if weight > _MOST or decision.weight * (whole + 1) > HEAVIEST:
+        capped.count += 1
     if factor != whole:
         drawn = int.from_bytes(sha256(b"weighbridge/weight/1\0" + unit).digest()[:7], "big")
         whole += drawn < (factor - whole) * (1 << 56)
@@ -37,5 +55,6 @@ def multiplied(decision: Decision, factor: float, whole: int) -> Decision:
 
     For records that wait: the factors are read back from the decision that waits, and apply to the final one.
     """
-    adjusted = decision.adjusted_count * factor
-    return decision._replace(weight=decision.weight * whole, adjusted_count=adjusted, p=1 / adjusted, upstream=STATED)
+    adjusted = min(decision.adjusted_count * factor, float(HEAVIEST))
+    heavy = min(decision.weight * whole, HEAVIEST)
+    return decision._replace(weight=heavy, adjusted_count=adjusted, p=1 / adjusted, upstream=STATED)

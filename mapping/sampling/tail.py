@@ -72,6 +72,7 @@ class TailBuffer(Generic[Item]):
     ) -> list[Released[Item]]:
         """Buffer an item; what this made due, early or late comes back.
 
+        trace_id: whatever else tells traces apart may follow its 16 bytes.
         size: bytes it occupies. r: its randomness, only compared with the shed threshold. root: its trace is
         nearly complete.
         """

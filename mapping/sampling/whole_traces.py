@@ -58,7 +58,9 @@ class WholeTraces(Generic[Token]):
             trace_id = bytes.fromhex(event.trace_id)
             r = randomness_of(event.decision, trace_id)
             root = event.source == "span" and not event.parent_id
-            for released in self.buffer.add(trace_id, (event, token), size_of(event), r, now_s, root):
+            for released in self.buffer.add(
+                trace_id + event.tenant.encode(), (event, token), size_of(event), r, now_s, root
+            ):
                 finished.extend(self._finish(released))
         return finished
 
@@ -89,7 +91,7 @@ class WholeTraces(Generic[Token]):
                 self._ruled.clear()
             ruled = self._ruled[rate] = Ruled(rate)
         for event, token in released.items:
-            upstream = upstream_of(event.decision, released.trace_id)
+            upstream = upstream_of(event.decision, released.trace_id[:16])
             decision = self._sampler.decide_again(ruled, upstream, counted=self._counted)
             if released.early and decision.keep:
                 decision = decision._replace(reason="kept_early")

@@ -220,7 +220,7 @@ class ActionPlan:
         if not received - LATE_NS <= start <= end <= received + SKEW_NS:
             start, end, flags = made_whole(start, end, received)
         trace_id, span_id = record.trace_id.hex(), record.span_id.hex()
-        transaction = ids.transaction_id_action(trace_id, span_id)
+        transaction = ids.transaction_id_action(trace_id, span_id, job.tenant)
         return _new(
             Event,
             (

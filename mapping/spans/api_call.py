@@ -172,7 +172,7 @@ class ApiCallPlan:
             route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 
         trace_hex, span_hex = trace_id.hex(), span_id.hex()
-        transaction = ids.transaction_id_api(trace_hex, span_hex, verb, status)
+        transaction = ids.transaction_id_api(trace_hex, span_hex, verb, status, job.tenant)
         agent = values[self._agent]
         ip = ""
         for index in self._addresses:
@@ -301,8 +301,6 @@ class ApiCallPlan:
         ip = ""
         if self._incoming and request and (self._tells_ip or events):
             ip = context.masks.ip(address.client_ip(request, (), trust_forwarded=context.trust_forwarded))
-        if "x-moesif-transaction-id" in request:
-            transaction = ids.given(request["x-moesif-transaction-id"]) or transaction
         request_body = request_encoding = response_body = response_encoding = ""
         if self._request_body != ABSENT or events:
             body = values[self._request_body]

@@ -52,48 +52,53 @@ class TraceMemory:
     def __init__(self, seconds: float, limit: int = 50_000) -> None:
         self._ns = int(seconds * 1e9)
         self._limit = limit
-        self._seen: dict[bytes, tuple[int, str, str]] = {}  # trace id -> receive time, user, company; _MANY for several
+        # Trace id and tenant -> receive time, user, company; _MANY for several.
+        self._seen: dict[bytes, tuple[int, str, str]] = {}
 
     def __bool__(self) -> bool:
         return self._ns > 0
 
     def inherit(
-        self, works: Sequence[Work], inherited: Owners | None, received_unix_ns: int
+        self, works: Sequence[Work], inherited: Owners | None, received_unix_ns: int, tenant: str
     ) -> Generator[None, None, Owners]:
         """Returns who every span belongs to, gaps filled from earlier requests. Remembers what these spans say."""
+        whose = tenant.encode()
         found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
         for part in _slices(len(works)):
             for at in part:
                 user, company = found[at]
                 if user or company:
-                    self._learn(works[at].record.trace_id, user, company, received_unix_ns)
+                    self._learn(works[at].record.trace_id + whose, user, company, received_unix_ns)
             yield
         for part in _slices(len(works)):
             for at in part:
                 user, company = found[at]
                 if not (user and company):
-                    found[at] = self.owner(works[at].record.trace_id, user, company, received_unix_ns)
+                    found[at] = self._of(works[at].record.trace_id + whose, user, company, received_unix_ns)
             yield
         return found
 
-    def _learn(self, trace_id: bytes, user: str, company: str, now: int) -> None:
-        known = self._seen.get(trace_id)
+    def _learn(self, trace: bytes, user: str, company: str, now: int) -> None:
+        known = self._seen.get(trace)
         if known is not None and now - known[0] <= self._ns:
             at, known_user, known_company = known
             user = known_user if not user or user == known_user else user if not known_user else _MANY
             company = (
                 known_company if not company or company == known_company else company if not known_company else _MANY
             )
-            self._seen[trace_id] = at, user, company
+            self._seen[trace] = at, user, company
             return
-        self._seen.pop(trace_id, None)
-        self._seen[trace_id] = now, user, company
+        self._seen.pop(trace, None)
+        self._seen[trace] = now, user, company
         while len(self._seen) > self._limit:
             del self._seen[next(iter(self._seen))]
 
-    def owner(self, trace_id: bytes, user: str, company: str, now: int) -> tuple[str, str]:
-        """User and company, gaps filled with what the trace is known for."""
-        at, known_user, known_company = self._seen.get(trace_id, (0, "", ""))
+    def owner(self, trace_id: bytes, user: str, company: str, now: int, tenant: str) -> tuple[str, str]:
+        """User and company, gaps filled with what the trace is known for among the tenant's own."""
+        return self._of(trace_id + tenant.encode(), user, company, now)
+
+    def _of(self, trace: bytes, user: str, company: str, now: int) -> tuple[str, str]:
+        at, known_user, known_company = self._seen.get(trace, (0, "", ""))
         if now - at > self._ns:
             return user, company
         return (

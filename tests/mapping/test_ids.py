@@ -56,15 +56,9 @@ def test_every_key_gives_the_uuid_of_the_standard_library(key: str) -> None:
     assert ids.transaction_id(key) == str(uuid.uuid5(ids.NAMESPACE, key))
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("6F1D3C52-8A0E-4B7C-9D24-5A3E7C1B9F60", "6f1d3c52-8a0e-4b7c-9d24-5a3e7c1b9f60"),
-        ("6f1d3c528a0e4b7c9d245a3e7c1b9f60", ""),
-        ("order-17", ""),
-        ("", ""),
-        ("6" * 100, ""),
-    ],
-)
-def test_only_a_uuid_is_taken_from_the_transaction_id_header(text: str, found: str) -> None:
-    assert ids.given(text) == found
+def test_the_tenant_is_part_of_every_id_and_none_adds_nothing() -> None:
+    tenants = ("", "a", "b", "a|tenant|b")
+    assert len({ids.transaction_id_api(TRACE, SPAN, "GET", 200, tenant) for tenant in tenants}) == 4
+    assert len({ids.transaction_id_action(TRACE, SPAN, tenant) for tenant in tenants}) == 4
+    assert len({ids.transaction_id("log|x", tenant) for tenant in tenants}) == 4
+    assert ids.transaction_id_action(TRACE, SPAN, "") == ids.transaction_id_action(TRACE, SPAN)

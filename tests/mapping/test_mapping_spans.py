@@ -8,13 +8,15 @@ import orjson
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from exporter.clickhouse.rows import insert
 from mapping.event import UNSAMPLED, Event
 from mapping.mapper import Mapper
 from mapping.masks.settings import MaskSettings
 from mapping.otlp.decode import Decoder
 from mapping.sampling.rules import PATHS
-from mapping.sampling.sampler import Sampler
+from mapping.sampling.sampler import CEILING, Sampler
 from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.stated import HEAVIEST, capped
 from mapping.settings import DbSettings, GenAiSettings, MappingSettings
 from mapping_requests import (
     CLIENT,
@@ -292,10 +294,61 @@ def test_links_remote_parent_and_retries() -> None:
     assert event.parent_id == "0000000000000009"
 
 
-def test_transaction_id_of_the_caller_wins() -> None:
-    wanted = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
-    event = one({**HTTP, "http.request.header.x-moesif-transaction-id": [wanted.upper()]})
-    assert event.transaction_id == wanted
+def test_a_caller_cannot_hide_calls_by_repeating_a_transaction_id() -> None:
+    stated = {"http.request.header.x-moesif-transaction-id": ["1b4e28ba-2fa1-41d2-883f-0016d3cca427"]}
+    first, second = mapped(traces(span({**HTTP, **stated}), span({**HTTP, **stated}, number=2))).events
+    assert first.transaction_id != second.transaction_id
+    assert first.transaction_id == one(HTTP).transaction_id, "its log line has the same"
+    assert first.request_headers["x-moesif-transaction-id"] == "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
+
+
+def test_the_same_records_of_two_tenants_are_two_and_lend_each_other_nobody() -> None:
+    settings = MappingSettings(inherit_across_requests_s=60)
+    mapping = Mapper(settings, Sampler(SamplingSettings()))
+    owned = Decoder().traces(traces(span({**HTTP, "user.id": "ann"})).SerializeToString())
+    bare = Decoder().traces(traces(span(HTTP, number=2)).SerializeToString())
+    line = Decoder().logs(logs(log("x", trace_id=bytes(range(16)))).SerializeToString())
+
+    def events(decoded: Any, tenant: str) -> list[Event]:
+        return mapping.map(decoded, received_unix_ns=NOW, tenant=tenant).events
+
+    (first,), (other,), (none,) = events(owned, "a"), events(owned, "b"), events(owned, "")
+    assert len({first.transaction_id, other.transaction_id, none.transaction_id}) == 3
+    assert none.transaction_id == one(HTTP).transaction_id
+    for decoded in (bare, line):
+        assert [event.user_id for event in events(decoded, "c")] == [""]
+        assert [event.user_id for event in events(decoded, "a")] == ["ann"]
+        assert events(decoded, "a")[0].transaction_id != events(decoded, "c")[0].transaction_id
+
+
+def test_stated_weights_may_be_text_and_are_cut_to_what_the_store_holds() -> None:
+    for weight, shown in ((" 4 ", 4), ("10.0", 10), ("1e3", 1), ("", 1), ("-5", 1), ("\u0664", 1), (1e300, 1_000_000)):
+        assert one({**HTTP, "moesif.weight": weight}).decision.weight == shown
+    before = capped.count
+    (event,) = mapped(
+        traces(span({**HTTP, "sampling.weight": 999_999}, trace_id=b"\xff" * 16)),
+        sampling=SamplingSettings(rate="0.001"),
+    ).events
+    assert event.decision.weight == HEAVIEST
+    assert event.decision.adjusted_count == HEAVIEST
+    assert capped.count == before + 1
+    assert b"".join(insert([event], 7, 30).blocks)
+
+
+def test_a_threshold_of_a_caller_is_believed_up_to_a_ceiling() -> None:
+    def counted(state: str, **settings: Any) -> tuple[int, str]:
+        decoded = Decoder().traces(traces(span(HTTP, trace_id=b"\xff" * 16, trace_state=state)).SerializeToString())
+        for sample in (True, False):
+            mapping = Mapper(MappingSettings(), Sampler(SamplingSettings(**settings), ceiling=CEILING))
+            (event,) = mapping.map(decoded, received_unix_ns=NOW, sample=sample).events
+        return event.decision.weight, event.decision.upstream
+
+    assert counted("ot=th:ffff0") == (1, "implausible")
+    assert counted("ot=th:ffc") == (1, "implausible"), "1,024"
+    assert counted("ot=th:ff") == (256, "th")
+    assert counted("ot=p:20", legacy_pr=True)[0] == 1
+    assert counted("ot=th:ffff0", max_upstream_adjusted_count=100_000) == (65_536, "th")
+    assert counted("ot=th:ff", max_upstream_adjusted_count=100) == (1, "implausible")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from mapping.sampling.stated import capped
 from receiver.counts import Key
 from weighbridge.admin.door import parameters, whole_number
 from weighbridge.admin.ledger import intake, residue, sinks
@@ -123,6 +124,13 @@ class Health:
             "counter",
             "Records decided since the start; reason `kept` or why not.",
             [(key._asdict(), sums.records) for key, sums in sorted(sampling.totals.items())],
+        )
+        implausible = sum(sums.records for key, sums in sampling.totals.items() if key.upstream == "implausible")
+        yield Metric(
+            "weighbridge_sampling_capped_total",
+            "counter",
+            "Records that claimed to stand for more than is believed: `threshold` counts as one, `weight` as the most.",
+            [({"claim": "threshold"}, implausible), ({"claim": "weight"}, capped.count)],
         )
         audits = {key: audit.z() for key, audit in sorted(sampling.ledger.audits.items())}
         yield Metric(

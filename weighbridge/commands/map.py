@@ -13,7 +13,7 @@ from mapping.event import SKIP, Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
-from mapping.sampling.sampler import Sampler
+from mapping.sampling.sampler import CEILING, Sampler
 from mapping.sampling.whole_traces import WholeTraces
 from mapping.sampling.window import cap_of, decided, place_of
 from receiver.decode import compression
@@ -48,7 +48,7 @@ def map_request(
         decoded = _decode(settings, raw, hints, signal, content_type, content_encoding)
     except BadRequest as error:
         raise CommandFailed(f"{file}: the receiver would answer {error.status}: {error.message}") from error
-    sampler = Sampler(settings.sampling)
+    sampler = Sampler(settings.sampling, ceiling=CEILING)
     mapper = Mapper(settings.mapping, sampler, explain=explain)
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)

@@ -18,7 +18,7 @@ from mapping.facts import event_fact
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.rules import as_text
-from mapping.sampling.sampler import Sampler
+from mapping.sampling.sampler import CEILING, Sampler
 from mapping.sampling.settings import SamplingSettings
 from weighbridge.sampling.budget_tables import BudgetTables
 from weighbridge.sampling.moesif_config import MoesifConfiguration
@@ -36,7 +36,7 @@ class Sampling:
 
     def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
         self._latch = directory / LATCH
-        self.sampler = Sampler(settings, hashed=self._latch.exists())
+        self.sampler = Sampler(settings, hashed=self._latch.exists(), ceiling=CEILING)
         budget = self.sampler.budget
         self._tables = BudgetTables(directory / TABLES, budget) if budget else None
         self.ledger = Ledger()
