@@ -84,6 +84,7 @@ class Traffic:
             region="eu-central-1",
             resource=self.resources[resource],
             direction="Incoming" if call else "" if log else "Internal",
+            hop="",
             verb=dice.choice(("GET", "GET", "POST")) if call else "",
             uri=f"https://api.shop.example/v1/orders/{dice.randrange(10**6)}?page={number % 9}" if call else "",
             route=dice.choice(self.routes) if call else "",

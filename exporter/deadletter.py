@@ -271,11 +271,17 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else str(value)
 
 
+# Fields that came after the first version, as its events had them.
+_ADDED_FIELDS: dict[str, Any] = {"hop": ""}
+
+
 def event_of(entry: dict[str, Any]) -> Event:
     """The event of an entry, to be sent again. Raises ValueError for an entry without content or of another version."""
     if "without_content" in entry:
         raise ValueError("kept without its content, so it cannot be sent again")
     row = entry.get("row")
+    if isinstance(row, dict):
+        row = {**_ADDED_FIELDS, **row}
     if not isinstance(row, dict) or set(row) != set(Event._fields):
         raise ValueError("written by another version, so it cannot be sent again")
     try:

@@ -74,6 +74,7 @@ class Event(NamedTuple):
     resource: str  # JSON object text {"resource": {...}, "scope": {...}}, flat keys; one shared string per group
     # the call
     direction: str  # Incoming | Outgoing | Internal | "" for logs
+    hop: str  # of incoming calls entry | inner | open; inner also of what is below one; else "" (mapping/spans/hops.py)
     verb: str
     uri: str
     route: str  # normalised, "" for none

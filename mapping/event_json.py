@@ -37,6 +37,8 @@ def event_json(event: Event) -> dict[str, Any]:
         out["family"] = event.family
     if event.direction:
         out["direction"] = event.direction
+    if event.hop and kind == API_CALL:
+        out["hop"] = event.hop
     if event.user_id:
         out["user_id"] = event.user_id
     if event.company_id:

@@ -31,6 +31,8 @@ GROUPS = (
     "status_code", "error_type", "user_id", "application_id", "client_id", "subscription_id", "ip_family",
 )  # fmt: skip
 _TIMES = {"hour": "toStartOfHour(event_time)", "day": "toDate(event_time)", "all": "''"}
+_CALLS = "api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE "
+_HOPS = {"entry": _CALLS + "entry", "all": _CALLS + "direction = 'incoming'"}
 _UNITS = {"user": "user_id", "company": "company_id", "session": "session_id"}  # of sampling.sample_unit
 _OPERATORS = {"=": "=", "==": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "LIKE"}
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*)", re.DOTALL)
@@ -82,37 +84,49 @@ def user_calls(user_id: str, since: datetime, until: datetime, limit: int = 100)
     return _statement("user_calls", {"user_id": user_id, "since": since, "until": until, "limit": limit})
 
 
-def failing_customers(since: datetime, until: datetime, status: int = 0, limit: int = 50) -> Statement:
+def failing_customers(
+    since: datetime, until: datetime, status: int = 0, limit: int = 50, hops: str = "entry"
+) -> Statement:
     """Who gets this status (0: any failure): company, weighted calls, first and last time, endpoints, a trace."""
-    return _statement("failing_customers", {"status": status, "since": since, "until": until, "limit": limit})
-
-
-def top_erroring_customers(since: datetime, until: datetime, least_calls: float = 0, limit: int = 20) -> Statement:
-    """Customers with the most failed calls, their error rate and the kinds of error."""
-    parameters = {"least": least_calls, "since": since, "until": until, "limit": limit}
-    return _statement("top_erroring_customers", parameters)
-
-
-def traffic_by_plan(since: datetime, until: datetime) -> Statement:
-    """Weighted calls and error rate by plan and day."""
-    return _statement("traffic_by_plan", {"since": since, "until": until})
-
-
-def endpoint_percentiles(since: datetime, until: datetime, endpoint: str = "", limit: int = 1000) -> Statement:
-    """Weighted p50, p95, p99 in ms by endpoint and hour."""
-    return _statement("endpoint_percentiles", {"endpoint": endpoint, "since": since, "until": until, "limit": limit})
-
-
-def logs_of_failing_calls(since: datetime, until: datetime, company_id: str = "", limit: int = 100) -> Statement:
-    """The log lines in the traces of the last failed calls."""
     return _statement(
-        "logs_of_failing_calls", {"company_id": company_id, "since": since, "until": until, "limit": limit}
+        "failing_customers", {"status": status, "since": since, "until": until, "limit": limit}, hops=hops
     )
 
 
-def retention_cohorts(since: datetime, until: datetime) -> Statement:
+def top_erroring_customers(
+    since: datetime, until: datetime, least_calls: float = 0, limit: int = 20, hops: str = "entry"
+) -> Statement:
+    """Customers with the most failed calls, their error rate and the kinds of error."""
+    parameters = {"least": least_calls, "since": since, "until": until, "limit": limit}
+    return _statement("top_erroring_customers", parameters, hops=hops)
+
+
+def traffic_by_plan(since: datetime, until: datetime, hops: str = "entry") -> Statement:
+    """Weighted calls and error rate by plan and day."""
+    return _statement("traffic_by_plan", {"since": since, "until": until}, hops=hops)
+
+
+def endpoint_percentiles(
+    since: datetime, until: datetime, endpoint: str = "", limit: int = 1000, hops: str = "entry"
+) -> Statement:
+    """Weighted p50, p95, p99 in ms by endpoint and hour."""
+    return _statement(
+        "endpoint_percentiles", {"endpoint": endpoint, "since": since, "until": until, "limit": limit}, hops=hops
+    )
+
+
+def logs_of_failing_calls(
+    since: datetime, until: datetime, company_id: str = "", limit: int = 100, hops: str = "entry"
+) -> Statement:
+    """The log lines in the traces of the last failed calls."""
+    return _statement(
+        "logs_of_failing_calls", {"company_id": company_id, "since": since, "until": until, "limit": limit}, hops=hops
+    )
+
+
+def retention_cohorts(since: datetime, until: datetime, hops: str = "entry") -> Statement:
     """Users seen again, by week of first sight and weeks since."""
-    return _statement("retention_cohorts", {"since": since, "until": until})
+    return _statement("retention_cohorts", {"since": since, "until": until}, hops=hops)
 
 
 def onboarding_funnel(steps: Sequence[str], since: datetime, until: datetime, window: timedelta) -> Statement:
@@ -128,9 +142,9 @@ def onboarding_funnel(steps: Sequence[str], since: datetime, until: datetime, wi
     return _statement("onboarding_funnel", parameters, replace={"$steps": matched})
 
 
-def endpoint_coverage(since: datetime, until: datetime, limit: int = 100) -> Statement:
+def endpoint_coverage(since: datetime, until: datetime, limit: int = 100, hops: str = "entry") -> Statement:
     """How many of all endpoints each customer uses."""
-    return _statement("endpoint_coverage", {"since": since, "until": until, "limit": limit})
+    return _statement("endpoint_coverage", {"since": since, "until": until, "limit": limit}, hops=hops)
 
 
 def totals(
@@ -140,13 +154,14 @@ def totals(
     where: Iterable[Condition] = (),
     limit: int = 1000,
     sample_unit: str = "trace",
+    hops: str = "entry",
 ) -> Statement:
     """Calls, errors and error rate with 95 % intervals, by a column such as company_id, or by hour, day or all.
 
     sample_unit: as in the settings of sampling; what is kept or dropped as a whole.
     """
     parameters = {"since": since, "until": until, "limit": limit}
-    return _statement("totals", parameters, where, replace=_grouping(by, sample_unit))
+    return _statement("totals", parameters, where, replace=_grouping(by, sample_unit), hops=hops)
 
 
 def percentile(
@@ -157,12 +172,13 @@ def percentile(
     where: Iterable[Condition] = (),
     limit: int = 1000,
     sample_unit: str = "trace",
+    hops: str = "entry",
 ) -> Statement:
     """The duration that a share q of calls stays below, with a 95 % interval, by a column, or by hour, day or all."""
     if not 0 < q < 1:
         raise ValueError(f"q is a share between 0 and 1, such as 0.95, not {q}")
     parameters = {"q": q, "since": since, "until": until, "limit": limit}
-    return _statement("percentile", parameters, where, replace=_grouping(by, sample_unit))
+    return _statement("percentile", parameters, where, replace=_grouping(by, sample_unit), hops=hops)
 
 
 def _grouping(by: str, sample_unit: str) -> dict[str, str]:
@@ -184,7 +200,11 @@ def _statement(
     parameters: Mapping[str, object],
     where: Iterable[Condition] = (),
     replace: Mapping[str, str] | None = None,
+    hops: str = "entry",
 ) -> Statement:
+    """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed."""
+    if hops not in _HOPS:
+        raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
     sql = _texts()[name]
     values = dict(parameters)
     terms = []
@@ -192,7 +212,7 @@ def _statement(
         term, value = _term(condition, number)
         terms.append(f" AND {term}")
         values[f"where{number}"] = value
-    texts = {"$where": "".join(terms), "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
+    texts = {"$calls": _HOPS[hops], "$where": "".join(terms), "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
     for mark, text in texts.items():
         sql = sql.replace(mark, text)
     return Statement(sql, values)

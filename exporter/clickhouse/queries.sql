@@ -1,6 +1,7 @@
 -- The store's named queries. Parameters are {name:Type}; $name is a column chosen from a list in queries.py.
 -- Times are UTC, from {since} (included) to {until} (excluded). Calls are weighted unless a column says "seen".
 -- $cluster: what rows were kept or dropped together by, mostly the trace; a row without one is alone.
+-- $calls: incoming calls of the time, each as customers see it (api_calls.sql): one per call, or every hop of it.
 -- All read the table api_events of the connection's database and run unchanged on a server and on a cluster.
 
 -- name: trace
@@ -37,8 +38,7 @@ ORDER BY event_time DESC LIMIT {limit:UInt32}
 SELECT company_id, sum(adjusted_count) AS failed, uniqExact(user_id) AS users_seen, min(event_time) AS first_seen,
        max(event_time) AS last_seen, topKWeighted(3)(concat(method, ' ', endpoint), weight) AS endpoints,
        argMax(trace_id, event_time) AS last_trace
-FROM api_events
-WHERE event_type = 'api_call' AND direction = 'incoming'
+FROM $calls
   AND ({status:UInt16} = 0 AND (status_code >= 400 OR (status_code = 0 AND error_type != ''))
        OR {status:UInt16} != 0 AND status_code = {status:UInt16})
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
@@ -49,8 +49,7 @@ GROUP BY company_id ORDER BY failed DESC, company_id LIMIT {limit:UInt32}
 SELECT company_id, sum(adjusted_count) AS calls, sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors,
        errors / calls AS error_rate,
        mapFilter((kind, n) -> kind != '', sumMap(map(error_type, adjusted_count))) AS by_type
-FROM api_events
-WHERE event_type = 'api_call' AND direction = 'incoming'
+FROM $calls
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY company_id HAVING calls >= {least:Float64} AND errors > 0
 ORDER BY errors DESC, company_id LIMIT {limit:UInt32}
@@ -59,8 +58,7 @@ ORDER BY errors DESC, company_id LIMIT {limit:UInt32}
 -- Incoming calls and their error rate, by plan and day.
 SELECT toDate(event_time) AS day, plan, sum(adjusted_count) AS calls,
        sumIf(adjusted_count, status_code >= 400 OR error_type != '') / calls AS error_rate, count() AS rows_seen
-FROM api_events
-WHERE event_type = 'api_call' AND direction = 'incoming'
+FROM $calls
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY day, plan ORDER BY day, plan
 
@@ -69,8 +67,7 @@ GROUP BY day, plan ORDER BY day, plan
 SELECT toStartOfHour(event_time) AS hour, method, endpoint, sum(adjusted_count) AS calls,
        quantilesTDigestWeighted(0.5, 0.95, 0.99)(duration_ms, weight) AS q,
        round(q[1], 3) AS p50, round(q[2], 3) AS p95, round(q[3], 3) AS p99, count() AS rows_seen
-FROM api_events
-WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+FROM $calls AND duration_ms IS NOT NULL
   AND ({endpoint:String} = '' OR endpoint = {endpoint:String})
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY hour, method, endpoint ORDER BY hour, calls DESC, method, endpoint LIMIT {limit:UInt32}
@@ -82,8 +79,7 @@ SELECT call_time, call_company AS company_id, call_user AS user_id, call_method 
        l.body AS body, c.trace_id AS trace_id, l.span_id AS span_id
 FROM (SELECT trace_id, min(event_time) AS call_time, any(company_id) AS call_company, any(user_id) AS call_user,
              any(method) AS call_method, any(endpoint) AS call_endpoint, max(status_code) AS call_status
-      FROM api_events
-      WHERE event_type = 'api_call' AND direction = 'incoming' AND trace_id != ''
+      FROM $calls AND trace_id != ''
         AND (status_code >= 400 OR error_type != '')
         AND ({company_id:String} = '' OR company_id = {company_id:String})
         AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
@@ -99,8 +95,7 @@ ORDER BY call_time DESC, trace_id, event_time LIMIT 10000
 -- weights cannot bring them back (sample by user to count users).
 SELECT weeks[1] AS cohort, dateDiff('week', cohort, week) AS age, count() AS users_seen
 FROM (SELECT user_id, arraySort(groupUniqArray(toStartOfWeek(event_time, 1))) AS weeks
-      FROM api_events
-      WHERE event_type = 'api_call' AND direction = 'incoming' AND user_id != ''
+      FROM $calls AND user_id != ''
         AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
       GROUP BY user_id)
 ARRAY JOIN weeks AS week
@@ -120,13 +115,11 @@ GROUP BY step, what ORDER BY step
 
 -- name: endpoint_coverage
 -- How many of the API's endpoints each customer uses. Seen: rare calls of sampled traffic may be missing.
-WITH (SELECT uniqExact(method, endpoint) FROM api_events
-      WHERE event_type = 'api_call' AND direction = 'incoming' AND endpoint != ''
+WITH (SELECT uniqExact(method, endpoint) FROM $calls AND endpoint != ''
         AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}) AS all_endpoints
 SELECT company_id, uniqExact(method, endpoint) AS endpoints_seen, all_endpoints,
        endpoints_seen / all_endpoints AS coverage, sum(adjusted_count) AS calls
-FROM api_events
-WHERE event_type = 'api_call' AND direction = 'incoming' AND endpoint != '' AND company_id != ''
+FROM $calls AND endpoint != '' AND company_id != ''
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
 
@@ -155,8 +148,7 @@ FROM (
            sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors, errors / calls AS error_rate,
            count() AS rows_seen, countIf(status_code >= 400 OR error_type != '') AS errors_seen,
            calls * calls / sum(adjusted_count * adjusted_count) AS n_eff
-    FROM api_events
-    WHERE event_type = 'api_call' AND direction = 'incoming'
+    FROM $calls
       AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
     GROUP BY by) AS s
 LEFT JOIN (
@@ -166,8 +158,7 @@ LEFT JOIN (
         SELECT by, count() AS traces, sum((1 - p) * n * n) AS nn, sum((1 - p) * e * e) AS ee, sum((1 - p) * n * e) AS ne
         FROM (SELECT any($by) AS by, min(sampling_p) AS p, sum(adjusted_count) AS n,
                      sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e
-                FROM api_events
-                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                FROM $calls AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
               GROUP BY cityHash64($by, $cluster) HAVING min(sampling_p) = max(sampling_p))
         GROUP BY by
@@ -184,13 +175,11 @@ LEFT JOIN (
                 SELECT any($by) AS by_p, cityHash64($by, $cluster) AS cluster,
                        sampling_p AS p, sum(adjusted_count) AS n_p,
                        sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e_p
-                FROM api_events
-                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                FROM $calls AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
                   AND cluster GLOBAL IN (
                     SELECT cityHash64($by, $cluster) AS several
-                    FROM api_events
-                WHERE event_type = 'api_call' AND direction = 'incoming' AND sampling_p < 1
+                    FROM $calls AND sampling_p < 1
                   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
                     GROUP BY several HAVING min(sampling_p) < max(sampling_p))
                 GROUP BY cluster, p)
@@ -205,8 +194,7 @@ ORDER BY calls DESC, by LIMIT {limit:UInt32}
 WITH placed AS (
     SELECT by, d, sum(a) OVER (PARTITION BY by ORDER BY d) AS below, sum(a) OVER (PARTITION BY by) AS everything, n
     FROM (SELECT $by AS by, assumeNotNull(duration_ms) AS d, sum(adjusted_count) AS a, count() AS n
-          FROM api_events
-          WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+          FROM $calls AND duration_ms IS NOT NULL
             AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
           GROUP BY by, d)),
 estimated AS (
@@ -220,8 +208,7 @@ spread AS (
           FROM (SELECT any(by_) AS of_p, cluster, p_, sum(a_ * ((d_ <= value) - {q:Float64}) / total) AS e_p
                 FROM (SELECT $by AS by_, cityHash64($by, $cluster) AS cluster, sampling_p AS p_, adjusted_count AS a_,
                              assumeNotNull(duration_ms) AS d_
-                      FROM api_events
-                      WHERE event_type = 'api_call' AND direction = 'incoming' AND duration_ms IS NOT NULL
+                      FROM $calls AND duration_ms IS NOT NULL
                         AND sampling_p < 1
                         AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where) AS r
                 INNER JOIN estimated ON estimated.by = r.by_

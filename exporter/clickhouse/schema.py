@@ -1,4 +1,4 @@
-"""The store's table: made when missing, brought up to date when older, left alone when newer than this program.
+"""The store's table and its view of calls: made when missing, brought up to date when older, never touched when newer.
 
 The columns are those of schema.sql. The version is the table's comment, `weighbridge schema <n>`.
 """
@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 TABLE = "api_events"
+CALLS = "api_calls"
 _COMMENT = "weighbridge schema "
 _COLUMN = re.compile(r"^ {4}(?!--)(\w+)\s+(.+?),(?:\s+--.*)?$", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -54,6 +55,11 @@ class Place(NamedTuple):
     def stored(self) -> str:
         """The name of the table that holds the data."""
         return f"{self.table}_local" if self.cluster else self.table
+
+    @property
+    def calls(self) -> str:
+        """The name of the view of API calls."""
+        return f"{self.database}.{CALLS}"
 
     @property
     def on_cluster(self) -> str:
@@ -106,6 +112,21 @@ def create_statements(place: Place) -> list[str]:
     return statements
 
 
+def view_statement(place: Place) -> str:
+    """The statement that makes the view `api_calls` of the table as it is now."""
+    text = files("exporter.clickhouse").joinpath("api_calls.sql").read_text(encoding="utf-8")
+    owners = {"developer_id": "user_id", "organization_id": "company_id"}
+    aliases = [
+        f"{owners.get(name, f'calls.{name}')} AS {name}"
+        for name, definition in columns().items()
+        if " ALIAS " in definition
+    ]
+    places = {"$view": place.calls, "$table": place.table, "$on_cluster": place.on_cluster}
+    for mark, value in (places | {"$aliases": ", ".join(aliases)}).items():
+        text = text.replace(mark, value)
+    return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+
+
 def prepare(runner: Runner, place: Place) -> None:
     """Make the table or bring it up to date; every ALTER is logged before it runs.
 
@@ -127,6 +148,7 @@ def prepare(runner: Runner, place: Place) -> None:
     for statement in _alterations(runner, place, name, definition, version):
         logger.warning("changing the table: %s", statement)
         runner.command(statement)
+    runner.command(view_statement(place))
 
 
 def _alterations(runner: Runner, place: Place, name: str, definition: str, version: int) -> list[str]:

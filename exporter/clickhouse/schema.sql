@@ -31,6 +31,7 @@
     resource          LowCardinality(String),                     -- JSON text {"resource": {..}, "scope": {..}}
     -- the call
     direction         LowCardinality(String),                     -- incoming | outgoing | internal | ''
+    hop               LowCardinality(String),                     -- of incoming calls entry | inner | open; inner below one
     method            LowCardinality(String),
     endpoint          LowCardinality(String),                     -- route template
     uri               String CODEC(ZSTD(1)),

@@ -23,6 +23,7 @@ from mapping.rules.metadata import flat_text
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
 from mapping.spans.api_call import flags_in, note_uri, path_version
+from mapping.spans.hops import ENTRY, OPEN
 from mapping.spans.shape import MetadataPlan, Shape
 from mapping.spans.uri_plan import of_exchange
 
@@ -119,59 +120,60 @@ class LogMapper:
         return _new(
             Event,
             (
-                LOG,
-                transaction,
-                "log",
-                job.tenant,
-                understood.trace_id,
-                understood.span_id,
-                "",
-                understood.time_unix_ns,
-                understood.time_unix_ns,
-                -1.0,
-                job.received_unix_ns,
-                who.user_id,
-                who.company_id or group.company_id,
-                who.session_token,
-                who.subscription_id,
-                who.application_id,
-                who.client_id,
-                who.plan_id,
-                group.service,
-                group.environment,
-                group.region,
-                group.text,
-                "",
-                "",
-                "",
-                "",
-                0,
-                "",
-                "",
-                "",
-                "",
-                EMPTY_HEADERS,
-                EMPTY_HEADERS,
-                "",
-                "",
-                "",
-                "",
-                _request_id(work) or transaction,
-                "",
-                0,
-                "",
-                "",
-                "",
-                "",
-                understood.severity_number,
-                understood.severity_text,
-                context.shown_names[understood.event_name],
-                body,
-                encoding,
-                work.plan.metadata.text(work.values, work.fragments, self._error(understood)),
-                _flags(understood.time_unix_ns, job.received_unix_ns),
-                decision,
-                "",
+                LOG,  # event_type
+                transaction,  # transaction_id
+                "log",  # source
+                job.tenant,  # tenant
+                understood.trace_id,  # trace_id
+                understood.span_id,  # span_id
+                "",  # parent_id
+                understood.time_unix_ns,  # start_unix_ns
+                understood.time_unix_ns,  # end_unix_ns
+                -1.0,  # duration_ms
+                job.received_unix_ns,  # received_unix_ns
+                who.user_id,  # user_id
+                who.company_id or group.company_id,  # company_id
+                who.session_token,  # session_token
+                who.subscription_id,  # subscription_id
+                who.application_id,  # application_id
+                who.client_id,  # client_id
+                who.plan_id,  # plan_id
+                group.service,  # service
+                group.environment,  # environment
+                group.region,  # region
+                group.text,  # resource
+                "",  # direction
+                "",  # hop
+                "",  # verb
+                "",  # uri
+                "",  # route
+                0,  # status
+                "",  # api_version
+                "",  # user_agent
+                "",  # ip_address
+                "",  # response_ip_address
+                EMPTY_HEADERS,  # request_headers
+                EMPTY_HEADERS,  # response_headers
+                "",  # request_body
+                "",  # request_body_encoding
+                "",  # response_body
+                "",  # response_body_encoding
+                _request_id(work) or transaction,  # request_id
+                "",  # name
+                0,  # span_status
+                "",  # links
+                "",  # error_type
+                "",  # action_name
+                "",  # family
+                understood.severity_number,  # severity_number
+                understood.severity_text,  # severity_text
+                context.shown_names[understood.event_name],  # event_name
+                body,  # body
+                encoding,  # body_encoding
+                work.plan.metadata.text(work.values, work.fragments, self._error(understood)),  # metadata
+                _flags(understood.time_unix_ns, job.received_unix_ns),  # flags
+                decision,  # decision
+                "",  # reason
             ),
         )
 
@@ -194,59 +196,64 @@ class LogMapper:
         return _new(
             Event,
             (
-                API_CALL,
-                transaction,
-                "log",
-                job.tenant,
-                understood.trace_id,
-                understood.span_id,
-                "",
-                max(start, 0),
-                end,
-                http.duration_ms,
-                job.received_unix_ns,
-                who.user_id,
-                who.company_id or group.company_id,
-                who.session_token,
-                who.subscription_id,
-                who.application_id,
-                who.client_id,
-                who.plan_id,
-                group.service,
-                group.environment,
-                group.region,
-                group.text,
-                "Outgoing" if http.outgoing else "Incoming",
-                http.verb,
-                found.text,
-                context.routes.route(group.service, http_route=http.route, path=path),
-                http.status,
-                _version(http, work, path),
-                http.user_agent,
-                "" if http.outgoing else context.masks.ip(http.ip_address),
-                "",
-                context.masks.headers(http.request_headers) if http.request_headers else EMPTY_HEADERS,
-                context.masks.headers(http.response_headers, "response") if http.response_headers else EMPTY_HEADERS,
-                "",
-                "",
-                "",
-                "",
-                _request_id(work) or transaction,
-                "",
-                0,
-                "",
-                taxonomy.error_type(http.status),
-                "",
-                "http",
-                understood.severity_number,
-                understood.severity_text,
-                context.shown_names[understood.event_name],
-                "",
-                "",
-                self._call_metadata(work, extra),
-                (flags_in(extra) if len(extra) > 1 else ()) + _flags(end, job.received_unix_ns),
-                decision,
-                "",
+                API_CALL,  # event_type
+                transaction,  # transaction_id
+                "log",  # source
+                job.tenant,  # tenant
+                understood.trace_id,  # trace_id
+                understood.span_id,  # span_id
+                "",  # parent_id
+                max(start, 0),  # start_unix_ns
+                end,  # end_unix_ns
+                http.duration_ms,  # duration_ms
+                job.received_unix_ns,  # received_unix_ns
+                who.user_id,  # user_id
+                who.company_id or group.company_id,  # company_id
+                who.session_token,  # session_token
+                who.subscription_id,  # subscription_id
+                who.application_id,  # application_id
+                who.client_id,  # client_id
+                who.plan_id,  # plan_id
+                group.service,  # service
+                group.environment,  # environment
+                group.region,  # region
+                group.text,  # resource
+                "Outgoing" if http.outgoing else "Incoming",  # direction
+                "" if http.outgoing else OPEN if understood.trace_id else ENTRY,  # hop
+                http.verb,  # verb
+                found.text,  # uri
+                context.routes.route(group.service, http_route=http.route, path=path),  # route
+                http.status,  # status
+                _version(http, work, path),  # api_version
+                http.user_agent,  # user_agent
+                "" if http.outgoing else context.masks.ip(http.ip_address),  # ip_address
+                "",  # response_ip_address
+                context.masks.headers(http.request_headers)
+                if http.request_headers
+                else EMPTY_HEADERS,  # request_headers
+                context.masks.headers(http.response_headers, "response")
+                if http.response_headers
+                else EMPTY_HEADERS,  # response_headers
+                "",  # request_body
+                "",  # request_body_encoding
+                "",  # response_body
+                "",  # response_body_encoding
+                _request_id(work) or transaction,  # request_id
+                "",  # name
+                0,  # span_status
+                "",  # links
+                taxonomy.error_type(http.status),  # error_type
+                "",  # action_name
+                "http",  # family
+                understood.severity_number,  # severity_number
+                understood.severity_text,  # severity_text
+                context.shown_names[understood.event_name],  # event_name
+                "",  # body
+                "",  # body_encoding
+                self._call_metadata(work, extra),  # metadata
+                (flags_in(extra) if len(extra) > 1 else ()) + _flags(end, job.received_unix_ns),  # flags
+                decision,  # decision
+                "",  # reason
             ),
         )
 

@@ -156,6 +156,8 @@ def rpc_status(value: Any, *, grpc: bool) -> str:
 class ActionPlan:
     """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
 
+    incoming: Final = False  # no action is a customer's call of the API
+
     def __init__(self, kind: int, event_type: str, family: str, reason: str, shape: Shape, context: Context) -> None:
         consumed: set[str] = {*ACTION_NAMES}
         self.event_type = event_type
@@ -184,7 +186,7 @@ class ActionPlan:
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
-    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
+    def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         record, name, _, values, fragments, who, request, _, group, decision = work
         context = self._context
         title = name.text
@@ -224,51 +226,59 @@ class ActionPlan:
         return _new(
             Event,
             (
-                self.event_type,
-                transaction,
-                "span",
-                job.tenant,
-                trace_id,
-                span_id,
-                record.parent_id.hex(),
-                start,
-                end,
-                (end - start) / 1e6,
-                received,
-                user_id,
-                company_id,
-                *who[2:7],
-                *group[:4],
-                DIRECTIONS.get(text_of(values[self._stated]).lower(), self._direction),
-                "",
-                uri,
-                "",
-                0,
-                "",
-                "",
-                "",
-                "",
-                EMPTY_HEADERS,
-                EMPTY_HEADERS,
-                "",
-                "",
-                "",
-                "",
-                transaction,
-                title,
-                record.status.code,
-                context.links(record.links) if record.links else "",
-                error_type,
-                called,
-                self._family,
-                0,
-                "",
-                "",
-                "",
-                "",
-                self._metadata.text(values, fragments, extra),
-                flags,
-                decision,
-                self._reason,
+                self.event_type,  # event_type
+                transaction,  # transaction_id
+                "span",  # source
+                job.tenant,  # tenant
+                trace_id,  # trace_id
+                span_id,  # span_id
+                record.parent_id.hex(),  # parent_id
+                start,  # start_unix_ns
+                end,  # end_unix_ns
+                (end - start) / 1e6,  # duration_ms
+                received,  # received_unix_ns
+                user_id,  # user_id
+                company_id,  # company_id
+                who[2],  # session_token
+                who[3],  # subscription_id
+                who[4],  # application_id
+                who[5],  # client_id
+                who[6],  # plan_id
+                group[0],  # service
+                group[1],  # environment
+                group[2],  # region
+                group[3],  # resource
+                DIRECTIONS.get(text_of(values[self._stated]).lower(), self._direction),  # direction
+                hop,  # hop
+                "",  # verb
+                uri,  # uri
+                "",  # route
+                0,  # status
+                "",  # api_version
+                "",  # user_agent
+                "",  # ip_address
+                "",  # response_ip_address
+                EMPTY_HEADERS,  # request_headers
+                EMPTY_HEADERS,  # response_headers
+                "",  # request_body
+                "",  # request_body_encoding
+                "",  # response_body
+                "",  # response_body_encoding
+                transaction,  # request_id
+                title,  # name
+                record.status.code,  # span_status
+                context.links(record.links) if record.links else "",  # links
+                error_type,  # error_type
+                called,  # action_name
+                self._family,  # family
+                0,  # severity_number
+                "",  # severity_text
+                "",  # event_name
+                "",  # body
+                "",  # body_encoding
+                self._metadata.text(values, fragments, extra),  # metadata
+                flags,  # flags
+                decision,  # decision
+                self._reason,  # reason
             ),
         )

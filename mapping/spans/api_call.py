@@ -101,6 +101,7 @@ class ApiCallPlan:
         consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
         self._context = context
         self._direction = direction(kind)
+        self.incoming = self._direction == "Incoming"
         self._incoming = self._direction != "Outgoing"
         self._server = kind == SERVER
         self._method = first(METHODS)
@@ -145,8 +146,8 @@ class ApiCallPlan:
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
-    def event(self, work: Work, job: Job, user_id: str, company_id: str) -> Event:
-        """The event of one span. user_id, company_id: after inheritance."""
+    def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
+        """The event of one span. user_id, company_id: after inheritance; hop: as `mapping.spans.hops` finds it."""
         record, name, _, values, fragments, who, request, response, group, decision = work
         span, trace_id, span_id, parent_id, _, (code, _), events, links = record
         _, _, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
@@ -209,59 +210,60 @@ class ApiCallPlan:
         return _new(
             Event,
             (
-                API_CALL,
-                transaction,
-                "span",
-                job.tenant,
-                trace_hex,
-                span_hex,
-                parent_id.hex(),
-                start,
-                end,
-                (end - start) / 1e6,
-                received,
-                user_id,
-                company_id,
-                session_token,
-                subscription_id,
-                application_id,
-                client_id,
-                plan_id,
-                service,
-                environment,
-                region,
-                resource,
-                stated_direction or self._direction,
-                verb,
-                context.shown(text) if context.masks.looks_inside_text else text,
-                route,
-                status,
-                version,
-                agent,
-                ip if self._incoming else "",
-                "" if self._incoming or not status else ip,
-                shown_request,
-                shown_response,
-                body,
-                encoding,
-                response_body,
-                response_encoding,
-                request_id,
-                title,
-                code,
-                context.links(links) if links else "",
-                error_type,
-                action_name,
-                "http",
-                0,
-                "",
-                "",
-                "",
-                "",
-                self._metadata.text(values, fragments, extra),
-                flags,
-                decision,
-                "",
+                API_CALL,  # event_type
+                transaction,  # transaction_id
+                "span",  # source
+                job.tenant,  # tenant
+                trace_hex,  # trace_id
+                span_hex,  # span_id
+                parent_id.hex(),  # parent_id
+                start,  # start_unix_ns
+                end,  # end_unix_ns
+                (end - start) / 1e6,  # duration_ms
+                received,  # received_unix_ns
+                user_id,  # user_id
+                company_id,  # company_id
+                session_token,  # session_token
+                subscription_id,  # subscription_id
+                application_id,  # application_id
+                client_id,  # client_id
+                plan_id,  # plan_id
+                service,  # service
+                environment,  # environment
+                region,  # region
+                resource,  # resource
+                stated_direction or self._direction,  # direction
+                hop,  # hop
+                verb,  # verb
+                context.shown(text) if context.masks.looks_inside_text else text,  # uri
+                route,  # route
+                status,  # status
+                version,  # api_version
+                agent,  # user_agent
+                ip if self._incoming else "",  # ip_address
+                "" if self._incoming or not status else ip,  # response_ip_address
+                shown_request,  # request_headers
+                shown_response,  # response_headers
+                body,  # request_body
+                encoding,  # request_body_encoding
+                response_body,  # response_body
+                response_encoding,  # response_body_encoding
+                request_id,  # request_id
+                title,  # name
+                code,  # span_status
+                context.links(links) if links else "",  # links
+                error_type,  # error_type
+                action_name,  # action_name
+                "http",  # family
+                0,  # severity_number
+                "",  # severity_text
+                "",  # event_name
+                "",  # body
+                "",  # body_encoding
+                self._metadata.text(values, fragments, extra),  # metadata
+                flags,  # flags
+                decision,  # decision
+                "",  # reason
             ),
         )
 

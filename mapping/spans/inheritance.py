@@ -27,7 +27,7 @@ def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
     """
     users: list[str] = []
     companies: list[str] = []
-    for part in _slices(len(works)):
+    for part in slices(len(works)):
         owners = [work.who for work in works[part.start : part.stop]]
         users += [who.user_id for who in owners]
         companies += [who.company_id for who in owners]
@@ -64,13 +64,13 @@ class TraceMemory:
         """Returns who every span belongs to, gaps filled from earlier requests. Remembers what these spans say."""
         whose = tenant.encode()
         found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
-        for part in _slices(len(works)):
+        for part in slices(len(works)):
             for at in part:
                 user, company = found[at]
                 if user or company:
                     self._learn(works[at].record.trace_id + whose, user, company, received_unix_ns)
             yield
-        for part in _slices(len(works)):
+        for part in slices(len(works)):
             for at in part:
                 user, company = found[at]
                 if not (user and company):
@@ -111,20 +111,20 @@ def _uneven(values: list[str]) -> bool:
     return "" in values and any(values)
 
 
-def _slices(count: int) -> Iterator[range]:
+def slices(count: int) -> Iterator[range]:
     return (range(start, min(start + _SLICE, count)) for start in range(0, count, _SLICE))
 
 
 def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
     """Returns for each span the index of its parent in this request and resource, _ROOT without one."""
     index: dict[bytes, int] = {}
-    for part in _slices(len(works)):
+    for part in slices(len(works)):
         for at in part:
             record = works[at].record
             index[record.trace_id + record.span_id] = at
         yield
     parents: list[int] = []
-    for part in _slices(len(works)):
+    for part in slices(len(works)):
         for at in part:
             work = works[at]
             record = work.record
@@ -141,7 +141,7 @@ def _spread(values: list[str], source: str, parents: list[int], works: Sequence[
     yield from _lend_to_servers(values, source, parents, works)
     # Nearest known ancestor of each span, found once: spans of one branch share the walk.
     nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
-    for part in _slices(len(values)):
+    for part in slices(len(values)):
         for at in part:
             if nearest[at] != _UNKNOWN:
                 continue
@@ -164,7 +164,7 @@ def _lend_to_servers(
 ) -> Generator[None, None, None]:
     """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
     below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
-    for part in _slices(len(works)):
+    for part in slices(len(works)):
         for at in part:
             stated = values[at]
             if not stated:

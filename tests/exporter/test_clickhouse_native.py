@@ -162,6 +162,7 @@ def plain_row(event: Event, batch_id: int) -> dict[str, Any]:
         "subscription_id": event.subscription_id, "application_id": event.application_id,
         "client_id": event.client_id, "plan": event.plan_id, "service": event.service,
         "environment": event.environment, "region": event.region, "resource": event.resource,
+        "hop": event.hop,
         "direction": {"Incoming": "incoming", "Outgoing": "outgoing", "Internal": "internal"}.get(
             event.direction, event.direction
         ),
@@ -224,6 +225,7 @@ decisions = st.builds(
 TEXTS = {name: short for name in Event._fields if isinstance(getattr(events.event(), name), str)}
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     **TEXTS,
+    "hop": st.sampled_from(["entry", "inner", "open", ""]),
     "direction": st.sampled_from(["Incoming", "Outgoing", "Internal", "", "sideways"]),
     "start_unix_ns": TIMES,
     "end_unix_ns": st.integers(0, 2**64 - 1),

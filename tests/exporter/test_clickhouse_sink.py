@@ -56,7 +56,7 @@ def test_every_field_of_an_event_has_its_column(clean: EngineProcess) -> None:
         "trace_id": full.trace_id, "span_id": full.span_id, "parent_span_id": "aaaaaaaaaaaaaaaa", "request_id": "r",
         "company_id": "c", "user_id": "u", "session_id": "s", "subscription_id": "sub", "application_id": "app",
         "client_id": "cl", "plan": "pro", "service": "shop", "environment": "prod", "region": "eu",
-        "resource": full.resource, "direction": "incoming", "method": "GET", "endpoint": "/items/{id}",
+        "resource": full.resource, "direction": "incoming", "hop": "", "method": "GET", "endpoint": "/items/{id}",
         "uri": full.uri, "api_version": "v1", "status_code": 503, "error_type": "server", "duration_ms": 12.5,
         "name": "GET /items", "span_status": 2, "links": "[]", "action": "act", "family": "db", "ip": "::1",
         "response_ip": "10.0.0.1", "user_agent": "curl", "request_headers": {"A": "1", "B": "ü"},

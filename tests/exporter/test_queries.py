@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import math
 import random
@@ -19,10 +18,10 @@ from engine_process import EngineProcess
 from exporter.clickhouse import queries
 from exporter.clickhouse.queries import parse_condition
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
-from exporter.sink import Batch
-from exporter.sinks.clickhouse import Settings, create, event_day
+from exporter.sinks.clickhouse import Settings
 from mapping.event import ACTION, LOG, UNSAMPLED, Decision, Event
 from mapping.sampling.estimate import Kept, estimate_quantile
+from stored import store_events
 
 DAY_NS = 86_400_000_000_000
 # The start of a day two weeks ago: every event below is of that day or the week before.
@@ -76,23 +75,10 @@ def shop() -> list[Event]:
     return rows
 
 
-def store(engine: EngineProcess, rows: list[Event], database: str = "analytics") -> None:
-    async def go() -> None:
-        secret = (engine.data / "writer.password").read_text()
-        sink = create(Settings(name="s", dsn=f"http://writer:{secret}@127.0.0.1:{engine.port}/{database}"))
-        await sink.open()
-        days = itertools.groupby(sorted(rows, key=lambda e: e.start_unix_ns), key=lambda e: event_day(e, 90))
-        for day, of_day in days:
-            await sink.write(Batch(day, list(of_day)), in_doubt=False)
-        await sink.close()
-
-    asyncio.run(go())
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     process = EngineProcess(tmp_path_factory.mktemp("queries"))
-    store(process, shop())
+    store_events(process, shop())
     yield process
     assert process.stop() == 0
 
@@ -227,7 +213,7 @@ def test_endpoint_coverage(reader: StoreReader) -> None:
 
 
 def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str, float]:
-    store(engine, rows, database)
+    store_events(engine, rows, database)
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database={database}")) as reader:
         (row,) = reader.run(queries.totals(SINCE, UNTIL)).dicts()
     return row
@@ -294,7 +280,7 @@ def test_a_percentile_and_its_interval_equal_the_plain_calculation(engine: Engin
              company_id=dice.choice(["acme", "globex"]), duration_ms=float(dice.randrange(1, 400)))
         for number in range(600)
     ]  # fmt: skip
-    store(engine, rows, "durations")
+    store_events(engine, rows, "durations")
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database=durations")) as reader:
         for q in (0.5, 0.95):
             for company, found in by(reader.run(queries.percentile(SINCE, UNTIL, q, "company_id")), "by").items():
@@ -346,7 +332,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(engine: EngineProcess, un
         calls, errors, median, kept = population(dice, company, unit)
         truths[company] = calls, errors, median
         rows += kept
-    store(engine, rows, f"coverage_{unit}")
+    store_events(engine, rows, f"coverage_{unit}")
     hits = Counter[str]()
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database=coverage_{unit}")) as reader:
         for row in reader.run(queries.totals(SINCE, UNTIL, "company_id", sample_unit=unit)).dicts():
@@ -369,7 +355,7 @@ def test_nothing_kept_still_bounds_what_there_was() -> None:
 
 def test_the_reader_starts_an_engine_when_none_runs_and_stops_it(tmp_path: Path) -> None:
     first = EngineProcess(tmp_path)
-    store(first, [call(1)])
+    store_events(first, [call(1)])
     assert first.stop() == 0
     with StoreReader(Settings(name="s", dsn=f"chdb://{tmp_path}")) as reader:
         assert reader.query("SELECT count() AS n FROM api_events") == Result(("n",), [(1,)])

@@ -60,6 +60,7 @@ def test_api_call() -> None:
         "trace_id": TRACE.hex(),
         "transaction_id": event.transaction_id,
         "direction": "Incoming",
+        "hop": "open",
         "user_id": "u",
         "company_id": "c",
         "session_token": "s",
@@ -185,7 +186,8 @@ def test_steps_pause_and_end_with_what_map_gives() -> None:
     made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=lambda: 0.0)
     steps = made.steps(Decoder().traces(data), received_unix_ns=NOW)
     pauses, mapped_in_steps = run_through(steps)
-    assert pauses == 3 + 1 + 2  # looking at the spans, inheritance, between the slices of making events
+    # looking at the spans, inheritance, hops (index, parents, ancestors), between the slices of making events
+    assert pauses == 3 + 1 + 3 + 2
     assert mapped_in_steps == made.map(Decoder().traces(data), received_unix_ns=NOW).events
 
 

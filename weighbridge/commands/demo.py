@@ -100,8 +100,8 @@ def _say_what_next(console: Console, config: str | None, run: Run) -> None:
     failed = _first(run, 500) or declined
     user = failed.step.customer.user if failed.step.customer else ""
     sql = (
-        "SELECT company_id, sum(weight) AS calls, sumIf(weight, status_code >= 400) AS failed FROM api_events "
-        "WHERE event_type = 'api_call' AND service = 'storefront' AND direction = 'incoming' "
+        "SELECT company_id, sum(weight) AS calls, sumIf(weight, status_code >= 400) AS failed "
+        "FROM api_calls(since = now() - INTERVAL 1 HOUR, until = now()) WHERE entry "
         "GROUP BY company_id ORDER BY calls DESC"
     )
     console.print("\nTry next:")

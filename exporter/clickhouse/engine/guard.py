@@ -34,6 +34,7 @@ _NODES = frozenset(
 _TABLE_FUNCTIONS = frozenset(
     {
         "numbers", "numbers_mt", "zeros", "generateSeries", "generate_series", "values", "null",
+        "api_calls",  # the view of the store's own table
     }
 )  # fmt: skip
 # Categories of system.functions whose members compute on their arguments alone.

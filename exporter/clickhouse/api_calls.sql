@@ -1,0 +1,63 @@
+-- The view `api_calls(since = ..., until = ...)`: every API call of a time, each once, with two things that only its
+-- whole trace can tell, in whatever order and through whatever bridges its spans have come:
+--   entry     whether it is the customer's own call: incoming, with no other incoming call above it in its trace
+--   user_id, company_id  where the call itself names none, the one that other spans of its trace agree on
+-- A call's ancestors begin before it: they are looked for from an hour before `since` on. What `hop` has decided at
+-- arrival stays; the rest is resolved so:
+--   rooted    a trace that begins with an incoming call has no other entry
+--   doubtful  of a trace with several incoming calls and none at its root (callers that send a traceparent of their own)
+--             those are inner whose parent is an incoming call, is known to be below one, or is a span of a service that
+--             another incoming call of the trace reached; when that leaves none, the first is the entry
+-- Ids are compared by their 64-bit hashes, which costs a third; two ids of one question that share one are unheard of.
+CREATE OR REPLACE VIEW $view$on_cluster AS
+WITH
+    {since:DateTime64(6)} - INTERVAL 1 HOUR AS reach_from, {until:DateTime64(6)} + INTERVAL 1 HOUR AS reach_to,
+    rooted AS (
+        SELECT cityHash64(tenant, trace_id) FROM $table
+        WHERE event_type = 'api_call' AND direction = 'incoming' AND parent_span_id = '' AND source = 'span'
+          AND trace_id != '' AND event_time >= reach_from AND event_time < reach_to),
+    doubtful AS (
+        SELECT cityHash64(tenant, trace_id) AS trace_hash FROM $table
+        WHERE event_type = 'api_call' AND direction = 'incoming' AND trace_id != ''
+          AND event_time >= reach_from AND event_time < reach_to
+        GROUP BY trace_hash HAVING count() > 1 AND countIf(parent_span_id = '' AND source = 'span') = 0),
+    inner_calls AS (
+        SELECT trace_hash, arrayJoin(if(empty(first_calls), arraySlice(arraySort(c -> c.4, below), 2), below)).1 AS span
+        FROM (SELECT cityHash64(tenant, trace_id) AS trace_hash,
+                  groupArrayIf((cityHash64(span_id), cityHash64(parent_span_id), service, start_unix_ns, hop),
+                               event_type = 'api_call' AND direction = 'incoming') AS calls,
+                  groupArrayIf((cityHash64(span_id), service, hop),
+                               NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
+                  arrayMap(c -> c.1, calls) AS spans, arrayMap(c -> c.3, calls) AS services,
+                  arrayFilter(c -> c.5 = 'inner' OR has(spans, c.2) OR arrayExists(
+                      o -> o.1 = c.2 AND (o.3 = 'inner'
+                           OR (has(services, o.2) AND (o.2 != c.3 OR countEqual(services, o.2) > 1))), others),
+                      calls) AS below,
+                  arrayFilter(c -> NOT has(below.1, c.1), calls) AS first_calls
+              FROM $table
+              WHERE cityHash64(tenant, trace_id) GLOBAL IN doubtful AND event_type IN ('api_call', 'action')
+                AND event_time >= reach_from AND event_time < reach_to
+              GROUP BY trace_hash)),
+    nameless AS (
+        SELECT cityHash64(tenant, trace_id) FROM $table
+        WHERE event_type = 'api_call' AND direction = 'incoming' AND (user_id = '' OR company_id = '') AND trace_id != ''
+          AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}),
+    named AS (
+        SELECT cityHash64(tenant, trace_id) AS trace_hash,
+               if(min(user_id) = max(user_id), any(user_id), '') AS trace_user,
+               if(min(company_id) = max(company_id), any(company_id), '') AS trace_company
+        FROM (SELECT tenant, trace_id, nullIf(user_id, '') AS user_id, nullIf(company_id, '') AS company_id FROM $table
+              WHERE cityHash64(tenant, trace_id) GLOBAL IN nameless AND (user_id != '' OR company_id != '')
+                AND event_type IN ('api_call', 'action') AND event_time >= reach_from AND event_time < reach_to)
+        GROUP BY trace_hash)
+SELECT calls.* EXCEPT (user_id, company_id),
+       if(calls.user_id = '', ifNull(named.trace_user, ''), calls.user_id) AS user_id,
+       if(calls.company_id = '', ifNull(named.trace_company, ''), calls.company_id) AS company_id,
+       $aliases,
+       calls.direction = 'incoming' AND calls.hop != 'inner' AND (
+           calls.hop = 'entry' OR calls.trace_id = '' OR (calls.parent_span_id = '' AND calls.source = 'span')
+           OR (cityHash64(calls.tenant, calls.trace_id) GLOBAL NOT IN rooted
+               AND (cityHash64(calls.tenant, calls.trace_id), cityHash64(calls.span_id)) GLOBAL NOT IN inner_calls)) AS entry
+FROM $table AS calls GLOBAL ANY LEFT JOIN named ON cityHash64(calls.tenant, calls.trace_id) = named.trace_hash
+WHERE calls.event_type = 'api_call'
+  AND calls.event_time >= {since:DateTime64(6)} AND calls.event_time < {until:DateTime64(6)}

@@ -1,0 +1,82 @@
+"""Which call is the customer's own (mapping.md §2): an incoming call with no other incoming call above it in its trace.
+
+In a chain gateway -> service -> service every hop has a SERVER span. Here is decided what one request tells: a call is
+the *entry*, an *inner* hop, or *open*, when its ancestors are in other requests. The store resolves what is open when
+it is asked (`exporter/clickhouse/api_calls.sql`), so the answer never depends on the order of arrival.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final
+
+from mapping.context import Work
+from mapping.spans.inheritance import slices
+
+ENTRY: Final = "entry"  # nothing of ours is above it
+INNER: Final = "inner"  # an incoming call is above it; also of actions and outgoing calls
+OPEN: Final = "open"  # an ancestor is not in this request
+UNKNOWN: Final = ""  # not an incoming call, and none is known to be above it
+
+_ROOT, _ABROAD = -1, -2  # instead of the index of a parent: it has none, or it is in another request
+
+
+def find_hops(works: Sequence[Work]) -> Generator[None, None, Sequence[str]]:
+    """Returns for each span ENTRY, INNER, OPEN or UNKNOWN. Takes time in proportion to the spans, in slices.
+
+    Spans of all resources of the request count: a Collector sends the gateway's and the service's together.
+    """
+    if not any(work.plan.incoming for work in works):
+        return [UNKNOWN] * len(works)
+    parents = yield from _parents(works)
+    above: list[str | None] = [None] * len(works)  # what the ancestors of a span are, its own kind aside
+    for part in slices(len(works)):
+        for at in part:
+            _look_up(at, parents, above, works)
+        yield
+    return [
+        hop if hop == INNER or work.plan.incoming else UNKNOWN
+        for work, hop in zip(works, above, strict=True)
+        if hop is not None
+    ]
+
+
+def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
+    index: dict[bytes, int] = {}
+    for part in slices(len(works)):
+        for at in part:
+            record = works[at].record
+            index[record.trace_id + record.span_id] = at
+        yield
+    parents: list[int] = []
+    for part in slices(len(works)):
+        for at in part:
+            record = works[at].record
+            if not record.parent_id:
+                parents.append(_ROOT)
+                continue
+            parent = index.get(record.trace_id + record.parent_id, _ABROAD)
+            parents.append(_ABROAD if parent == at else parent)
+        yield
+    return parents
+
+
+def _look_up(at: int, parents: list[int], above: list[str | None], works: Sequence[Work]) -> None:
+    """Fills `above` of a span and of the ancestors passed on the way; each span is passed once in all."""
+    walked: list[int] = []
+    here = at
+    while above[here] is None:
+        above[here] = OPEN  # ends a walk that a loop of parents would make endless
+        walked.append(here)
+        parent = parents[here]
+        if parent < 0:
+            found = ENTRY if parent == _ROOT else OPEN
+            break
+        if works[parent].plan.incoming:
+            found = INNER
+            break
+        here = parent
+    else:
+        found = above[here] or OPEN
+    for step in walked:
+        above[step] = found
