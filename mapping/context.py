@@ -13,7 +13,7 @@ from mapping.masks.of_shape import Masking
 from mapping.masks.text import may_hide_secrets
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
-from mapping.rules import address, bodies, route, taxonomy, uri
+from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
 from mapping.rules.identity import Identity, Resolver
 from mapping.rules.metadata import json_text
 from mapping.rules.route import RouteBook
@@ -165,7 +165,8 @@ class Context:
         self.words: Memory[str] = Memory(read_text, 1024)  # severities and event names
         # (service, route that is the path itself) -> its template
         self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
-        self.normalised: Memory[str] = Memory(route.normalise)
+        self.normalised: Memory[str] = Memory(route_spelling.normalise)
+        self.known_routes: Memory[route.Known] = Memory(route.known)
         self.addresses: Memory[str] = Memory(
             lambda value: masks.ip(address.valid_ip(value)) if isinstance(value, str) else ""
         )

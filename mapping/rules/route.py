@@ -9,66 +9,51 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from mapping.rules.null_words import is_absent
+from mapping.rules.route_spelling import (
+    MAX_ROUTE_CHARS,
+    bare,
+    from_span_name,
+    has_placeholder,
+    normalise,
+    without_query,
+)
 
 OTHER = "/{other}"  # stands for every path-derived template beyond the cap
+ADMITTED: Final = 3  # calls after which a template beyond the cap may take the place of a rarer one
+_LOOKS: Final = 4  # shown templates that a call of one beyond the cap looks at, so its cost is fixed
 
-_QUERY = re.compile(r"\?[\w.\-\[\]%]{1,200}=").search  # `/a?b=c`, but not `/users/:id?` and `(?:…)`
-
-_MAX_ROUTE_CHARS = 2048  # longer "routes" are no routes; bounds what one value can cost
-_VERBS = "CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT|TRACE|QUERY"
-
-_METHOD_PREFIX = re.compile(rf"(?:(?:HTTP )?(?:{_VERBS}|_OTHER)|HTTP) +")
-_JS_FLAGS = "dgimsuvy"
-_ANGLE = re.compile(r"<(?:[^<>]*:)?\s*+([^<>:\s]++)\s*+>")
-_OPTIONAL_GROUP = re.compile(r"\{(/[^{}:*]*[:*][^{}]*)\}")  # Express 5: /users{/:id}
-_BRACE = re.compile(r"\{[*.#/;?&+]{0,2}([A-Za-z_][\w.\-]*+)(?:[^{}]++|\{[^{}]*+\})*+\}")
-_COLON = re.compile(r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)(?:\((?:[^()\\]++|\\.|\([^()]*+\))*+\))?[?*+]?")
-_SPLAT = re.compile(r"(?<=/)\*([A-Za-z_]\w*)")  # Express 5: /files/*rest
-_REPEAT = re.compile(r"\{\d*+,?\d*+\}").match
-_PARAMS = re.compile(r"(?:\{param\})++")
-_MAX_GROUPS = 16  # one within the other, in a regular expression
-_FORMAT = re.compile(r"%s(?![0-9A-Za-z])")  # Tornado: /files/%s/%s, the reverse of /files/([^/]+)/(\d+)
-_PLACEHOLDER = re.compile(r"\{[^{}]*\}|<[^<>]+>|(?:^|(?<=[/.\-])):[A-Za-z_]|[\\^*]|\(\?|%s(?![0-9A-Za-z])").search
-
+_PATH_MATRIX = re.compile(r";[^/]*")  # ;jsessionid=..., ;color=red
 # A path without any of these has no segment that stands for a value: most static paths stop here.
-_SUSPICIOUS = re.compile(r"[0-9@%]|[A-Fa-f]{8}").search
+_SUSPICIOUS = re.compile(r"[0-9@%;(]|[A-Fa-f]{8}").search
 _VALUE = re.compile(
-    r"[0-9]+"
+    r"[+-]?[0-9]+"
+    r"|[0-9]+(?:,[0-9]+)+"
     r"|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{32}"
-    r"|(?=.*[0-9])[0-9a-fA-F]{8,}"
+    r"|\{[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\}"
+    r"|(?=[^0-9]*[0-9])[0-9a-fA-F]{8,}"
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}.*"
-    r"|.*@.*"
-    r"|[0-9A-Za-z][0-9A-Za-z_]*_(?=[A-Za-z]*[0-9])[0-9A-Za-z]{8,}",
+    r"|[0-9]{4}-(?:[0-9]{2}|[wW][0-9]{2})"
+    r"|[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}"
+    r"|(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
+    r"|[^@]*@.*"
+    r"|[0-9A-Za-z][0-9A-Za-z_]*_(?=[A-Za-z]*[0-9])[0-9A-Za-z]{8,}"
+    r"|[A-Z]{2,10}(?:-[0-9]+)+"  # tickets and invoices: ABC-1234, INV-2026-001
+    r"|[A-Za-z]{1,16}:[0-9]+"
+    r"|[0-9]{4,}-[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*",  # 12345-a-title
     re.DOTALL,
 ).fullmatch
+_SLUG = re.compile(r"[a-z]++(?:-[a-z0-9]++)*+").fullmatch  # a-title-of-words-12345
+_SLUG_NUMBER = 5  # digits at its end that are an id; years and ports have four
+_ODATA = re.compile(r"([A-Za-z_]\w{0,64})\([^()]{1,256}\)").fullmatch  # Orders(17), Orders('a')
+_EXTENSION = re.compile(r"(.{1,256})\.([A-Za-z]{2,5})", re.DOTALL).fullmatch
+_MIXED = re.compile(r"(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[0-9A-Za-z_\-]{10,}").fullmatch
+_TWO_NUMBERS = re.compile(r"[0-9][^0-9]+[0-9]").search
 _LONG_TOKEN = re.compile(r"[0-9A-Za-z_\-]{16,}").fullmatch
 _LETTER = re.compile(r"[A-Za-z]").search
 _THREE_DIGITS = re.compile(r"[0-9][^0-9]*[0-9][^0-9]*[0-9]").search
-
-
-def without_query(raw: str) -> str:
-    """A route without what is no part of one: a query that came with it, and the secrets in that."""
-    if "?" in raw and (found := _QUERY(raw)) is not None:
-        return raw[: found.start()]
-    return raw
-
-
-def normalise(raw: str) -> str:
-    """A framework's route with `{name}` placeholders and a leading slash; "" for null words.
-
-    Understands <int:id>, :id, {id:int} and their relatives, Django's regular expressions and JavaScript's
-    literals.
-    """
-    raw = without_query(raw)
-    return _normalise(raw) if len(raw) <= 256 else _normalise.__wrapped__(raw)
-
-
-def has_placeholder(raw: str) -> bool:
-    """True when a route names at least one variable part, in any framework's spelling."""
-    return _PLACEHOLDER(raw) is not None
 
 
 def template_path(path: str) -> str:
@@ -80,35 +65,82 @@ def template_path(path: str) -> str:
         path = "/" + path
     if _SUSPICIOUS(path) is None:
         return path
+    if ";" in path:
+        path = _PATH_MATRIX.sub("", path)
     parts = path.split("/")
     if "%" in path:
         parts = [_decoded(part) if "%" in part else part for part in parts]
-    return "/".join([part if not part or not _is_value(part) else "{id}" for part in parts])
+    return "/".join([_templated(part) if part else part for part in parts])
 
 
-def from_span_name(name: str) -> str:
-    """The route in a SERVER span's name as written, after the method if there is one; "" when it holds
-    none.
-    """
-    prefix = _METHOD_PREFIX.match(name)
-    rest = name[prefix.end() :].strip() if prefix is not None else name.strip()
-    if rest[:1] in ("/", "^"):
-        return rest
-    return rest if re.search(r"\{[^{}]+\}|<[^<>]+>", rest) else ""
+class Known(NamedTuple):
+    """A framework's route in one spelling, and how to tell that a path is not of it."""
+
+    text: str  # "" for what is no route
+    head: str  # paths that begin so are of it
+    parts: tuple[str, ...] | None  # segments without placeholders, each after a slash; None: cannot be told
+    alone: bool  # a word without slashes and placeholders: a route only of the path that is this word
+
+    def fits(self, path: str) -> bool:
+        """False for a path (encoded) that cannot be of this route: a gateway's route id, a rule of something else."""
+        if path.startswith(self.head) and not self.alone:
+            return True
+        if self.alone:
+            return path.rstrip("/") == self.text.rstrip("/")
+        if self.parts is None:
+            return True
+        if _in_order(self.parts, path):
+            return True
+        return _in_order(tuple(map(str.casefold, self.parts)), unquote(path).casefold())
+
+
+def known(raw: str) -> Known:
+    """What is known of a route as its framework writes it."""
+    text = normalise(raw)
+    if not text:
+        return Known("", "", None, False)
+    head = text.partition("{")[0].partition("*")[0]
+    if _UNSURE(raw) is not None or len(text) > MAX_ROUTE_CHARS:
+        return Known(text, head, None, False)
+    parts = tuple(f"/{part}" for part in text.split("/") if part and _STATIC(part) is not None)
+    placeholders = has_placeholder(raw)
+    # Only a whole segment in front is proof: `/order` is not the beginning of `/orders`.
+    head = head if placeholders or head == "/" else f"{head.rstrip('/')}/"
+    return Known(text, head, parts, not placeholders and "/" not in bare(raw.strip()))
+
+
+_known = lru_cache(maxsize=4096)(known)
+_UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
+_STATIC = re.compile(r"[\w.\-~]+").fullmatch
+
+
+def _in_order(parts: tuple[str, ...], path: str) -> bool:
+    at = 0
+    for part in parts:
+        while True:
+            at = path.find(part, at)
+            if at < 0:
+                return False
+            at += len(part)
+            if path[at : at + 1] in ("", "/", ";", "?"):
+                break
+    return True
 
 
 class RouteBook:
     """Chooses a record's route and holds path-derived templates to a number per service.
 
-    Templates are remembered as hashes: what a hostile sender can make us keep is bounded by `max_total`
-    integers. The service that was silent longest is forgotten first.
+    Templates are remembered as hashes with a count: what a hostile sender can make us keep is bounded by twice
+    `max_total` integers. The service that was silent longest is forgotten first. Beyond the cap a template is OTHER
+    until its ADMITTED-th call; from then on it takes the place of one that is called less often: what is rare is
+    dropped, and a flood of paths that are called once leaves room for every new route.
     """
 
     def __init__(self, max_templates: int = 1000, max_services: int = 1000, max_total: int = 100_000) -> None:
         self.max_templates = max_templates
         self.max_services = max_services
         self.max_total = max_total
-        self._seen: dict[str, set[int]] = {}
+        self._seen: dict[str, _Templates] = {}
         self._total = 0
         self._latest = ""
 
@@ -118,16 +150,22 @@ class RouteBook:
         """The route by §3.3, "" for none. span_name: only of SERVER spans. path: of the URI, "" when none
         was sent.
         """
+        path = without_query(path)
         for raw in map(without_query, (http_route, url_template)):
             # Express 4 reports "/" for paths that no route matched.
             if raw and not (raw == "/" and len(path) > 1):
                 if _is_path(raw, path):
                     return self.template(service, path)
-                if normal := normalise(raw):
-                    return normal
+                found = _known(raw) if len(raw) <= 256 else known(raw)
+                if found.text and (not path or found.fits(path)):
+                    return found.text
         named = without_query(from_span_name(span_name)) if span_name else ""
         if named and not (named == "/" and len(path) > 1):
-            return normalise(named) if has_placeholder(named) else self.template(service, named)
+            if not has_placeholder(named):
+                return self.template(service, named)
+            found = _known(named) if len(named) <= 256 else known(named)
+            if found.text and (not path or found.fits(path)):
+                return found.text
         return self.template(service, path) if path else ""
 
     def template(self, service: str, path: str) -> str:
@@ -137,21 +175,23 @@ class RouteBook:
         if seen is None or service != self._latest:
             seen = self._touch(service)
         key = hash(template)
-        if key in seen:
+        calls = seen.calls
+        if key in calls:
+            calls[key] += 1
             return template
-        if len(seen) >= self.max_templates:
-            return OTHER
-        seen.add(key)
-        self._total += 1
-        while self._total > self.max_total and len(self._seen) > 1:
-            self._forget()
-        return template
+        if len(calls) < self.max_templates:
+            calls[key] = 1
+            self._total += 1
+            while self._total > self.max_total and len(self._seen) > 1:
+                self._forget()
+            return template
+        return template if seen.admits(key, self.max_templates) else OTHER
 
-    def _touch(self, service: str) -> set[int]:
+    def _touch(self, service: str) -> _Templates:
         """The service's templates, now the most recent of all services."""
         seen = self._seen.pop(service, None)
         if seen is None:
-            seen = set()
+            seen = _Templates()
             if len(self._seen) >= self.max_services:
                 self._forget()
         self._seen[service] = seen
@@ -160,7 +200,33 @@ class RouteBook:
 
     def _forget(self) -> None:
         oldest = next(iter(self._seen))
-        self._total -= len(self._seen.pop(oldest))
+        self._total -= len(self._seen.pop(oldest).calls)
+
+
+class _Templates:
+    """The templates of one service, as hashes: those that are shown, and those that wait."""
+
+    __slots__ = ("calls", "waiting")
+
+    def __init__(self) -> None:
+        self.calls: dict[int, int] = {}  # shown -> calls, halved whenever another looks for a place
+        self.waiting: dict[int, int] = {}  # not shown -> calls, the longest silent first
+
+    def admits(self, key: int, most: int) -> bool:
+        """Counts a call of a template that is not shown; True when it is shown from now on."""
+        count = self.waiting.pop(key, 0) + 1
+        if count >= ADMITTED:
+            for _ in range(_LOOKS):
+                rare = next(iter(self.calls))
+                calls = self.calls.pop(rare)
+                if calls < count:
+                    self.calls[key] = count
+                    return True
+                self.calls[rare] = calls // 2
+        if len(self.waiting) >= most:
+            del self.waiting[next(iter(self.waiting))]
+        self.waiting[key] = count
+        return False
 
 
 def _is_path(raw: str, path: str) -> bool:
@@ -174,108 +240,22 @@ def _decoded(part: str) -> str:
     return plain if plain.isprintable() and "/" not in plain and "\ufffd" not in plain else part
 
 
+def _templated(part: str) -> str:
+    """The segment, or what stands for it when it is a value."""
+    if _is_value(part):
+        return "{id}"
+    if "(" in part and (keyed := _ODATA(part)) is not None and part[-1] == ")":
+        return f"{keyed[1]}({{id}})"
+    if "." in part and (named := _EXTENSION(part)) is not None and _is_value(named[1]):
+        return f"{{id}}.{named[2]}"
+    return part
+
+
 def _is_value(part: str) -> bool:
     if _VALUE(part):
         return True
-    return bool(_LONG_TOKEN(part) and _THREE_DIGITS(part) and _LETTER(part))
-
-
-@lru_cache(maxsize=4096)
-def _normalise(raw: str) -> str:
-    raw = raw.strip()[:_MAX_ROUTE_CHARS]
-    if is_absent(raw):
-        return ""
-    prefix = _METHOD_PREFIX.match(raw)  # Go's mux patterns: "GET /users/{id}"
-    if prefix is not None:
-        raw = raw[prefix.end() :]
-    if "://" in raw and "(?" not in raw:
-        raw = "/" + raw.partition("://")[2].partition("/")[2]
-    body, slash, _ = raw.rstrip(_JS_FLAGS).rpartition("/")
-    if slash and raw[:1] == "/" and (body[1:2] == "^" or "\\/" in body[1:]):
-        raw = _from_regex(body[1:])
-    elif raw[:1] == "^" or raw[-1:] == "$" or "(?" in raw:
-        raw = _from_regex(raw)
-    raw = _ANGLE.sub(r"{\1}", raw)
-    raw = _OPTIONAL_GROUP.sub(r"\1", raw)
-    raw = _BRACE.sub(r"{\1}", raw)
-    raw = _COLON.sub(r"{\1}", raw)
-    raw = _SPLAT.sub(r"{\1}", raw)
-    raw = _FORMAT.sub("{param}", raw)
-    return raw if raw[:1] == "/" else "/" + raw
-
-
-def _from_regex(pattern: str, depth: int = 0) -> str:
-    """A path template for a regular expression of Django or JavaScript; unnamed variable parts become
-    {param}.
-    """
-    out: list[str] = []
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "\\":
-            escaped = pattern[at + 1 : at + 2]
-            if escaped and escaped in "dDwWsS":
-                out.append("{param}")
-            elif escaped not in "AZzbB":
-                out.append(escaped)
-            at += 2
-        elif char == "(":
-            end = _closing(pattern, at)
-            out.append(_from_group(pattern[at + 1 : end], depth + 1))
-            at = end + 1
-        elif char == "[":
-            end = _class_end(pattern, at)
-            content = pattern[at + 1 : end]
-            out.append(content if len(content) == 1 else "{param}")
-            at = end + 1
-        elif char == "." and pattern[at + 1 : at + 2] in ("*", "+"):
-            out.append("{param}")
-            at += 1
-        elif char in "^$*+?":
-            at += 1
-        elif char == "{" and (repeat := _REPEAT(pattern, at)):
-            at = repeat.end()
-        else:
-            out.append(char)
-            at += 1
-    return _PARAMS.sub("{param}", "".join(out))
-
-
-def _from_group(content: str, depth: int) -> str:
-    named = re.match(r"\?P?<([A-Za-z_]\w*)>", content)
-    if named is not None:
-        return f"{{{named[1]}}}"
-    if content.startswith("?:"):
-        return _from_regex(content[2:], depth) if depth <= _MAX_GROUPS else "{param}"
-    return "" if content.startswith("?") else "{param}"
-
-
-def _closing(pattern: str, at: int) -> int:
-    """Index of the parenthesis that closes the one at `at`, the last index when none does."""
-    depth = 0
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "\\":
-            at += 1
-        elif char == "[":
-            at = _class_end(pattern, at)
-        elif char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
-    return len(pattern)
-
-
-def _class_end(pattern: str, at: int) -> int:
-    """Index of the bracket that closes the character class at `at`."""
-    at += 1
-    if pattern[at : at + 1] == "^":
-        at += 1
-    if pattern[at : at + 1] == "]":
-        at += 1
-    while at < len(pattern) and pattern[at] != "]":
-        at += 2 if pattern[at] == "\\" else 1
-    return min(at, len(pattern))
+    if _LONG_TOKEN(part) and _THREE_DIGITS(part) and _LETTER(part):
+        return True
+    if part[-_SLUG_NUMBER:].isdecimal() and part.count("-") > 1 and _SLUG(part):
+        return True
+    return bool(_MIXED(part) and _TWO_NUMBERS(part))

@@ -24,6 +24,7 @@ from mapping.context import (
 )
 from mapping.event import API_CALL, EMPTY_HEADERS, Event
 from mapping.rules import address, bodies, headers, ids, taxonomy, uri
+from mapping.rules.route import OTHER
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
 from mapping.spans.captured import HeaderSlots
@@ -167,8 +168,12 @@ class ApiCallPlan:
         if type(raw_route) is str:
             if raw_route == path:
                 route = context.static_routes[service, path]
+                if route == OTHER:  # it may have been called often enough since
+                    route = context.routes.template(service, path)
             elif len(raw_route) > 1:
-                route = context.normalised[raw_route]
+                known = context.known_routes[raw_route]
+                if known.fits(path):
+                    route = known.text
         if not route:
             route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 

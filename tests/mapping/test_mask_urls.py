@@ -10,7 +10,8 @@ import pytest
 from mapping.masks.redactor import Redactor
 from mapping.masks.settings import MaskRule, MaskSettings
 from mapping.rules import bodies
-from mapping.rules.route import RouteBook, normalise
+from mapping.rules.route import RouteBook
+from mapping.rules.route_spelling import normalise
 
 SECRET = "SEC-1f2e3d"
 DEFAULT = Redactor(MaskSettings())
