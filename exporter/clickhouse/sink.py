@@ -291,9 +291,9 @@ class ClickHouseSink:
         found: set[str] = set()
         others = f" AND batch_id NOT IN ({','.join(str(int(batch)) for batch in not_in)})" if not_in else ""
         for part, low, high in self._windows(events):
-            ids = ",".join(_quoted(event.transaction_id) for event in part)
             answer = client.query(
-                f"SELECT DISTINCT event_id FROM {self._place.table} WHERE event_id IN ({ids}) "  # noqa: S608
+                f"SELECT DISTINCT event_id FROM {self._place.table} "  # noqa: S608
+                f"WHERE event_id IN {_named([event.transaction_id for event in part])} "
                 f"AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
                 f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'){others}",
                 settings=_LONG,
@@ -338,6 +338,14 @@ class _Runner:
 
 def _query_prefix(batch: Batch) -> str:
     return f"weighbridge-{batch.batch_id:016x}-"
+
+
+def _named(ids: Sequence[str]) -> str:
+    """These as the right side of IN. One text that is split costs a third of what a list of them does to parse."""
+    text = "\n".join(ids)
+    if text.count("\n") != len(ids) - 1:  # an id that holds the separator: none of ours does
+        return f"({','.join(map(_quoted, ids))})"
+    return f"splitByChar('\\n', {_quoted(text)})"
 
 
 def _quoted(text: str) -> str:

@@ -296,6 +296,12 @@ def test_events_that_another_batch_brought_are_recognised(clean: EngineProcess) 
         assert await sink.existing(rows, (1,)) == {row.transaction_id for row in rows[3:5]}
         assert await sink.existing([], ()) == set()
         assert await sink.existing([event(transaction_id="it's \\ not")], ()) == set()
+        strange = [event(transaction_id=text) for text in ("it's \\ here", "two\nlines", "tab\t", "\\n", "a,b", "ü")]
+        await sink.write(Batch(3, strange), in_doubt=False)
+        assert await sink.existing([*rows[:1], *strange], (1,)) == {row.transaction_id for row in strange}
+        assert await sink.existing([*rows[3:], *strange[2:]], ()) == known - {
+            row.transaction_id for row in rows[:3]
+        } - {skewed.transaction_id} | {row.transaction_id for row in strange[2:]}
 
     with_sink(clean, use)
 
