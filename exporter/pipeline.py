@@ -28,7 +28,7 @@ from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
 from exporter.source import Source, Unit
 from exporter.span_wait import SpanWait, waits
-from exporter.totals import Totals
+from exporter.totals import Counts, Totals
 from exporter.writer import Writer
 from mapping.event import Event
 
@@ -73,6 +73,7 @@ class Pipeline:
         self._oldest_unix_ns, self._oldest_drafted_unix_ns = 0, 0
         self._stopping = asyncio.Event()
         self._leaving = False
+        self._changes: list[tuple[Counts, asyncio.Future[int]]] = []  # of the books
         self._again: list[tuple[Sequence[Letter], asyncio.Future[int]]] = []
         self._resend = Again(
             journal.path.with_suffix(".again"),
@@ -98,6 +99,8 @@ class Pipeline:
                     delivery = None
                 if self._leaving:  # the draft is in no plan: the next pipeline reads it again
                     return
+                while self._changes:
+                    await self._change_books(*self._changes.pop(0))
                 while self._again:
                     await self._deliver_again(*self._again.pop(0))
                 if not draft.empty:
@@ -111,7 +114,7 @@ class Pipeline:
             if delivery and not delivery.done():
                 delivery.cancel()
                 await asyncio.gather(delivery, return_exceptions=True)
-            for _, done in self._again:
+            for _, done in (*self._again, *self._changes):
                 give_up(done)
             self._attempts.told.tell_refused(now=True)
 
@@ -147,6 +150,21 @@ class Pipeline:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._again.append((letters, done))
         return await done
+
+    async def change_books(self, counts: Counts) -> None:
+        """Add to the totals, between two batches: records that had ended come from the spool again."""
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._changes.append((counts, done))
+        await done
+
+    async def _change_books(self, counts: Counts, done: asyncio.Future[int]) -> None:
+        try:
+            await self._attempts.on_disk(lambda: self._journal.adjust(counts, self._journal.again))
+        except BaseException:
+            give_up(done)
+            raise
+        if not done.done():
+            done.set_result(0)
 
     def close(self) -> None:
         self._journal.close()
@@ -239,7 +257,7 @@ class Pipeline:
             self._watermark_unix_ns = max(self._watermark_unix_ns, self._now_unix_ns())
             self._attempts.told.tell_refused()
             await self._let_go(draft)
-            if self._stopping.is_set() or self._again:
+            if self._stopping.is_set() or self._again or self._changes:
                 break
             if (self._is_aged(draft) or draft.add or draft.gone) and (delivery is None or delivery.done()):
                 break

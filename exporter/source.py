@@ -27,7 +27,7 @@ class RawRequest(NamedTuple):
 
     position: int
     next_position: int
-    signal: str  # "traces" | "logs"
+    signal: str  # "traces" | "logs" | "returned": it was there before, only its mapping had failed
     tenant: str
     content_type: str  # as in the header
     content_encoding: str  # as in the header, "" for none

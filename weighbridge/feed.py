@@ -15,7 +15,7 @@ from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
-from weighbridge.unmappable import keep
+from weighbridge.unmappable import RETURNED, keep
 
 log = logging.getLogger(__name__)
 
@@ -206,10 +206,11 @@ class Feed:
             self._skips[position] = end
             return None
         entry = stored.entry
+        returned = entry.content_type.endswith(RETURNED)  # it has been forwarded the first time
         return RawRequest(
             stored.position,
             stored.next_position,
-            entry.signal,
+            "returned" if returned else entry.signal,
             entry.tenant,
             entry.content_type,
             entry.content_encoding,
@@ -371,7 +372,11 @@ class Feed:
         try:
             decoded = await self._decode(entry)
         except Exception as error:  # accepted by an earlier version, refused by this one: keep it, go on
-            await self._set_aside(stored.position, error)
+            await self._set_aside(stored.position, error, 1)
+            if stored.position >= self._counted:
+                self._counted = stored.next_position
+                self.counts.taken += 1
+                self.counts.failed += 1
             return Unit(stored.position, stored.next_position, entry.received_unix_ns, (), 0, entry.tenant, failed=1)
         async with self._mapping:
             return await self._map(stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded)
@@ -390,7 +395,7 @@ class Feed:
             if failed:  # fail closed: what could not be masked goes nowhere, and its content is not kept either
                 log.error("%d records could not be masked and were left out; the first: %s", failed, mapped.failed[0])
         except Exception as error:  # a fault of the mapper must not hold up everybody else's requests
-            await self._set_aside(position, error)
+            await self._set_aside(position, error, decoded.accepted)
             mapped, failed = Mapped([], 0, 0, []), decoded.accepted
         if position >= self._counted:
             self._counted = next_position
@@ -412,10 +417,12 @@ class Feed:
             failed,
         )
 
-    async def _set_aside(self, position: int, error: Exception) -> None:
+    async def _set_aside(self, position: int, error: Exception, records: int) -> None:
         """Keep a request that cannot be mapped as a file that `weighbridge map` reads, and say where."""
         log.error("a request could not be mapped", exc_info=error)
         stored = await self._read(position)
         if stored is not None:
-            path = await asyncio.to_thread(keep, self._unmappable, stored)
-            log.error("it is kept for `weighbridge map %s`", path)
+            sinks = [name for name in self._passed if name not in self._forwarding]
+            reason = f"{type(error).__name__}: {error}"
+            path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks)
+            log.error("it is kept for `weighbridge map %s` and `weighbridge deadletter replay`", path)

@@ -54,6 +54,7 @@ from weighbridge.sampling.window_store import WindowStore
 from weighbridge.sampling.windows import Windows, WindowSource
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.tasks import Tasks
+from weighbridge.unmappable import Returns
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ log = logging.getLogger(__name__)
 NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
 TICK_S = 1.0
+NO_LIMITS = DecodeLimits(1 << 62, 1 << 62, 1 << 62)
 MINUTES = "sampling_ledger.sqlite"
 WINDOWS = "sampling_windows.sqlite"
 
@@ -70,11 +72,10 @@ class Bridge:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        receiver = settings.receiver
-        self._limits = DecodeLimits(receiver.max_body_bytes, receiver.max_records, receiver.max_elements)
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
-        self._decoding_again = Decoding(self.decoder, self._limits)
+        # What is in the spool was accepted, by the limits of that time: later ones must not strand it.
+        self._decoding_again = Decoding(self.decoder, NO_LIMITS)
         self.directory = Path(settings.spool.directory)
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
@@ -108,6 +109,8 @@ class Bridge:
         self.should_skip_errors_before = 0  # of rules that were in force before a reload
         self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, holding, self.tasks)
         self.pipelines = self.deliveries.pipelines
+        self.returned: Counter[str] = Counter()  # records since the start that went into the spool a second time
+        self.returns = Returns(self.directory / "unmappable", self._decode_again, self._append_again, self.pipelines)
         self.health = Health(self)
         self.accepting = False
         # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
@@ -241,6 +244,14 @@ class Bridge:
             self.resent[received.tenant] += received.decoded.accepted
         else:
             await self.feed.pace()
+
+    async def _append_again(self, entry: Entry, decoded: Decoded) -> None:
+        self.returned[entry.tenant] += decoded.accepted
+        try:
+            await self.spool.append(entry, decoded, known=True)
+        except BaseException:
+            self.returned[entry.tenant] -= decoded.accepted
+            raise
 
     def _committed(self, appended: Appended, entry: Entry, payload: object) -> None:
         self.feed.committed(appended, entry, payload)

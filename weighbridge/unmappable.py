@@ -1,22 +1,139 @@
-"""Requests that could not be mapped, each kept in two files that `weighbridge map` reads."""
+"""Requests that could not be mapped: each kept in two files that `weighbridge map` reads, until it is sent again.
+
+`<position>.bin` is the body as received, `.headers.json` beside it says path, headers, tenant, records and the reason.
+Sent again, a request goes through the spool like a new one, marked so that sinks of whole requests, which had it, and
+the memory of resent requests let it pass; the books of the sinks that counted its records as failed take that back.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from receiver.spool import Stored
+from exporter.durable import sync_folder
+from exporter.pipeline import Pipeline
+from exporter.totals import Counts
+from mapping.otlp.decode import Decoded
+from receiver.spool import Entry, SpoolFailed, SpoolFull, Stored
+
+log = logging.getLogger(__name__)
+
+_SIDECAR = ".headers.json"
+# Ends the Content-Type of a request that went into the spool a second time.
+RETURNED = "; weighbridge=returned"
 
 
-def keep(directory: Path, stored: Stored) -> Path:
-    """Where its body is now; beside it what its headers said. Blocks for a disk write."""
+def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequence[str]) -> Path:
+    """Where its body is now, durably; beside it what its headers said. The same request again replaces itself.
+
+    sinks: which count its records as failed. Blocks for disk writes. Raises OSError.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / f"{stored.position:016x}.bin"
     entry = stored.entry
-    headers = [["Content-Type", entry.content_type]]
+    headers = [["Content-Type", entry.content_type.removesuffix(RETURNED)]]
     if entry.content_encoding:
         headers.append(["Content-Encoding", entry.content_encoding])
-    said = json.dumps({"path": f"/v1/{entry.signal}", "headers": headers})
-    path.with_suffix(".headers.json").write_text(said, encoding="utf-8")
-    path.write_bytes(entry.body)
+    about = {
+        "path": f"/v1/{entry.signal}",
+        "headers": headers,
+        "tenant": entry.tenant,
+        "received_unix_ns": entry.received_unix_ns,
+        "dead_lettered_unix_ns": time.time_ns(),
+        "reason": f"cannot be mapped: {reason}"[:1000],
+        "records": records,
+        "sinks": list(sinks),
+    }
+    _write(path, entry.body)
+    _write(path.with_suffix(_SIDECAR), json.dumps(about).encode())  # last: an entry exists when this file does
+    sync_folder(directory)
     return path
+
+
+def read(directory: Path) -> Iterator[dict[str, Any]]:
+    """What is known about each, oldest first, with its `id`, `position` and the `file` of its body."""
+    for path in sorted(directory.glob(f"*{_SIDECAR}")):
+        try:
+            about = json.loads(path.read_bytes())
+            position = int(path.name.removesuffix(_SIDECAR), 16)
+        except (OSError, ValueError):  # removed meanwhile, or not ours
+            continue
+        if "sinks" in about:  # else of an earlier version, which did not say whose they were
+            body = path.with_name(path.name.removesuffix(_SIDECAR) + ".bin")
+            yield {"id": f"unmappable-{position:016x}", "position": position, **about, "file": str(body)}
+
+
+def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+class Returns:
+    """Sends requests that could not be mapped through the spool again."""
+
+    def __init__(
+        self,
+        directory: Path,
+        decode: Callable[[Entry], Awaitable[Decoded]],
+        append: Callable[[Entry, Decoded], Awaitable[object]],
+        pipelines: Mapping[str, object],
+    ) -> None:
+        """append: returns when the request is in the spool. pipelines: by sink, those that run."""
+        self._directory = directory
+        self._decode = decode
+        self._append = append
+        self._pipelines = pipelines
+        self._busy = asyncio.Lock()
+
+    async def replay(self, wanted: Callable[[Mapping[str, Any]], bool]) -> int:
+        """How many records went into the spool again. A request that some sink has yet to read stays where it is."""
+        records = 0
+        async with self._busy:
+            for about in await asyncio.to_thread(lambda: list(filter(wanted, read(self._directory)))):
+                try:
+                    records += await self._return(about)
+                except (SpoolFull, SpoolFailed, OSError) as error:
+                    log.warning("requests that could not be mapped are not sent again: %s", error)
+                    break
+                except Exception as error:
+                    log.warning("%s is not sent again: %s", about["id"], error)
+        return records
+
+    async def _return(self, about: Mapping[str, Any]) -> int:
+        mapping = {name: pipe for name, pipe in self._pipelines.items() if isinstance(pipe, Pipeline)}
+        if any(pipeline.cursor <= about["position"] for pipeline in mapping.values()):
+            return 0
+        headers = dict(about["headers"])
+        entry = Entry(
+            about["path"].removeprefix("/v1/"),
+            about["tenant"],
+            headers["Content-Type"] + RETURNED,
+            headers.get("Content-Encoding", ""),
+            about["received_unix_ns"],
+            await asyncio.to_thread(Path(about["file"]).read_bytes),
+        )
+        decoded = await self._decode(entry)
+        await self._append(entry, decoded)
+        await asyncio.to_thread(self._forget, about)
+        # In this order: killed in between, its records count as failed and as delivered, and no number is below zero.
+        back: Counts = {about["tenant"]: {"received": -about["records"], "failed": -about["records"]}}
+        named = [mapping[name] for name in about["sinks"] if name in mapping]
+        await asyncio.gather(*(pipeline.change_books(back) for pipeline in named), return_exceptions=True)
+        return decoded.accepted
+
+    def _forget(self, about: Mapping[str, Any]) -> None:
+        body = Path(about["file"])
+        body.with_suffix(_SIDECAR).unlink(missing_ok=True)
+        body.unlink(missing_ok=True)
+        sync_folder(self._directory)

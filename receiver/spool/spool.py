@@ -121,12 +121,13 @@ class Spool:
         self._writer.start()
         self._closed = False
 
-    async def append(self, entry: Entry, payload: object = None) -> Appended:
+    async def append(self, entry: Entry, payload: object = None, *, known: bool = False) -> Appended:
         """Where the entry is, once it is durable.
 
         Raises SpoolFull, SpoolFailed, ValueError (a name or the body too long).
         An entry whose tenant, signal and body were seen within `remember_s` is not stored again; if the first
         one is still on its way to the disk, this waits for it. A cancelled append may still store its entry.
+        known: store it although it was seen before.
         """
         scope = self._scopes.get((entry.tenant, entry.signal)) or self._scope(entry)
         if len(entry.body) > _DIGEST_AT_ONCE:
@@ -142,7 +143,7 @@ class Spool:
             appended = await waiting
             self.counts.duplicates += 1
             return appended._replace(duplicate=True)
-        if digest in self._memory:
+        if digest in self._memory and not known:
             self.counts.duplicates += 1
             return Appended(self._end, self._end, True)
         names = self._names.get(entry[:4]) or self._encode_names(entry)

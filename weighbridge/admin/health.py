@@ -35,7 +35,9 @@ class Health:
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
-        self._replays = Replays(bridge.dead_letters, bridge.deliveries.refused_requests, bridge.pipelines)
+        self._replays = Replays(
+            bridge.dead_letters, bridge.deliveries.refused_requests, bridge.pipelines, bridge.returns.replay
+        )
 
     def not_ready(self) -> list[str]:
         """Why a request would be refused now, or not reach a sink for a fault of ours.

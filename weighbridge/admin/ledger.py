@@ -28,7 +28,8 @@ def intake(bridge: Bridge) -> list[dict[str, Any]]:
     `unanswered`: stored, but the answer is still to come, or its sender was gone before it came. `refused` counts
     records of requests that were decoded, `refused_requests` requests; both by reason.
     """
-    counts, stored = bridge.counts, bridge.feed.stored
+    counts = bridge.counts
+    stored = bridge.feed.stored - bridge.returned  # these were counted when they came
     named = [*counts.accepted_records, *counts.refused_records, *counts.refused_requests]
     rows = []
     for tenant in sorted({key.tenant for key in named} | stored.keys() | bridge.acknowledged.keys()):
@@ -77,7 +78,8 @@ def residue(bridge: Bridge) -> dict[str, int]:
     """
     stored = bridge.feed.stored
     lost = {
-        tenant: bridge.acknowledged[tenant] - bridge.resent[tenant] - stored[tenant] for tenant in bridge.acknowledged
+        tenant: bridge.acknowledged[tenant] - bridge.resent[tenant] - stored[tenant] + bridge.returned[tenant]
+        for tenant in bridge.acknowledged
     }
     counts = bridge.feed.counts
     mapped = counts.taken - counts.events - counts.skipped - counts.sampled_out - counts.failed

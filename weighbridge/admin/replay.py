@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from exporter.again import groups
@@ -23,8 +23,14 @@ class Replays:
     """At most one replay a sink at a time, else two would send the same letters. None waits for another sink's."""
 
     def __init__(
-        self, letters: DeadLetters, refused: RefusedRequests, pipelines: Mapping[str, Pipeline | RawPipeline]
+        self,
+        letters: DeadLetters,
+        refused: RefusedRequests,
+        pipelines: Mapping[str, Pipeline | RawPipeline],
+        returned: Callable[[Wanted], Awaitable[int]],
     ) -> None:
+        """returned: sends requests that could not be mapped through the spool again; how many records of them."""
+        self._returned = returned
         self._letters = letters
         self._refused = refused
         self._pipelines = pipelines
@@ -41,7 +47,9 @@ class Replays:
             return entry["dead_lettered_unix_ns"] >= since_unix_ns and reason in str(entry["reason"]).lower()
 
         self._busy.update(free)
-        taken = await asyncio.gather(*(self._of_sink(name, wanted) for name in free), return_exceptions=True)
+        taken = await asyncio.gather(
+            *(self._of_sink(name, wanted) for name in free), self._returned(wanted), return_exceptions=True
+        )
         if not self._busy and any(taken):
             await asyncio.to_thread(self._letters.compact)
         for failure in taken:

@@ -13,6 +13,7 @@ import orjson
 from exporter.deadletter import DeadLetters
 from exporter.refused import RefusedRequests
 from mapping.event_json import event_json
+from weighbridge import unmappable
 from weighbridge.commands.admin_client import ask
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.moments import parse_since
@@ -27,6 +28,8 @@ def list_dead(settings: Settings, reason: str | None, since: str | None) -> None
         found = True
         when = f"{datetime.fromtimestamp(entry['dead_lettered_unix_ns'] / 1e9, UTC):%Y-%m-%dT%H:%M:%SZ}"
         event = str(entry["event"].get("event_type", "?"))
+        if "records" in entry:
+            event += f" of {entry['records']} records"
         click.echo("  ".join((when, *map(visible, (entry["sink"], entry["transaction_id"], event, entry["reason"])))))
     if not found:
         click.echo("no dead letters" + (" that match" if reason or since else ""), err=True)
@@ -78,5 +81,8 @@ def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
         if key not in seen:
             seen.add(key)
             yield entry
+    for about in unmappable.read(directory / "unmappable"):
+        sinks = ",".join(about["sinks"])
+        yield {**about, "sink": sinks, "transaction_id": about["id"], "event": {"event_type": "request"}}
     for about in RefusedRequests(directory / "refused").read():
         yield {**about, "transaction_id": about["id"], "event": {"event_type": "request"}}
