@@ -52,7 +52,8 @@ async def tell(
         others=told.others,
         spool={"segment_bytes": told.segment_bytes} if told.segment_bytes else {},
     ) as system:
-        plan = Plan(seed, time.time_ns(), impossible_times=told.impossible_times)
+        base = time.time_ns() + int(told.ahead_s * 1e9)
+        plan = Plan(seed, base, impossible_times=told.impossible_times)
         producers = [
             Producer(system.intake, plan, folder / "evidence", records_per_s=records_per_s, times=told.times),
             *_spike(told, system, plan, folder, records_per_s),

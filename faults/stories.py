@@ -14,6 +14,13 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
+from faults.again import (
+    limits_lowered,
+    lonely_lines,
+    reload_fails,
+    sent_again_in_other_requests,
+    two_bridges,
+)
 from faults.answers import (
     Story,
     half_of_them_5xx,
@@ -46,6 +53,7 @@ class Told(NamedTuple):
     compression: str = ""  # of inserts, where the story must read them
     spike: float = 0.0  # so many times the load beside it, in the middle third
     impossible_times: bool = False  # of the records
+    ahead_s: float = 0.0  # by so much are the producers' clocks ahead
     segment_bytes: int = 0  # of the spool's files, 0 for the default
 
 
@@ -293,5 +301,16 @@ STORIES: dict[str, Told] = {
         while_the_store(Fault(refuse=True)), "R24 the same while the store refuses connections", spike=10.0
     ),
     "reloaded": Told(settings_read_again, "R26 settings read again every second, some of them wrong"),
+    "reload-fails": Told(reload_fails, "R26 settings without the store that cannot be taken"),
+    "sent-anew": Told(sent_again_in_other_requests, "R27 sent again in other requests after kills"),
+    "sent-anew-ahead": Told(
+        sent_again_in_other_requests, "R18, R27 the same of senders whose clocks are 90 s ahead", ahead_s=90.0
+    ),
+    "sent-anew-a-day-ahead": Told(
+        sent_again_in_other_requests, "R18, R27 the same of senders whose clocks are a day ahead", ahead_s=86_400.0
+    ),
+    "two-bridges": Told(two_bridges, "R27 the same bytes to two bridges on one store"),
+    "limits-lowered": Told(limits_lowered, "limits lowered between the answer and the delivery"),
+    "lonely-lines": Told(lonely_lines, "24,576 access log lines in a request, whose spans never come"),
     "comes-and-goes": Told(store_comes_and_goes, "R30 all troubles of the store and kills of the bridge, at random"),
 }

@@ -149,6 +149,16 @@ class System:
             await asyncio.sleep(0.02)
         return time.monotonic() - started
 
+    async def start_beside(self, config: Path, **sections: dict[str, Any]) -> asyncio.subprocess.Process:
+        """Another bridge on the same store, with these sections changed. It may not be ready yet."""
+        self._write(config, yaml.safe_dump(self._settings(sections)))
+        with self.bridge_log.with_name(f"{config.stem}.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                sys.executable, *self.program, "serve", "--config", str(config),
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))},
+            )  # fmt: skip
+
     async def ready(self) -> bool:
         """What /readyz says; False when nobody answers."""
         try:
@@ -221,9 +231,11 @@ class System:
 
     def write_settings(self, text: str = "", **sections: dict[str, Any]) -> None:
         """The bridge's settings as they shall be read next time, these sections changed; or a text in their place."""
-        path = self.folder / "weighbridge.yaml"
+        self._write(self.folder / "weighbridge.yaml", text or yaml.safe_dump(self._settings(sections)))
+
+    def _write(self, path: Path, text: str) -> None:
         path.touch(mode=0o600)
-        path.write_text(text or yaml.safe_dump(self._settings(sections)))
+        path.write_text(text)
 
     def _settings(self, sections: dict[str, dict[str, Any]]) -> dict[str, Any]:
         endpoint, small = self._endpoint, self._spool_mib > 0

@@ -267,6 +267,11 @@ class Feed:
         return self._end
 
     @property
+    def furthest_behind(self) -> str:
+        """The sink for which the spool keeps most; "" without sinks."""
+        return min(self._passed, key=self._passed.__getitem__, default="")
+
+    @property
     def maps(self) -> bool:
         """Whether there is a sink that takes events, not requests as they came."""
         return len(self._forwarding) < len(self._passed)

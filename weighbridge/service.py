@@ -46,6 +46,7 @@ from weighbridge.deliveries import Deliveries
 from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
 from weighbridge.left_in_spool import left_in_spool
+from weighbridge.room import why_full
 from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.running import Sampling
@@ -236,7 +237,7 @@ class Bridge:
         try:
             appended = await self.spool.append(entry, received.decoded)
         except SpoolFull as error:
-            raise Overloaded(f"the spool is full: {error}") from error
+            raise Overloaded(why_full(self, error)) from error
         except SpoolFailed as error:
             raise Overloaded(f"the spool cannot be written: {error}") from error
         self.acknowledged[received.tenant] += received.decoded.accepted

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 OFFSET_BITS = 32  # of a position: the low half is the offset in the segment, the high half the segment's number
 
@@ -41,7 +41,14 @@ class Appended(NamedTuple):
 
 
 class SpoolFull(Exception):
-    """No room for this entry now. Nothing of it was stored; a later append may succeed."""
+    """No room for this entry now. Nothing of it was stored; a later append may succeed.
+
+    cause: "spool" (it holds max_bytes), "disk" (others have filled it, too) or "queue" (the disk does not keep up).
+    """
+
+    def __init__(self, text: str, cause: Literal["spool", "disk", "queue"] = "disk") -> None:
+        super().__init__(text)
+        self.cause = cause
 
 
 class SpoolFailed(Exception):

@@ -206,11 +206,11 @@ class Spool:
         return str(self._pause_reason) if isinstance(self._pause_reason, SpoolFailed) else ""
 
     @property
-    def full(self) -> str:
-        """Why there is no room, "" when there is: for one byte, or for what was refused since the last commit."""
+    def full(self) -> SpoolFull | None:
+        """Why there is no room, None when there is: for one byte, or for what was refused since the last commit."""
         if isinstance(self._pause_reason, SpoolFull) and time.monotonic() < self._paused_until:
-            return str(self._pause_reason)
-        return self._why_full(self._no_room_for) or ""
+            return self._pause_reason
+        return self._why_full(self._no_room_for)
 
     @property
     def bytes_used(self) -> int:
@@ -283,7 +283,7 @@ class Spool:
         now = time.monotonic()
         if self._pause_reason is not None and now < self._paused_until:
             self._count_refusal(self._pause_reason)
-            raise type(self._pause_reason)(str(self._pause_reason))
+            raise _anew(self._pause_reason)
         why = self._why_full(size)
         if why is not None:
             self._no_room_for = size
@@ -291,21 +291,22 @@ class Spool:
             last = self._segments.last
             if last is not None and not last.sealed and position_of(last.number, last.end) <= self._released:
                 self._writer.seal()  # all of it is released: it can make room
-            raise SpoolFull(why)
+            raise why
 
-    def _why_full(self, size: int) -> str | None:
+    def _why_full(self, size: int) -> SpoolFull | None:
         settings = self._settings
         if self._queued_bytes and self._queued_bytes + size > settings.max_queued_bytes:
-            return "the disk is slower than the intake"
+            return SpoolFull("the disk is slower than the intake", "queue")
         wanted = self._queued_bytes + size
         if self._bytes + wanted > settings.max_bytes:
-            return f"the spool holds {self._bytes} of {settings.max_bytes} bytes"
+            return SpoolFull(f"it holds {self._bytes} of {settings.max_bytes} bytes (spool.max_bytes)", "spool")
         now = time.monotonic()
         if now - self._free_looked_at > _FREE_SPACE_AGE_S:
             self._free_looked_at = now
             self._free_bytes = self._files.free_bytes(self._directory)
         if self._free_bytes - wanted < settings.min_free_bytes:
-            return f"the disk of {self._directory} has {self._free_bytes} bytes free"
+            free = f"the disk of {self._directory} has {self._free_bytes} bytes free"
+            return SpoolFull(f"{free}, spool.min_free_bytes is {settings.min_free_bytes}", "disk")
         return None
 
     def _count_refusal(self, error: SpoolFull | SpoolFailed) -> None:
@@ -391,7 +392,7 @@ class Spool:
             for waiting in record.futures:
                 self._count_refusal(error)
                 if not waiting.done():
-                    waiting.set_exception(type(error)(str(error)))
+                    waiting.set_exception(_anew(error))
 
     def _probe(self) -> None:
         if not self._closed and self.failed:
@@ -427,3 +428,8 @@ class Spool:
                 self._writer.set_aside(segment.number)
             else:
                 self._writer.delete(segment.number)
+
+
+def _anew(error: SpoolFull | SpoolFailed) -> SpoolFull | SpoolFailed:
+    """The same for another append: an exception that is raised twice keeps both tracebacks."""
+    return SpoolFull(str(error), error.cause) if isinstance(error, SpoolFull) else SpoolFailed(str(error))

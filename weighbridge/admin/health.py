@@ -17,6 +17,7 @@ from weighbridge.admin.ledger import intake, residue, sinks
 from weighbridge.admin.replay import Replays
 from weighbridge.admin.server import Metric
 from weighbridge.admin.sink_state import sink_facts, sink_metrics
+from weighbridge.room import why_full
 
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
@@ -50,7 +51,7 @@ class Health:
         if spool.failed:
             return [f"the spool cannot be written: {spool.failed}"]
         full = spool.full
-        reasons = [f"the spool is full: {full}"] if full else []
+        reasons = [why_full(self._bridge, full)] if full else []
         # Requests are still taken in, and wait in the spool; but nothing brings this in order except people.
         return reasons + [why for task, why in sorted(self._bridge.tasks.down.items()) if task.startswith("sink ")]
 

@@ -1,0 +1,63 @@
+"""Why a request is refused when there is no room: which sink holds the spool, or that other things fill the disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from receiver.spool import SpoolFull
+
+if TYPE_CHECKING:
+    from weighbridge.service import Bridge
+
+
+def why_full(bridge: Bridge, full: SpoolFull) -> str:
+    """One sentence for the sender, the log and /readyz. No payload."""
+    if full.cause == "queue":
+        return str(full)
+    if full.cause == "spool":
+        return f"the spool is full: {full}{_holder(bridge)}"
+    text = f"the disk is full: {full}; {bridge.spool.bytes_used} bytes of it are the spool's"
+    stores = [str(path) for path in _stores_on_that_disk(bridge)]
+    return f"{text}; the store in {', '.join(stores)} is on the same disk" if stores else text
+
+
+def _holder(bridge: Bridge) -> str:
+    """The sink that is furthest behind, since when, and what it says."""
+    name = bridge.feed.furthest_behind
+    pipeline = bridge.pipelines.get(name)
+    if pipeline is None:
+        return ""
+    oldest = bridge.spool.oldest_received_unix_ns
+    waited = f", its oldest request has waited {_age(time.time_ns() - oldest)}" if oldest else ""
+    error = pipeline.counts.last_error
+    return f"; sink {name} is furthest behind{waited}{f' ({error[:200]})' if error else ''}"
+
+
+def _age(ns: int) -> str:
+    seconds = max(0, ns // 1_000_000_000)
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"
+
+
+def _stores_on_that_disk(bridge: Bridge) -> list[Path]:
+    """Folders of embedded stores on the spool's file system."""
+    paths = (getattr(sink, "engine_path", None) for sink in bridge.settings.exporter.sinks)
+    device = _device(bridge.directory)
+    return [path.absolute() for path in paths if path and device and _device(path) == device]
+
+
+def _device(path: Path) -> int:
+    """Of the file system that a path is on, or will be when it is made; 0 when nobody knows."""
+    for place in (path, *path.absolute().parents):
+        try:
+            return os.stat(place).st_dev
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return 0
+    return 0
