@@ -263,7 +263,7 @@ async def test_what_is_released_goes_from_the_disk_without_more_traffic(tmp_path
             assert holding(chosen.directory, MARKED)
             spool.release(spool.end_position)
             await soon(lambda: not holding(chosen.directory, MARKED))
-        assert spool.bytes_used == sum(path.stat().st_size for path in chosen.directory.glob("0*"))
+        await soon(lambda: spool.bytes_used == sum(path.stat().st_size for path in chosen.directory.glob("0*")))
         later = await spool.append(entry(b"later"))
         assert (await spool.append(entry(MARKED + b"0"))).duplicate
     async with opened(chosen) as spool:  # and the memory of requests is there, too
