@@ -12,6 +12,7 @@ from mapping.event import ACTION, API_CALL, LOG, SKIP, Decision, Event
 from mapping.rules.metadata import nested
 
 _NS = 1_000_000_000
+_LONGEST_SHARED = 16_384  # characters of a resource that is kept, parsed, for the next event; with 512, some 100 MB
 
 
 def event_json(event: Event) -> dict[str, Any]:
@@ -121,7 +122,8 @@ def _log(event: Event, out: dict[str, Any]) -> None:
 
 def _metadata(event: Event) -> dict[str, Any]:
     metadata = nested(orjson.loads(event.metadata))
-    ours = _resource(event.resource)
+    shared = len(event.resource) <= _LONGEST_SHARED
+    ours = _resource(event.resource) if shared else _resource.__wrapped__(event.resource)
     if event.event_type != SKIP:
         ours = {**ours, "sampling": sampling_json(event.decision)}
     for name, value in ours.items():

@@ -270,7 +270,7 @@ class Decoder:
                 message.code if message.code in _STATUS_CODES else 0
             )  # what a later OTLP may add is unset, as enums are
             found = SpanStatus(code, read_text(message.message))
-            _remember(self._statuses, raw, found, 4096)
+            _remember(self._statuses, raw, found, 1024)
         return found
 
     def _event(self, raw: bytes) -> SpanEvent:

@@ -29,6 +29,7 @@ from mapping.sampling.tracestate import parse
 
 _UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
 
+_LONGEST_STATE: Final = 1024  # characters of a tracestate that is remembered; W3C asks for 512 to be handed on
 GUARD: Final = 1_000_000  # the specification's bound on what a threshold may claim (sampling.md §2.8)
 # The bridge's own: SDKs at 0.1 % stay within it, and callers who send thresholds of their own multiply little.
 CEILING: Final = 1_000
@@ -204,7 +205,7 @@ class Sampler:
         return self._banded(ruled, Upstream("none", 0, self._hash_of(trace_id), "trace_hash"))
 
     def _span_in_full(self, ruled: Ruled, trace_id: bytes, trace_state: str, facts: Facts) -> Decision:
-        state = self._parse(trace_state)
+        state = self._parse(trace_state) if len(trace_state) <= _LONGEST_STATE else parse(trace_state)
         policy = self._policy_for(facts)
         head_t = self._head.get(as_text(facts("service")) or "", 0) if self._head else 0
         up = of_span(trace_id, state, policy, head_t)

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.clickhouse.rows import insert
 from exporter.sinks.json_line import dumps, event_dict
@@ -248,3 +248,57 @@ def test_one_event_has_at_most_two_megabytes() -> None:
     for event in events:
         assert size_of(event) <= bounds.LARGEST_EVENT
         written([event])
+
+
+LONG = 60_000
+
+
+@pytest.mark.parametrize(
+    "place", ["trace_state", "name", "status", "resource", "host", "route", "query", "agent", "user", "error"]
+)
+def test_what_is_remembered_between_requests_does_not_grow_with_long_texts(place: str) -> None:
+    def request(number: int) -> ExportTraceServiceRequest:
+        text = f"{number:06}" + "x" * LONG
+        attributes: dict[str, Any] = dict(HTTP)
+        fields: dict[str, Any] = {}
+        resource = {"service.name": "shop"}
+        match place:
+            case "trace_state":
+                fields["trace_state"] = f"a={text}"
+            case "name":
+                fields["name"] = text
+            case "status":
+                fields["status"] = Status(code=Status.StatusCode.ValueType(2), message=text)
+            case "resource":
+                resource["a"] = text
+            case "host":
+                attributes["server.address"] = text
+            case "route":
+                attributes["http.route"] = f"/{text}"
+            case "query":
+                attributes["url.query"] = f"a={text}"
+            case "agent":
+                attributes["user_agent.original"] = text
+            case "user":
+                attributes["http.request.header.authorization"] = f"Bearer a.{text}.c"
+            case _:
+                event = Span.Event(name="exception", attributes=key_values({"exception.stacktrace": text}))
+                fields["events"] = [event]
+        return traces(span(attributes, **fields), resource=resource)
+
+    decoder, mapping = Decoder(), mapper()
+
+    def handle(number: int) -> None:
+        decoded = decoder.traces(request(number).SerializeToString())
+        for event in mapping.map(decoded, received_unix_ns=NOW).events:
+            event_json(event)
+
+    handle(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 600):
+            handle(number)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 16 * MIB, f"{held / MIB:.0f} MiB of {600 * LONG / MIB:.0f}"
