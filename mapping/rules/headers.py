@@ -33,12 +33,28 @@ def header_name(attribute_key: str) -> tuple[Side, str] | None:
 
 
 def joined(value: object) -> str:
-    """One text for the value or values of a header, several joined with a comma and a blank."""
+    """One text for the value or values of a header, several joined with a comma and a blank.
+
+    Translators to Jaeger and Zipkin write the list as text, `["a", "b"]`: that is the list.
+    """
     if isinstance(value, str):
-        return value
+        return _list_as_text(value) if value[:1] == "[" and value[-1:] == "]" else value
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 1 and isinstance(value[0], str) else ", ".join(map(_scalar, value))
     return _scalar(value)
+
+
+def _list_as_text(text: str) -> str:
+    """The header in a list of texts that was written as JSON, or as Python prints it; other texts as they are."""
+    if text[:2] == "['" and text[-2:] == "']" and text.count("'") == 2:
+        return text[2:-2]
+    if text != "[]" and (text[1:2] != '"' or len(text) > _MAX_JSON_CHARS):
+        return text
+    try:
+        items = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return ", ".join(items) if all(isinstance(item, str) for item in items) else text
 
 
 def from_map(value: object) -> dict[str, str]:

@@ -79,3 +79,25 @@ def test_collecting_any_attributes_gives_lower_case_names_and_text(attributes: d
     request, response = headers.collect({**attributes, **prefixed})
     assert all(name == name.lower() and value for name, value in request.items())
     assert response == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('["4711"]', "4711"),
+        ('["203.0.113.9", "10.0.0.4"]', "203.0.113.9, 10.0.0.4"),
+        ("['4711']", "4711"),
+        ("[]", ""),
+        ('[""]', ""),
+        ("[::1]", "[::1]"),
+        ('["open', '["open'),
+        ('["a", 1]', '["a", 1]'),
+        ('[{"a": 1}]', '[{"a": 1}]'),
+        ('["broken]', '["broken]'),
+        ("[REDACTED]", "[REDACTED]"),
+    ],
+)
+def test_a_list_that_was_written_as_text_is_that_list(text: str, value: str) -> None:
+    assert headers.joined(text) == value
+    request, _ = headers.collect({"http.request.header.x-user-id": text})
+    assert request.get("x-user-id", "") == value
