@@ -173,9 +173,8 @@ class _Draft:
     def _time(self, one: _Prepared, places: dict[str, list[_Place]], claims: dict[str, set[str]]) -> None:
         for name, wanted, unit in one.durations:
             for place in sorted(places.get(name, ()), key=lambda place: place.depth):
-                if wanted not in (place.rest, place.key) or "duration" not in self._claimed.get(
-                    place.key, ("duration",)
-                ):
+                exact = unit == "text" or wanted in (place.rest, place.key)
+                if not exact or "duration" not in self._claimed.get(place.key, ("duration",)):
                     continue
                 claims.setdefault(place.key, set()).add("duration")
                 if place.key not in self.durations:

@@ -361,6 +361,39 @@ LINES: list[tuple[str, Line, Line]] = [
         | {"trace_id": "0" * 16 + "1234567890abcdef"},
     ),
     (
+        "logstash",
+        {
+            "clientip": "203.0.113.9",
+            "verb": "GET",
+            "request": "/orders/17",
+            "httpversion": "1.1",
+            "response": "200",
+            "auth": "carol",
+            "agent": "curl/8",
+            "host": "node-1",
+        },
+        {"uri": "http://edge/orders/17", "ip_address": "203.0.113.9", "user_id": "carol", "status": 200},
+    ),
+    (
+        "fluent-bit",
+        {"host": "203.0.113.9", "user": "-", "method": "GET", "path": "/orders/17", "code": "200", "size": "1"},
+        {"uri": "http://edge/orders/17", "ip_address": "203.0.113.9", "user_id": "", "status": 200},
+    ),
+    (
+        "azure-application-insights",
+        {
+            "name": "GET Orders/Get",
+            "operation_Id": TRACE,
+            "id": "0a1b2c3d4e5f6071",
+            "resultCode": "200",
+            "duration": 12.5,
+            "url": "https://api.shop.example/orders/17",
+            "user_AuthenticatedId": "carol",
+        },
+        {"uri": "https://api.shop.example/orders/17", "verb": "GET", "duration_ms": 12.5, "user_id": "carol"}
+        | {"trace_id": TRACE, "span_id": "0a1b2c3d4e5f6071"},
+    ),
+    (
         "chi-httplog",
         {
             "httpRequest": {"method": "GET", "url": "http://api.shop.example/orders/17", "remoteIP": "203.0.113.9:5"},
@@ -371,7 +404,9 @@ LINES: list[tuple[str, Line, Line]] = [
 ]
 
 
-@pytest.mark.parametrize(("dialect", "body", "right"), LINES, ids=[line[0] for line in LINES])
+@pytest.mark.parametrize(
+    ("dialect", "body", "right"), LINES, ids=[f"{line[0]}-{number}" for number, line in enumerate(LINES)]
+)
 def test_a_line_in_its_documented_form_is_a_call(dialect: str, body: Line, right: Line) -> None:
     event, reason = mapped(body)
     assert event.event_type == API_CALL
