@@ -21,6 +21,7 @@ import exporter
 import mapping
 import receiver
 import weighbridge
+from mapping.masks.mentions import Mentions
 from mapping.masks.settings import MaskSettings
 from mapping.masks.verdicts import verdicts_for
 from regex_steps import Counter, TooManySteps, members, prefixes
@@ -41,6 +42,11 @@ MADE_LATER: Final[dict[tuple[str, str], Callable[[], list[re.Pattern[Any]]]]] = 
         found
         for found in vars(verdicts_for(MaskSettings(), "attributes", drop=("a.*.b*.c", "*.a*b*"))).values()
         if isinstance(found, re.Pattern)
+    ],
+    ("mapping.masks.mentions", "__init__"): lambda: [
+        found.__self__
+        for found in vars(Mentions((), ("gen_ai.prompt.*", "llm.*"))).values()
+        if isinstance(getattr(found, "__self__", None), re.Pattern)
     ],
     ("weighbridge.settings_reference", "_told"): lambda: [re.compile(r"(?<![\w-])word(?![\w-])")],
 }

@@ -20,6 +20,7 @@ import orjson
 from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
 from mapping.masks.settings import MaskSettings, Place
+from mapping.masks.shapes import tokens
 from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
     MAX_TEXT_CHARS,
@@ -34,7 +35,9 @@ from mapping.masks.text import (
     is_form,
     passwords_in_urls,
     quoted_pairs,
+    raw_headers,
     tuples,
+    two_words,
     value_attributes,
     xml_elements,
 )
@@ -131,6 +134,7 @@ class Redactor:
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
         self._genai_content = genai_content
+        self._defaults = settings.defaults
         self.cuts = 0  # texts cut since they were longer than masks look at
         self._urls = UrlMasks(
             self._query,
@@ -198,6 +202,8 @@ class Redactor:
     def leaves_json_as_it_is(self, text: str, place: Place) -> bool:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
+            return False
+        if self._defaults and tokens(text) is not text:
             return False
         if beyond_keys(text) or '"-' in text:  # an option of a command line, whose value is the next item of a list
             return False
@@ -366,8 +372,10 @@ class Redactor:
                 text = self._urls.queries_in(text, queries)
             if paired and ";" in text:
                 text = self._urls.path(text)
-        if "@" in text and ("://" in text or ":\\" in text):  # JSON may escape the slashes
+        if "@" in text and ":" in text:
             text = passwords_in_urls(text)
+        if self._defaults:
+            text = tokens(text)
         if self._hide is None:
             return text
         if len(text) > MAX_TEXT_CHARS and (parsed := _json_in(text)) is not None:
@@ -390,6 +398,10 @@ class Redactor:
         masked = header_lines(bare_pairs(quoted_pairs(form_parts(text, secret), secret), secret), secret)
         if "'," in masked or '",' in masked:
             masked = tuples(masked, secret)
+        if "eaders" in masked:
+            masked = raw_headers(masked, secret)
+        if "=" in masked:
+            masked = two_words(masked, secret)
         if ":" in masked:
             masked = colon_pairs(masked, secret)
         if "</" in masked:

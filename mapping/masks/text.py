@@ -46,9 +46,30 @@ _COLON_VALUE = re.compile(r"\[REDACTED\]|(?:(?:bearer|basic|digest|token)[ \t]+)
 # A line of YAML or of a header dump.
 _LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
 # In the middle of a sentence: `wrong password: x1`, `the password is: x1`. What follows may be one more word of it.
-_SENTENCE = re.compile(r"(?<![\w.\-/])([A-Za-z][\w\-]{1,99})(?:[ \t](?:is|was))?[ \t]?:[ \t]+")
+_VERBS = "is|was|provided|given|supplied|used|sent|received"
+_SENTENCE = re.compile(rf"(?<![\w.\-/])([A-Za-z][\w\-]{{1,99}})(?:[ \t](?:{_VERBS}))?[ \t]?:[ \t]+")
+# `Incorrect API key provided: x1`, `private key = x1`: a name of two words.
+_TWO_WORDS = re.compile(
+    rf"(?<![\w.\-/])([A-Za-z]{{2,30}} [A-Za-z]{{2,30}})(?:[ \t](?:{_VERBS}))?[ \t]?[:=][ \t]*+(?=[^\s=])"
+)
 _SENTENCE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;\"']+", re.IGNORECASE)
 _PLAIN_WORD = re.compile(r"[^A-Za-z0-9]*|[(\[<]?(?:[A-Z]?[a-z]+(?:[-/'][a-z]+)*|[A-Z_]+)[.:!?)\]>]*").fullmatch
+_RAW_HEADERS = re.compile(r"raw_?[hH]eaders\\{0,8}+[\"']?\s*+[:=]\s*+\[")
+_ITEM = re.compile(r"[\s,]*+(\\{0,8}+[\"'])((?:(?!\1)(?:\\.|[^\\]))*+)(?:\1|\\?\Z)", re.DOTALL).match
+# Short options: `mysql -px`, `sshpass -p x`, `redis-cli -a x`, `curl -b name=x`, `-u ann:x`.
+_SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S)").search
+_PROGRAM_PASSWORD = re.compile(
+    r"\b(?:(?:mysql|mariadb)[a-z\-]{0,20}+(?= )[^\r\n|;&]{0,200}? -p|sshpass -p ?|redis-cli [^\r\n|;&]{0,200}?-a )"
+    r"(?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'])"
+)
+_CURL_COOKIE = re.compile(
+    r"\bcurl [^\r\n|;&]{0,200}?(?:-b|--cookie)[ =](?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'=]{1,100}+=)"
+)
+_USER_OPTION = re.compile(r"(?<=\s)-[uU][ =]?(?P<quote>\\{0,8}+[\"'])?[A-Za-z][^\s:\"'/]{0,200}+:(?=[^\s\"'])")
+# `ann:x@tcp(db:3306)/`, `ann:x@db:5432`, `ann:x@db/`; but not `to:ann@example.com`.
+_PLAIN_USERINFO = re.compile(
+    r"(?<![\w/:@.\-])([A-Za-z][\w.\-]{0,60}+):([^\s:@/\"'<>=]{3,100}+)@(?=(?:tcp|unix)\(|[A-Za-z0-9][\w.\-]{0,100}+(?::\d{2,5}\b|/))"
+)
 # `--password x1` of a command line; `--token is needed` is a sentence.
 _OPTION_WORD = re.compile(r"--(?<!\S--)([A-Za-z][\w\-]{1,99})[ \t]+(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
 _OPTION = re.compile(r"--(?<!\S--)[A-Za-z][\w\-]{1,99}[ \t]").search
@@ -110,6 +131,7 @@ def may_hide_secrets(text: str) -> bool:
         or "@" in text
         or "</" in text
         or "--" in text
+        or (" -" in text and _SHORT_OPTION(text) is not None)
         or (":" in text and _colon_tells(text))
         or ("%" in text and _ENCODED(text) is not None)
     )
@@ -126,6 +148,7 @@ def beyond_keys(text: str) -> bool:
     return (
         ("--" in text and _OPTION(text) is not None)
         or "curl" in text
+        or (" -" in text and _SHORT_OPTION(text) is not None)
         or ("%" in text and _ENCODED(text) is not None)
         or ("=" in text and ("D=" in text or "T=" in text or "N=" in text or "Y=" in text))
     )
@@ -197,18 +220,54 @@ def colon_pairs(text: str, secret: Secret) -> str:
     hidden = _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], hidden)
 
     def word_of(found: re.Match[str]) -> tuple[int, str] | None:
-        value = _SENTENCE_VALUE.match(hidden, found.end()) if secret(found[1]) else None
+        value = _SENTENCE_VALUE.match(hidden, found.end()) if secret(found[1].replace(" ", "_")) else None
         return (value.end(), MASK) if value is not None and not _PLAIN_WORD(value[0]) else None
 
-    return _hidden(hidden, _SENTENCE, word_of)
+    hidden = _hidden(hidden, _SENTENCE, word_of)
+    return _hidden(hidden, _TWO_WORDS, word_of)
+
+
+def two_words(text: str, secret: Secret) -> str:
+    """`API key = x1`; with a colon it is a sentence, as colon_pairs has it."""
+
+    def word_of(found: re.Match[str]) -> tuple[int, str] | None:
+        value = _SENTENCE_VALUE.match(text, found.end()) if secret(found[1].replace(" ", "_")) else None
+        return (value.end(), MASK) if value is not None and not _PLAIN_WORD(value[0]) else None
+
+    return _hidden(text, _TWO_WORDS, word_of)
+
+
+def raw_headers(text: str, secret: Secret) -> str:
+    """Node's `rawHeaders: [ 'Host', 'h', 'Cookie', 'x' ]`: names and values in turn."""
+    out: list[str] = []
+    at = 0
+    for found in _RAW_HEADERS.finditer(text):
+        place, name = found.end(), None
+        if found.start() < at:
+            continue
+        while (item := _ITEM(text, place)) is not None:
+            place = item.end()
+            if name is None:
+                name = item[2]
+                continue
+            if secret(name):
+                out += text[at : item.start(2)], MASK
+                at = item.end(2)
+            name = None
+    return "".join((*out, text[at:])) if out else text
 
 
 def command_lines(text: str, secret: Secret) -> str:
     """`--password x`, `PGPASSWORD=x psql`, `curl -u user:x`."""
     if "--" in text:
         text = _hidden_words(text, _OPTION_WORD, lambda found, word: secret(found[1]) and not _PLAIN_WORD(word))
-    if "curl" in text and secret("password"):
-        text = _hidden_words(text, _CURL_USER, lambda found, word: True)
+    if secret("password"):
+        if "curl" in text:
+            text = _hidden_words(text, _CURL_USER, lambda found, word: True)
+            text = _hidden_words(text, _CURL_COOKIE, lambda found, word: True)
+        if " -" in text and _SHORT_OPTION(text) is not None:
+            text = _hidden_words(text, _PROGRAM_PASSWORD, lambda found, word: True)
+            text = _hidden_words(text, _USER_OPTION, lambda found, word: not word.isdigit())
     if "=" in text:
         text = _hidden_words(text, _ENVIRONMENT, lambda found, word: secret(found[1]))
     return text
@@ -314,7 +373,8 @@ def value_attributes(text: str, secret: Secret) -> str:
 
 def passwords_in_urls(text: str) -> str:
     """`scheme://user:password@host` with the password hidden; a long user name alone is a token."""
-    return _TOKEN_USER.sub(rf"\1{MASK}@", _USERINFO.sub(rf"\1:{MASK}@", text))
+    text = _TOKEN_USER.sub(rf"\1{MASK}@", _USERINFO.sub(rf"\1:{MASK}@", text))
+    return _PLAIN_USERINFO.sub(rf"\1:{MASK}@", text)
 
 
 def is_form(text: str) -> bool:

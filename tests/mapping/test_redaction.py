@@ -435,3 +435,63 @@ def test_long_form_is_masked_part_by_part() -> None:
     assert len(cut) < bodies.MAX_BODY_BYTES + 100
     assert b"hunter" not in cut
     assert rules.cuts == 1
+
+
+KEY = "h7Nter2Zq"  # of no provider
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"env dump: HTTP_AUTHORIZATION=Bearer {KEY} HTTP_COOKIE=sid={KEY}",
+        f"http_cookie: sid={KEY}; b={KEY}",
+        f"{{'HTTP_COOKIE': 'sid={KEY}'",
+        f"request_Authorization: Bearer {KEY}",
+        f"downstream_Set-Cookie: a={KEY}; Path=/",
+        f"sent_http_set_cookie=a={KEY}",
+        f"origin_X-Auth-Token: {KEY}",
+        f"rawHeaders: [ 'Host', 'h', 'Authorization', 'Bearer {KEY}', 'Cookie', 'a={KEY}' ]",
+        f"rawHeaders: ['Cookie', 'a=\\'{KEY}', 'Host'",
+        f"run --db-password {KEY} --x y",
+        f"get -u ann:{KEY} http://h",
+        f"mysql -uroot -p{KEY} -h h",
+        f"sshpass -p '{KEY} x' ssh h",
+        f"redis-cli -h h -a {KEY} ping",
+        f"curl -s -b sid={KEY} http://h",
+        f"the api key: {KEY}",
+        f"Private Key = {KEY}",
+        f"dsn ann:{KEY}@tcp(db:3306)/x",
+        f"connect ann:{KEY}@db.example.com:5432",
+        f"Incorrect API key provided: sk-proj-{KEY}{KEY}. You can find",
+        f"Incorrect API key provided: {KEY}.",
+        f"wrong password: {KEY}",
+        f"saw ghp_{KEY}{KEY}{KEY} there",
+        f"saw \\nsk-{KEY}{KEY} there",
+        f"sent Bearer {KEY} there",
+        f"sent \udcff bearer {KEY} there \udcff",
+        f"eyJhbGciOiJIUzI1NiJ9.eyJz{KEY}In0.abcDEF123",
+        f"-----BEGIN RSA PRIVATE KEY-----\nMII{KEY}\nx\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_texts_that_hold_a_secret_in_the_forms_of_the_field(text: str) -> None:
+    assert KEY not in DEFAULT.text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "invalid token: expired",
+        "Bearer authentication failed, basic/digest offered",
+        "Bearer token missing",
+        "token_count: 3, max_tokens=5",
+        "mailto:ann@example.com wrote to:bob@example.com",
+        "sk-some-long-name-of-a-class and a risk-based task-force",
+        "docker run -u 1000:1000 img",
+        "mkdir -p /tmp/x; ssh -p 2222 h; curl -b cookies.txt http://h",
+        "api key: missing",
+        "primary key: 7",
+        "git@github.com:org/repo.git app:1.2@sha256:12345678",
+    ],
+)
+def test_texts_that_only_look_like_secrets_stay(text: str) -> None:
+    assert DEFAULT.text(text) == text
