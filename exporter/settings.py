@@ -50,6 +50,15 @@ class SinkSettings(BaseModel):
         description="Names the sink in metrics, logs and files; changing it sends the spool again.",
     )
     type: str = Field(description="Kind of destination.")
+    backlog_bytes: int | None = Field(
+        None,
+        ge=1 << 16,
+        description=(
+            "Bytes of the spool that may wait for this sink. Beyond it the oldest are given up for this sink alone, "
+            "logged and counted as `dropped`. Never when absent: then a sink that stays away fills the spool, and all "
+            "senders are answered 503."
+        ),
+    )
     batch: BatchSettings | None = Field(
         None, description="Batches of this sink; those of `exporter.batch` when absent."
     )

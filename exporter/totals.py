@@ -20,9 +20,17 @@ from typing import Literal
 from mapping.event import Event
 
 Outcome = Literal[
-    "received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed", "replayed"
+    "received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed", "dropped", "replayed"
 ]
-ENDED: tuple[Outcome, ...] = ("delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed")
+ENDED: tuple[Outcome, ...] = (
+    "delivered",
+    "deduplicated",
+    "dead_lettered",
+    "skipped",
+    "sampled_out",
+    "failed",
+    "dropped",
+)
 OUTCOMES: tuple[Outcome, ...] = ("received", *ENDED, "replayed")
 
 Counts = dict[str, dict[str, int]]  # tenant -> outcome -> records

@@ -23,6 +23,7 @@ from exporter.source import HoldingSource, Source
 from mapping.event_json import event_json
 from receiver.spool import Spool
 from weighbridge.feed import Feed
+from weighbridge.giving_up import LEFT, give_up_oldest
 from weighbridge.settings import ExporterSettings
 from weighbridge.tasks import Tasks
 
@@ -73,6 +74,7 @@ class Deliveries:
         self._since: dict[str, tuple[int, Counter[str]]] = {}  # spool position and feed.stored when the sink came
         self._beside = tasks or Tasks()
         self._attempts: dict[str, Attempts] = {}  # of every sink that there was, so that its counters only grow
+        self._changing = asyncio.Lock()
         self._stopping = False
 
     async def start(self, settings: ExporterSettings) -> None:
@@ -88,6 +90,10 @@ class Deliveries:
         Raises ValueError when a sink cannot be made, JournalError or OSError when the journal of a new one cannot be
         used; then nothing has been changed. All that is new is open before anything old is let go.
         """
+        async with self._changing:
+            return await self._change(settings)
+
+    async def _change(self, settings: ExporterSettings) -> list[str]:
         wanted = _wanted(settings)
         made = {name: _make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
         try:
@@ -149,6 +155,36 @@ class Deliveries:
         # Its connection goes with the process; the other sinks are to end, and to change, all the same.
         await self._beside.closed(f"closing of sink {name}", pipeline.sink.close())
         pipeline.close()
+
+    async def keep_bounds(self) -> None:
+        """Give up what waits beyond a sink's `backlog_bytes`. Raises JournalError."""
+        for name in list(self._wanted):
+            bound = self._wanted[name].sink.backlog_bytes
+            if bound is None or self._spool.bytes_from(self.pipelines[name].cursor) <= bound:
+                continue
+            async with self._changing:
+                if name in self._wanted and not self._stopping:
+                    await self._give_up_oldest(name, int(bound * LEFT))
+
+    async def _give_up_oldest(self, name: str, left: int) -> None:
+        before = self.pipelines[name]
+        await self._end(name)
+        journal = Journal(self._journals / f"{name}.journal", self._since[name][0])
+        dropped = 0
+        try:
+            journal.open(self._spool.start_position)
+            journal.at_mark = before.journal.at_mark
+            dropped = await give_up_oldest(
+                journal, self._feed, lambda position: self._spool.bytes_from(position) <= left
+            )
+            await self._feed.count_to(journal.cursor)
+            self._feed.release(name, journal.released())
+        finally:
+            journal.close()
+            before.journal.at_mark = journal.at_mark
+            log.error("sink %s: %d records waited beyond its backlog_bytes and are given up for it", name, dropped)
+            if not self._stopping:
+                self._begin(name, _make(self._wanted[name].sink), None)
 
     def stored_before(self, name: str, tenant: str) -> int:
         """Records that this process had stored before the sink came."""

@@ -181,7 +181,7 @@ class Feed:
         if self._away and self._end - position <= self._max_bytes // NEAR_SHARE:
             self._away = False
         if self._counted < position:
-            await self._count_to(position)
+            await self.count_to(position)
         held = self._held.get(position)
         if held is None and position >= self._end:
             if timeout_s <= 0 or not await self._arrived(position, timeout_s):
@@ -356,7 +356,7 @@ class Feed:
         except Exception:  # accepted by an earlier version, refused by this one: forwarded all the same
             return 1
 
-    async def _count_to(self, position: int) -> None:
+    async def count_to(self, position: int) -> None:
         """Count what an earlier process mapped and did not come to count, when no sink reads it again."""
         while self._skip(self._counted) < position:
             at = self._counted

@@ -32,7 +32,7 @@ def _holder(bridge: Bridge) -> str:
         return ""
     oldest = bridge.spool.oldest_received_unix_ns
     waited = f", its oldest request has waited {_age(time.time_ns() - oldest)}" if oldest else ""
-    error = pipeline.counts.last_error
+    error = pipeline.counts.last_error  # `backlog_bytes` of that sink would give its oldest up instead
     return f"; sink {name} is furthest behind{waited}{f' ({error[:200]})' if error else ''}"
 
 

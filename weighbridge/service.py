@@ -338,6 +338,7 @@ class Bridge:
             await asyncio.sleep(TICK_S)
             await self.feed.between_requests(lambda: self.sampling.tick(time.time_ns()))
             await self.save_minutes()
+            await self.deliveries.keep_bounds()
             if self.sampling.remote is not None:
                 for pipeline in self.pipelines.values():
                     self.sampling.remote.seen(getattr(pipeline.sink, "config_etag", ""))
