@@ -311,6 +311,8 @@ def form_parts(text: str, secret: Secret) -> str:
     out: list[str] = []
     at = 0
     names = list(_FORM_NAME.finditer(text))
+    if not names:
+        return text
     for found, following in zip(names, [*(name.start() for name in names[1:]), len(text)], strict=True):
         # A part's header ends before the next name does: each stretch of the text is looked through once.
         limit = min(following, found.end() + _MAX_PART_HEADER_CHARS)

@@ -244,6 +244,11 @@ def test_colon_pairs(text: str, masked: str) -> None:
     assert mask_text.colon_pairs(text, secret) == masked
 
 
+@pytest.mark.parametrize("text", ['username="ann" password=b', 'name="" password=b', 'name=\\"'])
+def test_what_only_looks_like_a_part_of_a_form_stays(text: str) -> None:
+    assert mask_text.form_parts(text, secret) == text
+
+
 def test_form_parts() -> None:
     part = '--b\r\nContent-Disposition: form-data; name="{}"\r\nContent-Type: text/plain\r\n\r\n{}\r\n'
     text = part.format("user", "ann") + part.format("password", "a\r\nb") + "--b--\r\n"
