@@ -31,6 +31,7 @@ class Plan(NamedTuple):
     json_percent: int = 20
     gzip_percent: int = 60
     impossible_times: bool = False  # from 1970 to 2262, ends before starts: only the other columns are compared
+    ids_in_headers: bool = False  # spans carry a header that looks like an event's own id
 
 
 class Request(NamedTuple):
@@ -128,8 +129,10 @@ def request(plan: Plan, number: int) -> Request:
     return Request(path, headers, body)
 
 
-def _attributes(row: Row) -> dict[str, str | int]:
+def _attributes(plan: Plan, row: Row) -> dict[str, str | int]:
+    header = {"http.request.header.transaction_id": f"{row.span_id}-of-another"} if plan.ids_in_headers else {}
     return {
+        **header,
         "http.request.method": row.method,
         "http.route": row.endpoint,
         "url.scheme": "http",
@@ -163,7 +166,7 @@ def _spans(plan: Plan, number: int) -> ExportTraceServiceRequest:
         span.kind = Span.SPAN_KIND_SERVER
         span.start_time_unix_nano = row.start_unix_ns
         span.end_time_unix_nano = row.end_unix_ns
-        span.attributes.extend(_key_value(key, value) for key, value in _attributes(row).items())
+        span.attributes.extend(_key_value(key, value) for key, value in _attributes(plan, row).items())
     return message
 
 
@@ -207,7 +210,7 @@ def _otlp_json(plan: Plan, number: int) -> dict[str, Any]:
             "endTimeUnixNano": str(row.end_unix_ns),
             "attributes": [
                 {"key": key, "value": {"intValue": str(value)} if isinstance(value, int) else {"stringValue": value}}
-                for key, value in _attributes(row).items()
+                for key, value in _attributes(plan, row).items()
             ],
         }
         for row in rows(plan, number)

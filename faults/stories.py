@@ -34,6 +34,7 @@ from faults.answers import (
 )
 from faults.clock import set_clock
 from faults.proxy import NONE, Fault
+from faults.refusals import many_refused, planted, replayed
 from faults.system import BridgeEnded, System
 
 READY_AFTER_KILL_S = 10.0  # the process's own start included, on a loaded machine
@@ -54,6 +55,7 @@ class Told(NamedTuple):
     spike: float = 0.0  # so many times the load beside it, in the middle third
     impossible_times: bool = False  # of the records
     ahead_s: float = 0.0  # by so much are the producers' clocks ahead
+    ids_in_headers: bool = False  # likewise
     segment_bytes: int = 0  # of the spool's files, 0 for the default
 
 
@@ -287,6 +289,17 @@ STORIES: dict[str, Told] = {
         while_the_gate(not_its_own_200), "R09 half of the inserts get a 200 that is not the store's own", gate=True
     ),
     "one-bad-row": Told(one_row_refused, "R11 the store refuses one row for good", gate=True, compression="none"),
+    "poison": Told(planted("poison"), "one event of 256 cannot be encoded, with kills"),
+    "many-bad-rows": Told(
+        many_refused, "R11 the store refuses one row of 256 for good, with a kill", gate=True, compression="none"
+    ),
+    "replayed": Told(
+        replayed, "dead letters sent again, all or some, with kills and 503 between", gate=True, compression="none"
+    ),
+    "tasks-fail": Told(planted("tasks"), "tasks and pipelines end by exceptions, with kills"),
+    "ids-in-headers": Told(
+        killed, "R01 kill -9 with four sinks; a header looks like an event's id", others=True, ids_in_headers=True
+    ),
     "too-large": Told(
         while_the_gate(only_small_ones), "R12 the store answers 413 above 64 KiB", gate=True, compression="none"
     ),

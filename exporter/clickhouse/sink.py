@@ -39,7 +39,7 @@ from exporter.clickhouse.rows import (
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
 from exporter.duplicates import is_untimed
-from exporter.errors import Expired, Retryable, Unwritable
+from exporter.errors import Expired, Retryable, TooLarge, Unwritable
 from exporter.sink import Batch
 from mapping.event import Event
 
@@ -89,6 +89,8 @@ class ClickHouseSink:
         self._client_for: Endpoint | None = None
         self._prepared = False
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
+        # A batch of which nothing is there, but for these parts: it was looked for, if need be, and refused as a whole.
+        self._clean: tuple[int, set[str]] = (-1, set())
         self._store_ahead_us = 0  # its clock less our monotonic one
 
     def day_of(self, event: Event) -> int:
@@ -169,27 +171,43 @@ class ClickHouseSink:
     def _write(self, batch: Batch, in_doubt: bool) -> None:
         client = self._connected()
         token = batch.token
-        if in_doubt or batch.batch_id in self._unsure:
-            if self._settings.cluster:
-                pass  # block ids live in Keeper with the parts: the same token is safe whatever happened
-            elif self._settle(client, batch):
+        if (in_doubt or batch.batch_id in self._unsure) and not self._settings.cluster:
+            # A plain table may remember the token of an insert that never became visible, and would then drop the rows
+            # without a word (store.md §2.3). A cluster's block ids live in Keeper with the parts: the same token is
+            # safe whatever happened.
+            token = f"{token}.r{secrets.token_hex(4)}"
+            if not self._is_clean(batch) and self._settle(client, batch):
                 self._unsure.discard(batch.batch_id)
                 return
-            else:
-                # A plain table may remember the token of an insert that never became visible, and would then drop
-                # the rows without a word (store.md §2.3).
-                token = f"{token}.r{secrets.token_hex(4)}"
         self._refuse_expired(batch)
         compressor = get_compressor(client.write_compression)
-        body = self._encoded(batch, compressor)
-        self._unsure.add(batch.batch_id)
         try:
+            body = self._encoded(batch, compressor)
+            self._unsure.add(batch.batch_id)
             self._insert(client, batch, token, body)
+        except Unwritable:
+            self._refused(batch)
+            raise
         except ClickHouseError as error:
             if getattr(error, "code", None) in (None, 60, 81):
                 self._drop_client()
+            elif isinstance(sink_error(error, about_rows=True), TooLarge):
+                # The store's own no to rows of one day, so of one part: nothing of them is there.
+                self._refused(batch)
             raise
         self._unsure.discard(batch.batch_id)
+        if batch.batch_id == self._clean[0]:
+            self._clean[1].add(batch.part)
+
+    def _refused(self, batch: Batch) -> None:
+        self._unsure.discard(batch.batch_id)
+        if not batch.part:
+            self._clean = batch.batch_id, set()
+
+    def _is_clean(self, batch: Batch) -> bool:
+        """Whether it is known that no row of this piece is there."""
+        batch_id, parts = self._clean
+        return batch.batch_id == batch_id and batch.part not in parts and batch_id not in self._unsure
 
     def _refuse_expired(self, batch: Batch) -> None:
         """The store would say OK and delete the rows at once: its clock counts, ours or the wait may be at fault."""

@@ -177,7 +177,9 @@ def offences(verdict: Verdict) -> tuple[int, int, int, int]:
     return len(verdict.missing), len(verdict.twice), len(verdict.altered), len(verdict.invented)
 
 
-@pytest.mark.parametrize("name", ["comes-and-goes", "lost-answers", "stopped-away", "one-of-four"])
+@pytest.mark.parametrize(
+    "name", ["comes-and-goes", "lost-answers", "stopped-away", "one-of-four", "poison", "replayed"]
+)
 @on_a_loop
 async def test_a_short_story_ends_well(name: str, tmp_path: Path) -> None:
     """`python -m faults` tells them all, and longer."""
