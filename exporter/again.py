@@ -24,6 +24,7 @@ import orjson
 from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters, Letter, event_of
 from exporter.durable import sync_folder
+from exporter.errors import Retryable
 from exporter.journal import Journal
 from exporter.sink import Batch
 from exporter.totals import Counts, Totals
@@ -72,13 +73,19 @@ class Again:
             await self._send(group)
 
     async def send(self, letters: Sequence[Letter]) -> int:
-        """Send these once more; how many the destination took this time. Those it refuses are dead letters again."""
+        """Send these once more; how many the destination took this time. Those it refuses are dead letters again.
+
+        Raises Retryable when the disk has no room for the group: then nothing has begun, and the sink goes on.
+        """
         # Some may have been sent between the reading of the file and now, in a group that an earlier process began.
         left = await asyncio.to_thread(self._letters.still_dead, letters)
         if not left:
             return 0
         group = Group(secrets.token_hex(8), left)
-        await self._attempts.on_disk(lambda: self._keep(group))
+        try:
+            await asyncio.to_thread(self._keep, group)
+        except OSError as error:
+            raise Retryable(f"the disk does not take what is to be sent again: {error.strerror}") from error
         return await self._send(group)
 
     async def _send(self, group: Group) -> int:

@@ -21,7 +21,7 @@ from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters, Letter
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import Horizon, RecentIds
-from exporter.errors import Rejected, TooLarge
+from exporter.errors import Rejected, Retryable, TooLarge
 from exporter.journal import Journal, Plan, event_key
 from exporter.replay import SLICE, Replay
 from exporter.settings import BatchSettings, RetrySettings
@@ -61,7 +61,7 @@ class Pipeline:
         self.counts = self._attempts.counts
         self._source = source
         self._journal = journal
-        self._writer = Writer(sink, self._attempts, dead_letters, now_unix_ns)
+        self._writer = Writer(sink, self._attempts, dead_letters, retry.max_interval_s, now_unix_ns)
         self._batch = batch
         self._day_of = day_of
         self._now_unix_ns = now_unix_ns
@@ -395,6 +395,10 @@ class Pipeline:
     async def _deliver_again(self, letters: Sequence[Letter], done: asyncio.Future[int]) -> None:
         try:
             taken = await self._resend.send(letters)
+        except Retryable as error:  # it did not begin
+            if not done.done():
+                done.set_exception(error)
+            return
         except BaseException:
             give_up(done)
             raise

@@ -19,6 +19,10 @@ from mapping.event import Event
 # that each piece that is left has one more chance and is a dead letter as a whole, good rows and all: `replay` sends
 # them again.
 MOST_CALLS = 5_000
+# After a batch that ended in the dead letters to its last row, by faults of ours, the next one waits for one longest
+# retry interval, then twice as long, up to so many: the sink may be at fault, and not the rows, and then a backlog must
+# not be emptied into the dead letters.
+MOST_INTERVALS = 60
 NOT_TOLD_APART = "; refused together with other rows, too many to tell apart"
 
 
@@ -33,12 +37,19 @@ class Writer:
     """The last step of one sink's pipeline."""
 
     def __init__(
-        self, sink: Sink, attempts: Attempts, dead_letters: DeadLetters, now_unix_ns: Callable[[], int] = time.time_ns
+        self,
+        sink: Sink,
+        attempts: Attempts,
+        dead_letters: DeadLetters,
+        longest_interval_s: float,
+        now_unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._sink = sink
         self._attempts = attempts
         self._dead_letters = dead_letters
         self._now_unix_ns = now_unix_ns
+        self._interval_s = longest_interval_s
+        self._pause_s = 0.0
         self._at_once: int = getattr(sink, "at_once", 1)
 
     async def write(self, batch: Batch, ended: Totals, spool: tuple[int, int], *, in_doubt: bool) -> None:
@@ -46,9 +57,11 @@ class Writer:
 
         spool: the positions between which the rows were.
         """
+        await asyncio.sleep(self._pause_s)
         letters: dict[str, list[Event]] = {}
         pieces = deque([batch])
         calls = 0
+        before = self._attempts.counts.batches, self._attempts.counts.faults
         while pieces:
             taken = [pieces.popleft() for _ in range(min(self._at_once, len(pieces)))]
             faults = 1 if calls else MOST_FAULTS  # a piece is tried once: the whole was tried often enough
@@ -61,6 +74,11 @@ class Writer:
                 else:
                     smaller += self._smaller(piece, refused, letters, apart=calls < MOST_CALLS)
             pieces.extendleft(reversed(smaller))
+        after = self._attempts.counts.batches, self._attempts.counts.faults
+        if before[0] == after[0] and before[1] != after[1]:  # not a row got through, and a fault was met
+            self._pause_s = min(max(self._interval_s, 2 * self._pause_s), MOST_INTERVALS * self._interval_s)
+        else:
+            self._pause_s = 0.0
         for reason, events in letters.items():
             await self._bury(reason, events, ended, spool)
 

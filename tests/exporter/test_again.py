@@ -245,3 +245,33 @@ def test_a_torn_group_is_said_and_does_not_hold_up_the_sink(tmp_path: Path) -> N
     bench.drain()
     assert outcomes(bench) == {"received": 1, "delivered": 1}
     assert not (tmp_path / "sink.again").exists()
+
+
+def test_a_full_disk_refuses_the_replay_and_holds_up_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [event() for _ in range(3)]
+    bench = made(tmp_path, rows, {row.transaction_id: "no" for row in rows})
+    bench.sink.fail = None
+    later = event()
+    bench.source.records.append([later])
+
+    def full(self: Any, group: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(again.Again, "_keep", full)
+        bench.restart()
+
+        async def go() -> None:
+            task = asyncio.create_task(bench.pipeline.run())
+            with pytest.raises(Retryable, match="No space left"):
+                await asyncio.wait_for(bench.pipeline.deliver_again(list(bench.dead.letters())), 10)
+            bench.pipeline.stop()
+            await asyncio.wait_for(task, 10)
+
+        asyncio.run(go())
+        bench.pipeline.close()
+    assert [row.transaction_id for row in bench.sink.events] == [later.transaction_id]
+    assert len(list(bench.dead.read())) == 3
+    assert replay(bench) == 3

@@ -321,3 +321,38 @@ def test_a_full_disk_leaves_no_half_entry_and_takes_those_without_content_where_
         "there was no room on the disk",
     )
     assert outcomes(bench) == {"received": 1, "dead_lettered": 1}
+
+
+def test_a_sink_that_is_at_fault_itself_does_not_get_a_backlog_into_the_dead_letters_at_full_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(0)
+
+    def fail(batch: Batch, in_doubt: bool) -> None:
+        if left:
+            raise RuntimeError("session is closed")
+
+    records = [[event()] for _ in range(12)]
+    left = [1]
+    bench = Bench(tmp_path, ListSource(*records), MemorySink(fail=fail), max_events=1)
+    bench.pipeline._writer._interval_s = 5.0
+    monkeypatch.setattr("exporter.writer.asyncio.sleep", sleep)
+
+    async def go() -> None:
+        task = asyncio.create_task(bench.pipeline.run())
+        while bench.pipeline.totals.get("dead_lettered") < 9:
+            await real(0.001)
+        left.clear()
+        bench.pipeline.stop()
+        await asyncio.wait_for(task, 30)
+
+    asyncio.run(go())
+    long = [pause for pause in pauses if pause >= 5.0]
+    assert long[:8] == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
+    assert bench.pipeline.totals.get("delivered") >= 1
+    assert bench.pipeline._writer._pause_s == 0.0

@@ -51,7 +51,10 @@ class Replays:
             *(self._of_sink(name, wanted) for name in free), self._returned(wanted), return_exceptions=True
         )
         if not self._busy and any(taken):
-            await asyncio.to_thread(self._letters.compact)
+            try:
+                await asyncio.to_thread(self._letters.compact)
+            except OSError as error:  # the next replay gives the room back
+                log.warning("the file of dead letters keeps its size: %s", error.strerror)
         for failure in taken:
             if isinstance(failure, BaseException) and not isinstance(failure, Retryable):
                 raise failure
