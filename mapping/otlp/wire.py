@@ -20,7 +20,7 @@ import orjson
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
-from mapping.bounds import CUT, DEEPEST_VALUE, MOST_LEAVES, is_key
+from mapping.bounds import CUT, DEEPEST_VALUE, LONGEST_TEXT, MOST_LEAVES, is_key
 from mapping.masks.text import may_hide_secrets
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
@@ -173,8 +173,8 @@ class Undecodable(ValueError):
 
 
 def read_text(raw: bytes) -> str:
-    """Text of a string field; invalid UTF-8 becomes U+FFFD."""
-    return str(raw, "utf-8", "replace")
+    """Text of a string field; invalid UTF-8 becomes U+FFFD. What no event has room for is not made into text."""
+    return str(raw[:LONGEST_TEXT], "utf-8", "replace")
 
 
 def parse(kind: Any, data: bytes, what: str) -> Any:
@@ -214,7 +214,7 @@ class _Values:
     def value(self, message: Any, depth: int) -> Any:
         kind = message.WhichOneof("value")
         if kind == "text":
-            return str(message.text, "utf-8", "replace")
+            return read_text(message.text)
         if kind == "array":
             return [self.value(item, depth + 1) for item in self._bounded(message.array.values, depth)]
         if kind == "map":

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from mapping.bounds import LONGEST_TEXT
 from mapping.event import Event
 from mapping.event_json import event_json, iso
+from mapping.finished import EVENT_TRUNCATED
 from mapping.mapper import Failed, Mapped, Mapper
 from mapping.masks.redactor import RedactionError
-from mapping.otlp.decode import Decoder
+from mapping.otlp.decode import Decoder, SpanGroup
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from mapping_requests import INTERNAL, NOW, TRACE, log, logs, mapped, one, span, traces
+from mapping_requests import INTERNAL, NOW, TRACE, log, logs, mapped, mapper, one, span, traces
 
 CALL = {
     "http.request.method": "POST",
@@ -268,3 +270,15 @@ def test_sampled_out_early_is_counted() -> None:
     rules = SamplingSettings.model_validate({"rules": [{"name": "none", "rate": 0}]})
     result = mapped(traces(span(CALL), span(CALL, number=2)), None, rules)
     assert (result.events, result.sampled_out, result.skipped) == ([], 2, 0)
+
+
+def test_a_text_that_no_event_has_room_for_is_not_read_to_its_end() -> None:
+    long: dict[str, Any] = {"note": "x" * 2_500_000, "texts": ["é" * 1_500_000]}
+    decoded = Decoder().traces(traces(span({**CALL, **long})).SerializeToString())
+    (record,) = cast("list[SpanGroup]", decoded.groups)[0].records
+    texts = [value[0] if isinstance(value, list) else value for _, value, _ in record.entries]
+    assert max(len(text) for text in texts if isinstance(text, str)) == LONGEST_TEXT
+    (event,) = mapper().map(decoded, received_unix_ns=NOW).events
+    assert not [name for name in long if f'"{name}"' in event.metadata]
+    assert EVENT_TRUNCATED in event.flags
+    assert event.user_id == "u"
