@@ -202,6 +202,28 @@ def receiver() -> Iterator[tuple[str, list[bytes]]]:
         thread.join()
 
 
+def test_the_readme_pins_what_it_installs() -> None:
+    """A version that nobody has tried is no way in; the Python ones are those of constraints.txt."""
+    installed = [
+        line for text in snippets("sh") for line in text.splitlines() if re.search(r"pip install|npm install", line)
+    ]
+    assert len(installed) == 2
+    names = [word for line in installed for word in re.findall(r"(?:opentelemetry-|@opentelemetry/)[\w-]+\S*", line)]
+    packages = [word for word in names if word != "opentelemetry-bootstrap"]
+    assert len(packages) == 4
+    assert [word for word in packages if not re.search(r"==\d|@\d", word)] == []
+    constraints = (ROOT / "constraints.txt").read_text()
+    assert "opentelemetry-exporter-otlp-proto-http==1.45.2" in packages
+    assert "opentelemetry-exporter-otlp-proto-http==1.45.2" in constraints
+    assert "opentelemetry-semantic-conventions==0.66b2" in constraints, (
+        "the distro's version is that of the conventions"
+    )
+
+
+def test_the_readme_asks_for_no_trace_that_nobody_has() -> None:
+    assert re.findall(r"weighbridge trace [0-9a-f]{32}", README) == []
+
+
 def test_the_python_snippet_sends_a_call_by_a_customer(receiver: tuple[str, list[bytes]], tmp_path: Path) -> None:
     endpoint, bodies = receiver
     (snippet,) = snippets("python")

@@ -23,7 +23,7 @@ EVENT_COLUMNS = (
     "event_type", "event_time", "received_at", "event_id", "service", "method", "endpoint", "uri", "name", "action",
     "family", "direction", "status_code", "error_type", "duration_ms", "user_id", "company_id", "plan", "weight",
     "adjusted_count", "severity", "body", "trace_id", "span_id", "parent_span_id", "span_status", "source", "tenant",
-    "toJSONString(metadata) AS attributes",
+    "toJSONString(metadata) AS attributes", "flags",
 )  # fmt: skip
 # What `totals` can be grouped by.
 GROUPS = (
@@ -33,6 +33,7 @@ GROUPS = (
 _TIMES = {"hour": "toStartOfHour(event_time)", "day": "toDate(event_time)", "all": "''"}
 _CALLS = "api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE "
 _HOPS = {"entry": _CALLS + "entry", "all": _CALLS + "direction = 'incoming'"}
+_METHOD_TOO = {"endpoint": "concat(method, ' ', endpoint)"}  # GET and POST of one route are two endpoints
 _UNITS = {"user": "user_id", "company": "company_id", "session": "session_id"}  # of sampling.sample_unit
 _OPERATORS = {"=": "=", "==": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "LIKE"}
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*)", re.DOTALL)
@@ -158,6 +159,7 @@ def totals(
 ) -> Statement:
     """Calls, errors and error rate with 95 % intervals, by a column such as company_id, or by hour, day or all.
 
+    Errors are calls with a status from 400, and those that failed without one; server_errors leave out 400 to 499.
     sample_unit: as in the settings of sampling; what is kept or dropped as a whole.
     """
     parameters = {"since": since, "until": until, "limit": limit}
@@ -187,7 +189,7 @@ def _grouping(by: str, sample_unit: str) -> dict[str, str]:
     cluster = "if(trace_id = '', event_id, trace_id)"
     if sample_unit in _UNITS:
         cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
-    return {"$by": _TIMES.get(by, by), "$cluster": cluster}
+    return {"$by": _TIMES.get(by) or _METHOD_TOO.get(by, by), "$cluster": cluster}
 
 
 def most_when_none_kept(p: float) -> float:

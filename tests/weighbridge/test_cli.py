@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -29,11 +30,12 @@ from project_files import TESTDATA
 from weighbridge.cli import main
 from weighbridge.commands.check import effective_yaml
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.event_text import visible
+from weighbridge.commands.event_text import Seen, seen, visible
 from weighbridge.commands.moments import parse_length, parse_since
-from weighbridge.commands.named_query import listed, named
+from weighbridge.commands.named_query import listed, named, said_under
 from weighbridge.commands.query import aligned, csv_text, json_text, print_table
 from weighbridge.commands.serve import welcome
+from weighbridge.commands.tail import line as tail_line
 from weighbridge.commands.tail import parse_where
 from weighbridge.commands.trace import parse_trace_id
 from weighbridge.settings import Settings, load_settings
@@ -446,3 +448,52 @@ def test_a_server_that_is_away_is_one_sentence_with_its_place_and_the_reason(
     done = run_cli(*command, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == f"Error: ClickHouse on 127.0.0.1:{port} does not answer: Connection refused\n"
+
+
+# -- answers that could mislead ----------------------------------------------------------------------------------
+
+
+def test_under_an_answer_stands_the_time_it_is_about_and_what_an_error_is() -> None:
+    def said(name: str, *given: str) -> list[str]:
+        return list(said_under(name, named(name, given, "trace", NOW), given))
+
+    assert said("percentile") == ["from 2026-11-19 12:00 to 2026-11-20 12:00 UTC; percentile since=7d asks about more"]
+    assert said("percentile", "since=2h") == ["from 2026-11-20 10:00 to 2026-11-20 12:00 UTC"]
+    assert "401" in said("totals")[1]
+    assert "server_errors" in said("totals")[1]
+    assert "regular expression" in said("totals", "where=route~^/v1/.*$")[-1]
+    assert not any("regular" in line for line in said("totals", "where=route~orders"))
+
+
+def test_the_list_says_that_a_query_is_about_the_last_day() -> None:
+    parameters = {name: text for name, text, _ in listed().rows}
+    assert "since=1d until=now" in parameters["totals"]
+    assert "after=1m" in parameters["tail"]
+
+
+@pytest.mark.parametrize("text", ["plan=pro,status=5xx", "user=4711, company=acme", "uri=/a,metadata.x=1"])
+def test_two_conditions_in_one_are_not_taken_for_a_value(text: str) -> None:
+    with pytest.raises(CommandError, match="a comma does not separate conditions"):
+        parse_where(text)
+
+
+def test_a_comma_in_a_value_is_a_comma() -> None:
+    assert parse_where("company=Acme, Inc.") == [Condition("company_id", "=", "Acme, Inc.")]
+    assert parse_where("uri=/a,b=1") == [Condition("uri", "=", "/a,b=1")]
+
+
+def test_an_old_event_is_printed_with_its_date_and_a_moved_one_says_so() -> None:
+    row: dict[str, Any] = dict.fromkeys(Seen._fields, "")
+    row |= {"event_time": datetime(2026, 11, 1, 8, tzinfo=UTC), "status_code": 200, "duration_ms": None, "weight": 1}
+    row |= {"event_type": "api_call", "flags": ["event_time_clamped"]}
+    old = tail_line(seen(row)).plain
+    assert old.startswith("2026-11-01 08:00:00.000  ")
+    assert "its own time is beyond the retention" in old
+    fresh = tail_line(seen({**row, "event_time": datetime.now(UTC), "flags": []})).plain
+    assert re.match(r"\d\d:\d\d:\d\d\.\d{3}  ", fresh)
+    assert "retention" not in fresh
+
+
+def test_endpoints_are_told_apart_by_their_method() -> None:
+    for ask in (queries.totals, queries.percentile):
+        assert "concat(method, ' ', endpoint)" in ask(NOW - timedelta(days=1), NOW, by="endpoint").sql

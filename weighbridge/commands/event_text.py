@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from weighbridge.commands.plain_text import visible as visible
 
 LONGEST_BODY = 400  # characters of a log body on a line; `query` shows the whole
 LONGEST_URI = 160
+MOVED = "event_time_clamped"  # flag of an event whose sender's clock says what cannot be, or what is too old to keep
 
 
 class Seen(NamedTuple):
@@ -40,6 +41,7 @@ class Seen(NamedTuple):
     span_id: str
     parent_span_id: str
     attributes: str  # JSON
+    flags: Sequence[str] = ()
 
 
 class Failure(NamedTuple):
@@ -51,7 +53,7 @@ class Failure(NamedTuple):
 
 def seen(row: Mapping[str, Any]) -> Seen:
     """A row of the store, whose columns are named as the fields; times without a zone are UTC."""
-    values: dict[str, Any] = {name: row[name] for name in Seen._fields}
+    values: dict[str, Any] = {name: row[name] for name in Seen._fields if name in row}
     for name, value in values.items():
         if isinstance(value, str) and name not in ("body", "attributes"):  # they are read first, and then made visible
             values[name] = visible(value)
@@ -110,6 +112,12 @@ def weight_text(event: Seen) -> Text:
 def clock(event: Seen) -> str:
     """Time of day in UTC with milliseconds."""
     return event.event_time.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+
+
+def moment(event: Seen, now: datetime) -> str:
+    """As `clock`, after the date where it is another than now."""
+    day = event.event_time.astimezone(UTC)
+    return clock(event) if day.date() == now.date() else f"{day:%Y-%m-%d} {clock(event)}"
 
 
 def duration_text(milliseconds: float) -> str:

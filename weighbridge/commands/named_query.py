@@ -16,9 +16,16 @@ from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.reader import Result
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.moments import parse_length, parse_since
-from weighbridge.commands.tail import parse_where
+from weighbridge.commands.tail import parse_where, said_of
 
 DAY = timedelta(days=1)
+_WHEN_NOT_GIVEN = {"since": "1d", "until": "now", "after": "1m"}
+# Queries with a column of all errors, and what they call those that are not the caller's own.
+_COUNT_ERRORS = {
+    "totals": "server_errors counts",
+    "top_erroring_customers": "server_errors counts",
+    "traffic_by_plan": "server_error_rate is of",
+}
 _FROM_SETTINGS = {"sample_unit"}  # parameters that are not the user's to give
 
 
@@ -56,6 +63,21 @@ def named(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> S
         raise CommandError(f"{name}: {error}") from error
 
 
+def said_under(name: str, statement: Statement, given: Sequence[str]) -> Iterator[str]:
+    """What people should know who read the answer: the time it is about, and what it counts."""
+    times = {key: value for key, value in statement.parameters.items() if isinstance(value, datetime)}
+    if "since" in times and "until" in times:
+        asked = any(text.startswith("since=") for text in given)
+        more = "" if asked else f"; {name} since=7d asks about more"
+        yield f"from {times['since']:%Y-%m-%d %H:%M} to {times['until']:%Y-%m-%d %H:%M} UTC{more}"
+    if name in _COUNT_ERRORS:
+        yield (
+            "errors are calls with a status from 400, refused ones (401, 403, 429) among them, or that failed without "
+            f"a status; {_COUNT_ERRORS[name]} only those from 500 or without a status"
+        )
+    yield from said_of(text.partition("=")[2] for text in given if text.startswith("where="))
+
+
 def listed() -> Result:
     """Every named query, its parameters and what it answers."""
     return Result(("query", "parameters", "answers"), list(_rows()))
@@ -65,7 +87,9 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     for name in queries.names():
         ask = getattr(queries, name)
         parameters = [
-            key
+            f"{key}={_WHEN_NOT_GIVEN[key]}"
+            if default is inspect.Parameter.empty and key in _WHEN_NOT_GIVEN
+            else key
             if default in (inspect.Parameter.empty, None, ())
             else f"{key}={default}"
             if default != ""

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from exporter.clickhouse.reader import Result
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.named_query import is_name, named
+from weighbridge.commands.named_query import is_name, named, said_under
 from weighbridge.commands.plain_text import data_text, defused, escaped_json, visible
 from weighbridge.commands.store import open_store
 from weighbridge.settings import Settings
@@ -26,8 +26,10 @@ from weighbridge.settings import Settings
 
 def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str, *, raw: bool = False) -> None:
     """Prints the answer to SQL, or to a query by its name; form: table, json or csv; raw: as in `show`."""
+    said: list[str] = []
     if is_name(question):
-        sql, values = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
+        statement = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
+        (sql, values), said = statement, list(said_under(question, statement, parameters))
     elif parameters:
         raise CommandError(f"{parameters[0]!r}: only queries by name take parameters; is the SQL in quotes?")
     else:
@@ -35,6 +37,8 @@ def run_query(settings: Settings, question: str, parameters: Sequence[str], form
     with open_store(settings) as store:
         result = store.query(sql, values)
     show(result, form, raw=raw)
+    for line in said:
+        click.echo(line, err=True)
 
 
 LEGIBLE = 16  # characters of a value below which folding it helps nobody

@@ -15,8 +15,9 @@ from rich.text import Text
 
 from exporter.clickhouse.queries import ALWAYS, Condition, Statement, latest, parse_condition, tail
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
+from exporter.clickhouse.schema import columns
 from weighbridge.commands.errors import CommandError, CommandFailed
-from weighbridge.commands.event_text import Seen, clock, failure, seen, weight_text, what_happened, who
+from weighbridge.commands.event_text import MOVED, Seen, failure, moment, seen, weight_text, what_happened, who
 from weighbridge.commands.store import bridge_has_store, open_store, store_settings
 from weighbridge.settings import Settings
 
@@ -33,6 +34,9 @@ FIELDS = {
     "parent": "parent_span_id",
 }
 _WHERE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(.*)", re.DOTALL)
+# A further condition behind a comma; signs of a regular expression, which LIKE takes as letters.
+_FURTHER = re.compile(r",\s*([A-Za-z_][\w.]*)\s*(?:[=<>~]|!=)")
+_EXPRESSION = re.compile(r"[\^$|\\*+?\[\]()]")
 WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))  # looked through before everything is
 POLL_S = 1.0
 REFUSALS = 10  # in a row, by a store that is there, before following is given up
@@ -43,6 +47,8 @@ ARRIVES_LATE_S = 10.0  # beyond the wait of log-derived calls for their span
 def run_tail(settings: Settings, where: Sequence[str], *, follow: bool, limit: int) -> None:
     """Prints the last `limit` events that match, then, with follow, new ones until Ctrl-C."""
     conditions = [condition for text in where for condition in parse_where(text)]
+    for note in said_of(where):
+        click.echo(note, err=True)
     if follow and not bridge_has_store(settings):
         raise CommandError("nothing to follow: no bridge is running; start one with `make run` or `weighbridge serve`")
     console = Console()
@@ -66,9 +72,31 @@ def parse_where(text: str) -> list[Condition]:
     if name == "status" and rest.startswith("=") and len(value) == 3 and value.endswith("xx"):
         return _status_class(text, value[0])
     try:
+        _one_condition(text, rest)
         return [parse_condition(FIELDS.get(name, name) + rest)]
     except ValueError as error:
         raise CommandError(f"--where {text}: {error}; fields: {', '.join(FIELDS)}, or any column") from error
+
+
+def _one_condition(text: str, rest: str) -> None:
+    """Raises CommandError for what looks like several conditions in one, which would be looked for as one value."""
+    for name in _FURTHER.findall(rest):
+        if name in FIELDS or name in columns() or name.startswith("metadata."):
+            raise CommandError(
+                f"--where {text}: a comma does not separate conditions, it is part of the value; "
+                f"give each condition its own, as in --where a=1 --where {name}=2"
+            )
+
+
+def said_of(where: Iterable[str]) -> Iterator[str]:
+    """What people should know of conditions that mean something else than they may think."""
+    for text in where:
+        found = _WHERE.fullmatch(text)
+        if found and found[2].startswith("~") and _EXPRESSION.search(found[2]):
+            yield (
+                f"{text}: ~ is LIKE and finds this text anywhere, with % and _ for any characters; "
+                "for a regular expression ask in SQL: match(column, '…')"
+            )
 
 
 def _status_class(text: str, digit: str) -> list[Condition]:
@@ -171,9 +199,13 @@ def _print_each(console: Console, rows: Iterator[Mapping[str, Any]]) -> None:
 
 
 def line(event: Seen) -> Text:
-    """Time, service, what happened, who, weight and the start of the trace id."""
+    """Time (with the date where it is not today), service, what happened, who, weight and the trace id."""
     text = Text.assemble(
-        (clock(event), "dim"), "  ", (f"{event.service:<12} ", "blue"), what_happened(event), who(event)
+        (moment(event, datetime.now(UTC)), "dim"),
+        "  ",
+        (f"{event.service:<12} ", "blue"),
+        what_happened(event),
+        who(event),
     )
     if event.event_type != "log" or event.weight != 1:
         text.append_text(weight_text(event))
@@ -181,4 +213,6 @@ def line(event: Seen) -> Text:
         text.append(f"  {failed.said}", "red")
     if event.trace_id:
         text.append(f"  {event.trace_id}", "dim")
+    if MOVED in event.flags:
+        text.append("  (its own time is beyond the retention or ahead of ours)", "yellow")
     return text
