@@ -119,6 +119,7 @@ class Journal:
         self.cursor = 0  # every event before this position is delivered, dropped or waiting
         self.next_sequence = 0
         self.waiting: dict[Ref, None] = {}  # in order of arrival
+        self.lowered = Totals()  # by so much were outcomes lowered by `adjust`: a counter that only grows adds it
         self.again = ""  # of the dead letters sent again that were counted last
         self.open_plans: list[Plan] = []  # planned, not known to be delivered: oldest first
         self.came = Horizon()  # of all events that were ever planned
@@ -176,7 +177,7 @@ class Journal:
         self._append({"adjust": counts, "again": again}, sync=True)
         with self._state:
             self.again = again
-            self.totals = self.totals.plus(counts)
+            self.totals, self.lowered = self.totals.plus(counts), self.lowered.plus(_lowered(counts))
             if self.at_mark is not None:  # what is received by this came from no spool
                 received = {tenant: {"received": outcomes.get("received", 0)} for tenant, outcomes in counts.items()}
                 self.at_mark = self.at_mark.plus(received)
@@ -250,6 +251,7 @@ class Journal:
                 self.again = entry.get("again", "")
                 self.came = Horizon.of(entry.get("came", ()))
                 self.totals = Totals(entry["totals"])
+                self.lowered = Totals(entry.get("lowered", {}))
             elif "plan" in entry:
                 self._apply_plan(
                     Plan(
@@ -267,6 +269,7 @@ class Journal:
                 )
             elif "adjust" in entry:
                 self.totals = self.totals.plus(entry["adjust"])
+                self.lowered = self.lowered.plus(_lowered(entry["adjust"]))
                 self.again = entry.get("again", "")
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
@@ -289,6 +292,7 @@ class Journal:
             "waiting": list(self.waiting),
             "totals": self.totals.plain(),
             "again": self.again,
+            "lowered": self.lowered.plain(),
             "came": self.came.plain(),
         }
         lines = b"".join(map(_line, (checkpoint, *map(_plan_entry, self.open_plans))))
@@ -336,6 +340,14 @@ class Journal:
                 self._doubtful = True
                 raise JournalError(f"{self.path} cannot be synced: {error.strerror}") from error
         self._size += len(line)
+
+
+def _lowered(counts: Counts) -> Counts:
+    """What of a change lowers, as positive numbers."""
+    return {
+        tenant: {outcome: -count for outcome, count in outcomes.items() if count < 0}
+        for tenant, outcomes in counts.items()
+    }
 
 
 def _line(entry: dict[str, Any]) -> bytes:

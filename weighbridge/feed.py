@@ -59,6 +59,7 @@ class FeedCounts:
     sampled_out: int = 0
     failed: int = 0
     taken: int = 0  # of the requests that were mapped: the sum of the four above, counted before mapping
+    unmappable_not_kept: int = 0  # requests, since the start
     mapped_again: int = 0  # requests read back from the spool, since the start
 
 
@@ -430,4 +431,10 @@ class Feed:
             sinks = [name for name in self._passed if name not in self._forwarding]
             reason = f"{type(error).__name__}: {error}"
             path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks)
+            if path is None:
+                self.counts.unmappable_not_kept += 1
+                log.error(
+                    "there is no room to keep it in %s: there are too many that cannot be mapped", self._unmappable
+                )
+                return
             log.error("it is kept for `weighbridge map %s` and `weighbridge deadletter replay`", path)

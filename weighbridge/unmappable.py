@@ -8,6 +8,7 @@ the memory of resent requests let it pass; the books of the sinks that counted i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -25,18 +26,26 @@ from receiver.spool import Entry, SpoolFailed, SpoolFull, Stored
 log = logging.getLogger(__name__)
 
 _SIDECAR = ".headers.json"
+# Of the folder: what comes beyond is counted and not kept, so that what is there stays until it is looked at.
+MAX_BYTES = 256 << 20
+MAX_REQUESTS = 10_000
 # Ends the Content-Type of a request that went into the spool a second time.
 RETURNED = "; weighbridge=returned"
 
 
-def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequence[str]) -> Path:
+def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequence[str]) -> Path | None:
     """Where its body is now, durably; beside it what its headers said. The same request again replaces itself.
+
+    None when there is no room for it.
 
     sinks: which count its records as failed. Blocks for disk writes. Raises OSError.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = directory / f"{stored.position:016x}.bin"
     entry = stored.entry
+    requests, size = held(directory)
+    if not path.exists() and (requests >= MAX_REQUESTS or size + len(entry.body) > MAX_BYTES):
+        return None
     headers = [["Content-Type", entry.content_type.removesuffix(RETURNED)]]
     if entry.content_encoding:
         headers.append(["Content-Encoding", entry.content_encoding])
@@ -54,6 +63,15 @@ def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequ
     _write(path.with_suffix(_SIDECAR), json.dumps(about).encode())  # last: an entry exists when this file does
     sync_folder(directory)
     return path
+
+
+def held(directory: Path) -> tuple[int, int]:
+    """Requests that are kept, and the bytes of their bodies."""
+    sizes = []
+    for path in directory.glob("*.bin"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(path.stat().st_size)
+    return len(sizes), sum(sizes)
 
 
 def read(directory: Path) -> Iterator[dict[str, Any]]:

@@ -273,3 +273,13 @@ def test_the_books_add_up_at_every_moment_another_thread_looks(path: Path) -> No
         stop.set()
         looking.result()
     assert wrong == []
+
+
+def test_what_a_change_lowers_is_known_over_restarts_and_checkpoints(tmp_path: Path) -> None:
+    """So that counters made of totals only grow."""
+    for changes in range(1, 4):
+        journal = Journal(tmp_path / "s.journal")
+        journal.open(0)
+        journal.adjust({"acme": {"delivered": 2, "dead_lettered": -2, "failed": -1}}, "a")
+        assert journal.lowered.plain()["acme"] == {"dead_lettered": 2 * changes, "failed": changes}
+        journal.close()

@@ -18,6 +18,7 @@ from weighbridge.admin.replay import Replays
 from weighbridge.admin.server import Metric
 from weighbridge.admin.sink_state import sink_facts, sink_metrics
 from weighbridge.room import why_full
+from weighbridge.unmappable import held
 
 if TYPE_CHECKING:
     from weighbridge.service import Bridge
@@ -166,6 +167,15 @@ class Health:
         yield from self._spool_metrics()
         yield from sink_metrics(self._bridge)
         yield from self._sampling_metrics()
+        requests, size = held(self._bridge.directory / "unmappable")
+        yield _gauge("weighbridge_unmappable_requests", "Requests kept that cannot be mapped.", requests)
+        yield _gauge("weighbridge_unmappable_bytes", "Bytes of their bodies.", size)
+        yield Metric(
+            "weighbridge_unmappable_not_kept_total",
+            "counter",
+            "Requests that cannot be mapped for which there was no room, since the start.",
+            [({}, self._bridge.feed.counts.unmappable_not_kept)],
+        )
         yield Metric(
             "weighbridge_task_failures_total",
             "counter",

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from exporter.totals import OUTCOMES, Outcome, Totals
+from exporter.journal import Journal
+from exporter.totals import OUTCOMES, Outcome
 from weighbridge.admin.ledger import residue, sinks
 from weighbridge.admin.server import Metric
 
@@ -62,7 +63,7 @@ def sink_metrics(bridge: Bridge) -> Iterator[Metric]:
         "Where records ended, by sink, tenant and outcome; since the sink was new. Outcome `replayed` is those of "
         "`dead_lettered` that ended otherwise when they were sent again.",
         [
-            ({"sink": name, "tenant": tenant, "outcome": outcome}, _ever(pipeline.totals, outcome, tenant))
+            ({"sink": name, "tenant": tenant, "outcome": outcome}, _ever(pipeline.journal, outcome, tenant))
             for name, pipeline in pipelines.items()
             for tenant in pipeline.totals.tenants()
             for outcome in OUTCOMES
@@ -143,7 +144,6 @@ def sink_metrics(bridge: Bridge) -> Iterator[Metric]:
     )
 
 
-def _ever(totals: Totals, outcome: Outcome, tenant: str) -> int:
+def _ever(journal: Journal, outcome: Outcome, tenant: str) -> int:
     """Records that had this outcome, whatever became of them later: a counter only grows."""
-    later = totals.get("replayed", tenant) if outcome == "dead_lettered" else 0
-    return totals.get(outcome, tenant) + later
+    return journal.totals.get(outcome, tenant) + journal.lowered.get(outcome, tenant)
