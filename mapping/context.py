@@ -153,7 +153,7 @@ class Context:
         self.masks = masks = Masking(settings)
         self.identity = settings.identity
         self.dialects = settings.dialects
-        self.resolver = Resolver(self.identity)
+        self.resolver = Resolver(self.identity, masks.sealed)
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()

@@ -40,7 +40,8 @@ class GroupFacts:
             raise RuntimeError("a group is made only while it is asked for")
         context = self._context
         attributes = group.resource.attributes
-        company = resource_company(attributes)[0]
+        company, source = resource_company(attributes)
+        company = context.masks.sealed(source, company) if company else ""
         scope: dict[str, Any] = {"name": group.scope.name, "version": group.scope.version}
         scope["schema_url"] = group.schema_url
         scope = {name: value for name, value in scope.items() if value}

@@ -41,8 +41,13 @@ class Masking:
         self.log_body = redactor.log_body
         self.attributes = redactor.attributes
         self.ip = redactor.ip
+        self.sealed = redactor.sealed
         self.headers = redactor.headers
         self.keeps_body_of = redactor.keeps_body_of
+
+    def seals(self, source: str) -> bool:
+        """True when ids found there may be stored as a hash only: see `Redactor.sealed`."""
+        return self.looks_inside_text or self.sealed(source, _PROBE) != _PROBE
 
     def verdict(self, key: str) -> Verdict:
         """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""

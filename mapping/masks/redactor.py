@@ -12,6 +12,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from hashlib import sha256
 from ipaddress import ip_network
 from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
@@ -80,6 +81,12 @@ _IP_KEYS = (
     "remote_address",
     "http_x_forwarded_for",
 )
+_PLACES_OF_SOURCES: dict[str, Place] = {
+    "header": "request_headers",
+    "response_header": "response_headers",
+    "query": "query",
+    "body": "log_body",
+}
 _REMOVED = object()
 
 P = ParamSpec("P")
@@ -133,6 +140,7 @@ class Redactor:
         self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
+        self._seals: dict[str, bool] = {}  # by source; the settings name all sources that there are
         self._genai_content = genai_content
         self._defaults = settings.defaults
         self.cuts = 0  # texts cut since they were longer than masks look at
@@ -168,6 +176,30 @@ class Redactor:
     def of_header(self, name: str, side: Literal["request", "response"]) -> Verdict:
         """What happens to a header, None for one that is shown unless its value says otherwise."""
         return self._verdicts["request_headers" if side == "request" else "response_headers"].of(name)
+
+    @_guarded
+    def sealed(self, source: str, value: str) -> str:
+        """An id as it may be stored: a hash of it when it stood where values are masked, or looks like what is hidden.
+
+        source: as `mapping.rules.identity` names it: `header:x-user-id`, `attr:user.id`, `query:user`. With a hash_key
+        the hash is that of the action `hash`, without one that of session tokens.
+        """
+        hidden = self._seals.get(source)
+        if hidden is None:
+            hidden = self._seals[source] = self.hides_at(source)
+        if not hidden and (self._hide is None or self._hide(value) == value):
+            return value
+        if self._hash_key:
+            return self._hashed(value)
+        return "sha256:" + sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+    def hides_at(self, source: str) -> bool:
+        """True when values are masked there, whatever they are. source: as for `sealed`."""
+        kind, _, name = source.partition(":")
+        verdicts = self._verdicts[_PLACES_OF_SOURCES.get(kind, "attributes")]
+        below = verdicts.paths.below(name) if verdicts.paths is not None else None
+        verdict = (below.action if below is not None else None) or verdicts.of(name)
+        return verdict in ("mask", "hash", "remove", "drop")
 
     @_guarded
     def query(self, query: str) -> str:

@@ -1,14 +1,15 @@
 """Whose call it was (mapping.md §5): user, company, session and the consumer behind them.
 
 Enters: attributes, captured headers, the query string, and for logs the flattened body. Leaves: an Identity that names
-where each id was found. Identity is read before masking; nothing here fails on any input. Inheritance between spans
+where each id was found. Identity is read before masking, but what comes from a place that is masked is sealed: the
+caller says how. Nothing here fails on any input. Inheritance between spans
 (§5.4) is the caller's: it knows the trace.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from math import isfinite
 from typing import NamedTuple
@@ -48,6 +49,7 @@ class Identity(NamedTuple):
 
 
 NOBODY = Identity()
+Seal = Callable[[str, str], str]  # (source, value found there) -> the value as it may be stored
 _EMPTY: Mapping[str, object] = {}
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -66,6 +68,11 @@ def identifier(value: object) -> str:
     return str(value)
 
 
+def unsealed(source: str, value: str) -> str:
+    """The value itself: nothing is masked."""
+    return value
+
+
 def resource_company(resource: Mapping[str, object]) -> tuple[str, str]:
     """(company id, source) of resource attributes: the last place, after inheritance."""
     return _first(resource, RESOURCE_COMPANY, "resource:")
@@ -79,7 +86,8 @@ class Resolver:
     attribute keys can satisfy; a caller that sees the same keys again and again keeps the result.
     """
 
-    def __init__(self, settings: IdentitySettings) -> None:
+    def __init__(self, settings: IdentitySettings, seal: Seal = unsealed) -> None:
+        self._seal = seal
         user, company = settings.user, settings.company
         self._user_headers = user.headers
         self._user_attributes = user.attributes
@@ -181,7 +189,12 @@ class Resolver:
         claims, bearer = self._credentials(request_headers)
         user, user_source = self._user(attributes, request_headers, response_headers, query, body)
         company, company_source = self._company(attributes, request_headers, response_headers, query, body, claims)
-        session = _any(attributes, body, self._session)
+        seal = self._seal
+        if user:
+            user = seal(f"claim:{self._user_claim}" if user_source == "authorization" else user_source, user)
+        if company:
+            company = seal(company_source, company)
+        session = _any(attributes, body, self._session, seal)
         if not session and request_headers:
             secret = request_headers.get(_KEY_HEADER, "")
             secret = bearer if is_absent(secret) else secret
@@ -189,15 +202,15 @@ class Resolver:
                 # The credential identifies the session but must not be stored (sources/api-consumer-analytics.txt).
                 session = _hashed(secret)
         if not session and self._keys:
-            session = _hashed(_any(attributes, body, self._keys))
+            session = _hashed(_any(attributes, body, self._keys, unsealed))
         return Identity(
             user,
             company,
             session,
-            _any(attributes, body, self._subscription),
-            _any(attributes, body, self._application),
-            _any(attributes, body, self._client) or _claimed(claims, _CLIENT_CLAIMS),
-            _any(attributes, body, self._plan) or _claimed(claims, _PLAN_CLAIMS),
+            _any(attributes, body, self._subscription, seal),
+            _any(attributes, body, self._application, seal),
+            _any(attributes, body, self._client, seal) or _claimed(claims, _CLIENT_CLAIMS, seal),
+            _any(attributes, body, self._plan, seal) or _claimed(claims, _PLAN_CLAIMS, seal),
             user_source,
             company_source,
         )
@@ -307,10 +320,13 @@ def _first(values: Mapping[str, object] | Mapping[str, str], keys: tuple[str, ..
     return "", ""
 
 
-def _any(attributes: Mapping[str, object], body: Mapping[str, object], keys: tuple[str, ...]) -> str:
+def _any(attributes: Mapping[str, object], body: Mapping[str, object], keys: tuple[str, ...], seal: Seal) -> str:
     if not keys:
         return ""
-    return _first(attributes, keys, "")[0] or (_first(body, keys, "")[0] if body else "")
+    found, source = _first(attributes, keys, "attr:")
+    if not found and body:
+        found, source = _first(body, keys, "body:")
+    return seal(source, found) if found else ""
 
 
 def _hashed(secret: str) -> str:
@@ -325,8 +341,10 @@ def _claim(claims: Mapping[str, object], name: str, text_only: bool) -> str:
     return identifier(value) if isinstance(value, str) or not text_only else ""
 
 
-def _claimed(claims: Mapping[str, object], names: tuple[str, ...]) -> str:
-    return next((found for name in names if (found := identifier(claims.get(name)))), "") if claims else ""
+def _claimed(claims: Mapping[str, object], names: tuple[str, ...], seal: Seal) -> str:
+    if not claims:
+        return ""
+    return next((seal(f"claim:{name}", found) for name in names if (found := identifier(claims.get(name)))), "")
 
 
 def _parameter(query: str, name: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ never an error. Decoded headers are memoised in a bounded cache: a client sends 
 from __future__ import annotations
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,15 +17,55 @@ import orjson
 
 _MAX_CHARS = 64 * 1024  # no server takes longer headers
 _MAX_CACHED_CHARS = 4096  # times the cache's size: at most 4 MiB of tokens are held
+# What clients send as the password of Basic when the user name is an API key: nothing, or a word that says so.
+_STAND_INS = frozenset(
+    (
+        *(
+            "",
+            "x",
+            "xx",
+            "xxx",
+            "-",
+            "_",
+            "*",
+            ".",
+            ":",
+            "0",
+            "1",
+            "api",
+            "key",
+            "apikey",
+            "api_key",
+            "api-key",
+            "token",
+        ),
+        *("api_token", "api-token", "apitoken", "auth_token", "access_token", "unused", "ignored", "ignore", "none"),
+        *("null", "nil", "undefined", "empty", "blank", "dummy", "fake", "any", "anything", "nopass", "nopassword"),
+        *("no-password", "x-oauth-basic", "x-oauth-token", "oauth", "oauth2", "bearer", "basic", "secret", "n/a", "na"),
+        *("foo", "placeholder", "password", "pass", "pw", "test"),
+    )
+)
+# With such a password only this is a person: a name of letters and perhaps a few digits behind, or a mail address.
+_PERSON = re.compile(
+    r"(?!(?:sk|pk|rk|key|api|token|secret|live|test)(?![a-z]))[^\W\d_]{1,16}(?:[.\-_' ][^\W\d_]{1,12}){0,3}\d{0,4}"
+    r"|[^@\s:]{1,64}@(?:[\w\-]{1,63}\.){1,8}[A-Za-z]{2,24}",
+    re.IGNORECASE,
+).fullmatch
+_MAX_PERSON_CHARS = 24  # of a name; keys are longer, mail addresses are known by their @
+# How keys begin that say what they are, whatever password stands beside them.
+_KEY = re.compile(
+    r"(?:(?:sk|rk|pk|whsec|xkeysib|shp(?:at|ca|pa|ss)|gh[pousr]|github_pat|glpat|xox[abprs]|hf|npm|pypi|dckr_pat|dop_v1)[_\-]"
+    r"|key-|SG\.|AIza|eyJ|AKIA|ASIA|Bearer ).{12}"
+).match
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 class Token(NamedTuple):
     """A credential's content. `claims` may be shared between calls: read it, never change it."""
 
-    username: str  # of Basic, "" otherwise
+    username: str  # of Basic, "" otherwise and where it is a key: without a password, or with a stand-in for one
     claims: Mapping[str, object]  # of a JWT or of base64 JSON, {} otherwise
-    bearer: str  # the bearer token itself, "" for other schemes: only ever hashed
+    bearer: str  # the bearer token itself or the key in Basic, "" for others: only ever hashed
 
 
 NOTHING = Token("", {}, "")
@@ -68,7 +109,8 @@ def _read(header: str) -> Token:
         case "bearer":
             return Token("", _jwt_claims(credentials), credentials)
         case "basic":
-            return Token(_basic_username(credentials), {}, "")
+            name, password = _basic(credentials)
+            return Token("", {}, name) if _is_key(name, password) else Token(name, {}, "")
     text = credentials or scheme
     return Token("", _jwt_claims(text) or _json_object(text), "")
 
@@ -89,16 +131,26 @@ def _json_object(encoded: str) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _basic_username(encoded: str) -> str:
-    """The text before the first colon (RFC 7617: a password may hold colons, a user name may not)."""
+def _basic(encoded: str) -> tuple[str, str]:
+    """The text before the first colon, and behind it (RFC 7617: a password may hold colons, a user name may not)."""
     raw = _decoded(encoded)
-    name, colon, _ = raw.partition(b":")
-    if not colon:
-        return ""
+    if b":" not in raw:
+        return "", ""
     try:
-        return name.decode("utf-8")
+        text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        return name.decode("latin-1")
+        text = raw.decode("latin-1")
+    name, _, password = text.partition(":")
+    return name, password
+
+
+def _is_key(name: str, password: str) -> bool:
+    """True when the user name of Basic is a key: it says so, or no password stands beside it and it names no person."""
+    if _KEY(name) is not None:
+        return True
+    if password.strip().lower() not in _STAND_INS and password != name:
+        return False
+    return _PERSON(name) is None or (len(name) > _MAX_PERSON_CHARS and "@" not in name)
 
 
 def _decoded(encoded: str) -> bytes:

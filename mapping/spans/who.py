@@ -53,6 +53,7 @@ class WhoPlan:
         self._query = query
         self.silent = cut.silent  # True: nobody is named, whatever the values
         self._simple = not (cut.request_headers or cut.response_headers or cut.parameters)
+        self._simple = self._simple and not any(context.masks.seals(f"attr:{key}") for key in cut.attribute_keys)
         self._names = [(key, at[key]) for key in cut.attribute_keys if at[key] not in shape.many]
         self._request, self._response = sorted(cut.request_headers), sorted(cut.response_headers)
         # Header values of one caller repeat, tokens above all: what they say is remembered.

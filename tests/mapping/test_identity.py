@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapping.masks.of_shape import Masking
+from mapping.masks.redactor import Redactor
+from mapping.masks.settings import MaskSettings
 from mapping.rules.identity import NOBODY, Identity, Resolver, identifier, resource_company
 from mapping.rules.identity_settings import (
     COMPANY_ATTRIBUTES,
@@ -18,6 +21,7 @@ from mapping.rules.identity_settings import (
     IdentifyUser,
     IdentitySettings,
 )
+from mapping.settings import MappingSettings
 
 
 def bearer(**claims: Any) -> str:
@@ -257,3 +261,49 @@ def test_resolver_for_keys_finds_the_same_as_the_full_one(attributes: dict[str, 
     request, response = collect(attributes)
     full = rules.resolve(attributes, request, response)
     assert rules.for_keys(attributes).resolve(attributes, request, response) == full
+
+
+def sealing(user: dict[str, Any], masks: dict[str, Any], company: dict[str, Any] | None = None) -> Resolver:
+    settings = MappingSettings.model_validate(
+        {"identify_user": user, "identify_company": company or {}, "masks": {"hash_key": "k", **masks}}
+    )
+    return Resolver(settings.identity, Masking(settings).sealed)
+
+
+@pytest.mark.parametrize("key", ["", "k"])
+def test_a_key_in_a_masked_header_is_a_user_as_a_hash_only(key: str) -> None:
+    rules = sealing({"headers": ["X-API-Key"]}, {"hash_key": key}, {"headers": ["X-Auth-Token"]})
+    first = rules.resolve({}, {"x-api-key": "value-1", "x-auth-token": "value-2"})
+    assert first.user_id.startswith("hmac-sha256:" if key else "sha256:")
+    assert "value" not in first.user_id + first.company_id
+    assert rules.resolve({}, {"x-api-key": "value-1"}).user_id == first.user_id
+    assert rules.resolve({}, {"x-api-key": "value-3"}).user_id != first.user_id
+
+
+def test_an_id_has_the_hash_of_its_mask() -> None:
+    masks = {"rules": [{"keys": ["x-user-id", "user.id", "member"], "action": "hash"}]}
+    rules = sealing({"headers": ["X-User-Id"], "query_string": "member"}, masks)
+    shown = Redactor(MaskSettings.model_validate({"hash_key": "k", **masks})).headers({"x-user-id": "ann"})["x-user-id"]
+    assert rules.resolve({}, {"x-user-id": "ann"}).user_id == shown
+    assert rules.resolve({"user.id": "ann"}).user_id == shown
+    assert rules.resolve({}, {}, {}, "member=ann").user_id == shown
+    assert rules.resolve({}, {}, {}, "", {"user.id": "ann"}).user_id == shown
+
+
+@pytest.mark.parametrize("field", ["session.id", "client_id", "application.id", "plan", "moesif.subscription_id"])
+def test_other_ids_are_hashed_where_they_are_masked(field: str) -> None:
+    rules = sealing({}, {"keys": [field.rpartition(".")[2]]})
+    assert "value-1" not in str(rules.resolve({field: "value-1"}))
+    assert "value-1" in str(DEFAULT.resolve({field: "value-1"}))
+
+
+def test_a_masked_claim_names_its_user_by_a_hash_and_other_claims_stay() -> None:
+    rules = sealing({"jwt_claim": "email"}, {"keys": ["email"]})
+    assert rules.resolve({}, {"authorization": bearer(email="ann@example.test")}).user_id.startswith("hmac-sha256:")
+    assert sealing({}, {}).resolve({}, {"authorization": bearer(sub="ann")}).user_id == "ann"
+
+
+def test_a_mail_address_as_the_user_is_hashed_when_patterns_hide_it() -> None:
+    found = sealing({}, {"patterns": ["email"]}).resolve({"user.id": "ann@example.test"}).user_id
+    assert found.startswith("hmac-sha256:")
+    assert sealing({}, {"patterns": ["email"]}).resolve({"user.id": "ann"}).user_id == "ann"

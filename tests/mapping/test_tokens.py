@@ -40,6 +40,24 @@ def test_basic_user_name_ends_at_the_first_colon() -> None:
     assert tokens.read(basic(b"j\xfcrgen:x")).username == "j\u00fcrgen"
 
 
+@pytest.mark.parametrize("password", ["", "x", "X", "api_token", "unused", "x-oauth-basic", "none"])
+@pytest.mark.parametrize(
+    "key", ["key_sample_51Habcdefghij", "key-0f9e8d7c6b5a49382716", "0123456789abcdef", "ABCDEFGHIJKLMNOPQR"]
+)
+def test_a_key_in_basic_without_a_password_is_no_user_but_a_session(key: str, password: str) -> None:
+    assert tokens.read(basic(f"{key}:{password}")) == ("", {}, key)
+
+
+@pytest.mark.parametrize("name", ["ann", "ann.lee", "j\u00fcrgen", "zoe7", "ann@example.test", "mary-jane"])
+def test_a_person_without_a_password_is_a_user(name: str) -> None:
+    assert tokens.read(basic(f"{name}:")).username == name
+
+
+def test_a_key_that_says_so_is_no_user_whatever_the_password() -> None:
+    assert tokens.read(basic("sk_live_0123456789abcdef:hunter22")).username == ""
+    assert tokens.read(basic("4711-acme-0123456789:hunter22")).username == "4711-acme-0123456789"
+
+
 def test_other_schemes_are_tried_as_jwt_then_as_base64_json() -> None:
     token = bearer(CLAIMS)[7:]
     assert tokens.claims(token) == CLAIMS

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import yaml
 
+from mapping.masks.of_shape import Masking
 from weighbridge.commands.errors import CommandError
 from weighbridge.settings import Settings, SettingsError, shown
 from weighbridge.surroundings import refuse_unusable
@@ -29,9 +30,23 @@ def notes(settings: Settings) -> Iterator[str]:
     presets = settings.mapping.presets
     for option, why in presets.without_effect.items():
         yield f"mapping.presets.{presets.name}.{option} has no meaning here: {why}"
+    for source in masked_sources(settings):
+        yield f"identity: {source} is masked, so the ids found there are stored as a hash, the same for the same id"
     pasted = presets.krakend or presets.kong
     if pasted and pasted.application_id.get_secret_value() and not _sends_to_moesif(settings):
         yield f"mapping.presets.{presets.name}.application_id is not used: no sink is of type moesif"
+
+
+def masked_sources(settings: Settings) -> list[str]:
+    """The places of `mapping.identify_user` and `identify_company` whose values are masked."""
+    found = []
+    masking, identity = Masking(settings.mapping), settings.mapping.identity
+    for rules in (identity.user, identity.company):
+        found += [f"header:{name}" for name in rules.headers if name != "authorization"]
+        found += [f"attr:{name}" for name in rules.attributes]
+        found += [f"claim:{rules.jwt_claim}"] if rules.jwt_claim else []
+        found += [f"query:{rules.query_string}"] if rules.query_string else []
+    return [source.replace(":", " ", 1) for source in dict.fromkeys(found) if masking.redactor.hides_at(source)]
 
 
 def _sends_to_moesif(settings: Settings) -> bool:
