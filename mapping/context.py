@@ -10,6 +10,7 @@ from mapping.bounds import held
 from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
 from mapping.masks.of_shape import Masking
+from mapping.masks.prompts import without_content
 from mapping.masks.text import may_hide_secrets
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
@@ -221,14 +222,16 @@ class Context:
             extra["body_truncated"] = True
         return text, encoding
 
-    def log_body(self, record: LogRecord) -> tuple[str, str]:
-        """(text, encoding) of a masked log body."""
+    def log_body(self, record: LogRecord, *, of_model: bool = False) -> tuple[str, str]:
+        """(text, encoding) of a masked log body. of_model: without prompts and answers."""
         body, masks = record.body, self.masks
         if not masks.keeps_body_of(record.event_name):
             return "", ""
         if body.map is None:
             shown = masks.text if body.encoding == "text" else masks.base64
             return shown(body.text) if body.text else "", body.encoding
+        if of_model:
+            return json_text(masks.log_body(without_content(body.map))), "json"
         if body.text and masks.leaves_json_as_it_is(body.text, "log_body"):
             return body.text, "json"
         masked = masks.log_body(body.map)

@@ -16,6 +16,7 @@ from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
 from mapping.logs.http import HttpExchange
 from mapping.logs.names import CONTEXTS, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
+from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
 from mapping.rules import ids, taxonomy
 from mapping.rules.identity import NOBODY, Identity, Resolver
@@ -50,6 +51,7 @@ class LogPlan(NamedTuple):
     nulls: bool  # some attributes have no value
     plain: bool  # no attribute needs a mask, whatever its value
     metadata: MetadataPlan
+    of_model: bool  # prompts and answers are left out
     keys: LogKeys
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
@@ -115,7 +117,7 @@ class LogMapper:
         if work.read.http is not None:
             return self._call(work, work.read.http, group, job, decision)
         context, understood, who = self._context, work.read, work.who
-        body, encoding = context.log_body(understood)
+        body, encoding = context.log_body(understood, of_model=work.plan.of_model)
         transaction = self._transaction(work, job.tenant)
         return _new(
             Event,
@@ -263,6 +265,8 @@ class LogMapper:
         if work.plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
         pairs = {**body.flat, **attributes}
+        if work.plan.of_model:
+            pairs = without_content(pairs)
         added: dict[str, Any] = {}
         http = work.read.http
         if http is not None:
@@ -321,6 +325,7 @@ class LogMapper:
             and not any(mark in ("look", "list", "looklist", "tree") for _, _, mark in parts)
             and all(self._context.masks.verdict(name) == "keep" for name in names),
             metadata=self._metadata[marked],
+            of_model=self._context.masks.drops_content and is_of_a_model((*names, *body)),
             keys=keys,
             resolver=resolver,
             request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),

@@ -33,6 +33,7 @@ class Masking:
         masks = masks.model_copy(update={"drop_attributes": dropped, "keys": (*masks.keys, *settings.secret_names)})
         self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
+        self.drops_content = not settings.genai.content  # prompts and answers of models
         self.query = redactor.query
         self.path = redactor.path
         self.text = redactor.text

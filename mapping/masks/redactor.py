@@ -20,6 +20,7 @@ import orjson
 
 from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
+from mapping.masks.prompts import holds_content, is_of_a_model
 from mapping.masks.settings import MaskSettings, Place
 from mapping.masks.shapes import tokens
 from mapping.masks.text import MASK as MASK
@@ -287,7 +288,9 @@ class Redactor:
 
     def keeps_body_of(self, event_name: str) -> bool:
         """False for GenAI events whose body is a prompt or an answer that must not be kept."""
-        return self._genai_content or not event_name.startswith("gen_ai.") or _GENAI_EVENT(event_name) is None
+        if self._genai_content or not is_of_a_model((event_name,)):
+            return True
+        return _GENAI_EVENT(event_name) is None and not holds_content(event_name)
 
     def _attribute(self, key: str, value: object) -> object:
         verdicts = self._attributes

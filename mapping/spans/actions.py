@@ -86,6 +86,14 @@ _NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
 }
 
 
+# OpenInference's and the Vercel SDK's name, and LiteLLM's for each of its providers.
+_MODELS: Final = (
+    *("llm.model_name", "embedding.model_name", "ai.model.id"),
+    *(
+        f"llm.{provider}.model"
+        for provider in ("openai", "azure", "anthropic", "bedrock", "vertex_ai", "gemini", "groq")
+    ),
+)
 # family -> (metadata key, attributes by precedence): what has several names is also found under one (mapping.md §4).
 # Tokens are promoted on the genai span only; the HTTP span and the log of the same call carry the same usage.
 _PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
@@ -103,11 +111,32 @@ _PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         ("action.namespace", ("db.namespace", "db.name")),
     ),
     "genai": (
-        ("action.system", ("gen_ai.provider.name", "gen_ai.system")),
-        ("action.model", ("gen_ai.response.model", "gen_ai.request.model")),
-        ("action.tokens.input", ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")),
-        ("action.tokens.output", ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")),
-        ("action.tokens.cache_read", ("gen_ai.usage.cache_read.input_tokens",)),
+        ("action.system", ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider")),
+        ("action.model", ("gen_ai.response.model", "gen_ai.request.model", *_MODELS)),
+        (
+            "action.tokens.input",
+            (
+                "gen_ai.usage.input_tokens",
+                "gen_ai.usage.prompt_tokens",
+                "llm.token_count.prompt",
+                "ai.usage.inputTokens",
+                "ai.usage.promptTokens",
+            ),
+        ),
+        (
+            "action.tokens.output",
+            (
+                "gen_ai.usage.output_tokens",
+                "gen_ai.usage.completion_tokens",
+                "llm.token_count.completion",
+                "ai.usage.outputTokens",
+                "ai.usage.completionTokens",
+            ),
+        ),
+        (
+            "action.tokens.cache_read",
+            ("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"),
+        ),
         ("action.tokens.cache_creation", ("gen_ai.usage.cache_creation.input_tokens",)),
         ("action.tokens.reasoning", ("gen_ai.usage.reasoning.output_tokens",)),
     ),

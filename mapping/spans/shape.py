@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from mapping.masks.of_shape import Masking
+from mapping.masks.prompts import holds_content, is_of_a_model, without_content
 from mapping.masks.redactor import MASK
 from mapping.otlp.wire import fragment
 from mapping.rules.metadata import MAX_KEYS, flat_text, renamed
@@ -125,6 +126,8 @@ class MetadataPlan:
         "_left_out",
         "_looked_at",
         "_masks",
+        "_numbers",
+        "_of_model",
         "_pairs",
         "_plain",
         "_slow",
@@ -138,6 +141,8 @@ class MetadataPlan:
         self._pairs: list[tuple[str, int]] = []
         self._looked_at: list[tuple[str, int]] = []
         self._left_out = 0
+        self._of_model = masks.drops_content and is_of_a_model(shape.at)
+        self._numbers: list[tuple[str, int]] = []  # under names of a prompt or an answer, where only numbers stay
         plain: list[int] = []
         for key, index in (shape.at | shape.empty).items():
             if key in consumed:
@@ -151,12 +156,15 @@ class MetadataPlan:
             if verdict == "mask":
                 self._fixed[key] = MASK
                 continue
+            if self._of_model and holds_content(key):
+                self._numbers.append((key, index))
+                continue
             self._pairs.append((key, index))
             if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.many:
                 self._looked_at.append((key, index))
             else:
                 plain.append(index)
-        names = [key for key, _ in self._pairs] + list(self._fixed)
+        names = [key for key, _ in self._pairs + self._numbers] + list(self._fixed)
         self._slow = (
             len(names) > MAX_KEYS - _ROOM
             or bool(renamed(names))
@@ -182,6 +190,10 @@ class MetadataPlan:
             if value is not None:
                 member = (fragments[index] if value is values[index] else None) or fragment(key, value)
                 body = f"{body},{member}" if body else member
+        for key, index in self._numbers:
+            if isinstance(values[index], bool | int | float):
+                member = fragments[index] or fragment(key, values[index])
+                body = f"{body},{member}" if body else member
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail
         if extra:
@@ -196,8 +208,9 @@ class MetadataPlan:
         for pair in self._pairs:
             key, index = pair
             if key not in extra:
-                value = values[index]
+                value = without_content(values[index]) if self._of_model else values[index]
                 pairs.append((key, masks.value(key, value) if pair in looked_at else value))
+        pairs += [(key, values[at]) for key, at in self._numbers if isinstance(values[at], bool | int | float)]
         pairs.extend(item for item in self._fixed.items() if item[0] not in extra)
         return flat_text(pairs, self._left_out)
 

@@ -1,0 +1,115 @@
+"""Prompts, answers, arguments of tools and retrieved documents, under whatever convention's names (mapping.md §7).
+
+A record is of a model when one of its keys belongs to a convention for models, agents or tools: GenAI and MCP,
+OpenInference, OpenLLMetry, the Vercel AI SDK, Google ADK, Langfuse, MLflow, Pydantic AI, LangSmith, LiteLLM and others.
+In such a record a name tells by its words whether content stands under it: `input.value`, `ai.toolCall.args`,
+`llm.openai.messages`, `mlflow.spanOutputs`. Names of models and components, ids, counts, reasons and settings stay, and
+so does every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+from mapping.masks.words import words_of
+
+# Keys that only records of models have, by how they begin.
+_OF_MODELS: Final = (
+    *("gen_ai.", "llm.", "openinference.", "traceloop.", "langfuse.", "mlflow.", "gcp.vertex.agent.", "pydantic_ai."),
+    *("langsmith.", "mcp.", "ai.operationId", "ai.model.", "ai.prompt", "ai.response.", "ai.toolCall.", "ai.usage."),
+    *("ai.settings.", "ai.telemetry.", "ai.value", "ai.embedding", "ai.result.", "crewai.", "crew_", "autogen."),
+    *("haystack.", "llamaindex.", "embedding.", "retrieval.", "reranker.", "agno.", "dspy.", "spring.ai.", "litellm."),
+    *("gen_ai_", "vertexai.", "bedrock.", "openai.", "anthropic.", "cohere.", "ollama.", "smolagents.", "genai."),
+    *("all_messages_events", "agent_name", "model_request_parameters", "final_result", "tool_arguments", "langgraph."),
+    *("semantic_kernel.", "guardrail.", "phoenix.", "opik.", "lunary.", "portkey.", "weave.", "strands.", "db.vector."),
+)
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+# The last word of a name under which content stands.
+_CONTENT: Final = _set(
+    """
+    content contents text texts prompt prompts completion completions message messages msgs input inputs output outputs
+    query queries question questions answer answers argument arguments args kwargs result results response responses
+    request requests document documents docs transcript transcripts transcription instruction instructions value values
+    body payload data thought thoughts thinking history choice choices variable variables template templates object
+    candidates parts generation generations embedding context contexts chunk chunks summary vector vectors embeddings
+    raw params
+    calls call blob reasoning goal backstory utterance speech caption json url image audio file files delta refusal
+    events conversation memory scratchpad observation observations snippet snippets passage passages records
+    """
+)
+# Behind one of these a name is content whatever its last word is, unless that is one of _FACTS.
+_CONTAINERS: Final = _set(
+    """
+    messages prompts completions documents candidates argument arguments args inputs outputs variables choices prompt
+    completion
+    """
+)
+# Words that say what of a prompt or an answer stands here: nothing of its content.
+_FACTS: Final = _set(
+    """
+    role roles name names id ids type types kind model models version versions count counts token tokens usage cost
+    costs price length size sizes format formats index score scores status code system provider language mime reason
+    reasons temperature top p k seed time timestamp latency duration ms seconds max min n total dimension dimensions
+    class operation method protocol level priority stop sequences choice_count finish path tier details hash label labels
+    tag tags encoding environment release parallel enabled streaming stream cached limit rate
+    """
+)
+# A name with one of these words is a measure of content, not content.
+_MEASURES: Final = _set("usage count counts tokens token cost costs price latency duration length size tps rate")
+_ALWAYS: Final = _set(
+    """
+    model_request_parameters tool.parameters tool_call.parameters mcp.tool.parameters crew_agents crew_tasks
+    formatted_description crewai.task.description gen_ai.tool.definitions ai.prompt.tools retrieval.documents
+    """
+)
+# Names that hold a word of content and none of it.
+_NEVER: Final = ("http.", "url.", "server.", "client.", "network.", "error.", "exception.", "otel.", "code.", "thread.")
+
+
+def is_of_a_model(keys: Iterable[str]) -> bool:
+    """True when one of these keys says that their record is of a model, an agent or a tool."""
+    return any(key.startswith(_OF_MODELS) for key in keys)
+
+
+@lru_cache(maxsize=4096)
+def _holds_content(key: str) -> bool:
+    if key in _ALWAYS:
+        return True
+    if key.startswith(_NEVER):
+        return False
+    parts = [found for part in key.split(".") if (found := words_of(part))]
+    while len(parts) > 1 and parts[-1][0].isdigit():
+        parts.pop()
+    if not parts:
+        return False
+    last = [word for word in parts[-1] if not word.isdigit()] or parts[-1]
+    words = {word for part in parts for word in part}
+    if words & _MEASURES or (key.startswith("gen_ai.request.") and not _CONTAINERS & {*last}):
+        return False  # a number, a setting of the request
+    if last[-1] in _CONTENT:
+        return True
+    inside = _CONTAINERS.intersection(word for part in parts[:-1] for word in part)
+    return bool(inside) and last[-1] not in _FACTS
+
+
+def holds_content(key: str) -> bool:
+    """True for a name in a record of a model under which a prompt, an answer or a part of one stands."""
+    return _holds_content(key) if len(key) <= 256 else _holds_content.__wrapped__(key)
+
+
+def without_content(value: Any) -> Any:
+    """A value of a record of a model without the content in it: what is under names of content goes, at any depth."""
+    if not isinstance(value, dict):
+        return [without_content(item) for item in value] if isinstance(value, list) else value
+    return {
+        key: without_content(item)
+        for key, item in value.items()
+        if not (holds_content(key) and not isinstance(item, bool | int | float))
+    }
