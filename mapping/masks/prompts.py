@@ -57,8 +57,8 @@ _FACTS: Final = _set(
     role roles name names id ids type types kind model models version versions count counts token tokens usage cost
     costs price length size sizes format formats index score scores status code system provider language mime reason
     reasons temperature top p k seed time timestamp latency duration ms seconds max min n total dimension dimensions
-    class operation method protocol level priority stop sequences choice_count finish path tier details hash label labels
-    tag tags encoding environment release parallel enabled streaming stream cached limit rate
+    class operation method protocol level priority stop sequences choice_count finish path tier details hash label
+    labels tag tags encoding environment release parallel enabled streaming stream cached limit rate
     """
 )
 # A name with one of these words is a measure of content, not content.
