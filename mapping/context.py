@@ -252,9 +252,9 @@ class Context:
             kind = text_of(exception.get("exception.type"))
             message = text_of(exception.get("exception.message")) or message
             if kind:
-                extra["error.exception_type"] = kind
+                extra["error.exception_type"] = shown = self.texts[kind]
                 if not typed:
-                    extra["error.type"] = kind
+                    extra["error.type"] = shown
             if stack := text_of(exception.get("exception.stacktrace")):
                 extra["error.stacktrace"] = self.texts[stack]
         if message:

@@ -23,6 +23,7 @@ from mapping.context import (
     text_of,
 )
 from mapping.event import API_CALL, EMPTY_HEADERS, Event
+from mapping.masks.redactor import MASK
 from mapping.rules import address, bodies, headers, ids, taxonomy, uri
 from mapping.rules.route import OTHER
 from mapping.sampling.stated import WEIGHTS
@@ -321,10 +322,12 @@ class ApiCallPlan:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
             extra |= consumer.extras(request, response, asked, events, start, self._readers)
-        version = self._version(values, request, response) if self._tells_version or events else ""
+        # What is masked in a header is masked in what is read from it.
+        shown = self.slots.shown(request, "request", exact=not events)
+        shown_response = self.slots.shown(response, "response", exact=not events)
+        version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)
-        shown = self.slots.shown(request, "request", exact=not events)
         return _new(
             Rest,
             (
@@ -332,9 +335,9 @@ class ApiCallPlan:
                 transaction,
                 ip,
                 shown,
-                self.slots.shown(response, "response", exact=not events),
+                shown_response,
                 version,
-                _request_id(request) or text_of(values[self._request_id]) or transaction,
+                _request_id(shown) or text_of(values[self._request_id]) or transaction,
                 DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
                 request_body,
                 request_encoding,
@@ -376,6 +379,6 @@ def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:
 
 def _request_id(request: Mapping[str, str]) -> str:
     for name in _REQUEST_ID_HEADERS:
-        if name in request:
+        if name in request and request[name] != MASK:
             return request[name]
     return ""

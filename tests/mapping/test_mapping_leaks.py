@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from mapping.event import Event
+from mapping.settings import MappingSettings
 from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, key_values, log, logs, mapped, span, traces
 
 SECRET = "hunter2fake"
@@ -207,3 +208,10 @@ def test_bytes_that_hide_nothing_come_as_sent() -> None:
     assert decoded(mapped(logs(log(b"plain \xff bytes: nothing"))).events[0].body).startswith("plain")
     assert mapped(logs(log(b""))).events[0].body == ""
     assert mapped(logs(log(b"x", observed_time_unix_nano=NOW))).events[0].body_encoding == "base64"
+
+
+@pytest.mark.parametrize("header", ["x-request-id", "x-correlation-id", "api-version", "user-agent"])
+def test_a_masked_header_is_masked_in_the_columns_read_from_it(header: str) -> None:
+    settings = MappingSettings.model_validate({"masks": {"headers": [header]}})
+    found = mapped(traces(span(called({f"http.request.header.{header}": [SECRET]}))), settings)
+    assert SECRET not in repr(found.events[0])
