@@ -167,7 +167,7 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     status = _status(flat, keys.status) if verb else 0
     if not status:
         return None
-    url, path = _text(flat, keys.url), _text(flat, keys.path)
+    url, path = _text(flat, keys.url), _text(flat, keys.path) if keys.path else ""
     if not url and not path:
         url = target or (_request_line(flat, keys.request_line)[1] if keys.request_line else "")
     route = _route(flat, keys.route) if keys.route else ""
@@ -244,9 +244,9 @@ def _status(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
 def _text(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:
     for key in keys:
         value = flat[key]
-        if isinstance(value, list) and value:
+        if type(value) is list and value:
             value = value[0]
-        if isinstance(value, str) and not is_absent(value):
+        if type(value) is str and not is_absent(value):
             return value
     return ""
 

@@ -65,9 +65,12 @@ NULL_WORDS = frozenset(
 )
 
 _LONGEST = max(map(len, NULL_WORDS))
+_FIRST = frozenset(case for word in NULL_WORDS for case in (word[:1].lower(), word[:1].upper()))
 
 
 def is_absent(text: str) -> bool:
     """True for a null word in any case, blanks around it ignored."""
-    # Longer texts are no null words, whatever they hold.
+    first = text[:1]
+    if first not in _FIRST and not first.isspace():
+        return False  # nearly all real values: paths, numbers, most names
     return (len(text) <= _LONGEST and text.strip().lower() in NULL_WORDS) or text.isspace()
