@@ -14,7 +14,7 @@ from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
 from mapping.logs.http import HttpExchange
-from mapping.logs.names import CONTEXTS, folded
+from mapping.logs.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
@@ -333,20 +333,24 @@ class LogMapper:
         )
 
     def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """Keys that name the caller: those of the dialects, and those of the settings below what loggers fill."""
+        """Keys that name the caller: those of the dialects, and those of the settings in any case and spelling, also
+        below what loggers fill (`UserID`, `mdc.user_id`).
+        """
         identity, said = self._context.identity, dict(reading.keys)
-        for field, wanted in (("user", identity.user.attributes), ("company", identity.company.attributes)):
-            below = (name for name in there if _below_context(name) in wanted)
-            said[field] = (*said.get(field, ()), *below)
+        for field, names in (("user", identity.user.attributes), ("company", identity.company.attributes)):
+            wanted = frozenset(map(_spelled, names))
+            more = (name for name in there if name not in reading.ignored and _spelled(name) in wanted)
+            said[field] = (*said.get(field, ()), *more)
         return said
 
 
-def _below_context(name: str) -> str:
-    """The key without the objects in which loggers keep their context, "" for one that is not below any."""
-    rest = name
-    while rest and folded(rest.partition(".")[0]) in CONTEXTS and "." in rest:
-        rest = rest.partition(".")[2]
-    return rest if rest != name else ""
+def _spelled(name: str) -> str:
+    """The key folded, without the objects in which loggers keep their context."""
+    parts = name.split(".") if len(name) <= LONGEST_KEY else ()
+    parts = [folded(part) for part in parts]
+    while len(parts) > 1 and parts[0] in CONTEXTS:
+        parts = parts[1:]
+    return ".".join(parts)
 
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:

@@ -311,8 +311,8 @@ def _headers(flat: Mapping[str, object], keys: tuple[Header, ...]) -> tuple[dict
 def _ip(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], trust_forwarded: bool) -> str:
     if trust_forwarded:
         for key in keys.forwarded_for:
-            value = flat[key]
-            if isinstance(value, str) and (found := address.client_ip({"x-forwarded-for": value}, ())):
+            value = joined(flat[key])
+            if value and (found := address.client_ip({"x-forwarded-for": value}, ())):
                 return found
     return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)
 

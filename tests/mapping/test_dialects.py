@@ -545,6 +545,18 @@ def test_who_called_is_found_below_what_loggers_fill() -> None:
     assert mapped({"message": "m", "recipient": {"user_id": "carol"}})[0].user_id == ""
 
 
+@pytest.mark.parametrize("key", ["UserID", "userID", "USER_ID", "user-id", "User.Id"])
+def test_who_called_is_found_in_every_spelling(key: str) -> None:
+    event, _ = mapped({"message": "m", key: "carol", "TenantID": "acme"})
+    assert (event.user_id, event.company_id) == ("carol", "acme")
+    assert mapped({}, {key: "carol"})[0].user_id == "carol"
+
+
+def test_forwarding_headers_may_be_lists() -> None:
+    line = {"method": "GET", "status": 200, "path": "/a", "x-forwarded-for": ["203.0.113.9", "10.0.0.1"]}
+    assert mapped(line)[0].ip_address == "203.0.113.9"
+
+
 def test_records_with_very_many_keys_are_read_in_part() -> None:
     keys = [f"k{number}" for number in range(50_000)]
     assert Dialects().reading(["method", "status", "path", *keys]).of("method") == ("method",)
