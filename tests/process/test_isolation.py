@@ -145,7 +145,8 @@ def test_a_destination_that_never_answers_holds_up_neither_a_command_nor_the_exi
 ) -> None:
     impatient = "; ".join(
         (
-            "from weighbridge import cli, deliveries, health",
+            "from weighbridge import cli, deliveries",
+            "from weighbridge.admin import health",
             "deliveries.DRAIN_S = deliveries.CLOSE_S = health.REPLAY_ANSWER_S = 0.3",
             "cli.main()",
         )

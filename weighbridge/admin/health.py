@@ -96,9 +96,11 @@ class Health:
             asked = parameters(request, ("since_unix_ns", "reason"))
             since = whole_number("since_unix_ns", asked.get("since_unix_ns", "0"))
             reason = asked.get("reason", "").lower()
+            passed_over = self._replays.busy
             replaying = self._bridge.tasks.once("replay of dead letters", self._replays.replay(reason, since))
             done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
-            return web.json_response({"replayed": await replaying} if done else {"replayed": 0, "waiting": True})
+            taken = await replaying if done else 0
+            return web.json_response({"replayed": taken, "waiting": not done or (passed_over and not taken)})
 
         return [
             web.get("/ledger", ledger),

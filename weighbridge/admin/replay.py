@@ -36,6 +36,11 @@ class Replays:
         self._pipelines = pipelines
         self._busy: set[str] = set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an earlier replay still waits for a sink: the next one passes that over."""
+        return bool(self._busy)
+
     async def replay(self, reason: str, since_unix_ns: int) -> int:
         """Send matching dead letters to their sinks again; how many records were taken this time.
 
