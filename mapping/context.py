@@ -237,12 +237,18 @@ class Context:
         masked = masks.log_body(body.map)
         return body.text if body.text and masked is body.map else json_text(masked), "json"
 
-    def failure(self, record: SpanRecord, raw: str, outgoing: bool) -> str:
-        """error_type of a record that failed without a status."""
-        if not raw:
-            exception = last_exception(record.events)
-            raw = text_of(exception.get("exception.type")) if exception else ""
-        return taxonomy.error_type(0, True, raw, outgoing=outgoing)
+    def failure(self, record: SpanRecord, raw: str, direction: str) -> str:
+        """error_type of a record that failed without a status. raw: its attribute error.type, "" for none."""
+        exception = last_exception(record.events)
+        if exception is None:
+            if raw == "_OTHER" and direction == "Incoming" and record.status.code != 2 and not record.status.message:
+                return taxonomy.CANCELLED  # Java's agent: the server had nothing to complain of, and nobody to answer
+            return taxonomy.of_failure((raw,), (record.status.message,), direction=direction)
+        return taxonomy.of_failure(
+            (raw, text_of(exception.get("exception.type"))),
+            (text_of(exception.get("exception.message")), record.status.message),
+            direction=direction,
+        )
 
     def describe_error(self, record: SpanRecord, typed: bool, extra: dict[str, Any]) -> None:
         """Adds error.* of mapping.md §3.9 to metadata. typed: an attribute error.type is there already."""

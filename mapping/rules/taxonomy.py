@@ -1,6 +1,15 @@
-"""error_type: the bucket of a failure, comparable between services (mapping.md §8). 4xx and 5xx never share one."""
+"""error_type: the bucket of a failure, comparable between services (mapping.md §8). 4xx and 5xx never share one.
+
+A status decides when there is one. Without it the error's name does: the class of an SDK, a code of an operating
+system, of gRPC or of a driver, in any spelling. Only names that tell of the network are `network`.
+"""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
 
 VALIDATION = "validation"
 AUTH = "auth"
@@ -14,6 +23,7 @@ UPSTREAM = "upstream"
 CLIENT_ERROR = "client_error"
 SERVER = "server"
 NETWORK = "network"
+CANCELLED = "cancelled"  # the caller gave up: nobody's fault
 
 _NAMED = {
     400: VALIDATION,
@@ -21,21 +31,137 @@ _NAMED = {
     402: QUOTA,
     403: AUTHORIZATION,
     404: NOT_FOUND,
+    407: AUTH,
     408: TIMEOUT,
     409: CONFLICT,
     410: NOT_FOUND,
     412: CONFLICT,
     422: VALIDATION,
     429: RATE_LIMIT,
+    460: CANCELLED,  # Amazon's load balancers: the client closed the connection
+    499: CANCELLED,  # nginx, and all who took it over
     502: UPSTREAM,
     503: UPSTREAM,
     504: TIMEOUT,
+    520: UPSTREAM,  # Cloudflare's: the origin answered nothing it understood, 521 is down, 522 and 524 too slow
+    521: UPSTREAM,
+    522: TIMEOUT,
+    523: UPSTREAM,
+    524: TIMEOUT,
+    525: UPSTREAM,
+    526: UPSTREAM,
+    529: UPSTREAM,  # overloaded, of model providers
+    530: UPSTREAM,
 }
 BY_STATUS = tuple(
     "" if status < 400 else _NAMED.get(status, CLIENT_ERROR if status < 500 else SERVER) for status in range(600)
 )
-_TIMEOUT_WORDS = ("timeout", "deadline")
-_NETWORK_WORDS = ("connect", "econn", "dns", "enotfound", "socket", "unreachable")
+
+# The whole name, in small letters without separators: codes of gRPC, Connect and JSON-RPC, words that are too short or
+# too common to be looked for within others.
+_EXACT: Final = {
+    "cancelled": CANCELLED,
+    "canceled": CANCELLED,
+    "unknown": SERVER,
+    "invalidargument": VALIDATION,
+    "deadlineexceeded": TIMEOUT,
+    "notfound": NOT_FOUND,
+    "alreadyexists": CONFLICT,
+    "permissiondenied": AUTHORIZATION,
+    "resourceexhausted": RATE_LIMIT,
+    "failedprecondition": VALIDATION,
+    "aborted": CONFLICT,
+    "outofrange": VALIDATION,
+    "unimplemented": SERVER,
+    "internal": SERVER,
+    "unavailable": UPSTREAM,
+    "dataloss": SERVER,
+    "unauthenticated": AUTH,
+    "32700": VALIDATION,
+    "32600": VALIDATION,
+    "32601": NOT_FOUND,
+    "32602": VALIDATION,
+    "32603": SERVER,
+    "57014": TIMEOUT,  # PostgreSQL: query_canceled, by its statement timeout
+    "23505": CONFLICT,  # PostgreSQL: unique_violation
+    "eof": NETWORK,
+    "urlerror": NETWORK,
+    "httprequestexception": NETWORK,  # .NET: no response came
+}
+
+# In words of small letters, the first that is found. What only sounds like another stands before it.
+_NAMES: Final[tuple[tuple[str, str], ...]] = (
+    (
+        TIMEOUT,
+        r"time(?:d)? ?out|deadline|time limit|query cancell?ed",
+    ),
+    (
+        CONFLICT,
+        r"transaction (?:is )?abort|deadlock|\bconflict|already exists|duplicate|unique (?:constraint )?violation",
+    ),
+    (
+        CANCELLED,
+        r"cancell?(?:ed|ation|ing)\b|cancel error|client (?:has )?(?:abort|disconnect|closed|gone|hung up)|\babort"
+        r"|disconnected client|request not usable|closed by (?:the )?client",
+    ),
+    (
+        RATE_LIMIT,
+        r"rate ?limit|too ?many ?requests|throttl|throughput exceeded|resource exhausted|request limit|slow ?down",
+    ),
+    (QUOTA, r"quota|insufficient (?:funds|credits?|balance)|budget|billing|payment required|credit balance"),
+    (
+        AUTHORIZATION,
+        r"permission|forbidden|access ?denied|authorization|unauthori[sz]ed (?:access|operation)"
+        r"|insufficient (?:scope|privilege)",
+    ),
+    (
+        AUTH,
+        r"unauthenticated|unauthori[sz]ed|not authori[sz]ed|authentication|bad credentials|expired ?token|token expired"
+        r"|invalid (?:api )?(?:key|token|credentials?|signature|client|grant)|signature does not match|auth error",
+    ),
+    (
+        NETWORK,
+        r"connect|\beconn|\be(?:not ?found|ai)\b|eai again|host not found|no such host|unknown host|\bdns\b"
+        r"|name resolution"
+        r"|gai error|gaierror|socket|unreachable|no route|hang ?up|\b(?:tls|ssl|x509)|certificate|handshake|network"
+        r"|fetch failed|broken pipe|\bepipe\b|remote protocol|disconnect|incomplete read|unexpected eof|refused"
+        r"|reset by peer|stream (?:reset|closed|error)|max retr|\bop error|closed channel|eof exception",
+    ),
+    (
+        SERVER,
+        r"internal (?:server|service)"
+        r"|(?:module|class|file|template|method|element|field|bean|driver|symbol|attribute) not found"
+        r"|no such (?:method|element|field|bean|file|attribute)",
+    ),
+    (NOT_FOUND, r"not ?found|no such|does not exist"),
+    (
+        CONFLICT,
+        r"integrity|optimistic lock|precondition|serialization failure|concurrent modification|version mismatch",
+    ),
+    (
+        VALIDATION,
+        r"validation|bad ?request|unprocessable|malformed|invalid (?:argument|request|param|input|query|message)"
+        r"|context (?:length|window)|content (?:policy|filter)",
+    ),
+    (UPSTREAM, r"unavailable|overloaded|bad ?gateway|no healthy upstream"),
+)
+# The connection of a caller that is gone, told by the server.
+_CALLER_GONE: Final = re.compile(
+    r"broken pipe|\bepipe\b|econn(?:reset|aborted)|connection (?:was )?(?:reset|abort|closed)|disconnect"
+    r"|stream (?:closed|reset)|\brst\b|closed channel|eof exception|reset by peer|stream error"
+).search
+# How .NET's HttpClient and reactive clients tell their own time limit; a caller's end has other names there.
+_OWN_LIMIT: Final = re.compile(
+    r"(?:cancell?ed|task canceled exception|system threading tasks task canceled exception)"
+).fullmatch
+_SEARCHES: Final = tuple((bucket, re.compile(pattern).search) for bucket, pattern in _NAMES)
+# What a message may decide: words of other buckets stand in too many texts.
+_IN_MESSAGES: Final = frozenset((TIMEOUT, CANCELLED, NETWORK, RATE_LIMIT))
+_STATUS: Final = re.compile(r"(?:status|code|http)\W{1,3}([45][0-9]{2})\b").search
+
+_BEFORE_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN: Final = re.compile(r"[^a-z0-9]+")
+_LONGEST: Final = 256  # characters of a name or message that are looked at: bounds its time
 
 
 def error_type(status: int, failed: bool = False, raw: str = "", *, outgoing: bool = False) -> str:
@@ -48,9 +174,57 @@ def error_type(status: int, failed: bool = False, raw: str = "", *, outgoing: bo
         return BY_STATUS[status] if 0 < status < 600 else ""
     if not (failed or raw):
         return ""
-    text = raw.lower()
-    if any(word in text for word in _TIMEOUT_WORDS):
+    return of_failure((raw,), direction="Outgoing" if outgoing else "Incoming")
+
+
+def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction: str) -> str:
+    """The bucket of what failed without a status.
+
+    names: error.type, class of the exception; messages: what is said in words; the first that tells something counts.
+    direction: as in Event. An outgoing call without any name had no answer: that is the network's. What failed with an
+    error of no known kind is the server's.
+    """
+    named = False
+    for name in names:
+        if name and name != "_OTHER":
+            named = True
+            if found := _by_name(name[:_LONGEST], direction):
+                return found
+    for message in messages:
+        if message and (found := _by_message(message[:_LONGEST], direction)):
+            return found
+    return NETWORK if direction == "Outgoing" and not named else SERVER
+
+
+@lru_cache(maxsize=4096)
+def _by_name(name: str, direction: str) -> str:
+    """The bucket that a name tells, "" for none."""
+    if name.isascii() and name.isdigit() and len(name) == 3:
+        return BY_STATUS[int(name)] if int(name) < len(BY_STATUS) else ""
+    words = _words(name)
+    if direction == "Outgoing" and _OWN_LIMIT(words):
         return TIMEOUT
-    if any(word in text for word in _NETWORK_WORDS):
-        return NETWORK
-    return NETWORK if outgoing else SERVER
+    return _EXACT.get(words.replace(" ", "")) or _search(words, direction)
+
+
+@lru_cache(maxsize=2048)
+def _by_message(message: str, direction: str) -> str:
+    found = _search(_words(message), direction)
+    if found in _IN_MESSAGES:
+        return found
+    status = _STATUS(message.lower()) if direction == "Outgoing" else None
+    return BY_STATUS[int(status[1])] if status is not None else ""
+
+
+def _search(words: str, direction: str) -> str:
+    for bucket, search in _SEARCHES:
+        if search(words):
+            if bucket == NETWORK and direction == "Incoming" and _CALLER_GONE(words):
+                return CANCELLED
+            return bucket
+    return ""
+
+
+def _words(name: str) -> str:
+    """`openai.RateLimitError` as `openai rate limit error`."""
+    return _BETWEEN.sub(" ", _BEFORE_CAPITAL.sub(" ", name).lower()).strip()

@@ -232,7 +232,7 @@ class ActionPlan:
         failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
         if failed and not error_type:
-            error_type = context.failure(record, text_of(raw) or status, self._direction == "Outgoing")
+            error_type = context.failure(record, text_of(raw) or status, self._direction)
         span = record.span
         extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
         if failed or record.events or self._promoted or status:

@@ -293,7 +293,7 @@ class ApiCallPlan:
         if failed:
             context.describe_error(record, raw is not None, extra)
             if not error_type and not status_of(work.values[self._status]):
-                error_type = context.failure(record, text_of(raw), self._direction == "Outgoing")
+                error_type = context.failure(record, text_of(raw), self._direction)
         return error_type, extra
 
     def _rest(self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None) -> Rest:

@@ -113,7 +113,7 @@ def test_a_call_of_nestjs_core_0_70_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "error_type"), [(404, "not_found"), (400, "validation"), (503, "upstream"), (None, "network")]
+    ("status", "error_type"), [(404, "not_found"), (400, "validation"), (503, "upstream"), (None, "server")]
 )
 def test_botocore_0_66_errors_are_sorted_by_the_status_of_the_answer(status: int | None, error_type: str) -> None:
     """The span is an rpc action; a status proves that the network was not to blame."""
