@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ import orjson
 
 from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters, Letter, event_of
-from exporter.durable import sync_folder
+from exporter.durable import replace_file, sync_folder
 from exporter.errors import Retryable
 from exporter.journal import Journal
 from exporter.sink import Batch
@@ -119,15 +118,7 @@ class Again:
         return ended
 
     def _keep(self, group: Group) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".again.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps({"token": group.token, "letters": list(map(list, group.letters))}))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self._path)
-        sync_folder(self._path.parent)
+        replace_file(self._path, orjson.dumps({"token": group.token, "letters": list(map(list, group.letters))}))
 
     def _load(self) -> Group | None:
         try:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from exporter.durable import sync_folder
+from exporter.durable import replace_file, sync_folder
 from mapping.event import Decision, Event
 
 log = logging.getLogger(__name__)
@@ -233,21 +233,18 @@ class DeadLetters:
     def remove(self, delivered: Callable[[dict[str, Any]], bool]) -> None:
         """Take out the entries for which `delivered` is true, atomically. What is unreadable stays."""
         with self._lock:
-            fresh = self.path.with_suffix(".new")
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             kept: Counter[str] = Counter()
-            with os.fdopen(fd, "wb") as file:
+
+            def left() -> Iterator[bytes]:
                 for _, line in self._lines():
                     if line.startswith(_DELIVERED):
                         continue
                     entry = self._parse(line)
                     if entry is None or not delivered(entry):
-                        file.write(line)
+                        yield line
                         kept[entry["sink"] if entry else ""] += 1
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self.path)
-            sync_folder(self.path.parent)
+
+            replace_file(self.path, left())
             del kept[""]
             self.kept = kept
 

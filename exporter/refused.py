@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporter.durable import sync_folder
+from exporter.durable import sync_folder, write_file
 from exporter.source import RawRequest
 
 log = logging.getLogger(__name__)
@@ -51,8 +50,10 @@ class RefusedRequests:
             "headers": headers,
         }
         stem = f"{sink}-{request.position:016x}"
-        self._write(stem + ".bin", request.body)
-        self._write(stem + _SIDECAR, json.dumps(about).encode())  # last: an entry exists when this file does
+        write_file(self.folder / f"{stem}.bin", request.body)
+        write_file(
+            self.folder / f"{stem}{_SIDECAR}", json.dumps(about).encode()
+        )  # last: an entry exists when this file does
         sync_folder(self.folder)
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -99,12 +100,3 @@ class RefusedRequests:
             removed += 1
         if removed:
             log.error("sink %s: %d refused requests deleted, there are too many to keep", sink, removed)
-
-    def _write(self, name: str, content: bytes) -> None:
-        fresh = self.folder / f"{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self.folder / name)

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter.durable import sync_folder
+from exporter.durable import sync_folder, write_file
 from exporter.pipeline import Pipeline
 from exporter.totals import Counts
 from mapping.otlp.decode import Decoded
@@ -59,8 +58,8 @@ def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequ
         "records": records,
         "sinks": list(sinks),
     }
-    _write(path, entry.body)
-    _write(path.with_suffix(_SIDECAR), json.dumps(about).encode())  # last: an entry exists when this file does
+    write_file(path, entry.body)
+    write_file(path.with_suffix(_SIDECAR), json.dumps(about).encode())  # last: an entry exists when this file does
     sync_folder(directory)
     return path
 
@@ -85,16 +84,6 @@ def read(directory: Path) -> Iterator[dict[str, Any]]:
         if "sinks" in about:  # else of an earlier version, which did not say whose they were
             body = path.with_name(path.name.removesuffix(_SIDECAR) + ".bin")
             yield {"id": f"unmappable-{position:016x}", "position": position, **about, "file": str(body)}
-
-
-def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f"{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
 
 
 class Returns:

@@ -11,6 +11,7 @@ import logging
 import os
 from pathlib import Path
 
+from exporter.durable import replace_file
 from mapping.sampling.epochs import Budget, Table
 
 log = logging.getLogger(__name__)
@@ -52,18 +53,7 @@ class BudgetTables:
         self._lines += 1
 
     def _write(self, tables: list[Table]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.writelines(map(_line, reversed(tables)))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(self._path, map(_line, reversed(tables)))
         self._lines = len(tables)
 
 

@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import aiohttp
 
+from exporter.durable import replace_file
 from exporter.http_address import without_secrets
 from mapping.sampling.moesif import MAX_BODY_BYTES, ConfigError, RemoteConfig, parse_config
 from mapping.sampling.refresh import Refresh
@@ -150,13 +150,7 @@ class MoesifConfiguration:
     def _keep(self, body: bytes, etag: str) -> None:
         """Replace the kept file in one step; a failure costs only the memory across a restart."""
         text = json.dumps({"etag": etag, "body": body.decode("utf-8", "replace")})
-        temporary = self._state_file.with_name(self._state_file.name + ".new")
         try:
-            self._state_file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._state_file)
+            replace_file(self._state_file, text.encode())
         except OSError as error:
             log.warning("Moesif configuration not kept on disk", extra={"error": str(error)})

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from exporter.durable import replace_file
 from exporter.settings import SinkSettings
 from mapping.event import Decision, Event
 from mapping.facts import event_fact
@@ -134,13 +134,8 @@ class Sampling:
 
     def _keep_latch(self) -> None:
         """On disk before anything is decided by it, so that a replay after a restart decides the same."""
-        fresh = self._latch.with_suffix(".new")
         try:
-            self._latch.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("wb") as file:
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._latch)
+            replace_file(self._latch, b"")
         except OSError as error:
             log.warning("%s cannot be written: %s", self._latch, error.strerror)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from exporter.durable import write_file
 from exporter.source import Unit
 from mapping.event import Decision
 from mapping.sampling.sampler import Sampler
@@ -132,9 +133,7 @@ class WholeTraceSource:
         if kept_from > self._kept_from:
             self._kept_from = kept_from
             with contextlib.suppress(OSError):  # an older place only makes a restart read more
-                fresh = self._place.with_suffix(".new-place")
-                fresh.write_text(str(kept_from), encoding="utf-8")
-                fresh.replace(self._place)
+                write_file(self._place, str(kept_from).encode(), sync=False)
             self._feed.release(self._sink, kept_from)
 
     def _placed(self) -> int:

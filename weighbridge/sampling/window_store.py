@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exporter.durable import sync_folder
 from mapping.sampling.window import Cap
 
 log = logging.getLogger(__name__)
@@ -115,11 +115,7 @@ class WindowStore:
             file.execute("PRAGMA journal_mode = WAL")
             file.execute("PRAGMA synchronous = FULL")  # a power cut takes back nothing that was handed out
             file.execute(_WINDOWS)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_folder(self._path.parent)
         except BaseException:
             file.close()
             raise

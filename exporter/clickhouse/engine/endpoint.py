@@ -14,6 +14,8 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.durable import write_file
+
 WRITER = "writer"
 READER = "reader"
 DEFAULT_DATABASE = "analytics"
@@ -62,10 +64,7 @@ def password(data: Path, user: str) -> str:
 
 def publish(data: Path, published: Published) -> None:
     """Name the running engine in engine.json, in one step."""
-    temporary = data / f".engine.json.{os.getpid()}"
-    temporary.write_text(json.dumps(published._asdict()), encoding="utf-8")
-    temporary.chmod(0o600)
-    temporary.replace(data / "engine.json")
+    write_file(data / "engine.json", json.dumps(published._asdict()).encode(), sync=False)
 
 
 def published(data: Path) -> Published | None:
