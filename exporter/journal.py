@@ -95,7 +95,7 @@ class Books(NamedTuple):
 
     @property
     def residue(self) -> int:
-        """Records that the finished plans do not explain: always 0 (P4)."""
+        """Records that the finished plans do not explain: always 0 (spec/design.md §3 P4)."""
         return self.totals.get("received") - self.totals.ended() - self.waiting
 
     def received_since_mark(self, tenant: str) -> int:

@@ -1,7 +1,7 @@
 """Calls that were read from log records and wait for the span of the same call.
 
 One exchange often gives a span and an access-log line. Both have the same transaction id; the span says more, and the
-line usually comes first. So the line's call waits, and counts only if no span came in time (mapping.md §6 L8).
+line usually comes first. So the line's call waits, and counts only if no span came in time (spec/mapping.md §6 L8).
 """
 
 from __future__ import annotations

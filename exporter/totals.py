@@ -1,4 +1,4 @@
-"""Where every record of a sink ended, per tenant: promise P4, kept with the journal so that it outlives the process.
+"""Where every record of a sink ended, per tenant (spec/design.md §3 P4); in the journal, so it outlives the process.
 
     received = delivered + deduplicated + dead_lettered + skipped + sampled_out + failed + pending
 

@@ -1,7 +1,8 @@
-"""R31: the same faults for rotel and for the bridge as a forwarder, by the same producer: `python -m faults.compare`.
+"""The same faults for rotel and for the bridge as a forwarder, by the same producer: `python -m faults.compare`.
 
 Both forward to one OTLP/HTTP endpoint that counts what arrives; nobody there removes duplicates. rotel has its own
-defaults but for the port, OTLP over HTTP as its exporter, and where that sends to.
+defaults but for the port, OTLP over HTTP as its exporter, and where that sends to. R01 to R31 are the rows of
+spec/reliability.md §4.
 """
 
 from __future__ import annotations

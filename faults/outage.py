@@ -1,4 +1,4 @@
-"""R06: the store refuses connections for minutes while records come in, then returns.
+"""The store refuses connections for minutes while records come in, then returns (spec/reliability.md §4 R06).
 
 Memory must stay flat, the spool grow as what is sent, and what waited must leave faster than more comes in.
 """

@@ -1,4 +1,7 @@
-"""What was measured, where and with what, as Markdown between two markers of a document."""
+"""What was measured, where and with what, as Markdown between two markers of a document.
+
+R01 to R31 are the rows of spec/reliability.md §4.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What happens to the system while producers send: one function a story, each leaves the system well again.
 
-A story may check what only it can see, and raises AssertionError.
+A story may check what only it can see, and raises AssertionError. R01 to R31 are the rows of spec/reliability.md §4.
 """
 
 from __future__ import annotations

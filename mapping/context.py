@@ -24,10 +24,10 @@ from mapping.spans.classify import is_plumbing_name
 
 Value = TypeVar("Value")
 
-LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (mapping.md §1.4)
+LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (spec/mapping.md §1.4)
 _LONGEST_KEY: Final = 4096
 _ALL_KEYS: Final = 1 << 20  # characters of all keys of one memory; its values are about as large
-SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (mapping.md §9)
+SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (spec/mapping.md §9)
 
 
 class Name(NamedTuple):
@@ -44,7 +44,7 @@ class Group(NamedTuple):
     environment: str
     region: str
     text: str  # Event.resource
-    company_id: str  # of the resource itself, the last resort (mapping.md §5.1)
+    company_id: str  # of the resource itself, the last resort (spec/mapping.md §5.1)
     resource: bytes  # the resource as sent: equal bytes are the same resource
     attributes: dict[str, Any]  # of the resource
     early_facts: Callable[[str], object]  # for samplers that decide before attributes are read
@@ -251,7 +251,7 @@ class Context:
         )
 
     def describe_error(self, record: SpanRecord, typed: bool, extra: dict[str, Any]) -> None:
-        """Adds error.* of mapping.md §3.9 to metadata. typed: an attribute error.type is there already."""
+        """Adds error.* of spec/mapping.md §3.9 to metadata. typed: an attribute error.type is there already."""
         exception = last_exception(record.events)
         message = record.status.message
         if exception:
@@ -292,6 +292,6 @@ def _origin(key: tuple[Any, Any, Any, bool, uri.Origin]) -> str:
 
 
 def action_uri(key: tuple[str, str, str]) -> str:
-    """The URI of an action of (service, family, name) that has none of its own (mapping.md §1.2)."""
+    """The URI of an action of (service, family, name) that has none of its own (spec/mapping.md §1.2)."""
     service, family, name = key
     return f"otel://{quote(service, safe='') or 'unknown'}/{family}/{quote(name, safe='')}"

@@ -18,7 +18,7 @@ EMPTY_HEADERS: Mapping[str, str] = {}
 class Decision(NamedTuple):
     """What sampling decided for one record. Equal decisions are one shared object, so storing them is cheap.
 
-    `weight` is terminal (for charts and Moesif); `th` and `adjusted_count` are the truth (sampling.md §6).
+    `weight` is terminal (for charts and Moesif); `th` and `adjusted_count` are the truth (spec/sampling.md §6).
     """
 
     keep: bool
@@ -46,14 +46,14 @@ class Event(NamedTuple):
     """
 
     event_type: str  # API_CALL | ACTION | LOG | SKIP
-    transaction_id: str  # UUIDv5 text, from content only (mapping.md §9)
+    transaction_id: str  # UUIDv5 text, from content only (spec/mapping.md §9)
     source: str  # "span" | "log"
     tenant: str  # as authenticated by the receiver; "" for none
     # correlation, lower-case hex or ""
     trace_id: str
     span_id: str
     parent_id: str
-    # clocks: sender's, nanoseconds since the epoch; for logs start = end = the record's time (mapping.md §6 L3)
+    # clocks: sender's, nanoseconds since the epoch; for logs start = end = the record's time (spec/mapping.md §6 L3)
     start_unix_ns: int
     end_unix_ns: int
     duration_ms: float  # sender's monotonic duration; -1.0 when unknown
@@ -94,7 +94,7 @@ class Event(NamedTuple):
     name: str
     span_status: int  # 0 unset, 1 ok, 2 error
     links: str  # JSON array text, "" for none
-    error_type: str  # taxonomy of mapping.md §8
+    error_type: str  # taxonomy of spec/mapping.md §8
     # action
     action_name: str
     family: str

@@ -1,4 +1,4 @@
-"""An event as one line of `weighbridge map`: the API event model of mapping.md §1 and the keys of design.md §5.2."""
+"""An event as one line of `weighbridge map`: the event model of spec/mapping.md §1, the keys of spec/design.md §5.2."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _resource(text: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def sampling_json(decision: Decision) -> dict[str, Any]:
-    """metadata.sampling (sampling.md §12)."""
+    """metadata.sampling (spec/sampling.md §12)."""
     out: dict[str, Any] = {
         "adjusted_count": decision.adjusted_count,
         "p": decision.p,

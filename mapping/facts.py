@@ -1,4 +1,4 @@
-"""The values that sampling rules may ask of an event (sampling.md §7), found only when a rule has conditions."""
+"""The values that sampling rules may ask of an event (spec/sampling.md §7), found only when a rule has conditions."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LogFacts:
 
 
 def log_record_bytes(work: LogWork, facts: Group, group: LogGroup) -> bytes:
-    """What identifies a log record that has no trace (sampling.md §3 step 4)."""
+    """What identifies a log record that has no trace (spec/sampling.md §3 step 4)."""
     record, resource = work.item.record, facts.attributes
     return record_bytes(
         attributes=work.attributes,

@@ -62,7 +62,7 @@ class Sampler(Protocol):
 
 
 class Failed(NamedTuple):
-    """A record that could not be mapped or masked. Nothing of its content is here (mapping.md §7, fail closed)."""
+    """A record that could not be mapped or masked. Nothing of its content is here (spec/mapping.md §7, fail closed)."""
 
     signal: str  # traces | logs
     trace_id: str

@@ -1,4 +1,4 @@
-"""Response bodies: what the sender reads, in the encoding it sent (otlp-http.md §7, §8). All are small and bounded."""
+"""Response bodies: what the sender reads, in the encoding it sent (spec/otlp-http.md §7, §8). All are small."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 200 is sent only after the intake returned, that is, when every record is on disk. Whatever goes wrong is answered
 with a google.rpc.Status in the request's encoding and counted once, under a reason of `receiver.counts.REFUSALS`.
-Faults of our own are 503 with Retry-After, never 500: clients drop the data on a 500 (reliability.md §1).
+Faults of our own are 503 with Retry-After, never 500: clients drop the data on a 500 (spec/reliability.md §1).
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ RECEIVER = web.AppKey("receiver", Receiver)
 def create_app(settings: ReceiverSettings, decoder: Decoder, intake: Intake, counts: ReceiverCounts) -> web.Application:
     """The application behind the receiving port.
 
-    Every path and method comes to one handler: a redirect of a router would be data lost (otlp-http.md §1).
+    Every path and method comes to one handler: a redirect of a router would be data lost (spec/otlp-http.md §1).
     """
     receiver = Receiver(settings, decoder, intake, counts)
 

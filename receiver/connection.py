@@ -125,7 +125,7 @@ class Connection(web.RequestHandler):
 
 
 # A client that is refused early may still be sending; it is read to the end for so long that it can read the answer
-# instead of seeing a reset, which most clients answer by sending everything again (otlp-http.md §6).
+# instead of seeing a reset, which most clients answer by sending everything again (spec/otlp-http.md §6).
 _LINGER_S = 10.0
 _PHRASES = {
     400: "Bad Request",

@@ -1,4 +1,4 @@
-"""What the receiver counts. The assembly renders it; the ledger (P4) adds it up.
+"""What the receiver counts. The assembly renders it; the ledger adds it up (spec/design.md §3 P4).
 
 Every request ends in exactly one of `requests` (answered 200) and `refused_requests`; every record of a request that
 was decoded in exactly one of `accepted_records` and `refused_records`. Tenants are those that authenticated, so the

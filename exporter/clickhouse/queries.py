@@ -193,7 +193,7 @@ def _grouping(by: str, sample_unit: str) -> dict[str, str]:
 
 
 def most_when_none_kept(p: float) -> float:
-    """How many there were at most, at 95 % confidence, where sampling at `p` kept none (sampling.md §11)."""
+    """How many there were at most, at 95 % confidence, where sampling at `p` kept none (spec/sampling.md §11)."""
     return 0.0 if p >= 1 else math.log(0.05) / math.log1p(-p)
 
 

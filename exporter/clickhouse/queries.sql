@@ -127,7 +127,7 @@ GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {
 
 -- name: totals
 -- Calls, errors and error rate by $by, each with a 95 % interval that knows that the rows of one trace were kept or
--- dropped together (sampling.md §11): with s the weighted sum of a trace at one probability p, sorted by p descending,
+-- dropped together (spec/sampling.md §11): with s the weighted sum of a trace at one probability p, sorted by p descending,
 -- V = sum_k (1-p_k) s_k (s_k + 2 sum_{l>k} s_l); the error rate by linearisation, V(e - R n) / N^2. Rows at p = 1 add
 -- nothing to V, so that only sampled rows are grouped by trace.
 WITH sqrt(greatest(vnn, 0)) AS calls_se, sqrt(greatest(vee, 0)) AS errors_se,
@@ -193,8 +193,8 @@ LEFT JOIN (
 ORDER BY calls DESC, by LIMIT {limit:UInt32}
 
 -- name: percentile
--- The duration in ms below which a share {q} of incoming calls lies, by $by, with Woodruff's 95 % interval (sampling.md
--- §11): the percentiles at q -+ 1.96 standard errors of the share of calls up to it, which follows traces as in `totals`.
+-- The duration in ms below which a share {q} of incoming calls lies, by $by, with Woodruff's 95 % interval
+-- (spec/sampling.md §11): the percentiles at q -+ 1.96 standard errors of the share of calls up to it, which follows traces as in `totals`.
 WITH placed AS (
     SELECT by, d, sum(a) OVER (PARTITION BY by ORDER BY d) AS below, sum(a) OVER (PARTITION BY by) AS everything, n
     FROM (SELECT $by AS by, assumeNotNull(duration_ms) AS d, sum(adjusted_count) AS a, count() AS n

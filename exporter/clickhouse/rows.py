@@ -17,7 +17,7 @@ from exporter.clickhouse.schema import insert_types
 from mapping.event import UNSAMPLED, Decision, Event
 
 DAY_US = 86_400_000_000
-SKEW_US = 300_000_000  # mapping.md §9: more than 5 minutes ahead of our clock, and the receive time counts
+SKEW_US = 300_000_000  # spec/mapping.md §9: more than 5 minutes ahead of our clock, and the receive time counts
 CLAMPED_REACH_US = 2 * DAY_US  # a copy of an event whose time is our clock's is looked for this far back
 # A clock that was never set says 1970: before 2024 none is right. A sender's may be, until 2100.
 CLOCK_UNSET_US = 1_704_067_200_000_000
@@ -39,9 +39,9 @@ Content = tuple[bytes, bytes]  # name and type of a column, its values
 def event_time_us(event: Event, retention_days: int) -> int:
     """The time the store files this event under: microseconds since the epoch, a function of the event alone.
 
-    The sender's start time; the receive time when the start is more than 5 minutes later (mapping.md §9), unless it is
-    our clock that cannot be right; at the earliest a day after the point where the table's retention would delete the
-    row at once (store.md §2.4).
+    The sender's start time; the receive time when the start is more than 5 minutes later (spec/mapping.md §9), unless
+    it is our clock that cannot be right; at the earliest a day after the point where the table's retention would delete
+    the row at once (spec/store.md §2.4).
     """
     start = event.start_unix_ns // 1000
     received = event.received_unix_ns // 1000

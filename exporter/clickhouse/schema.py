@@ -25,7 +25,7 @@ _INDEXES = """
     INDEX idx_trace trace_id TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_user  user_id  TYPE bloom_filter(0.001) GRANULARITY 1,
     INDEX idx_batch batch_id TYPE bloom_filter(0.001) GRANULARITY 1"""
-# Each of the fsync settings was proved necessary by power-cut simulation (store.md §1.6). A store with a damaged
+# Each of the fsync settings was proved necessary by power-cut simulation (spec/store.md §1.6). A store with a damaged
 # part must still open: the batch is written again.
 _DURABLE = (
     "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, "

@@ -1,7 +1,7 @@
 """Sink: the analytics store, ClickHouse. A server or cluster by http(s)://, the embedded engine by chdb:///path.
 
 Delivery: every batch exactly once. A first attempt carries its token; after any failed or interrupted attempt the
-store is asked, by batch id, what it has before anything is written again (store.md §2.4).
+store is asked, by batch id, what it has before anything is written again (spec/store.md §2.4).
 Order: none. Rights needed on a server: CREATE, ALTER, INSERT and SELECT on the database, SELECT on system.processes.
 """
 
@@ -173,8 +173,8 @@ class ClickHouseSink:
         token = batch.token
         if (in_doubt or batch.batch_id in self._unsure) and not self._settings.cluster:
             # A plain table may remember the token of an insert that never became visible, and would then drop the rows
-            # without a word (store.md §2.3). A cluster's block ids live in Keeper with the parts: the same token is
-            # safe whatever happened.
+            # without a word (spec/store.md §2.3). A cluster's block ids live in Keeper with the parts: the same token
+            # is safe whatever happened.
             token = f"{token}.r{secrets.token_hex(4)}"
             if not self._is_clean(batch) and self._settle(client, batch):
                 self._unsure.discard(batch.batch_id)

@@ -1,4 +1,4 @@
-"""Events in the form of Moesif's Collector API, within its limits (mapping.md §1.1, §1.2, §1.4). Pure."""
+"""Events in the form of Moesif's Collector API, within its limits (spec/mapping.md §1.1, §1.2, §1.4). Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Log records -> events (mapping.md §6): a log event, or an API call when the body tells a whole HTTP exchange.
+"""Log records -> events (spec/mapping.md §6): a log event, or an API call when the body tells a whole HTTP exchange.
 
 `mapping.logs.record` understands a record; here it becomes an event: identity, masks, metadata, transaction id. The
-call that a log describes gets the transaction id of its span, so that both count once (L8).
+call that a log describes gets the transaction id of its span, so that both count once (spec/mapping.md §6 L8).
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ class LogMapper:
         )
 
     def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
-        """Body and attributes in one object, attributes winning (L7), and what mapping adds."""
+        """Body and attributes in one object, attributes winning (spec/mapping.md §6 L7), and what mapping adds."""
         attributes, body, masks = work.attributes, work.read.body, self._context.masks
         if work.plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}

@@ -1,4 +1,4 @@
-"""HTTP exchanges described by structured logs (mapping.md §6 L5): access logs of applications, proxies and gateways."""
+"""HTTP exchanges that structured logs describe (spec/mapping.md §6 L5): access logs of applications and gateways."""
 
 from __future__ import annotations
 

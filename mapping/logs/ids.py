@@ -1,4 +1,4 @@
-"""Trace and span ids that applications, libraries and proxies write into the fields of a log record (mapping.md §6 L2).
+"""Trace and span ids that applications, libraries and proxies write into a log's fields (spec/mapping.md §6 L2).
 
 Which keys may hold an id is worked out once for a set of keys (`id_keys`); `ids_in` then reads the values. A key counts
 whatever its case, dashes and underscores, at the top or below the objects in which loggers keep their context. A value

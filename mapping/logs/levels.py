@@ -1,4 +1,4 @@
-"""Severity numbers of the levels that loggers write (mapping.md §6 L3): words of them all, numbers by their scale."""
+"""Severity numbers of the levels that loggers write (spec/mapping.md §6 L4): words of all, numbers by their scale."""
 
 from __future__ import annotations
 

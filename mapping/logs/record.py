@@ -1,7 +1,7 @@
-"""What a log record says (mapping.md §6, L1 to L4, L6): body, trace, time, severity, event name, exception.
+"""What a log record says (spec/mapping.md §6 L1 to L4, L6): body, trace, time, severity, event name, exception.
 
-Enters: the record's fields and its decoded body and attributes. Leaves: a LogRecord. `log_http` then decides whether
-the record describes an HTTP exchange (L5).
+Enters: the record's fields and its decoded body and attributes. Leaves: a LogRecord. `mapping.logs.http` then decides
+whether the record describes an HTTP exchange (spec/mapping.md §6 L5).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class LogRecord(NamedTuple):
     severity_number: int  # 1 to 24, 0 unknown
     severity_text: str
     event_name: str  # of the record or its attributes
-    body_event: str  # the body's own `event`: L4 names it last, the corpus leaves it out of event_name
+    body_event: str  # the body's own `event`: named last in spec/mapping.md §6 L4, not in the corpus
     exception: ExceptionInfo | None
     http: HttpExchange | None
 
@@ -216,7 +216,7 @@ def understand(
 
 
 def read_body(body: object) -> Body:
-    """L1: a map, a JSON object in a string, text, or bytes as base64."""
+    """A map, a JSON object in a string, text, or bytes as base64 (spec/mapping.md §6 L1)."""
     if body is None:
         return NO_BODY
     if isinstance(body, str):
@@ -263,7 +263,7 @@ def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
-    """L6: the exception in a record's attributes, None when there is none."""
+    """The exception in a record's attributes, None when there is none (spec/mapping.md §6 L6)."""
     kind, message, stack = (attributes.get(f"exception.{part}") for part in ("type", "message", "stacktrace"))
     if not (kind or message or stack):
         return None

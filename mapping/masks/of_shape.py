@@ -15,7 +15,7 @@ from mapping.settings import MappingSettings
 Side = Literal["request", "response"]
 Verdict = Literal["keep", "look", "mask", "drop"]
 
-# The text of a statement holds its values; dropped unless asked for (mapping.md §4).
+# The text of a statement holds its values; dropped unless asked for (spec/mapping.md §4).
 _STATEMENTS: Final = ("db.statement", "db.query.text", "db.query.parameter.*", "db.query.parameters")
 _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.query"))
 # What is open is a literal to the end of its line: nothing is looked at twice.

@@ -1,4 +1,4 @@
-"""Values that give themselves away: card numbers, mail addresses, IBANs, tokens (mapping.md §7; off by default)."""
+"""Values that give themselves away: card numbers, mail addresses, IBANs, tokens (spec/mapping.md §7; if asked for)."""
 
 from __future__ import annotations
 

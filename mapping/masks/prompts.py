@@ -1,4 +1,4 @@
-"""Prompts, answers, arguments of tools and retrieved documents, under whatever convention's names (mapping.md §7).
+"""Prompts, answers, arguments of tools and retrieved documents, under whatever convention's names (spec/mapping.md §7).
 
 A record is of a model when one of its keys belongs to a convention for models, agents or tools: GenAI and MCP,
 OpenInference, OpenLLMetry, the Vercel AI SDK, Google ADK, Langfuse, MLflow, Pydantic AI, LangSmith, LiteLLM and others.

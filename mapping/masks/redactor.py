@@ -1,4 +1,4 @@
-"""Masks (mapping.md §7): what must not leave is hidden by structure, before anything is stored or sent.
+"""Masks (spec/mapping.md §7): what must not leave is hidden by structure, before anything is stored or sent.
 
 Enters: headers, query strings, bodies, log text and attributes. Leaves: the same with secrets masked, removed or
 hashed; what needs nothing comes back as the same object. It fails closed: whatever goes wrong is a RedactionError
@@ -72,7 +72,7 @@ _TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
 _NAME_KEYS = ("name", "key", "header", "Name", "Key", "Header", "headerName", "field", "option", "parameter", "k")
 _VALUE_KEYS = ("value", "Value", "values", "headerValue", "val", "v")
 _ODD_PARAMETER = re.compile(r"\?[^\s\"'<>#?]*[%+]").search  # its name may be encoded
-# Where addresses stand in attributes and log bodies, compared by the last part of the key (mapping.md §3.7, §6).
+# Where addresses stand in attributes and log bodies, compared by the last part of the key (spec/mapping.md §3.7, §6).
 _IP_KEYS = (
     *CLIENT_HEADERS,
     "ip",

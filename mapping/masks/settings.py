@@ -1,4 +1,4 @@
-"""Settings of the masks (mapping.md §7): what is hidden, where and how.
+"""Settings of the masks (spec/mapping.md §7): what is hidden, where and how.
 
 Header names are compared without case, keys without case, `-` and `_`.
 """
@@ -34,7 +34,7 @@ class MaskRule(BaseModel):
 
 
 class MaskSettings(BaseModel):
-    """What never leaves the bridge (mapping.md §7). What is listed here adds to the defaults."""
+    """What never leaves the bridge (spec/mapping.md §7). What is listed here adds to the defaults."""
 
     model_config = FROZEN
 

@@ -1,4 +1,4 @@
-"""Which keys are masked where: the defaults of mapping.md §7 and configured rules, as one verdict per key.
+"""Which keys are masked where: the defaults of spec/mapping.md §7 and configured rules, as one verdict per key.
 
 A key has the verdict of the rule that names it, else that of the header that it is a copy of, else it is judged by its
 words (`mapping.masks.words`).

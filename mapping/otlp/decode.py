@@ -2,7 +2,7 @@
 
 What makes a request undecodable as a whole (DecodeError) is what protobuf itself refuses at the levels
 above a record's values. Anything wrong inside one record refuses that record alone, with the reason, as
-OTLP's partial success wants it (otlp-http.md §3).
+OTLP's partial success wants it (spec/otlp-http.md §3).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class SpanRecord(NamedTuple):
 
 
 class LogItem(NamedTuple):
-    """One valid log record. Ids that are not valid are b"", as the specification asks (otlp-http.md §3)."""
+    """One valid log record. Ids that are not valid are b"", as the specification asks (spec/otlp-http.md §3)."""
 
     record: Any  # wire.LogRecord
     trace_id: bytes

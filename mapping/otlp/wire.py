@@ -27,11 +27,11 @@ from mapping.masks.text import may_hide_secrets
 # changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
 # every record that has it.
 Entry = tuple[str, Any, str | None]
-# Marks. EMPTY: the value is "", absent in every precedence list (mapping.md, "first(a,b,...)"). NULL: an AnyValue
-# without a value, dropped everywhere (mapping.md §3.9). TREE: a map, or an array that holds one, flattened where it is
-# used. LIST: an array of scalars. LOOK, LOOK_LIST: text in which secrets may hide (JSON, queries, header lines, URLs),
-# and arrays of such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span a
-# GraphQL operation.
+# Marks. EMPTY: the value is "", absent in every precedence list (spec/mapping.md, "first(a,b,…)"). NULL: an AnyValue
+# without a value, dropped everywhere (spec/mapping.md §3.9). TREE: a map, or an array that holds one, flattened where
+# it is used. LIST: an array of scalars. LOOK, LOOK_LIST: text in which secrets may hide (JSON, queries, header lines,
+# URLs), and arrays of such text, so masks look inside. GRAPHQL: the text "graphql", which as a `component` makes a span
+# a GraphQL operation.
 EMPTY_MARK: Final = "\0"
 NULL_MARK: Final = "\0null"
 TREE_MARK: Final = "\0tree"
@@ -276,7 +276,7 @@ def fragment(key: str, value: Any) -> str:
 
 
 def plain_scalar(value: Any) -> Any:
-    """A JSON form that the store's JSON column takes (store.md §3.3): NaN and infinities as text, bytes as
+    """A JSON form that the store's JSON column takes (spec/store.md §3.3): NaN and infinities as text, bytes as
     base64, no null.
     """
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""IP addresses of callers and callees (mapping.md §3.7). Only valid ones count: host names and sockets do not."""
+"""IP addresses of callers and callees (spec/mapping.md §3.7). Only valid ones count: host names and sockets do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request and response bodies as text with an encoding (mapping.md §3.6, size rule of §1.4)."""
+"""Request and response bodies as text with an encoding (spec/mapping.md §3.6, §1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captured HTTP headers out of attributes (mapping.md §3.5): lower-case names, one text per name."""
+"""Captured HTTP headers out of attributes (spec/mapping.md §3.5): lower-case names, one text per name."""
 
 from __future__ import annotations
 

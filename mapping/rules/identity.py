@@ -1,9 +1,9 @@
-"""Whose call it was (mapping.md §5): user, company, session and the consumer behind them.
+"""Whose call it was (spec/mapping.md §5): user, company, session and the consumer behind them.
 
 Enters: attributes, captured headers, the query string, and for logs the flattened body. Leaves: an Identity that names
 where each id was found. Identity is read before masking, but what comes from a place that is masked is sealed: the
-caller says how. Nothing here fails on any input. Inheritance between spans
-(§5.4) is the caller's: it knows the trace.
+caller says how. Nothing here fails on any input. Inheritance between spans (spec/mapping.md §5.4) is the caller's: it
+knows the trace.
 """
 
 from __future__ import annotations

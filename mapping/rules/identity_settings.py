@@ -1,4 +1,4 @@
-"""Settings of identity: where the user and the company of a call are found (mapping.md §5).
+"""Settings of identity: where the user and the company of a call are found (spec/mapping.md §5).
 
 Header names are compared without case, attribute names and claims as written.
 """
@@ -53,7 +53,7 @@ COMPANY_ATTRIBUTES = (
 
 
 class IdentifyUser(BaseModel):
-    """Where the user of a call is found. The order of the places is fixed (mapping.md §5.1)."""
+    """Where the user of a call is found. The order of the places is fixed (spec/mapping.md §5.1)."""
 
     model_config = FROZEN
 

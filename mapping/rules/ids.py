@@ -1,4 +1,4 @@
-"""Transaction ids from content (mapping.md §9): the same record sent again, in whatever request, gets the same id."""
+"""Transaction ids from content (spec/mapping.md §9): a record sent again, in whatever request, gets the same id."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Metadata as the store takes it: one flat JSON object text, safe for ClickHouse's JSON column (store.md
-§3.3).
+"""Metadata as the store takes it: one flat JSON object text, safe for the store's JSON column (spec/store.md §3.3).
 
 In every text that leaves here no key is a path prefix of another (`a` beside `a.b` becomes `a._`), no key
 appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the rest being counted in
@@ -124,7 +123,7 @@ def _path(key: str) -> tuple[list[str], str]:
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys as nested objects (mapping.md §6 L7); a scalar beside deeper keys is found under
+    """Dotted keys as nested objects (spec/mapping.md §6 L7); a scalar beside deeper keys is found under
     `_value`.
     """
     out: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Words that senders write for nothing (mapping.md §5); absent wherever identity or a route is read."""
+"""Words that senders write for nothing (spec/mapping.md §5); absent wherever identity or a route is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes of low cardinality (mapping.md §3.3): frameworks' routes in one spelling, and templates of raw
+"""Routes of low cardinality (spec/mapping.md §3.3): frameworks' routes in one spelling, and templates of raw
 paths.
 
 `normalise` and `template_path` are pure. A RouteBook adds the cap on path-derived templates, which is its
@@ -147,8 +147,8 @@ class RouteBook:
     def route(
         self, service: str, *, http_route: str = "", url_template: str = "", span_name: str = "", path: str = ""
     ) -> str:
-        """The route by §3.3, "" for none. span_name: only of SERVER spans. path: of the URI, "" when none
-        was sent.
+        """The route (spec/mapping.md §3.3), "" for none. span_name: only of SERVER spans. path: of the URI, "" when
+        none was sent.
         """
         path = without_query(path)
         for raw in map(without_query, (http_route, url_template)):

@@ -1,4 +1,4 @@
-"""Frameworks' routes in one spelling (mapping.md §3.3): `{name}` for every variable part, a slash in front.
+"""Frameworks' routes in one spelling (spec/mapping.md §3.3): `{name}` for every variable part, a slash in front.
 
 Pure, in time proportional to the text, of which MAX_ROUTE_CHARS are looked at.
 """

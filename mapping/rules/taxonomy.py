@@ -1,4 +1,4 @@
-"""error_type: the bucket of a failure, comparable between services (mapping.md §8). 4xx and 5xx never share one.
+"""error_type: the bucket of a failure, comparable between services (spec/mapping.md §8). 4xx and 5xx share none.
 
 A status decides when there is one. Without it the error's name does: the class of an SDK, a code of an operating
 system, of gRPC or of a driver, in any spelling. Only names that tell of the network are `network`.

@@ -1,4 +1,4 @@
-"""What credentials in a header say about the caller (mapping.md §5.2).
+"""What credentials in a header say about the caller (spec/mapping.md §5.2).
 
 Signatures are not checked: this labels traffic, it lets nobody in. What cannot be decoded says nothing and is
 never an error. Decoded headers are memoised in a bounded cache: a client sends the same token with every call.

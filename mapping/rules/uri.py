@@ -1,4 +1,4 @@
-"""The full URI of a call: scheme, public host, encoded path, masked query (mapping.md §3.2, rules U1 to U6).
+"""The full URI of a call: scheme, public host, encoded path, masked query (spec/mapping.md §3.2 U1 to U6).
 
 Enters: attribute values and captured headers as the sender wrote them. Leaves: a Uri whose text is ASCII,
 holds no user name, password or fragment, and has at most 500 query parameters. No text makes this raise.
@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
-MAX_QUERY_PARAMS = 500  # the analytics API refuses more (mapping.md §1.4)
+MAX_QUERY_PARAMS = 500  # the analytics API refuses more (spec/mapping.md §1.4)
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _PUBLIC_SCHEMES = frozenset(_DEFAULT_PORTS)
@@ -23,7 +23,8 @@ _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _AUTHORITY = re.compile(r"[A-Za-z0-9._~%\-\[\]:]+").fullmatch
 _OWN_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})").fullmatch
-# U5. A percent sign that starts no %XX, and all that may not stand in a URI; `{}` and `|` are left alone.
+# A percent sign that starts no %XX, and all that may not stand in a URI; `{}` and `|` are left alone: spec/mapping.md
+# §3.2 U5.
 _UNCLEAN = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!#-;=?-\[\]_a-z{|}~]").search
 _UNCLEAN_RUNS = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!#-;=?-\[\]_a-z{|}~]+")
 
@@ -120,7 +121,7 @@ def resolve(
 
 
 def public_origin(headers: Mapping[str, str]) -> Origin:
-    """U3: what Forwarded, X-Forwarded-* and Host of a request say. Header names are in lower case."""
+    """What Forwarded, X-Forwarded-*, Host of a request say (spec/mapping.md §3.2 U3). Header names: in lower case."""
     if not headers:
         return NO_ORIGIN
     get = headers.get
@@ -138,7 +139,8 @@ def public_origin(headers: Mapping[str, str]) -> Origin:
 
 @lru_cache(maxsize=4096)
 def authority(scheme: str, host: str, port: int) -> tuple[str, str]:
-    """(scheme, host and port) with IPv6 in brackets and the scheme's default port left out (U2).
+    """(scheme, host and port) with IPv6 in brackets and the scheme's default port left out
+    (spec/mapping.md §3.2 U2).
 
     A host that ends in `:digits` names its own port, whatever `port` says.
     scheme "" becomes https on 443, else http.
@@ -172,7 +174,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def encode(text: str) -> str:
-    """U5: percent-encoded UTF-8 for what may not stand in a URI. Valid %XX stays, a stray % becomes %25."""
+    """Percent-encoded UTF-8 for what may not stand in a URI; a stray % is %25 (spec/mapping.md §3.2 U5)."""
     if _UNCLEAN(text) is None:
         return text
     return _UNCLEAN_RUNS.sub(lambda run: quote(run[0], safe="", errors="replace"), text)
@@ -206,7 +208,7 @@ def _assemble(
 
 
 def _absolute(text: str, scheme: str) -> tuple[str, str, str, str] | None:
-    """U1: (scheme, authority, path, query) of a text that names its host, else None."""
+    """(scheme, authority, path, query) of a text that names its host, else None (spec/mapping.md §3.2 U1)."""
     if text[:2] == "//":
         text = f"{scheme.lower() if _SCHEME(scheme) else 'http'}:{text}"
     found = _ABSOLUTE.match(text)
@@ -221,7 +223,7 @@ def _absolute(text: str, scheme: str) -> tuple[str, str, str, str] | None:
 
 
 def _public(origin: Origin, scheme: str, named: str) -> tuple[str, str]:
-    """U3 applied: the public scheme and authority where headers gave them."""
+    """The public scheme and authority where headers gave them (spec/mapping.md §3.2 U3)."""
     if origin.authority:
         return authority(origin.scheme or scheme, origin.authority, 0)
     if origin.scheme != scheme:

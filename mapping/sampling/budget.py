@@ -1,4 +1,4 @@
-"""Keeping to a budget without bias: the arithmetic (sampling.md §9).
+"""Keeping to a budget without bias: the arithmetic (spec/sampling.md §9).
 
 Rates are fed forward: those of the next epoch are a function of past arrivals alone, never of what was kept.
 Then, whatever the controller does, each record is kept with the probability that is written on it.

@@ -1,4 +1,4 @@
-"""One decision: what upstream did, which randomness to use, and the threshold that results (sampling.md §2 to §6).
+"""One decision: what upstream did, which randomness to use, and the threshold that results (spec/sampling.md §2 to §6).
 
 Upstream says with T_in how much it has already dropped; a rule says with T_rule how much should be left. Both
 were or are compared with the same R, so the larger threshold is the whole story: T_out = max(T_in, T_rule), and the
@@ -41,7 +41,7 @@ class Policy:
     max_upstream_adjusted_count: int = 1_000_000
     trust_upstream: bool = True
     legacy_pr: bool = False
-    hashed: bool = False  # randomness of items without th and rv is a hash of the trace id (sampling.md §2.7)
+    hashed: bool = False  # randomness of items without th and rv is a hash of the trace id (spec/sampling.md §2.7)
 
 
 class Upstream(NamedTuple):
@@ -137,7 +137,7 @@ def _checked(status: str, t_in: int, r: int, source: str, identity: bytes, polic
 
     Otherwise R must not be used again: it is known to lie in [0, T_in), so thinning by it would be biased. A
     new, independent R is drawn from the same identity (OTEP 250's "new independent randomness", made
-    deterministic; sampling.md §2.5).
+    deterministic; spec/sampling.md §2.5).
     """
     if _implausible(t_in, policy):
         return Upstream("implausible", 0, draw("redraw", identity), f"{source}+redraw")

@@ -1,4 +1,4 @@
-"""Are the trace ids of a service random where we read them? (sampling.md §2.7)
+"""Are the trace ids of a service random where we read them? (spec/sampling.md §2.7)
 
 The ratio samplers of older SDKs keep small values of the trace id and say nothing about it. Among what they
 let through, the bytes we compare with a threshold are not uniform, and a rule would keep far too few traces,

@@ -1,4 +1,4 @@
-"""The budget controller: arrivals in, rate tables out (sampling.md §9).
+"""The budget controller: arrivals in, rate tables out (spec/sampling.md §9).
 
 Every epoch it forecasts what each key (tenant and rule) will send, shares the budget out fairly, and
 publishes an immutable table of rates. A record looks its rate up by its own time, so a retry finds the same

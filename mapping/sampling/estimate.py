@@ -1,4 +1,4 @@
-"""From kept records back to the population: totals, rates, quantiles, and how far they can be off (sampling.md §11).
+"""From kept records back to the population: totals, rates, quantiles, and their errors (spec/sampling.md §11).
 
 Knows nothing of events: a record is a value, the number of records it stands for, and the trace it came with.
 Records of a trace are kept or dropped together, so the error of a sum follows traces, not records. Treating

@@ -1,4 +1,4 @@
-"""The rv of traces whose spans carried one, so that their logs share their fate (sampling.md §3, step 2).
+"""The rv of traces whose spans carried one, so that their logs share their fate (spec/sampling.md §3, step 2).
 
 An rv is learned from a span that upstream let through, so it is known to be at least that span's threshold: traces with
 a smaller one left no span to learn from. The threshold is remembered with it, or logs of such traces would count too

@@ -1,4 +1,4 @@
-"""Exact counts of what sampling received and kept, and a permanent proof that the weights are right (sampling.md §11).
+"""Exact counts of what sampling received and kept, and a proof that the weights are right (spec/sampling.md §11).
 
 Counts need no estimate: they are taken before anything is dropped. They calibrate charts (scale a rule's
 estimate by received_adjusted / kept_adjusted and it is exact), and they are the only trace of what a rate of

@@ -1,4 +1,4 @@
-"""Sampling rates set in Moesif, as rules of ours (sampling.md §8).
+"""Sampling rates set in Moesif, as rules of ours (spec/sampling.md §8).
 
 `GET /v1/config` names a global rate, rates by user and by company, and rates by pattern. Moesif's SDKs
 disagree about which of them wins; the setting `precedence` picks one of their four orders. What we do not

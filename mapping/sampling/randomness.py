@@ -1,7 +1,6 @@
 """Where a record's 56 random bits come from when neither the trace id nor upstream supplies usable ones.
 
-All are SHA-256 of fixed content, so every replica, retry and replay draws the same (sampling.md §2.5, §2.7,
-§3).
+All are SHA-256 of fixed content, so every replica, retry and replay draws the same (spec/sampling.md §2.5, §2.7, §3).
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def record_bytes(
     """
     uid = attributes.get("log.record.uid")
     if isinstance(uid, str) and uid:
-        # With a space after the colon: the vectors of sampling.md have it, although the text says no spaces.
+        # With a space after the colon: the vectors of spec/sampling.md have it, although the text says no spaces.
         return json.dumps({"uid": uid}, ensure_ascii=False).encode("utf-8", "replace")
     content = {
         "a": {key: _canonical(v) for key, v in attributes.items() if not key.startswith("sampling.")},

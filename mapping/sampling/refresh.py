@@ -1,4 +1,4 @@
-"""When to fetch the remote sampling configuration again (sampling.md §8). Decides; the caller waits and has the clock.
+"""When to fetch the remote sampling configuration again (spec/sampling.md §8). The caller waits and has the clock.
 
 Every response to an event names the configuration that is current, by ETag. Collector nodes can lag behind
 each other, so an ETag that equals the previous one is no news.

@@ -1,4 +1,4 @@
-"""Rules: which rate applies to a record, from facts about it that say nothing about its randomness (sampling.md §7).
+"""Rules: the rate of a record, from facts about it that say nothing about its randomness (spec/sampling.md §7).
 
 A condition on a path that the record does not have is false. Patterns run on RE2, in time linear in the text:
 a pattern from the settings, or from a remote configuration, cannot stall the bridge.
@@ -19,7 +19,7 @@ PATHS = (
     "severity", "span.kind", "name", "tenant", "ip_address",
 )  # fmt: skip
 PATH_PREFIXES = ("attr.", "resource.", "request.headers.", "request.body.")
-# A rate may depend on anything but the randomness and what earlier samplers made of it (sampling.md I5).
+# A rate may depend on anything but the randomness and what earlier samplers made of it (spec/sampling.md §0 I5).
 REFUSED_PATHS = ("trace_id", "span_id", "tracestate", "trace_state", "rv", "th", "trace.id", "span.id")
 REFUSED_KEYS = (  # of attributes and headers, which carry the same
     "trace_id", "traceid", "trace.id", "span_id", "spanid", "span.id", "traceparent", "tracestate", "b3",

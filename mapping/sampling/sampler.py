@@ -30,7 +30,7 @@ from mapping.sampling.tracestate import parse
 _UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
 
 _LONGEST_STATE: Final = 1024  # characters of a tracestate that is remembered; W3C asks for 512 to be handed on
-GUARD: Final = 1_000_000  # the specification's bound on what a threshold may claim (sampling.md §2.8)
+GUARD: Final = 1_000_000  # the specification's bound on what a threshold may claim (spec/sampling.md §2.8)
 # The bridge's own: SDKs at 0.1 % stay within it, and callers who send thresholds of their own multiply little.
 CEILING: Final = 1_000
 

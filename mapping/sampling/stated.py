@@ -1,4 +1,4 @@
-"""Weights that senders state as an attribute (mapping.md §3.8): a sampling stage whose randomness we do not know."""
+"""Weights that senders state as an attribute (spec/mapping.md §3.8): a stage of sampling of unknown randomness."""
 
 from __future__ import annotations
 

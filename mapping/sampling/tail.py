@@ -1,4 +1,4 @@
-"""Whole-trace sampling: wait for a trace to be complete, decide once, remember the decision (sampling.md §10).
+"""Whole-trace sampling: wait for a trace to be complete, decide once, remember the decision (spec/sampling.md §10).
 
 Pure bookkeeping over any kind of item: no clock, no I/O. Bounded in bytes: when the buffer is full, the
 oldest trace is decided with what it has, never thrown away undecided. Late items meet the remembered

@@ -2,7 +2,7 @@
 
 A record is kept when its 56 random bits R are at least the rejection threshold T, so it is kept with
 probability p = (M - T) / M and stands for 1/p = M / (M - T) records. Source: OpenTelemetry "TraceState:
-Probability Sampling" and sampling.md §1, §6.
+Probability Sampling" and spec/sampling.md §1, §6.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def weight_split(t: int) -> tuple[int, int]:
     """(q, limit): a kept record weighs q + 1 when R < limit, else q.
 
     Given that it is kept, R is uniform on [T, M), so the weights of all 2^56 values of R add up to M exactly:
-    the integer weight is unbiased to the last bit, and equal for all records of a trace (sampling.md §6).
+    the integer weight is unbiased to the last bit, and equal for all records of a trace (spec/sampling.md §6).
     """
     q, remainder = divmod(M, M - t)
     return q, t + remainder

@@ -1,7 +1,7 @@
 """W3C tracestate: reading what upstream samplers decided, and handing our decision on.
 
 Reading is strict inside the `ot` member and lenient about everybody else's: a broken foreign member must not
-cost us a good threshold, because losing it loses a factor of every count (sampling.md §2.2, §2.3).
+cost us a good threshold, because losing it loses a factor of every count (spec/sampling.md §2.2, §2.3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tail mode over events: what rules see of a whole trace, and each event's final decision (sampling.md §10).
+"""Tail mode over events: what rules see of a whole trace, and each event's final decision (spec/sampling.md §10).
 
 The mapper's events arrive undecided (kept, with upstream's weight); they leave decided, or as None where they
 are dropped.

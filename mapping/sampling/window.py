@@ -1,4 +1,4 @@
-"""A hard cap on one window of records that other thresholds have thinned before (sampling.md §9).
+"""A hard cap on one window of records that other thresholds have thinned before (spec/sampling.md §9).
 
 Records with one R share their fate: they are one unit. Units with the largest R stay until the first that does not
 fit, and T_cap is just above that one's R (bottom-k, or priority, sampling). A unit counts as at most half the budget,

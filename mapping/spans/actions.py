@@ -1,4 +1,4 @@
-"""Spans that are no API calls -> Event: actions of a family, and skipped plumbing (mapping.md §4)."""
+"""Spans that are no API calls -> Event: actions of a family, and skipped plumbing (spec/mapping.md §4)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ _MODELS: Final = (
         for provider in ("openai", "azure", "anthropic", "bedrock", "vertex_ai", "gemini", "groq")
     ),
 )
-# family -> (metadata key, attributes by precedence): what has several names is also found under one (mapping.md §4).
+# family -> (metadata key, attributes by precedence): what has several names has one here, too (spec/mapping.md §4).
 # Tokens are promoted on the genai span only; the HTTP span and the log of the same call carry the same usage.
 _PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "rpc": (("action.system", ("rpc.system.name", "rpc.system")),),
@@ -228,7 +228,7 @@ class ActionPlan:
             uri = context.action_uris[group.service, self._family, called]
         raw = values[self._error_type]
         status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
-        # Exception events alone do not make an error: gRPC Python records them beside status 0 (mapping.md §4).
+        # Exception events alone do not make an error: gRPC Python records them beside status 0 (spec/mapping.md §4).
         failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
         if failed and not error_type:

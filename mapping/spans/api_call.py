@@ -1,4 +1,4 @@
-"""Spans that are API calls -> Event (mapping.md §3): verb, URI, route, status, headers, bodies, addresses.
+"""Spans that are API calls -> Event (spec/mapping.md §3): verb, URI, route, status, headers, bodies, addresses.
 
 An ApiCallPlan is made once for a kind and shape of span. It knows at which index each precedence list ends, so
 building an event reads values and looks up what repeats (origins, routes, verbs, addresses), and searches nothing.
@@ -47,7 +47,7 @@ _new: Final = tuple.__new__
 
 
 def verb_of(method: str, original: str, name: str) -> str:
-    """The verb of a call (mapping.md §3.1). method: as sent, "" for none; name: the span's."""
+    """The verb of a call (spec/mapping.md §3.1). method: as sent, "" for none; name: the span's."""
     if not method:
         first = name.partition(" ")[0]
         return first if first in ids.STANDARD_VERBS else "_OTHER"
@@ -58,7 +58,7 @@ def verb_of(method: str, original: str, name: str) -> str:
 
 
 def status_of(value: Any) -> int:
-    """An HTTP status in an int, double or digit string; 0 for anything else (mapping.md §3.4)."""
+    """An HTTP status in an int, double or digit string; 0 for anything else (spec/mapping.md §3.4)."""
     if isinstance(value, str):
         value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
     elif isinstance(value, bool) or not isinstance(value, int | float):
@@ -274,7 +274,7 @@ class ApiCallPlan:
         )
 
     def _other_route(self, raw: Any, values: tuple[Any, ...], group: Group, name: str, path: str) -> str:
-        """mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
+        """spec/mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
         return self._context.routes.route(
             group.service,
             http_route=text_of(raw),

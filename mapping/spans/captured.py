@@ -1,4 +1,4 @@
-"""Captured request and response headers of a shape, read by index (mapping.md §3.5)."""
+"""Captured request and response headers of a shape, read by index (spec/mapping.md §3.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which spans become what (mapping.md §2): an API call, an action of a family, or framework plumbing that is skipped.
+"""Which spans become what (spec/mapping.md §2): an API call, an action of a family, or plumbing that is skipped.
 
 The answer depends on the span's kind, on which attributes it has, and on its name in two places only; so it
 is found once for a shape.
@@ -118,7 +118,7 @@ def _family(kind: int, shape: Shape) -> str:
 
 
 def direction(kind: int) -> str:
-    """Incoming, Outgoing or Internal (mapping.md §3.8)."""
+    """Incoming, Outgoing or Internal (spec/mapping.md §3.8)."""
     if kind in (SERVER, CONSUMER):
         return "Incoming"
     return "Outgoing" if kind in (CLIENT, PRODUCER) else "Internal"

@@ -1,4 +1,4 @@
-"""What an API's consumers and operators ask beyond the call itself, under fixed metadata keys (mapping.md §8).
+"""What an API's consumers and operators ask beyond the call itself, under fixed metadata keys (spec/mapping.md §8).
 
 timings.upstream_ms, timings.queue_ms, result.cache.hit, result.cache.status, quota.*, flags.experiment, flags.variant,
 network.pop, network.asn: from headers that gateways and CDNs set, and from attributes. Attributes that have exactly

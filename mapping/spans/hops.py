@@ -1,4 +1,4 @@
-"""Which call is the customer's own (mapping.md §2): an incoming call with no other incoming call above it in its trace.
+"""Which call is the customer's own (spec/mapping.md §2): an incoming one with no other above it in its trace.
 
 In a chain gateway -> service -> service every hop has a SERVER span. Here is decided what one request tells: a call is
 the *entry*, an *inner* hop, or *open*, when its ancestors are in other requests. The store resolves what is open when

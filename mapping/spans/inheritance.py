@@ -1,4 +1,4 @@
-"""Identity inside one request's traces (mapping.md §5.4): spans without a user or company take it from their trace.
+"""Identity inside one request's traces (spec/mapping.md §5.4): spans without an own one take that of their trace.
 
 A span takes the value of its nearest ancestor that has one. Before that, a SERVER span without one takes the
 single distinct value that attributes of its INTERNAL descendants state: web frameworks put `user.id` on a

@@ -1,4 +1,4 @@
-"""The URI of spans of one shape (mapping.md §3.2): which attributes compose it, and a short way for the usual form."""
+"""The URI of spans of one shape (spec/mapping.md §3.2): which attributes compose it; a short way for the usual form."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri |
 
 
 class UriPlan:
-    """Composes the URI of spans of one shape (mapping.md §3.2)."""
+    """Composes the URI of spans of one shape (spec/mapping.md §3.2)."""
 
     def __init__(self, kind: int, shape: Shape, context: Context, slots: HeaderSlots, consumed: set[str]) -> None:
         def take(*names: str) -> int:

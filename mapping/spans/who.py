@@ -1,4 +1,4 @@
-"""Whose call a span is, by shape (mapping.md §5.1). `mapping.rules.identity` has the rules; this makes them cheap.
+"""Whose call a span is, by shape (spec/mapping.md §5.1). `mapping.rules.identity` has the rules; this makes them cheap.
 
 Most shapes cannot name anybody, or only through attributes: those never reach the general resolver.
 """

@@ -230,7 +230,7 @@ def test_a_200_that_is_not_the_stores_own_is_no_yes(
 
 
 def test_a_remembered_token_cannot_swallow_a_batch(clean: EngineProcess) -> None:
-    """A plain table may know the token of rows that never became visible (store.md §2.3)."""
+    """A plain table may know the token of rows that never became visible (spec/store.md §2.3)."""
     batch = Batch(7, some(10))
 
     async def use(sink: ClickHouseSink) -> None:

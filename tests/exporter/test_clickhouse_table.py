@@ -123,7 +123,7 @@ def test_a_table_that_is_not_ours_to_change_is_left_alone(clean: EngineProcess, 
 
 
 def test_every_table_keeps_what_it_acknowledged_through_a_power_cut(clean: EngineProcess) -> None:
-    """Each of these settings was found necessary (store.md §1.6); the defaults lose acknowledged rows."""
+    """Each of these settings was found necessary (spec/store.md §1.6); the defaults lose acknowledged rows."""
 
     async def made(sink: ClickHouseSink) -> None:
         pass

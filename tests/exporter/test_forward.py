@@ -190,7 +190,7 @@ def test_refused_requests_are_bounded_and_the_oldest_go_first(tmp_path: Path) ->
 
 
 def test_one_at_a_time_knocks_at_a_destination_in_trouble(tmp_path: Path) -> None:
-    """R08: however many requests are on their way, retries come at the pace of one."""
+    """However many requests are on their way, retries come at the pace of one (spec/reliability.md §4 R08)."""
 
     def answer(request: RawRequest) -> None:
         if len(sink.tries) < 12:

@@ -1,4 +1,4 @@
-"""Events in Moesif's form and within Moesif's limits (mapping.md §1)."""
+"""Events in Moesif's form and within Moesif's limits (spec/mapping.md §1)."""
 
 from __future__ import annotations
 

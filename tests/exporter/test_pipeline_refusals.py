@@ -145,7 +145,7 @@ def test_a_batch_that_is_too_old_is_dead_lettered_whole(tmp_path: Path) -> None:
 
 
 def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp_path: Path) -> None:
-    """R12: a 413 that no halving cures ends, and the next batch goes through."""
+    """A 413 that no halving cures ends, and the next batch goes through (spec/reliability.md §4 R12)."""
     bad = [event(uri="http://shop.example/huge") for _ in range(6)]
     good = [event() for _ in range(3)]
 
@@ -161,7 +161,7 @@ def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp
 
 
 def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_path: Path) -> None:
-    """R13."""
+    """Nothing is dead-lettered, and it resumes alone (spec/reliability.md §4 R13)."""
     answers = iter([*["401", "402", "403"] * 5])
 
     def fail(batch: Batch, in_doubt: bool) -> None:
@@ -183,7 +183,7 @@ def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_
 def test_retry_after_is_honoured_and_never_makes_a_hot_loop(
     asked_s: float | None, attempt: int, least: float, most: float
 ) -> None:
-    """R08: no sooner than asked, capped at 120 intervals, and no sooner than backing off would be."""
+    """No sooner than asked (up to 120 intervals) and than backing off would be (spec/reliability.md §4 R08)."""
     for uniform in (0.0, 0.5, 0.999):
         wait = wait_s(RetrySettings(), attempt, Retryable("429", retry_after_s=asked_s), uniform)
         assert least <= wait <= most

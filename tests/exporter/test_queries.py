@@ -220,7 +220,7 @@ def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str,
 
 
 def test_the_interval_follows_traces_as_in_the_specifications_example(engine: EngineProcess) -> None:
-    """sampling.md §11: 3 spans of A and 1 of B at 10 %, 2 errors of E at 100 % -> 42, standard error 30."""
+    """spec/sampling.md §11: 3 spans of A and 1 of B at 10 %, 2 errors of E at 100 % -> 42, standard error 30."""
     rows = [call(1, trace_id="a" * 32, decision=sampled(0.1)) for _ in range(3)]
     rows += [call(1, trace_id="b" * 32, decision=sampled(0.1))]
     rows += [call(1, trace_id="e" * 32, status=500) for _ in range(2)]
@@ -346,7 +346,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(engine: EngineProcess, un
 
 
 def test_nothing_kept_still_bounds_what_there_was() -> None:
-    """Source: sampling.md §11."""
+    """Source: spec/sampling.md §11."""
     assert [round(queries.most_when_none_kept(p)) for p in (0.1, 0.01, 0.001, 1.0)] == [28, 298, 2994, 0]
 
 

@@ -1,4 +1,4 @@
-"""Client and peer addresses, mapping.md §3.7."""
+"""Client and peer addresses, spec/mapping.md §3.7."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies, mapping.md §3.6 and §1.4."""
+"""Bodies, spec/mapping.md §3.6 and §1.4."""
 
 from __future__ import annotations
 

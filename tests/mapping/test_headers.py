@@ -1,4 +1,4 @@
-"""Captured headers, mapping.md §3.5."""
+"""Captured headers, spec/mapping.md §3.5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Identity of a call, mapping.md §5."""
+"""Identity of a call, spec/mapping.md §5."""
 
 from __future__ import annotations
 

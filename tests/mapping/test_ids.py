@@ -1,4 +1,4 @@
-"""Transaction ids, mapping.md §9."""
+"""Transaction ids, spec/mapping.md §9."""
 
 from __future__ import annotations
 

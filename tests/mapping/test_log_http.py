@@ -1,4 +1,4 @@
-"""Logs that describe an HTTP exchange, mapping.md §6 L5."""
+"""Logs that describe an HTTP exchange, spec/mapping.md §6 L5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trace and span ids in the fields of log records, mapping.md §6 L2."""
+"""Trace and span ids in the fields of log records, spec/mapping.md §6 L2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levels of log records, mapping.md §6 L3."""
+"""Levels of log records, spec/mapping.md §6 L4."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log records, mapping.md §6 L1 to L4 and L6."""
+"""Log records, spec/mapping.md §6 L1 to L4 and L6."""
 
 from __future__ import annotations
 

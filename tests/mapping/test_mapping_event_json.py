@@ -1,4 +1,4 @@
-"""A line of `weighbridge map` has the keys of design.md §5.2, and leaves out what an event does not have."""
+"""A line of `weighbridge map` has the keys of spec/design.md §5.2, and leaves out what an event does not have."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class Refusing:
 
 
 def test_record_that_cannot_be_masked_is_not_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail closed (mapping.md §7): the others are, and nothing of it is in what is reported."""
+    """Fail closed (spec/mapping.md §7): the others are, and nothing of it is in what is reported."""
     made = Mapper(MappingSettings(), Sampler(SamplingSettings()))
     monkeypatch.setattr(made._context.masks, "query", Refusing())
     secret = {"http.request.method": "GET", "server.address": "h", "url.path": "/a", "url.query": "q=s3cret"}

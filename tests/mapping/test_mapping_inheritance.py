@@ -1,4 +1,4 @@
-"""Identity inside a trace (mapping.md §5.4): who lends, who borrows, and what stops it."""
+"""Identity inside a trace (spec/mapping.md §5.4): who lends, who borrows, and what stops it."""
 
 from __future__ import annotations
 

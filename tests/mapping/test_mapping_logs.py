@@ -1,4 +1,4 @@
-"""Log records become log events, or the API call that they describe (mapping.md §6)."""
+"""Log records become log events, or the API call that they describe (spec/mapping.md §6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata is one flat JSON object that ClickHouse's JSON column takes (store.md §3.3), whatever the attributes are."""
+"""Metadata is one flat JSON object that the store's JSON column takes (spec/store.md §3.3), whatever the attributes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of(attributes: dict[str, Any], mapping: MappingSettings | None = None, **fie
 
 
 def check(text: str) -> None:
-    """The rules of store.md §3.3 on a metadata text."""
+    """The rules of spec/store.md §3.3 on a metadata text."""
     pairs = orjson.loads(text)
     assert isinstance(pairs, dict)
     names = list(pairs)

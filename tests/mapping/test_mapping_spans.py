@@ -1,4 +1,4 @@
-"""What spans become: the ladder of mapping.md §2, and fields of API calls and actions where captures show no case."""
+"""What spans become: the ladder of spec/mapping.md §2, and fields of calls and actions where captures show no case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks, mapping.md §7."""
+"""Masks, spec/mapping.md §7."""
 
 from __future__ import annotations
 

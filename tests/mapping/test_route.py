@@ -1,4 +1,4 @@
-"""Routes and path templates of mapping.md §3.3."""
+"""Routes and path templates of spec/mapping.md §3.3."""
 
 from __future__ import annotations
 

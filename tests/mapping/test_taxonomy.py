@@ -1,4 +1,4 @@
-"""Error buckets, mapping.md §8."""
+"""Error buckets, spec/mapping.md §8."""
 
 from __future__ import annotations
 

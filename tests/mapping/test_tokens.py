@@ -1,4 +1,4 @@
-"""Token rules, mapping.md §5.2."""
+"""Token rules, spec/mapping.md §5.2."""
 
 from __future__ import annotations
 

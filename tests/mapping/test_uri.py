@@ -1,4 +1,4 @@
-"""URI rules U1 to U6 of mapping.md §3.2."""
+"""URIs, spec/mapping.md §3.2 U1 to U6."""
 
 from __future__ import annotations
 

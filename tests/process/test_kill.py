@@ -1,4 +1,4 @@
-"""P1 and P2 of the promise: kill -9 at any moment loses nothing that was acknowledged, and repeats nothing."""
+"""Kill -9 at any moment loses nothing that was acknowledged, and repeats nothing (spec/design.md §3 P1, P2)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_threshold_is_near_its_rate_and_survives_its_text(p: Fraction, precisi
 
 @given(rates)
 def test_integer_weights_of_all_randomness_add_up_to_the_population(p: Fraction) -> None:
-    """I1 as an identity: over all 2^56 values of R, kept ones weigh M together, no more and no less."""
+    """Over all 2^56 values of R, kept ones weigh M together, no more and no less (spec/sampling.md §0 I1)."""
     t = threshold(p)
     q, limit = weight_split(t)
     assert t <= limit <= M

@@ -63,7 +63,7 @@ def test_customers_are_known_also_by_an_expired_token(bridge: BridgeProcess, dem
 
 
 def test_no_token_and_no_card_number_is_stored(bridge: BridgeProcess, demo: str) -> None:
-    """P5, on real traffic: JWTs begin with eyJ, and the good card is 4242424242424242."""
+    """On real traffic (spec/design.md §3 P5): JWTs begin with eyJ, and the good card is 4242424242424242."""
     text = json.dumps(bridge.query("SELECT * FROM api_events"))
     assert "api_call" in text
     assert "eyJ" not in text

@@ -93,7 +93,7 @@ def settled(bridge: BridgeProcess) -> dict[str, Any] | None:
 def test_reloading_again_and_again_under_load_loses_and_repeats_nothing(
     own_bridge: BridgeProcess, tmp_path: Path
 ) -> None:
-    """R26."""
+    """Settings read again and again lose nothing (spec/reliability.md §4 R26)."""
     bridge = own_bridge
     bridge.configure(**settings(lines(tmp_path)))
     bridge.start()

@@ -1,4 +1,6 @@
-"""P4, put together: every record from the socket to where it ended, per tenant and sink, and what nobody can explain.
+"""Every record from the socket to where it ended, per tenant and sink, and what nobody can explain.
+
+The promise of spec/design.md §3 P4, put together:
 
 at the socket, since this process started      accepted + refused = what arrived
                                                accepted - resent + unanswered = stored in the spool

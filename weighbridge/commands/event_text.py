@@ -163,7 +163,7 @@ def body_text(body: str, attributes: str = "") -> str:
 
 
 def failure(event: Seen) -> Failure | None:
-    """The exception in the attributes, where there is one (mapping.md, `metadata.error`)."""
+    """The exception in the attributes, where there is one (spec/mapping.md, `metadata.error`)."""
     error = (_object(event.attributes) or {}).get("error")
     if not isinstance(error, dict):
         return None

@@ -1,4 +1,4 @@
-"""Follows the sampling configuration of a Moesif application (sampling.md §8).
+"""Follows the sampling configuration of a Moesif application (spec/sampling.md §8).
 
 Fetches at start, when an event response names an unknown ETag, and every few minutes. A failure changes
 nothing: the last good configuration stays in force, also across a restart, because it is kept on disk. With

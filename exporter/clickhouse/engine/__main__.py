@@ -100,7 +100,7 @@ def _finish(data: Path, server: Server, lanes: Lanes, drain_s: float) -> int:
     server.shutdown()
     server.server_close()
     if not drained:
-        # Closing under a running statement crashes the engine (store.md §1.4); it survives a sudden end.
+        # Closing under a running statement crashes the engine (spec/store.md §1.4); it survives a sudden end.
         logger.error("a statement still runs after %g s: ending without it", drain_s)
         os._exit(1)
     lanes.close()

@@ -1,7 +1,7 @@
 """What a reader may run: one SELECT over the store's own tables, judged on the engine's own syntax tree.
 
 The embedded engine has no users, and its SQL can read and write files and open connections, even in read-only mode
-(store.md §1.4). So a statement is parsed by the engine (`parseQueryToJSON`, which takes it as a string and runs
+(spec/store.md §1.4). So a statement is parsed by the engine (`parseQueryToJSON`, which takes it as a string and runs
 nothing), and every node of the tree must be known: kinds of nodes, functions, table functions and tables are
 allow-lists. What a newer engine adds is refused until somebody has looked at it.
 

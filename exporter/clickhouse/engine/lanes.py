@@ -1,7 +1,8 @@
 """Connections to the embedded engine: one that writes, several that read. This is the only file that imports chdb.
 
 Every connection has its own session and is used by one thread at a time. A process that has opened the engine must
-never fork (a child hangs on its first statement, store.md §1.4) and must not exit while a statement runs (SIGSEGV).
+never fork (a child hangs on its first statement, spec/store.md §1.4) and must not exit while a statement runs, which is
+a SIGSEGV.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
 _HEALTHY_S = 60.0  # an engine that ran this long starts the pauses afresh
-_START_S = 60.0  # opening a killed store takes up to a second (store.md §1.1), the lock up to lock_wait_s
+_START_S = 60.0  # opening a killed store takes up to a second (spec/store.md §1.1), the lock up to lock_wait_s
 
 
 class EngineFailed(Exception):

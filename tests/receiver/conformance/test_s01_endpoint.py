@@ -1,4 +1,4 @@
-"""OTLP/HTTP: methods and paths (otlp-http.md §1)."""
+"""OTLP/HTTP: methods and paths (spec/otlp-http.md §1)."""
 
 from __future__ import annotations
 

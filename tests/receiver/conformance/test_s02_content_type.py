@@ -1,4 +1,4 @@
-"""OTLP/HTTP: Content-Type in and out (otlp-http.md §2)."""
+"""OTLP/HTTP: Content-Type in and out (spec/otlp-http.md §2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OTLP/HTTP: binary protobuf bodies (otlp-http.md §3). What is decoded from them is mapping's own suite."""
+"""OTLP/HTTP: binary protobuf bodies (spec/otlp-http.md §3). What is decoded from them is mapping's own suite."""
 
 from __future__ import annotations
 

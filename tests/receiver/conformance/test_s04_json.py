@@ -1,4 +1,4 @@
-"""OTLP/HTTP: JSON bodies (otlp-http.md §4). What is written for each field is in test_receiver_otlp_json.py."""
+"""OTLP/HTTP: JSON bodies (spec/otlp-http.md §4). What is written for each field is in test_receiver_otlp_json.py."""
 
 from __future__ import annotations
 

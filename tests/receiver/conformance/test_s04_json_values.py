@@ -1,4 +1,4 @@
-"""OTLP/HTTP: numbers, and the values of attributes and bodies, in JSON (otlp-http.md §4)."""
+"""OTLP/HTTP: numbers, and the values of attributes and bodies, in JSON (spec/otlp-http.md §4)."""
 
 from __future__ import annotations
 

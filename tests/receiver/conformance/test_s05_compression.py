@@ -1,4 +1,4 @@
-"""OTLP/HTTP: Content-Encoding (otlp-http.md §5)."""
+"""OTLP/HTTP: Content-Encoding (spec/otlp-http.md §5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OTLP/HTTP: size limits (otlp-http.md §6)."""
+"""OTLP/HTTP: size limits (spec/otlp-http.md §6)."""
 
 from __future__ import annotations
 

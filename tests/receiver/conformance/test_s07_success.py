@@ -1,4 +1,4 @@
-"""OTLP/HTTP: the answer to what was taken in (otlp-http.md §7)."""
+"""OTLP/HTTP: the answer to what was taken in (spec/otlp-http.md §7)."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_body_is_kept_exactly_as_sent_with_its_labels(server: RunningReceive
 
 
 def test_the_answer_comes_only_after_the_intake_has_it(server: RunningReceiver) -> None:
-    """P1: the intake returns when the request is on disk."""
+    """The intake returns when the request is on disk (spec/design.md §3 P1)."""
     order: list[str] = []
 
     async def slowly(received: Received) -> None:

@@ -1,4 +1,4 @@
-"""OTLP/HTTP: errors, and what they make a client do (otlp-http.md §8, §9, §12; reliability.md §1)."""
+"""OTLP/HTTP: errors, and what they make a client do (spec/otlp-http.md §8, §9, §12; spec/reliability.md §1)."""
 
 from __future__ import annotations
 

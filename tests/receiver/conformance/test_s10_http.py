@@ -1,4 +1,4 @@
-"""OTLP/HTTP: HTTP/1.1 itself, mostly with raw bytes (otlp-http.md §10)."""
+"""OTLP/HTTP: HTTP/1.1 itself, mostly with raw bytes (spec/otlp-http.md §10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OTLP/HTTP: browsers, and who may send (otlp-http.md §11)."""
+"""OTLP/HTTP: browsers, and who may send (spec/otlp-http.md §11)."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_all_of_us_over_max_in_flight_bytes_is_503_and_passes() -> None:
 
 
 def test_one_tenant_leaves_half_of_the_room_to_others() -> None:
-    """R25: the noisy one is refused, nobody else is."""
+    """The noisy one is refused, nobody else is (spec/reliability.md §4 R25)."""
     tenants = {"acme": {"keys": [ACME]}, "globex": {"keys": [GLOBEX]}}
     with (
         receiver(max_in_flight_bytes=100_000, tenants=tenants) as server,

@@ -1,4 +1,4 @@
-"""Senders that take their time, and too many of them (otlp-http.md §10; reliability.md R22)."""
+"""Senders that take their time, and too many of them (spec/otlp-http.md §10; spec/reliability.md §4 R22)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More than can be stored: what does not fit is refused at once and for now (reliability.md R24)."""
+"""More than can be stored: what does not fit is refused at once and for now (spec/reliability.md §4 R24)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stopping: what was begun is answered, what comes later is told to come again (reliability.md R04)."""
+"""Stopping: what was begun is answered, what comes later is told to come again (spec/reliability.md §4 R04)."""
 
 from __future__ import annotations
 
