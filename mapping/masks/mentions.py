@@ -6,11 +6,13 @@ The answer errs on one side only: False means that no mask of `mapping.masks.red
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from string import ascii_letters, digits
 from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
+
+from mapping.masks.search import NOTHING, as_bytes, searcher
 
 # One pass in C: letters to lower case, everything that is not part of a word to blanks; `-` and `_` are left out.
 _WORDS: Final = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters + digits else 0x20 for code in range(256))
@@ -45,7 +47,9 @@ class Mentions:
         self._of_parts = re.compile(_ESCAPE + _one_of(plain)).fullmatch if plain else None
         ends = [ending for ending in self._endings if ending.isascii()]
         exact = set(filter(_is_word, self._keys)) | plain
-        self._find = _searched(exact, ends)
+        self._pattern = _pattern_of(exact, ends)
+        self._seek = searcher(self._pattern)
+        self._find = _finder(self._pattern)
         # What cannot be told from the words around it is looked for everywhere.
         self._anywhere = tuple(word for word in self._keys | parts if not _is_word(word))
 
@@ -56,21 +60,29 @@ class Mentions:
                 return True
         elif not (":" in text or "=" in text or "</" in text or "'," in text or '",' in text):
             return False
-        return self._has_key(text, (_AFTER_NAME if json else _AFTER_KEY,))
+        return self._has_key(text, _words_of(text), (_AFTER_NAME if json else _AFTER_KEY,))
 
     def in_query(self, text: str) -> bool:
         """False only when no masked parameter of a query is in the text."""
-        return "=" in text and self._has_key(text, (_AFTER_PARAMETER,))
+        return "=" in text and self._has_key(text, _words_of(text), (_AFTER_PARAMETER,))
 
-    def _has_key(self, text: str, afters: tuple[Any, ...]) -> bool:
-        """True when a word stands where a key may stand."""
-        if not text.isascii():
-            text = text.lower()  # some letters become ASCII by it
-        words = text.encode("utf-8", "surrogatepass").translate(_WORDS, _LEFT_OUT)
-        if (self._find is None or self._find.search(words) is None) and not self._anywhere:
+    def in_json(self, text: str, of_queries: Mentions) -> bool:
+        """False only when neither a masked key nor a masked parameter of a query is in the JSON text."""
+        if "=" not in text or of_queries._anywhere or self._anywhere:
+            return self.in_text(text, json=True) or of_queries.in_query(text)
+        if "\\u" in text or ":\\/" in text:
+            return True
+        words = _words_of(text)
+        if searcher(self._pattern, of_queries._pattern)(words) == NOTHING:
             return False
-        text = folded(text)
-        found = {match[0].decode() for match in self._matches(words)}
+        return self._has_key(text, words, (_AFTER_NAME,)) or of_queries._has_key(text, words, (_AFTER_PARAMETER,))
+
+    def _has_key(self, text: str, words: bytes, afters: tuple[Any, ...]) -> bool:
+        """True when a word stands where a key may stand."""
+        if self._seek(words) == NOTHING and not self._anywhere:
+            return False
+        text = folded(text if text.isascii() else text.lower())
+        found = {match[0].decode() for match in self._find.finditer(words)}
         if len(found) > _MAX_FOUND:
             return True
         for word in found:
@@ -83,22 +95,25 @@ class Mentions:
                 at = text.find(word, at + 1)
         return any(word in text for word in self._anywhere)
 
-    def _matches(self, words: bytes) -> Iterator[Any]:
-        if self._find is not None:
-            yield from self._find.finditer(words)
 
-
-def _searched(exact: set[str], ends: list[str]) -> Any:
-    """A search in words of lower case: for whole words, and for words with an end. None for nothing to search."""
+def _pattern_of(exact: set[str], ends: list[str]) -> bytes:
+    """What is searched for in words of lower case: whole words, and words with an end."""
     parts = [rf"\b{_ESCAPE}{_one_of(exact)}\b"] if exact else []
     if ends:
         parts.append(rf"{_one_of(ends)}\b")
-    if not parts:
-        return None
+    return "|".join(parts or [r"[^\x00-\xff]"]).encode()
+
+
+def _finder(pattern: bytes) -> Any:
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
     options.longest_match = True
-    return re2.compile("|".join(parts).encode(), options=options)
+    return re2.compile(pattern, options=options)
+
+
+def _words_of(text: str) -> bytes:
+    """The words of a text as they are searched: in lower case, without `-` and `_`, with blanks between them."""
+    return as_bytes(text if text.isascii() else text.lower()).translate(_WORDS, _LEFT_OUT)  # some letters become ASCII
 
 
 def _one_of(words: Iterable[str]) -> str:

@@ -21,10 +21,11 @@ import orjson
 from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
 from mapping.masks.prompts import holds_content, is_of_a_model
+from mapping.masks.search import NOTHING, as_bytes, searcher
 from mapping.masks.settings import MaskSettings, Place
-from mapping.masks.shapes import tokens
-from mapping.masks.text import MASK as MASK
+from mapping.masks.shapes import BEGINNINGS, tokens
 from mapping.masks.text import (
+    BEYOND_KEYS,
     MAX_TEXT_CHARS,
     bare_pairs,
     beyond_keys,
@@ -43,6 +44,7 @@ from mapping.masks.text import (
     value_attributes,
     xml_elements,
 )
+from mapping.masks.text import MASK as MASK
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
 from mapping.masks.urls import QUERY_MASK as QUERY_MASK
 from mapping.masks.urls import UrlMasks, is_hash, may_hold_a_url
@@ -89,6 +91,8 @@ _PLACES_OF_SOURCES: dict[str, Place] = {
     "body": "log_body",
 }
 _REMOVED = object()
+# One search, and most texts have none: neither what `beyond_keys` finds nor what `tokens` hides is in them then.
+_ODD_PARTS = searcher(BEYOND_KEYS, BEGINNINGS)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -236,11 +240,13 @@ class Redactor:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
             return False
-        if self._defaults and tokens(text) is not text:
+        if _ODD_PARTS(as_bytes(text)) != NOTHING and (
+            beyond_keys(text) or (self._defaults and tokens(text) is not text)
+        ):
             return False
-        if beyond_keys(text) or '"-' in text:  # an option of a command line, whose value is the next item of a list
+        if '"-' in text:  # an option of a command line, whose value is the next item of a list
             return False
-        return not (self._verdicts[place].mentioned_in(text, json=True) or self._query.mentions.in_query(text))
+        return not self._verdicts[place].mentioned_in_json(text, self._query.mentions)
 
     @_guarded
     def text(self, text: str) -> str:
@@ -393,10 +399,12 @@ class Redactor:
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
         if len(text) > MAX_JSON_CHARS:
             text = self._cut(text)
+        sent = text
+        found = _ODD_PARTS(as_bytes(text))
         paired = "=" in text
         if paired or may_hide_secrets(text):
             json = text.lstrip()[:1] in _JSON_BEGINS
-            beyond = beyond_keys(text)
+            beyond = found != NOTHING and beyond_keys(text)
             # A query has masks of its own, which the search for pairs in the whole text must not meet.
             queries = self._urls.sent(text) if paired and "?" in text else []
             if (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
@@ -409,7 +417,7 @@ class Redactor:
                 text = self._urls.path(text)
         if "@" in text and ":" in text:
             text = passwords_in_urls(text)
-        if self._defaults:
+        if self._defaults and (found != NOTHING or text is not sent):
             text = tokens(text)
         if self._hide is None:
             return text

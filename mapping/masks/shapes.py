@@ -23,13 +23,20 @@ _SHAPES: Final = re2.compile(
     r")"
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[^-]|-[^-])*(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
 )
+# The beginnings of all of them, for texts as bytes: a text with none of these has no such secret in it.
+BEGINNINGS: Final = (
+    rb"sk-[A-Za-z0-9_\-]{16}|_(?:live|test)_[A-Za-z0-9]{8}|gh[pousr]_[A-Za-z0-9]{8}|github_pat_|glpat-"
+    rb"|xox[abeprs]-|(?:AKIA|ASIA)[A-Z0-9]{8}|AIza[A-Za-z0-9_\-]{8}|eyJ[A-Za-z0-9_\-]{8}"
+    rb"|SG\.[A-Za-z0-9_\-]{16}|hf_[A-Za-z0-9]{8}|whsec_|(?i:bearer|basic)[ +]{1,4}[A-Za-z0-9+/=._~\-]{8}"
+    rb"|PRIVATE KEY-----"
+)
 _ODD_RUNS: Final = re.compile("([\ud800-\udfff]++)")
 _is_odd: Final = _ODD_RUNS.fullmatch
 
 
 def tokens(text: str) -> str:
     """The text with such secrets hidden; the same object for nearly all texts."""
-    if len(text) < _MIN_CHARS or not _may_hold_one(text):
+    if len(text) < _MIN_CHARS:
         return text
     try:
         if _SHAPES.search(text) is None:
@@ -40,35 +47,6 @@ def tokens(text: str) -> str:
         return text if hidden_parts == text else hidden_parts
     hidden: str = _SHAPES.sub(_hidden, text)
     return text if hidden == text else hidden
-
-
-def _may_hold_one(text: str) -> bool:
-    """False for most texts, ten times as fast as the search: none of the shapes can begin in them."""
-    return (
-        "earer" in text
-        or "asic" in text
-        or "sk-" in text
-        or "eyJ" in text
-        or "_live_" in text
-        or "_test_" in text
-        or "ghp_" in text
-        or "gho_" in text
-        or "ghu_" in text
-        or "ghs_" in text
-        or "ghr_" in text
-        or "_pat_" in text
-        or "glpat-" in text
-        or "xox" in text
-        or "AKIA" in text
-        or "ASIA" in text
-        or "AIza" in text
-        or "SG." in text
-        or "hf_" in text
-        or "whsec_" in text
-        or "EARER" in text
-        or "ASIC" in text
-        or " KEY-----" in text
-    )
 
 
 def _hidden(found: Any) -> str:

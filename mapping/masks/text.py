@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 MASK = "[REDACTED]"
 # A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
@@ -152,6 +153,10 @@ def beyond_keys(text: str) -> bool:
         or ("%" in text and _ENCODED(text) is not None)
         or ("=" in text and ("D=" in text or "T=" in text or "N=" in text or "Y=" in text))
     )
+
+
+# What all texts of which `beyond_keys` is true have in them, as bytes.
+BEYOND_KEYS: Final = rb"--[A-Za-z]|curl| -[pauUb]|%(?:25){0,3}3[ADad]|[DTNY]="
 
 
 def _hidden(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:

@@ -172,6 +172,7 @@ class Verdicts:
         words = {*names, *(paths.leaves() if paths is not None else ())}
         self.mentions = Mentions(words, globs, (*endings, *self._headers))
         self.mentioned_in = self.mentions.in_text
+        self.mentioned_in_json = self.mentions.in_json
 
     def of(self, key: str) -> Verdict:
         try:

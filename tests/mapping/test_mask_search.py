@@ -1,0 +1,52 @@
+"""One search lets most texts pass: what it does not find, no other look at the text would have found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mapping.masks.search import NOTHING, as_bytes, searcher
+from mapping.masks.shapes import BEGINNINGS, tokens
+from mapping.masks.text import BEYOND_KEYS, beyond_keys
+
+PIECES = st.sampled_from(
+    [
+        *("sk-", "sk_live_", "rk_test_", "ghp_", "ghs_", "github_pat_", "glpat-", "xoxb-", "AKIA", "ASIA", "AIza"),
+        *("eyJ", ".", "SG.", "hf_", "whsec_", "Bearer ", "bEARER +", "basic  ", "BASIC ", "-----BEGIN ", "RSA "),
+        *("PRIVATE KEY-----", "A1b2C3d4", "ABCD1234EFGH5678", "abcdefgh1jklmnopqrst", "-", "_", " ", "\\n", "\n", "é"),
+        *("--password ", "--Ab\t", "curl ", " -u ", " -pX", " -b ", "%3D", "%253a", "%25252525", "PWD=", "TOKEN=", "="),
+        "\ud800",
+    ]
+)
+
+
+@given(text=st.lists(PIECES, max_size=9).map("".join))
+@settings(max_examples=1000, deadline=None)
+def test_what_the_search_does_not_find_no_other_look_finds(text: str) -> None:
+    if searcher(BEYOND_KEYS, BEGINNINGS)(as_bytes(text)) == NOTHING:
+        assert not beyond_keys(text)
+        assert tokens(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("sk-" + 16 * "a", "sk_live_A1b2C3d4", "gho_" + 20 * "1", "github_pat_" + 20 * "1", "glpat-" + 16 * "1"),
+        *("xoxb-1234567890", "AKIA" + 16 * "1", "AIza" + 30 * "1", "eyJhbGciOiJI.eyJzdWIiOiJx.", "hf_" + 30 * "1"),
+        *("SG." + 16 * "1" + "." + 16 * "1", "whsec_" + 24 * "1", "bEarEr + 12345678", "-----BEGIN PRIVATE KEY-----"),
+        *("a --password x", "curl", "x -pX", "x -b y=z", "password%3Dx", "a%25253Ax", "PGPASSWORD=x", "KEY=x"),
+    ],
+)
+def test_every_kind_is_found(text: str) -> None:
+    assert searcher(BEYOND_KEYS, BEGINNINGS)(as_bytes("é" + text)) != NOTHING
+
+
+def test_a_search_that_gives_up_has_not_found_nothing() -> None:
+    """Nothing is [0], the empty pattern; an answer without it, as RE2 gives without memory, is something else."""
+    answer: Any = searcher(b"abc")(b"xabcx")
+    assert answer == [0, 1]
+    assert NOTHING == [0] == searcher(b"abc")(b"")
+    assert searcher(b"[^\x00-\xff]")(b"abc") == NOTHING
