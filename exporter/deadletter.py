@@ -20,6 +20,7 @@ import orjson
 
 from exporter.durable import replace_file, sync_folder
 from mapping.event import Decision, Event
+from mapping.event_json import event_json
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +42,15 @@ class Letter(NamedTuple):
 class DeadLetters:
     """Safe to call from several threads.
 
-    encode: how an event is shown; only masked content reaches an Event, so nothing secret reaches the file.
+    Only masked content reaches an Event, so nothing secret reaches the file.
     max_bytes: of the file. kept, not_kept: entries by sink; the latter since the start, for want of room.
     """
 
-    def __init__(self, path: Path, encode: Callable[[Event], dict[str, Any]], max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES) -> None:
         self.path = path
         self.max_bytes = max_bytes
         self.kept: Counter[str] = Counter()
         self.not_kept: Counter[str] = Counter()
-        self._encode = encode
         self._lock = threading.Lock()
 
     def count(self) -> None:
@@ -128,7 +128,7 @@ class DeadLetters:
                     {
                         **about,
                         "transaction_id": event.transaction_id,
-                        "event": self._encode(event),
+                        "event": event_json(event),
                         "row": event._asdict(),
                     },
                     option=orjson.OPT_APPEND_NEWLINE,

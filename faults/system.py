@@ -28,7 +28,6 @@ from exporter.deadletter import DeadLetters
 from faults.gate import Gate
 from faults.judge import Store
 from faults.proxy import Proxy
-from mapping.event_json import event_json
 
 READY_S = 30.0
 LEFT_BYTES = 1 << 19  # of a small disk, to the sinks' journals
@@ -216,7 +215,7 @@ class System:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        return list(DeadLetters(self.folder / "spool" / "deadletter.jsonl", event_json).read())
+        return list(DeadLetters(self.folder / "spool" / "deadletter.jsonl").read())
 
     def rss_bytes(self) -> int:
         """Resident memory of the bridge."""

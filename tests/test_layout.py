@@ -19,7 +19,7 @@ PACKAGES = {module.__name__: Path(next(iter(module.__path__))) for module in (ma
 # What each package may know of ours, by module prefix.
 ALLOWED = {
     "mapping": ("mapping",),
-    "exporter": ("exporter", "mapping.event"),
+    "exporter": ("exporter", "mapping.event", "mapping.event_json"),
     "receiver": ("receiver", "mapping.otlp"),
     "weighbridge": ("weighbridge", "receiver", "exporter", "mapping"),
 }

@@ -20,7 +20,6 @@ from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of
 from exporter.source import HoldingSource, Source
-from mapping.event_json import event_json
 from receiver.spool import Spool
 from weighbridge.feed import Feed
 from weighbridge.giving_up import LEFT, give_up_oldest
@@ -321,6 +320,4 @@ async def _close_unused(sinks: Iterable[Any]) -> None:
 
 
 def _make(settings: SinkSettings) -> Any:
-    module = module_of(settings.type)
-    needs = (event_json,) if getattr(module, "NEEDS_EVENT_JSON", False) else ()
-    return module.create(settings, *needs)
+    return module_of(settings.type).create(settings)

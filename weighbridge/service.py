@@ -25,7 +25,6 @@ from exporter.deadletter import DeadLetters
 from exporter.journal import JournalError
 from exporter.source import HoldingSource, Unit
 from mapping.event import Decision
-from mapping.event_json import event_json
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.counts import sums_of
@@ -81,9 +80,7 @@ class Bridge:
         self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
         self.mapper = Mapper(settings.mapping, self.sampling.sampler)
         self._explainer = Explainer(settings.mapping.identity)
-        self.dead_letters = DeadLetters(
-            self.directory / "deadletter.jsonl", event_json, settings.exporter.dead_letter_bytes
-        )
+        self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
         self.minutes = SamplingMinutes(self.directory / MINUTES)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(

@@ -9,9 +9,9 @@ import orjson
 
 from exporter.errors import TooLarge, Unwritable
 from mapping.event import Event
+from mapping.event_json import event_json
 
 T = TypeVar("T")
-EventJson = Callable[[Event], dict[str, Any]]  # mapping.event_json, handed in by the assembly
 
 
 def dumps(value: object) -> bytes:
@@ -22,7 +22,7 @@ def dumps(value: object) -> bytes:
         raise TooLarge(f"an event cannot be written as JSON ({type(error).__name__})") from error
 
 
-def event_dict(event_json: EventJson, event: Event) -> dict[str, Any]:
+def event_dict(event: Event) -> dict[str, Any]:
     """The event as `weighbridge map` prints it. Raises TooLarge when one of its JSON texts is none."""
     try:
         return event_json(event)

@@ -22,10 +22,8 @@ from exporter.durable import sync_folder
 from exporter.errors import Retryable
 from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encoded, event_dict
 from mapping.event import Event
-
-NEEDS_EVENT_JSON = True
 
 
 class Settings(SinkSettings):
@@ -44,10 +42,9 @@ class JsonLinesSink:
 
     day_partitions = False
 
-    def __init__(self, settings: Settings, event_json: EventJson) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._settings = settings
-        self._event_json = event_json
         self._path = Path(settings.path)
         self._descriptor = -1
         self._doubted: tuple[int, set[str]] = (0, set())  # a batch in doubt, and what of it was there before
@@ -136,7 +133,7 @@ class JsonLinesSink:
         sys.stdout.buffer.flush()
 
     def _lines(self, events: Sequence[Event]) -> list[bytes]:
-        return encoded(events, lambda event: dumps(event_dict(self._event_json, event)) + b"\n")
+        return encoded(events, lambda event: dumps(event_dict(event)) + b"\n")
 
     def _found(self, wanted: set[str]) -> set[str]:
         """Which of these transaction ids are in the newest two files: a batch in doubt is never further back."""
@@ -184,5 +181,5 @@ def _cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, end)
 
 
-def create(settings: Settings, event_json: EventJson) -> JsonLinesSink:
-    return JsonLinesSink(settings, event_json)
+def create(settings: Settings) -> JsonLinesSink:
+    return JsonLinesSink(settings)

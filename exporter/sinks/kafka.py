@@ -16,9 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.settings import SinkSettings
 from exporter.sink import Sink
-from exporter.sinks.json_line import EventJson
 
-NEEDS_EVENT_JSON = True
 # Among librdkafka's options: sasl.password, ssl.key.pem, sasl.oauthbearer.client.secret and their kind.
 _SECRET = re.compile(r"password|secret|pem$|oauthbearer\.config|jaas", re.IGNORECASE)
 
@@ -64,7 +62,7 @@ class Settings(SinkSettings):
         return own.get(event_type) or self.topic
 
 
-def create(settings: Settings, event_json: EventJson) -> Sink:
+def create(settings: Settings) -> Sink:
     from exporter.sinks.kafka_producer import KafkaSink
 
-    return KafkaSink(settings, event_json)
+    return KafkaSink(settings)

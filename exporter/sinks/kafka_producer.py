@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch
-from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encoded, event_dict
 from exporter.sinks.kafka import Settings
 from mapping.event import Event
 
@@ -58,10 +58,9 @@ class KafkaSink:
 
     day_partitions = False
 
-    def __init__(self, settings: Settings, event_json: EventJson) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self._settings = settings
-        self._event_json = event_json
         self._producer: Producer | None = None
 
     async def open(self) -> None:
@@ -148,7 +147,7 @@ class KafkaSink:
         """Raises TooLarge and whatever an event that cannot be encoded brings about."""
         settings = self._settings
         key = "" if settings.key == "none" else str(getattr(event, settings.key))
-        value = dumps(event_dict(self._event_json, event))
+        value = dumps(event_dict(event))
         headers = {name: str(getattr(event, name)).encode() for name in ("transaction_id", "event_type", "tenant")}
         message = _Message(settings.topic_of(event.event_type), value, key.encode() or None, headers)
         if (size := message.least_bytes) > settings.max_message_bytes:

@@ -23,11 +23,8 @@ from exporter.http_address import refuse_odd_address
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.sink import Batch
-from exporter.sinks.json_line import EventJson
 from exporter.sinks.moesif_events import Request, left_out, requests
 from mapping.event import Event
-
-NEEDS_EVENT_JSON = True
 
 
 class Settings(SinkSettings):
@@ -69,14 +66,12 @@ class MoesifSink:
     def __init__(
         self,
         settings: Settings,
-        event_json: EventJson,
         now_unix_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.name = settings.name
         self.counts = MoesifCounts()
         self.config_etag = ""  # of Moesif's sampling rules, from its last answer; a change means: fetch them again
         self._settings = settings
-        self._event_json = event_json
         self._now_unix_ns = now_unix_ns
         self._session: aiohttp.ClientSession | None = None
         # Of the batches on their way, by token: how many of its requests Moesif has, and the time that decided what is
@@ -119,7 +114,6 @@ class MoesifSink:
         settings = self._settings
         made = requests(
             events,
-            self._event_json,
             now_unix_ns,
             actions=settings.send_actions,
             max_bytes=settings.max_request_bytes,
@@ -146,5 +140,5 @@ class MoesifSink:
             raise error
 
 
-def create(settings: Settings, event_json: EventJson) -> MoesifSink:
-    return MoesifSink(settings, event_json)
+def create(settings: Settings) -> MoesifSink:
+    return MoesifSink(settings)

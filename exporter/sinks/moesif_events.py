@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from exporter.sinks.json_line import EventJson, dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encoded, event_dict
 from mapping.event import ACTION, API_CALL, Event
 
 # Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
@@ -25,12 +25,12 @@ class Request(NamedTuple):
     rows: int
 
 
-def api_call(event: Event, event_json: EventJson) -> bytes:
+def api_call(event: Event) -> bytes:
     """An API call as Moesif's event, at most MAX_EVENT_BYTES.
 
     What has to go for that goes in this order: bodies, headers, the largest values of metadata.
     """
-    full = event_dict(event_json, event)
+    full = event_dict(event)
     out = {name: full[name] for name in _EVENT_KEYS if name in full}
     out["weight"] = max(1, event.decision.weight)
     metadata = out.setdefault("metadata", {})
@@ -50,9 +50,9 @@ def api_call(event: Event, event_json: EventJson) -> bytes:
     return _fitting(out)
 
 
-def action(event: Event, event_json: EventJson) -> bytes:
+def action(event: Event) -> bytes:
     """An action as Moesif's action. It has no fields for spans: they are in its metadata."""
-    full = event_dict(event_json, event)
+    full = event_dict(event)
     metadata = dict(full.get("metadata", {}))
     fields = {
         "trace_id": event.trace_id,
@@ -77,7 +77,7 @@ def action(event: Event, event_json: EventJson) -> bytes:
 
 
 def requests(
-    events: Sequence[Event], event_json: EventJson, now_unix_ns: int, *, actions: bool, max_bytes: int, max_rows: int
+    events: Sequence[Event], now_unix_ns: int, *, actions: bool, max_bytes: int, max_rows: int
 ) -> Iterator[Request]:
     """The POSTs that carry these events, each within the limits. Logs and, unless asked for, actions are left out.
 
@@ -88,7 +88,7 @@ def requests(
 
     def row_of(event: Event) -> bytes:
         encode = encoders.get(event.event_type)
-        return encode(event, event_json) if encode and event.start_unix_ns >= oldest else b""
+        return encode(event) if encode and event.start_unix_ns >= oldest else b""
 
     made = encoded(events, row_of)
     for kind, path in ((API_CALL, "/v1/events/batch"), (ACTION, "/v1/actions/batch")):

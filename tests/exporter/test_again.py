@@ -215,7 +215,7 @@ def test_ten_thousand_letters_are_sent_group_by_group_and_their_room_is_given_ba
 
 
 def test_another_file_in_the_place_of_the_letters_is_left_alone(tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "dead.jsonl", lambda e: {})
+    letters = DeadLetters(tmp_path / "dead.jsonl")
     letters.add("a", "no", [event(), event()])
     read: Sequence[Letter] = list(letters.letters())
     letters.path.write_bytes(b"x" * 10_000)
@@ -227,7 +227,7 @@ def test_another_file_in_the_place_of_the_letters_is_left_alone(tmp_path: Path) 
 
 
 def test_a_letter_that_has_moved_is_not_mistaken_for_another(tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "dead.jsonl", lambda e: {})
+    letters = DeadLetters(tmp_path / "dead.jsonl")
     letters.add("a", "no", [event() for _ in range(6)])
     read = list(letters.letters())
     letters.delivered(read[:3])

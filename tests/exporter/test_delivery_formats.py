@@ -18,7 +18,6 @@ from events import event
 from exporter.deadletter import DeadLetters, event_of
 from exporter.journal import Journal, JournalError, Plan
 from mapping.event import LOG
-from mapping.event_json import event_json
 from project_files import TESTDATA
 
 VERSION_1 = TESTDATA / "delivery" / "version-1"
@@ -60,7 +59,7 @@ def test_a_journal_of_version_1_is_gone_on_with(tmp_path: Path) -> None:
 def test_dead_letters_of_version_1_are_read_and_can_be_sent_again(tmp_path: Path) -> None:
     path = tmp_path / "deadletter.jsonl"
     shutil.copy(VERSION_1 / "deadletter.jsonl", path)
-    letters = DeadLetters(path, event_json)
+    letters = DeadLetters(path)
     first, second = letters.read()
     assert (first["sink"], first["reason"].split()[2], first["dead_lettered_unix_ns"]) == (
         "store",
@@ -80,7 +79,7 @@ def test_a_damaged_dead_letter_costs_only_itself_and_is_kept(tmp_path: Path) -> 
     path = tmp_path / "deadletter.jsonl"
     good = (VERSION_1 / "deadletter.jsonl").read_bytes()
     path.write_bytes(b"{damaged\n" + good + b'{"torn":')
-    letters = DeadLetters(path, event_json)
+    letters = DeadLetters(path)
     assert len(list(letters.read())) == 2
     letters.remove(lambda entry: entry["sink"] == "moesif")
     assert path.read_bytes() == b"{damaged\n" + good.splitlines(keepends=True)[0]
@@ -88,7 +87,7 @@ def test_a_damaged_dead_letter_costs_only_itself_and_is_kept(tmp_path: Path) -> 
 
 def test_a_line_torn_by_a_kill_or_a_full_disk_does_not_swallow_the_next(tmp_path: Path) -> None:
     path = tmp_path / "deadletter.jsonl"
-    letters = DeadLetters(path, event_json)
+    letters = DeadLetters(path)
     letters.add("store", "no", [event()])
     path.write_bytes(path.read_bytes()[:-50])
     after = event()
@@ -97,7 +96,7 @@ def test_a_line_torn_by_a_kill_or_a_full_disk_does_not_swallow_the_next(tmp_path
 
 
 def test_dead_letters_can_be_read_by_their_owner_only(tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "deadletter.jsonl", event_json)
+    letters = DeadLetters(tmp_path / "deadletter.jsonl")
     letters.add("store", "no", [event(), event()])
     letters.remove(lambda entry: False)
     assert letters.path.stat().st_mode & 0o077 == 0

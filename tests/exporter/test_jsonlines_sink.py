@@ -18,7 +18,7 @@ from mapping.event_json import event_json
 
 def run(path: Path | str, use: Callable[[JsonLinesSink], Awaitable[None]], **settings: Any) -> None:
     async def go() -> None:
-        sink = create(Settings(name="file", path=str(path), **settings), event_json)
+        sink = create(Settings(name="file", path=str(path), **settings))
         await sink.open()
         await use(sink)
         await sink.close()

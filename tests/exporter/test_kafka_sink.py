@@ -11,7 +11,6 @@ import pytest
 from events import event
 from exporter.sink import Batch
 from mapping.event import ACTION, LOG
-from mapping.event_json import event_json
 
 pytest.importorskip("confluent_kafka", reason="the Kafka sink's library is an extra")
 
@@ -54,7 +53,7 @@ def test_each_type_of_event_can_have_a_topic_and_messages_are_keyed(tmp_path: Pa
             key="user_id",
             timeout_s=20,
         )
-        sink = kafka.create(settings, event_json)
+        sink = kafka.create(settings)
         await sink.open()
         await sink.write(Batch(1, rows), in_doubt=False)
         await sink.close()

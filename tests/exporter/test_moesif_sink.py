@@ -11,13 +11,13 @@ import pytest
 from events import NOW_NS, SECOND_NS, event
 from exporter.sinks.moesif_events import DAY_NS, MAX_EVENT_BYTES, action, api_call, left_out, requests
 from mapping.event import ACTION, LOG, UNSAMPLED
-from mapping.event_json import event_json, iso
+from mapping.event_json import iso
 
 LIMITS: dict[str, Any] = {"max_bytes": 10_000_000, "max_rows": 1000}
 
 
 def call(**changes: Any) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads(api_call(event(**changes), event_json))
+    row: dict[str, Any] = json.loads(api_call(event(**changes)))
     return row
 
 
@@ -96,14 +96,14 @@ def test_an_event_is_never_over_a_megabyte() -> None:
         row = call(**changes)
         assert len(json.dumps(row)) < MAX_EVENT_BYTES
         assert row["metadata"]["event_truncated"] is True
-    assert len(action(event(event_type=ACTION, action_name=huge), event_json)) < MAX_EVENT_BYTES
+    assert len(action(event(event_type=ACTION, action_name=huge))) < MAX_EVENT_BYTES
 
 
 def test_an_action_carries_its_span_in_metadata_and_always_a_uri() -> None:
     done = event(
         event_type=ACTION, action_name="SELECT a/b", family="db", uri="", verb="", route="", parent_id="b" * 16
     )
-    row = json.loads(action(done, event_json))
+    row = json.loads(action(done))
     assert row["action_name"] == "SELECT a/b"
     assert row["request"]["uri"] == "otel://shop/db/SELECT%20a%2Fb"
     expected = {"trace_id": done.trace_id, "span_id": done.span_id, "parent_id": "b" * 16, "direction": "Incoming"}
@@ -114,10 +114,10 @@ def test_an_action_carries_its_span_in_metadata_and_always_a_uri() -> None:
 def test_logs_old_events_and_unless_asked_actions_are_left_out() -> None:
     old = event(start_unix_ns=NOW_NS - 31 * DAY_NS)
     rows = [event(), event(event_type=LOG), event(event_type=ACTION, action_name="a"), old]
-    posts = list(requests(rows, event_json, NOW_NS, actions=False, **LIMITS))
+    posts = list(requests(rows, NOW_NS, actions=False, **LIMITS))
     assert [(post.path, post.rows) for post in posts] == [("/v1/events/batch", 1)]
     assert left_out(rows, NOW_NS, actions=False) == ([rows[1], rows[2]], [old])
-    posts = list(requests(rows, event_json, NOW_NS, actions=True, **LIMITS))
+    posts = list(requests(rows, NOW_NS, actions=True, **LIMITS))
     assert [(post.path, post.rows) for post in posts] == [("/v1/events/batch", 1), ("/v1/actions/batch", 1)]
     assert left_out(rows, NOW_NS, actions=True) == ([rows[1]], [old])
 
@@ -125,7 +125,7 @@ def test_logs_old_events_and_unless_asked_actions_are_left_out() -> None:
 def test_no_request_is_over_the_limits() -> None:
     big = json.dumps("x" * 400_000)
     rows = [event(request_body=big, request_body_encoding="json") for _ in range(20)] + [event() for _ in range(30)]
-    posts = list(requests(rows, event_json, NOW_NS + SECOND_NS, actions=False, max_bytes=2_000_000, max_rows=12))
+    posts = list(requests(rows, NOW_NS + SECOND_NS, actions=False, max_bytes=2_000_000, max_rows=12))
     assert sum(post.rows for post in posts) == 50
     assert max(len(post.body) for post in posts) <= 2_000_000
     assert max(post.rows for post in posts) <= 12

@@ -46,7 +46,10 @@ def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path)
     bench.drain()
     assert ids(bench.sink.events) == ids([e for e in rows if e is not poison])
     [letter] = bench.dead.read()
-    assert (letter["reason"], letter["event"]["uri"]) == ("row refused: bad type", "http://shop.example/poison")
+    assert (letter["reason"], letter["event"]["request"]["uri"]) == (
+        "row refused: bad type",
+        "http://shop.example/poison",
+    )
     assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
     assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
 

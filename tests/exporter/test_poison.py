@@ -22,7 +22,6 @@ from exporter.sink import Batch
 from exporter.sinks.memory import MemorySink
 from exporter.writer import MOST_CALLS, NOT_TOLD_APART
 from mapping.event import Event
-from mapping.event_json import event_json
 from pipeline_bench import QUICK_RETRY, Bench, ListSource, ids, outcomes
 from sink_destinations import DESTINATIONS
 
@@ -109,7 +108,7 @@ def test_poison_costs_only_itself_also_after_a_kill_in_the_middle(kind: str, tmp
         rows.insert(2 * place, bad)
 
     async def test(destination: Any) -> None:
-        source, letters = ListSource(rows), DeadLetters(tmp_path / "dead.jsonl", event_json)
+        source, letters = ListSource(rows), DeadLetters(tmp_path / "dead.jsonl")
         dying = Unanswered(destination.sink())
         first = pipeline(tmp_path, dying, source, letters)
         running = asyncio.create_task(first.run())
@@ -139,7 +138,7 @@ def test_poison_costs_only_itself_also_after_a_kill_in_the_middle(kind: str, tmp
 
 @pytest.mark.parametrize("name", POISON)
 def test_a_dead_letter_can_be_written_whatever_it_holds(name: str, tmp_path: Path) -> None:
-    bad, letters = POISON[name](), DeadLetters(tmp_path / "dead.jsonl", event_json)
+    bad, letters = POISON[name](), DeadLetters(tmp_path / "dead.jsonl")
     letters.add("store", "it cannot \ud800 be", [event(), bad], (10, 20))
     first, second = letters.read()
     assert second["transaction_id"] == bad.transaction_id.encode("utf-8", "replace").decode()
@@ -244,7 +243,7 @@ def test_ten_thousand_poison_rows_of_a_real_sink_end_in_the_dead_letters(tmp_pat
     last = event()
 
     async def test(destination: Any) -> None:
-        letters = DeadLetters(tmp_path / "dead.jsonl", event_json, max_bytes=4 << 20)
+        letters = DeadLetters(tmp_path / "dead.jsonl", max_bytes=4 << 20)
         pipe = pipeline(tmp_path, destination.sink(), ListSource(rows, [last]), letters)
         await drained(pipe)
         assert pipe.totals.plain() == {"": {"received": 10_001, "delivered": 1, "dead_lettered": 10_000}}
@@ -285,7 +284,7 @@ def test_pieces_go_side_by_side_where_the_sink_allows_it(tmp_path: Path) -> None
 
 def test_an_entry_larger_than_readers_take_is_kept_without_content(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("exporter.deadletter.LONGEST_ENTRY", 1 << 16)
-    letters = DeadLetters(tmp_path / "dead.jsonl", event_json)
+    letters = DeadLetters(tmp_path / "dead.jsonl")
     letters.add("store", "no", [event(uri="x" * (1 << 16)), event()])
     large, small = letters.read()
     assert "without_content" in large

@@ -44,9 +44,9 @@ def nested(levels: int, leaf: Any) -> Any:
 def written(events: list[Event]) -> list[bytes]:
     """A JSON line of each event, after every other encoder has taken them too."""
     b"".join(insert(events, 7, 30).blocks)
-    for _ in requests_to_moesif(events, event_json, NOW, actions=True, max_bytes=10_000_000, max_rows=100):
+    for _ in requests_to_moesif(events, NOW, actions=True, max_bytes=10_000_000, max_rows=100):
         pass
-    return [dumps(event_dict(event_json, event)) for event in events]
+    return [dumps(event_dict(event)) for event in events]
 
 
 def peak_of(request: Request) -> tuple[int, Mapped, list[bytes]]:

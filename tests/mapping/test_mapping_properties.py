@@ -209,11 +209,11 @@ def every_sink_can_write(events: list[Event]) -> None:
     """Raises when one of the encoders does; skips are written nowhere."""
     written = [event for event in events if event.event_type != SKIP]
     for event in written:
-        dumps(event_dict(event_json, event))
+        dumps(event_dict(event))
         event_day(event, 30)
     if written:
         b"".join(insert(written, 7, 30).blocks)
-    for _ in requests_to_moesif(written, event_json, NOW, actions=True, max_bytes=10_000_000, max_rows=100):
+    for _ in requests_to_moesif(written, NOW, actions=True, max_bytes=10_000_000, max_rows=100):
         pass
 
 

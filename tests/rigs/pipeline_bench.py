@@ -62,7 +62,7 @@ class Bench:
         self.sink = sink
         self.now = NOW_NS
         self.batch = QUICK_BATCH.model_copy(update=batch)
-        self.dead = DeadLetters(directory / "dead.jsonl", lambda e: {"uri": e.uri})
+        self.dead = DeadLetters(directory / "dead.jsonl")
         self.pipeline = self.build()
 
     def build(self) -> Pipeline:

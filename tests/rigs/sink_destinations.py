@@ -15,7 +15,6 @@ from engine_process import EngineProcess
 from exporter.clickhouse.engine.endpoint import Endpoint, password
 from exporter.sink import Sink
 from exporter.sinks import clickhouse, jsonlines, moesif, otlphttp
-from mapping.event_json import event_json
 
 
 class Destination(Protocol):
@@ -78,7 +77,7 @@ class Lines:
         pass
 
     def sink(self, *, wrong_credentials: bool = False) -> Sink:
-        return jsonlines.create(jsonlines.Settings(name="sink", path=str(self.path)), event_json)
+        return jsonlines.create(jsonlines.Settings(name="sink", path=str(self.path)))
 
     def stored(self) -> list[str]:
         return [json.loads(line)["transaction_id"] for line in self.path.read_text().splitlines()]
@@ -158,7 +157,7 @@ class Moesif(HttpDouble):
         application_id = SecretStr("wrong" if wrong_credentials else "app-1")
         base_url = f"http://127.0.0.1:{self.port}"
         chosen = moesif.Settings(name="sink", application_id=application_id, base_url=base_url, **settings)
-        return moesif.create(chosen, event_json)
+        return moesif.create(chosen)
 
     def _knows(self, request: web.Request) -> bool:
         return request.headers.get("X-Moesif-Application-Id") == "app-1"

@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from exporter.sink import Sink
 from exporter.sinks import kafka
-from mapping.event_json import event_json
 
 
 class Kafka:
@@ -83,13 +82,13 @@ class _KafkaThatMoves:
     def __init__(self, cluster: Kafka) -> None:
         self._cluster = cluster
         self._settings = cluster.settings()
-        self._sink = kafka.create(self._settings, event_json)
+        self._sink = kafka.create(self._settings)
 
     async def _current(self) -> Sink:
         settings = self._cluster.settings()
         if settings != self._settings:
             await self._sink.close()
-            self._settings, self._sink = settings, kafka.create(settings, event_json)
+            self._settings, self._sink = settings, kafka.create(settings)
         return self._sink
 
     async def open(self) -> None:

@@ -115,7 +115,7 @@ class TraceBench:
             self.sink,
             self.source,
             journal,
-            DeadLetters(self.directory / "dead.jsonl", lambda e: {"uri": e.uri}),
+            DeadLetters(self.directory / "dead.jsonl"),
             BatchSettings(max_age_s=0.02, max_events=20),
             RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001),
         )

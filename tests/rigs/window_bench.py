@@ -111,7 +111,7 @@ class WindowBench:
             self.sinks[number],
             WindowSource(name, self.windows, self.feed),
             journal,
-            DeadLetters(self.directory / "dead.jsonl", lambda e: {"uri": e.uri}),
+            DeadLetters(self.directory / "dead.jsonl"),
             BatchSettings(max_age_s=0.02, max_events=20),
             RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001),
         )

@@ -249,7 +249,7 @@ def dead_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two dead letters in the spool of the working directory's settings, one of them twice."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weighbridge.yaml").write_text("spool: {directory: spool}")
-    letters = DeadLetters(tmp_path / "spool/deadletter.jsonl", lambda event: {"event_type": event.transaction_id})
+    letters = DeadLetters(tmp_path / "spool/deadletter.jsonl")
     for transaction_id, reason in (("aaaa1", "row too long"), ("bbbb2", "bad date\x1b[2J"), ("aaaa1", "row too long")):
         letters.add("store", reason, [event(transaction_id=transaction_id)])
 

@@ -12,7 +12,6 @@ import orjson
 
 from exporter.deadletter import DeadLetters
 from exporter.refused import RefusedRequests
-from mapping.event_json import event_json
 from weighbridge import unmappable
 from weighbridge.commands.admin_client import ask
 from weighbridge.commands.errors import CommandError
@@ -76,7 +75,7 @@ def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
     """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests."""
     directory = Path(settings.spool.directory)
     seen: set[int] = set()
-    for entry in DeadLetters(directory / "deadletter.jsonl", event_json).read():
+    for entry in DeadLetters(directory / "deadletter.jsonl").read():
         key = hash((entry["sink"], entry["transaction_id"]))
         if key not in seen:
             seen.add(key)
