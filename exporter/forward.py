@@ -22,6 +22,7 @@ from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings
+from exporter.sink import Destination
 from exporter.source import RawRequest, RawSource
 from exporter.totals import Totals
 
@@ -35,23 +36,16 @@ class Taken(NamedTuple):
     reason: str = ""
 
 
-class RequestSink(Protocol):
+class RequestSink(Destination, Protocol):
     """A destination of whole requests. Calls of `send` overlap."""
 
-    name: str
     signals: Collection[str]  # the others are skipped
     at_once: int  # most calls of `send` at a time
     max_refused_bytes: int  # of refused requests that are kept
 
-    async def open(self) -> None:
-        """Prepare. Raises SinkError; the pipeline tries again later."""
-        ...
-
     async def send(self, request: RawRequest) -> Taken:
         """Return when the destination has taken the request. Raises as `exporter.sink.Sink.write` does."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class RawPipeline:

@@ -40,7 +40,6 @@ _transaction_id = attrgetter("transaction_id")
 class Pipeline:
     """Delivers everything of a source to one sink, in order, one batch at a time, the next one filled meanwhile.
 
-    day_of: the sink's day of an event (days since the epoch), for sinks with `day_partitions`.
     before: those of the pipeline that this sink had before.
     """
 
@@ -52,7 +51,6 @@ class Pipeline:
         dead_letters: DeadLetters,
         batch: BatchSettings,
         retry: RetrySettings,
-        day_of: Callable[[Event], int] | None = None,
         now_unix_ns: Callable[[], int] = time.time_ns,
         before: Attempts | None = None,
     ) -> None:
@@ -63,7 +61,6 @@ class Pipeline:
         self._journal = journal
         self._writer = Writer(sink, self._attempts, dead_letters, retry.max_interval_s, now_unix_ns)
         self._batch = batch
-        self._day_of = day_of
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns(), journal.came)
         self._waiting = SpanWait(batch.span_wait_s)
@@ -354,7 +351,7 @@ class Pipeline:
     async def _drop_known(self, draft: Draft) -> None:
         """Ask the destination about events that may have come before our memory of ids, or to another bridge."""
         before = self._recent.before
-        if getattr(self.sink, "shared", False):
+        if self.sink.shared:
             old = draft.events()
         else:
             old = [event for chunk in draft.chunks for event in before.among(chunk.events)]
@@ -408,7 +405,7 @@ class Pipeline:
     def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
         if not events:
             return []
-        if not (self.sink.day_partitions and self._day_of):
+        if not self.sink.day_partitions:
             return [Batch(self._batch_id(plan, 0), events)]
         days: dict[int, list[Event]] = {}
         for event in events:
@@ -418,7 +415,7 @@ class Pipeline:
     def _day_or_none(self, event: Event) -> int:
         """The sink's day of an event; 0 where it has none, or cannot have one: the sink finds that out too."""
         try:
-            return self._day_of(event) if self._day_of and self.sink.day_partitions else 0
+            return self.sink.day_of(event) if self.sink.day_partitions else 0
         except Exception:
             return 0
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -45,6 +48,8 @@ class SinkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    forwards_requests: ClassVar[bool] = False  # True: the sink gets requests (`exporter.forward`), not events
+
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
         description="Names the sink in metrics, logs and files; changing it sends the spool again.",
@@ -65,3 +70,8 @@ class SinkSettings(BaseModel):
     retry: RetrySettings | None = Field(
         None, description="Retries of this sink; those of `exporter.retry` when absent."
     )
+
+    @property
+    def engine_path(self) -> Path | None:
+        """The folder of an embedded engine that the sink runs; None when it runs none."""
+        return None

@@ -21,18 +21,32 @@ class Batch(NamedTuple):
         return f"{self.batch_id:016x}{self.part and '.' + self.part}"
 
 
-class Sink(Protocol):
-    """A destination. One pipeline task calls it; calls never overlap.
+class Destination(Protocol):
+    """What every sink has, whether it gets events (`Sink`) or requests (`exporter.forward.RequestSink`).
 
-    But for `write`, where the sink has an attribute `at_once`: so many pieces of a refused batch come at a time.
+    Sinks derive from their contract, and so have what it says where they say nothing.
     """
 
     name: str
-    day_partitions: bool  # True: the pipeline splits batches by UTC day of the event time
+    config_etag: str = ""  # of sampling rules that the destination keeps, as it last said; "": it says nothing of them
 
     async def open(self) -> None:
         """Connect and create what is missing. Raises SinkError; the pipeline tries again later."""
         ...
+
+    async def close(self) -> None: ...
+
+
+class Sink(Destination, Protocol):
+    """A destination of events. One pipeline task calls it; calls never overlap, but for `write` by `at_once`."""
+
+    at_once: int = 1  # pieces of a refused batch that come at a time
+    day_partitions: bool = False  # True: the pipeline splits batches by `day_of`
+    shared: bool = False  # True: others write there too; the pipeline asks about every event, not only about old ones
+
+    def day_of(self, event: Event) -> int:
+        """The day, in days since the epoch, under which the destination files an event; asked with `day_partitions`."""
+        return 0
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         """Return when the destination has the whole batch, durably: with the events that are not for it.
@@ -50,8 +64,6 @@ class Sink(Protocol):
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         """Transaction ids among `events` that the destination already has from batches other than `not_in`.
 
-        A sink that cannot tell returns an empty set.
+        None of them for a sink that cannot tell.
         """
-        ...
-
-    async def close(self) -> None: ...
+        return set()

@@ -50,7 +50,7 @@ class Writer:
         self._now_unix_ns = now_unix_ns
         self._interval_s = longest_interval_s
         self._pause_s = 0.0
-        self._at_once: int = getattr(sink, "at_once", 1)
+        self._at_once = sink.at_once
 
     async def write(self, batch: Batch, ended: Totals, spool: tuple[int, int], *, in_doubt: bool) -> None:
         """Return when every row is delivered or a dead letter, with the reason; ended: has their outcomes then.

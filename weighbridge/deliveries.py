@@ -102,7 +102,7 @@ class Deliveries:
             raise
         for name in opened:  # from here on the spool waits for these, too
             self._since[name] = (self._feed.end, self._feed.stored.copy())
-            self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
+            self._feed.add_sink(name, forwards=wanted[name].sink.forwards_requests)
         done = []
         for name in [name for name in self._wanted if name not in wanted]:
             await self._end(name)
@@ -116,7 +116,7 @@ class Deliveries:
                 await self._end(name)
             self._wanted[name] = wanted[name]
             if known:
-                self._feed.add_sink(name, forwards=_forwards(wanted[name].sink))
+                self._feed.add_sink(name, forwards=wanted[name].sink.forwards_requests)
             self._begin(name, sink, opened.get(name))
             done.append(f"sink {name} {'changed' if known else 'added'}")
         return done
@@ -248,7 +248,7 @@ class Deliveries:
             journal.at_mark = before.journal.at_mark
         attempts = self._attempts.get(name)
         pipeline: Delivery
-        if _forwards(wanted.sink):
+        if wanted.sink.forwards_requests:
             pipeline = RawPipeline(
                 sink, self._feed, journal, self.refused_requests, wanted.batch, wanted.retry, before=attempts
             )
@@ -259,7 +259,6 @@ class Deliveries:
                 source = deciding = self._deciding[name] = self._holding(name, self._journals / f"{name}.place")
                 if self._stopping:
                     deciding.drain()
-            day_of = getattr(sink, "day_of", None)
             pipeline = Pipeline(
                 sink,
                 source,
@@ -267,7 +266,6 @@ class Deliveries:
                 self._dead_letters,
                 wanted.batch,
                 wanted.retry,
-                day_of=day_of,
                 before=attempts,
             )
             source.release(name, journal.released())  # what it has need not stay until it is there again
@@ -305,11 +303,6 @@ def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
     return {
         sink.name: Wanted(sink, sink.batch or settings.batch, sink.retry or settings.retry) for sink in settings.sinks
     }
-
-
-def _forwards(settings: SinkSettings) -> bool:
-    """True for a sink of whole requests, which a RawPipeline feeds."""
-    return getattr(module_of(settings.type), "FORWARDS_REQUESTS", False)
 
 
 async def _close_unused(sinks: Iterable[Any]) -> None:

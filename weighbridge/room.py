@@ -46,7 +46,7 @@ def _age(ns: int) -> str:
 
 def _stores_on_that_disk(bridge: Bridge) -> list[Path]:
     """Folders of embedded stores on the spool's file system."""
-    paths = (getattr(sink, "engine_path", None) for sink in bridge.settings.exporter.sinks)
+    paths = (sink.engine_path for sink in bridge.settings.exporter.sinks)
     device = _device(bridge.directory)
     return [path.absolute() for path in paths if path and device and _device(path) == device]
 

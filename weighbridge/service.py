@@ -338,7 +338,7 @@ class Bridge:
             await self.deliveries.keep_bounds()
             if self.sampling.remote is not None:
                 for pipeline in self.pipelines.values():
-                    self.sampling.remote.seen(getattr(pipeline.sink, "config_etag", ""))
+                    self.sampling.remote.seen(pipeline.sink.config_etag)
 
 
 @contextlib.contextmanager

@@ -127,7 +127,7 @@ def _directories_apart(settings: Settings) -> None:
     named = [("spool.directory", real(settings.spool.directory))]
     files = []
     for index, sink in enumerate(settings.exporter.sinks):
-        if (folder := getattr(sink, "engine_path", None)) is not None:
+        if (folder := sink.engine_path) is not None:
             named.append((f"exporter.sinks.{index}.dsn", real(folder)))
         elif sink.type == "jsonlines" and (path := getattr(sink, "path", "-")) != "-":
             files.append((f"exporter.sinks.{index}.path", real(path)))

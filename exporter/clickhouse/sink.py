@@ -40,7 +40,7 @@ from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
 from exporter.duplicates import is_untimed
 from exporter.errors import Expired, Retryable, TooLarge, Unwritable
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from mapping.event import Event
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ _ASK_AT_ONCE = 5000  # ids in one question
 _LONG = {"max_query_size": 1 << 25}  # bytes; statements that name ids exceed the default of 256 KiB
 
 
-class ClickHouseSink:
+class ClickHouseSink(Sink):
     """One writer. All client calls run in one thread of its own, so that encoding never holds up the event loop.
 
     endpoint: where the store is now, None while it is not there. Without it the address is the settings', and the sink
@@ -74,7 +74,6 @@ class ClickHouseSink:
         path = settings.engine_path
         self._engine = EngineSupervisor(path, settings.engine, settings.database) if path and endpoint is None else None
         self.name = settings.name
-        # Whether other bridges write there too: then the pipeline asks about every event, not only about old ones.
         self.shared = settings.engine_path is None if settings.shared == "auto" else settings.shared
         self._settings = settings
         self._endpoint = endpoint or self._own_endpoint
@@ -94,7 +93,6 @@ class ClickHouseSink:
         self._store_ahead_us = 0  # its clock less our monotonic one
 
     def day_of(self, event: Event) -> int:
-        """The UTC day under which the store files this event; for the pipeline."""
         return event_day(event, self._settings.retention_days)
 
     async def open(self) -> None:

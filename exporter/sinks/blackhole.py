@@ -5,11 +5,11 @@ Delivery: none. Named as in other collectors, so that nobody mistakes it for a s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from exporter.settings import SinkSettings
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from mapping.event import Event
 
 
@@ -19,21 +19,17 @@ class Settings(SinkSettings):
     type: Literal["blackhole"]
 
 
-class BlackholeSink:
+class BlackholeSink(Sink):
     """Accepts every batch at once."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.day_partitions = False
 
     async def open(self) -> None:
         pass
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         return ()
-
-    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
-        return set()
 
     async def close(self) -> None:
         pass

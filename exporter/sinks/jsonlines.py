@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ from pydantic import Field
 from exporter.durable import sync_folder
 from exporter.errors import Retryable
 from exporter.settings import SinkSettings
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from exporter.sinks.json_line import dumps, encoded, event_dict
 from mapping.event import Event
 
@@ -37,10 +37,8 @@ class Settings(SinkSettings):
     keep_files: int = Field(0, ge=0, description="Files set aside that are kept, oldest deleted first; 0 keeps all.")
 
 
-class JsonLinesSink:
+class JsonLinesSink(Sink):
     """Appends to one file. Only one process may write it."""
-
-    day_partitions = False
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
@@ -59,9 +57,6 @@ class JsonLinesSink:
         else:
             await self._threaded(lambda: self._append(batch, in_doubt))
         return ()
-
-    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
-        return set()
 
     async def close(self) -> None:
         if self._descriptor >= 0:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from pydantic import SecretStr
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from exporter.sinks.json_line import dumps, encoded, event_dict
 from exporter.sinks.kafka import Settings
 from mapping.event import Event
@@ -53,10 +53,8 @@ class _Message(NamedTuple):
         return len(self.value) + len(self.key or b"") + sum(map(len, self.headers.values()))
 
 
-class KafkaSink:
+class KafkaSink(Sink):
     """One producer. A batch counts when every one of its messages is confirmed by all in-sync replicas."""
-
-    day_partitions = False
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
@@ -69,9 +67,6 @@ class KafkaSink:
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self._threaded(lambda: self._send(batch.events))
         return ()
-
-    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
-        return set()
 
     async def close(self) -> None:
         await self._threaded(self._drop)

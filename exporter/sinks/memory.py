@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from mapping.event import Event
 
+DAY_NS = 86_400 * 10**9
 
-class MemorySink:
+
+class MemorySink(Sink):
     """Delivery: exact. `fail` is called before each write and may raise what a real destination would.
 
     wants: False for events that are not for this destination.
@@ -21,7 +23,6 @@ class MemorySink:
         wants: Callable[[Event], bool] = lambda event: True,
     ) -> None:
         self.name = name
-        self.day_partitions = False
         self.batches: dict[str, tuple[int, list[Event]]] = {}  # token -> (batch id, rows)
         self.writes: list[tuple[str, int, bool]] = []  # (token, rows, in_doubt) of every successful write
         self.asked: list[list[str]] = []  # transaction ids that `existing` was asked about
@@ -32,6 +33,9 @@ class MemorySink:
     @property
     def events(self) -> list[Event]:
         return [event for _, rows in self.batches.values() for event in rows]
+
+    def day_of(self, event: Event) -> int:
+        return event.start_unix_ns // DAY_NS
 
     async def open(self) -> None:
         self.closed = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ from exporter.errors import Rejected, Retryable, TooLarge
 from exporter.http_address import refuse_odd_address
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
-from exporter.sink import Batch
+from exporter.sink import Batch, Sink
 from exporter.sinks.moesif_events import Request, left_out, requests
 from mapping.event import Event
 
@@ -57,10 +57,9 @@ class MoesifCounts:
     late_rejected: int = 0  # older than 30 days
 
 
-class MoesifSink:
+class MoesifSink(Sink):
     """Sends each batch in one or more requests; a retry goes on with the request that failed."""
 
-    day_partitions = False
     at_once = 4  # pieces of a refused batch
 
     def __init__(
@@ -70,7 +69,6 @@ class MoesifSink:
     ) -> None:
         self.name = settings.name
         self.counts = MoesifCounts()
-        self.config_etag = ""  # of Moesif's sampling rules, from its last answer; a change means: fetch them again
         self._settings = settings
         self._now_unix_ns = now_unix_ns
         self._session: aiohttp.ClientSession | None = None
@@ -103,9 +101,6 @@ class MoesifSink:
         self.counts.late_rejected += len(late)
         return [*others, *late]
 
-    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
-        return set()
-
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
@@ -132,6 +127,7 @@ class MoesifSink:
             async with self._session.post(url, data=request.body, headers=headers, allow_redirects=False) as answer:
                 with contextlib.suppress(aiohttp.ClientError):  # the status alone counts
                     await answer.read()
+                # A change means: fetch the sampling rules again.
                 self.config_etag = answer.headers.get("X-Moesif-Config-ETag", self.config_etag)
                 error = error_of(answer.status, answer.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as failure:

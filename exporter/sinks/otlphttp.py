@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from exporter.errors import Retryable
-from exporter.forward import Taken
+from exporter.forward import RequestSink, Taken
 from exporter.http_address import refuse_no_otlp_base, without_secrets
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
@@ -31,12 +31,13 @@ from exporter.source import RawRequest
 
 logger = logging.getLogger(__name__)
 
-FORWARDS_REQUESTS = True  # it is a RequestSink, fed by a RawPipeline
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
 
 
 class Settings(SinkSettings):
     """Another OTLP/HTTP endpoint, which gets the requests as they came: not mapped, not sampled, not masked."""
+
+    forwards_requests: ClassVar[bool] = True
 
     type: Literal["otlphttp"] = "otlphttp"
     endpoint: str = Field(description="Address without /v1/traces, http(s)://host:4318.", repr=False)
@@ -68,7 +69,7 @@ class Settings(SinkSettings):
         return self
 
 
-class OtlpHttpSink:
+class OtlpHttpSink(RequestSink):
     """Posts requests, several at a time over kept connections."""
 
     def __init__(self, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
-from exporter.forward import RawPipeline, Taken
+from exporter.forward import RawPipeline, RequestSink, Taken
 from exporter.journal import Journal
 from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings
@@ -49,7 +49,7 @@ class ListSource:
         self.released = position
 
 
-class MemorySink:
+class MemorySink(RequestSink):
     """Keeps requests; `answer` may raise what a real destination would."""
 
     def __init__(self, answer: Callable[[RawRequest], Taken | None] = lambda request: None) -> None:

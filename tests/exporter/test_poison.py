@@ -70,9 +70,8 @@ def on(kind: str, folder: Path, test: Callable[[Any], Awaitable[None]]) -> None:
 def pipeline(folder: Path, sink: Any, source: ListSource, letters: DeadLetters) -> Pipeline:
     journal = Journal(folder / "sink.journal")
     journal.open(0)
-    day_of = getattr(sink, "day_of", lambda e: e.start_unix_ns // DAY_NS)
     batch = BatchSettings(max_age_s=0.02)
-    return Pipeline(sink, source, journal, letters, batch, QUICK_RETRY, day_of=day_of)
+    return Pipeline(sink, source, journal, letters, batch, QUICK_RETRY)
 
 
 async def drained(pipe: Pipeline) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from events import NOW_NS, SECOND_NS
+from events import NOW_NS
 from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
@@ -75,7 +75,6 @@ class Bench:
             self.dead,
             self.batch,
             QUICK_RETRY,
-            day_of=lambda e: e.start_unix_ns // (86_400 * SECOND_NS),
             now_unix_ns=lambda: self.now,
         )
 

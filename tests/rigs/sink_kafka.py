@@ -73,11 +73,10 @@ class Kafka:
         self._cluster.flush(1)
 
 
-class _KafkaThatMoves:
+class _KafkaThatMoves(Sink):
     """A new sink for every write while the test moves the brokers' address; otherwise the sink itself."""
 
     name = "sink"
-    day_partitions = False
 
     def __init__(self, cluster: Kafka) -> None:
         self._cluster = cluster

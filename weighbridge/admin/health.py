@@ -89,7 +89,7 @@ class Health:
             return web.json_response(await asyncio.to_thread(self._bridge.minutes.since, since_s))
 
         async def stores(request: web.Request) -> web.Response:
-            paths = (getattr(sink, "engine_path", None) for sink in self._bridge.settings.exporter.sinks)
+            paths = (sink.engine_path for sink in self._bridge.settings.exporter.sinks)
             return web.json_response([str(path.absolute()) for path in paths if path])
 
         async def replay(request: web.Request) -> web.Response:
