@@ -33,6 +33,7 @@ class Draft:
     defer: dict[Ref, None] = field(default_factory=dict)
     add: dict[Ref, None] = field(default_factory=dict)
     gone: list[Ref] = field(default_factory=list)
+    statuses: dict[Ref, int] = field(default_factory=dict)  # of spans' calls whose lines know better
     totals: Totals = field(default_factory=Totals)
     came: Horizon = field(default_factory=Horizon)  # of all events taken, whatever became of them
     size: int = 0
@@ -91,4 +92,5 @@ class Draft:
             self.totals.plain(),
             self.rows,
             self.came.plain(),
+            tuple((*ref, status) for ref, status in self.statuses.items()),
         )

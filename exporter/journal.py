@@ -5,7 +5,7 @@ One append-only text file per sink. A line is a CRC-32, a space and a JSON objec
     {"journal": id, "version": 1, "cursor": p, "next": n, "waiting": [[p, i], ...], "totals": {...}, "came": [...]}
                                               a checkpoint, first line of every file
     {"plan": n, "begin": p, "end": q, "drop": [...], "defer": [...], "add": [...], "gone": [...], "counts": {...},
-     "rows": r, "came": [...]}
+     "rows": r, "came": [...], "statuses": [[p, i, s], ...]}
                                               fsynced before the sink is called
     {"done": n, "counts": {...}}              when the sink has it all
     {"adjust": {...}, "again": token}         outcomes that changed later: dead letters that were sent again
@@ -15,7 +15,8 @@ by place, because a budget or new rules may let other events of that record thro
 of a plan are the events of the records in [begin, end) without `drop` (duplicates) and `defer` (calls read from logs
 that still wait for their span), plus `add` (waited long enough). `gone` are waiting calls whose span came. `counts` are
 the outcomes (exporter.totals) that a plan and its delivery add; both count only when the plan is done, so that a plan
-made again after a restart is not counted twice. `came` is what exporter.duplicates.Horizon knows of the events.
+made again after a restart is not counted twice. `came` is what exporter.duplicates.Horizon knows of the events;
+`statuses` are those that the access log knew better (exporter.same_call).
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Plan(NamedTuple):
     rows: int = -1  # how many records the sink is to be given; -1: the plan is of a version that did not say
 
     came: Sequence[Any] = ()  # exporter.duplicates.Horizon.plain() of the events that were taken
+
+    statuses: tuple[tuple[int, int, int], ...] = ()  # place and id of a row, and the status that it is given
 
     def balance(self, found: int) -> Totals:
         """What keeps the books right when a plan cannot be made again as it was; found: its rows as they are now.
@@ -265,6 +268,7 @@ class Journal:
                         entry["counts"],
                         entry.get("rows", -1),
                         tuple(entry.get("came", ())),
+                        tuple((place, key, status) for place, key, status in entry.get("statuses", ())),
                     )
                 )
             elif "adjust" in entry:
@@ -373,6 +377,7 @@ def _plan_entry(plan: Plan) -> dict[str, Any]:
         "counts": plan.counts,
         "rows": plan.rows,
         "came": plan.came,
+        "statuses": plan.statuses,
     }
 
 

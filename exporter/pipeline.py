@@ -14,27 +14,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from operator import attrgetter
 
 from exporter.again import Again
 from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters, Letter
-from exporter.draft import Chunk, Draft
-from exporter.duplicates import Horizon, RecentIds
+from exporter.draft import Draft
+from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, Retryable, TooLarge
-from exporter.journal import Journal, Plan, event_key
+from exporter.journal import Journal, Plan
 from exporter.replay import SLICE, Replay
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.sink import Batch, Sink
+from exporter.sorting import Sorter
 from exporter.source import Source, Unit
-from exporter.span_wait import SpanWait, waits
 from exporter.totals import Counts, Totals
 from exporter.writer import Writer
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
-
-_transaction_id = attrgetter("transaction_id")
 
 
 class Pipeline:
@@ -63,8 +60,8 @@ class Pipeline:
         self._batch = batch
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns(), journal.came)
-        self._waiting = SpanWait(batch.span_wait_s)
         self._replay = Replay(source, sink.name)
+        self._sorter = Sorter(self._recent, self._replay, batch.span_wait_s, sink.entry_wait_s)
         self._watermark_unix_ns = 0  # received time of the newest record taken
         # Receive times of the oldest request in the batch under way, and in the one being filled; 0: there is none.
         self._oldest_unix_ns, self._oldest_drafted_unix_ns = 0, 0
@@ -195,7 +192,7 @@ class Pipeline:
                 await asyncio.sleep(0)
             event = await self._replay.event_at(ref)
             if event is not None:
-                self._waiting.hold(ref, event)
+                self._sorter.hold(ref, event)
             else:
                 lost.append(ref)
         if lost:  # else they would hold the spool for ever
@@ -268,33 +265,14 @@ class Pipeline:
         """How long to wait for the next record before looking at the clock again."""
         if self._stopping.is_set():
             return 0.0
-        longest = 0.25 if delivery or self._waiting else self._batch.max_age_s
+        longest = 0.25 if delivery or self._sorter.waiting else self._batch.max_age_s
         if not draft.opened:
             return min(longest, 0.25)
         return min(longest, max(0.0, draft.opened + self._batch.max_age_s - time.monotonic()) or 0.02)
 
     async def _take(self, draft: Draft, unit: Unit) -> None:
         """Sort one record's events into the draft."""
-        events = unit.events
-        came = Horizon()
-        came.note(events)
-        draft.came.merge(came)
-        self._recent.note(came)
-        transaction_ids = list(map(_transaction_id, events))
-        is_log = bool(events) and events[0].source == "log"  # a request is all spans or all logs
-        if (
-            self._waiting.none_of(transaction_ids)
-            and not (is_log and any(map(waits, events)))
-            and self._recent.all_new(transaction_ids)
-        ):
-            draft.take(Chunk(unit.position, events))
-        else:
-            await self._pick(draft, unit)
-        tenant, totals = unit.tenant, draft.totals
-        totals.add(tenant, "received", len(events) + unit.skipped + unit.sampled_out + unit.failed)
-        totals.add(tenant, "skipped", unit.skipped)
-        totals.add(tenant, "sampled_out", unit.sampled_out)
-        totals.add(tenant, "failed", unit.failed)
+        await self._sorter.take(draft, unit)
         draft.end = unit.next_position
         draft.size += unit.size
         if not draft.opened:
@@ -302,51 +280,8 @@ class Pipeline:
             self._oldest_drafted_unix_ns = unit.received_unix_ns
         self._watermark_unix_ns = max(self._watermark_unix_ns, unit.received_unix_ns)
 
-    async def _pick(self, draft: Draft, unit: Unit) -> None:
-        """As `_take`, one event after the other: some are duplicates, wait for a span, or are the span waited for."""
-        waiting = self._waiting
-        position = unit.position
-        kept: list[Event] = []
-        dropped = 0
-        for place, event in enumerate(unit.events):
-            if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            transaction_id = event.transaction_id
-            if waits(event):
-                ref = position, event_key(transaction_id)
-                if transaction_id in self._recent or transaction_id in waiting:
-                    draft.drop.append(ref)
-                    dropped += 1
-                else:
-                    draft.defer[ref] = None
-                    waiting.hold(ref, event)
-            elif self._recent.seen(transaction_id):
-                draft.drop.append((position, event_key(transaction_id)))
-                dropped += 1
-            else:
-                kept.append(event)
-                if transaction_id in waiting:  # the span of a call that a log had told us about
-                    held = waiting.pop(transaction_id)
-                    draft.not_needed(held.ref, held.tenant)
-        draft.take(Chunk(position, kept))
-        draft.totals.add(unit.tenant, "deduplicated", dropped)
-
     async def _let_go(self, draft: Draft) -> None:
-        """Calls whose span did not come in time count for themselves."""
-        room = self._batch.max_events - draft.rows
-        due = self._waiting.due(self._watermark_unix_ns, room)
-        for place, (transaction_id, (ref, held, tenant, _)) in enumerate(list(due)):
-            if place % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            event = held or await self._replay.event_at(ref)
-            if event is None or self._recent.seen(transaction_id):
-                draft.not_needed(ref, tenant, "failed" if event is None else "deduplicated")
-                continue
-            if ref in draft.defer:  # replayed long after it was received: no need to defer it at all
-                del draft.defer[ref]
-            else:
-                draft.add[ref] = None
-            draft.take(Chunk(ref[0], (event,)))
+        await self._sorter.let_go(draft, self._watermark_unix_ns, self._batch.max_events - draft.rows)
 
     async def _drop_known(self, draft: Draft) -> None:
         """Ask the destination about events that may have come before our memory of ids, or to another bridge."""

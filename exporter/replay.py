@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 
 from exporter.journal import Plan, Ref, event_key
+from exporter.same_call import with_status
 from exporter.source import Source
 from exporter.span_wait import size_of
 from mapping.event import Event
@@ -38,6 +39,7 @@ class Replay:
         """The rows of a plan, as the rates in force now let them through."""
         left_out = Counter((*plan.drop, *plan.defer))
         events = [event for ref in sorted(plan.add) if (event := await self.event_at(ref)) is not None]
+        statuses = {key: status for _, key, status in plan.statuses}
         position = plan.begin
         self.oldest_unix_ns = 0
         while position < plan.end:
@@ -53,7 +55,7 @@ class Replay:
             else:
                 events += unit.events
             position = unit.next_position
-        return events
+        return [_corrected(event, statuses) for event in events] if statuses else events
 
     async def event_at(self, ref: Ref) -> Event | None:
         """The waiting call that a reference names; None when it is there no more, which is logged."""
@@ -95,3 +97,8 @@ def _take_one(left_out: Counter[Ref], position: int, event: Event) -> bool:
         return False
     left_out[ref] -= 1
     return True
+
+
+def _corrected(event: Event, statuses: dict[int, int]) -> Event:
+    status = statuses.get(event_key(event.transaction_id))
+    return event if status is None else with_status(event, status)

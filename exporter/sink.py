@@ -42,6 +42,7 @@ class Sink(Destination, Protocol):
 
     at_once: int = 1  # pieces of a refused batch that come at a time
     day_partitions: bool = False  # True: the pipeline splits batches by `day_of`
+    entry_wait_s: float | None = None  # it gets entries only, and calls wait so long for those above; None: it gets all
     shared: bool = False  # True: others write there too; the pipeline asks about every event, not only about old ones
 
     def day_of(self, event: Event) -> int:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 API_CALL = "api_call"
 ACTION = "action"
 LOG = "log"
 SKIP = "skip"
+
+# Whether a call is the customer's own, as far as its request told (mapping/spans/hops.py).
+ENTRY: Final = "entry"  # nothing of ours is above it
+INNER: Final = "inner"  # an incoming call is above it; also of actions and outgoing calls
+OPEN: Final = "open"  # an ancestor is not in this request
 
 TEXT_TRUNCATED = "text_truncated"  # flag: a text was longer than masks look at, and was cut
 

@@ -19,7 +19,7 @@ PACKAGES = {module.__name__: Path(next(iter(module.__path__))) for module in (ma
 # What each package may know of ours, by module prefix.
 ALLOWED = {
     "mapping": ("mapping",),
-    "exporter": ("exporter", "mapping.event", "mapping.event_json"),
+    "exporter": ("exporter", "mapping.event", "mapping.event_json", "mapping.rules.taxonomy"),
     "receiver": ("receiver", "mapping.otlp"),
     "weighbridge": ("weighbridge", "receiver", "exporter", "mapping"),
 }

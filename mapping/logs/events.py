@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.dialects.reading import Dialects, Reading
-from mapping.event import API_CALL, EMPTY_HEADERS, LOG, Decision, Event
+from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
 from mapping.logs.http import HttpExchange
 from mapping.logs.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
@@ -24,7 +24,6 @@ from mapping.rules.metadata import flat_text
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
 from mapping.spans.api_call import flags_in, note_uri, path_version
-from mapping.spans.hops import ENTRY, OPEN
 from mapping.spans.shape import MetadataPlan, Shape
 from mapping.spans.uri_plan import of_exchange
 

@@ -11,11 +11,9 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from mapping.context import Work
+from mapping.event import ENTRY, INNER, OPEN
 from mapping.spans.inheritance import slices
 
-ENTRY: Final = "entry"  # nothing of ours is above it
-INNER: Final = "inner"  # an incoming call is above it; also of actions and outgoing calls
-OPEN: Final = "open"  # an ancestor is not in this request
 UNKNOWN: Final = ""  # not an incoming call, and none is known to be above it
 
 _ROOT, _ABROAD = -1, -2  # instead of the index of a parent: it has none, or it is in another request

@@ -18,7 +18,7 @@ def event(**changes: Any) -> Event:
         event_type=API_CALL,
         transaction_id=str(uuid.uuid4()),
         source="span",
-        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+        trace_id=uuid.uuid4().hex,
         span_id="00f067aa0ba902b7",
         start_unix_ns=NOW_NS - 2 * SECOND_NS,
         end_unix_ns=NOW_NS - SECOND_NS,
