@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mapping.sampling.estimate import Estimate, Kept, estimate_total
+from bench.estimate import Estimate, Kept, estimate_total
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import parse_rate, threshold, weight_split

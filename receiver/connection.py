@@ -5,7 +5,7 @@ headers that never end; and takes any number of connections. Here such bytes get
 be complete within header_timeout_s, and connections beyond the limits are told so and closed.
 
 Written against aiohttp 3.14: `_waiter`, `_messages` and `_request_in_progress` of RequestHandler are its own affair.
-`tests/receiver/conformance/test_http.py` and `test_slow_senders.py` fail when an upgrade changes what they mean.
+`tests/receiver/conformance/test_s10_http.py` and `test_slow_senders.py` fail when an upgrade changes what they mean.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ The SQL is in queries.sql. Nothing a caller passes becomes SQL text: values trav
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,6 @@ from typing import NamedTuple
 from exporter.clickhouse.schema import columns
 
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))
-_Z95 = 1.96
 
 # What `trace`, `tail`, `latest` and `user_calls` return of an event, in this order.
 EVENT_COLUMNS = (
@@ -190,11 +188,6 @@ def _grouping(by: str, sample_unit: str) -> dict[str, str]:
     if sample_unit in _UNITS:
         cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
     return {"$by": _TIMES.get(by) or _METHOD_TOO.get(by, by), "$cluster": cluster}
-
-
-def most_when_none_kept(p: float) -> float:
-    """How many there were at most, at 95 % confidence, where sampling at `p` kept none (spec/sampling.md §11)."""
-    return 0.0 if p >= 1 else math.log(0.05) / math.log1p(-p)
 
 
 def _statement(

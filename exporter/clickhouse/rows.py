@@ -77,7 +77,7 @@ class Insert(NamedTuple):
 def insert(events: Sequence[Event], batch_id: int, retention_days: int) -> Insert:
     """Everything about these events, at least one, that is not a default.
 
-    Raises what clickhouse_native raises for values that do not fit their column.
+    Raises what `exporter.clickhouse.native` raises for values that do not fit their column.
     """
     size = -(-len(events) // -(-len(events) // _BLOCK_ROWS))
     parts = [events[first : first + size] for first in range(0, len(events), size)]

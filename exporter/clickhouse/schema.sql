@@ -1,5 +1,5 @@
 -- The columns of `api_events`, one wide table for API calls, actions and logs; the same on the embedded engine, a server
--- and a cluster (the statement around them: clickhouse_schema.py). A plain count() counts every event once; `weight` and
+-- and a cluster (the statement around them: schema.py). A plain count() counts every event once; `weight` and
 -- `adjusted_count` say how many calls an event stands for. One column a line: a new line is added to existing tables.
     -- identity and time
     event_type        LowCardinality(String),                     -- api_call | action | log

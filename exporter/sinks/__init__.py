@@ -15,9 +15,7 @@ from exporter.settings import SinkSettings
 
 def types() -> list[str]:
     """The kinds of destination that exist."""
-    return sorted(
-        module.name for module in pkgutil.iter_modules(__path__) if "_" not in module.name and module.name != "memory"
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if "_" not in module.name)
 
 
 def module_of(type_: str) -> Any:

@@ -123,16 +123,6 @@ def ids_in(values: Mapping[str, object], keys: IdKeys) -> Ids:
     return trace, span or along
 
 
-def trace_id_in(values: Mapping[str, object]) -> str:
-    """The first usable trace id under any of its names, as 32 hex digits in lower case; "" without one."""
-    return ids_in(values, id_keys(values))[0]
-
-
-def span_id_in(values: Mapping[str, object]) -> str:
-    """The first usable span id under any of its names, as 16 hex digits in lower case; "" without one."""
-    return ids_in(values, id_keys(values))[1]
-
-
 def _order(found: tuple[int, int, str, Callable[[object], Ids]]) -> tuple[int, int]:
     return found[0], found[1]
 

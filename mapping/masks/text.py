@@ -145,7 +145,7 @@ def _colon_tells(text: str) -> bool:
 
 
 def beyond_keys(text: str) -> bool:
-    """True for texts that may hold secrets where `mask_mentions` does not look: command lines, percent-encoded text."""
+    """True for texts that may hold secrets where `mentions` does not look: command lines, percent-encoded text."""
     return (
         ("--" in text and _OPTION(text) is not None)
         or "curl" in text

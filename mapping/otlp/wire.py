@@ -185,16 +185,11 @@ def parse(kind: Any, data: bytes, what: str) -> Any:
         raise Undecodable(f"{what} is not valid protobuf") from error
 
 
-def read_value(data: bytes, what: str = "value") -> Any:
-    """The Python value of an AnyValue: str, bool, int, float, bytes, list, dict, or None when it has none."""
-    size = len(data) - 2
-    if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
-        return str(data[2:], "utf-8", "replace")
-    return _Values(MOST_LEAVES).value(parse(_AnyValue, data, what), 0)
-
-
 def read_body(data: bytes) -> tuple[Any, bool]:
-    """As read_value, of a log body, and whether something of it was over a bound and is left out."""
+    """The Python value of a log body (str, bool, int, float, bytes, list, dict, None when it has none).
+
+    Beside it, whether something of it was over a bound and is left out.
+    """
     size = len(data) - 2
     if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
         return str(data[2:], "utf-8", "replace"), False

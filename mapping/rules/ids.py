@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha1, sha256
+from hashlib import sha1
 from uuid import UUID
 
 # Fixed for ever: another namespace would give every stored event a second identity.
@@ -21,14 +21,6 @@ def api_key(trace_id: str, span_id: str, verb: str, status: int) -> str:
 
 def action_key(trace_id: str, span_id: str) -> str:
     return f"action|{trace_id}|{span_id}"
-
-
-def log_key(trace_id: str, span_id: str, time_unix_nano: int, observed_unix_nano: int, content: bytes) -> str:
-    """What makes a log record one event. Times as sent, 0 for none.
-
-    content: a canonical text of body, attributes and resource; it alone tells apart records that carry no ids or times.
-    """
-    return f"log|{trace_id}|{span_id}|{time_unix_nano}|{observed_unix_nano}|{sha256(content).hexdigest()}"
 
 
 def transaction_id(key: str, tenant: str = "") -> str:
@@ -50,9 +42,3 @@ def transaction_id_api(trace_id: str, span_id: str, verb: str, status: int, tena
 
 def transaction_id_action(trace_id: str, span_id: str, tenant: str = "") -> str:
     return transaction_id(action_key(trace_id, span_id), tenant)
-
-
-def transaction_id_log(
-    trace_id: str, span_id: str, time_unix_nano: int, observed_unix_nano: int, content: bytes
-) -> str:
-    return transaction_id(log_key(trace_id, span_id, time_unix_nano, observed_unix_nano, content))

@@ -52,16 +52,8 @@ def water_fill(
 Arrivals = Iterable[tuple[int | float | Fraction, int | float | Fraction]]  # (how many, adjusted count of each)
 
 
-def expected_kept(arrivals: Arrivals, p: Fraction) -> Fraction:
-    """How many of these a rate of p (of the original population) keeps.
-
-    Those thinned below p upstream all stay.
-    """
-    return sum((Fraction(n) * min(Fraction(1), p * Fraction(a)) for n, a in arrivals), Fraction(0))
-
-
 def budget_probability(arrivals: Arrivals, target: int | float | Fraction) -> Fraction:
-    """p with expected_kept(arrivals, p) = target, exactly; 1 when all may stay.
+    """p at which sum(n * min(1, p * a)) of the arrivals is target, exactly; 1 when all may stay.
 
     Records that upstream thinned to 1/a lose nothing to a rate above 1/a, so dividing target by arrivals
     would keep too few.

@@ -28,7 +28,6 @@ from mapping.sampling.thresholds import (
 )
 from mapping.sampling.tracestate import State
 
-_ZERO = b"\0" * 7
 _NEVER = b"\xff" * 8  # above every 7 byte R
 NO_TRACE = b"\0" * 16
 

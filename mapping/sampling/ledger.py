@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from mapping.event import Decision
 from mapping.sampling.counts import CountKey, Sums, adjusted_in
-from mapping.sampling.estimate import variance_of_trace
 
 ALARM = 5.0  # |z| beyond this comes by chance once in two million
 MIN_EXPECTED = 30.0  # records expected to be kept before z means anything
@@ -153,3 +152,16 @@ class Audit:
             # Nothing was thinned, so in and out must agree but for the rounding of long sums.
             return 0.0 if abs(self._difference) < 1e-6 * self._expected else math.copysign(math.inf, self._difference)
         return self._difference / math.sqrt(variance)
+
+
+def variance_of_trace(members: list[tuple[float, float]]) -> float:
+    """The part of one trace in the variance of a sum (spec/sampling.md §11), from (A, A y) of its records.
+
+    With p descending, pair (k, l > k) has max p = p_k: sum_k (1 - p_k) s_k (s_k + 2 sum_{l>k} s_l), s = A y.
+    """
+    rest, variance = 0.0, 0.0
+    # p ascending, so `rest` is what comes after in p descending
+    for adjusted_count, s in sorted(members, reverse=True):
+        variance += (1 - 1 / adjusted_count) * s * (s + 2 * rest)
+        rest += s
+    return variance

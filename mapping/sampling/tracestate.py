@@ -1,4 +1,4 @@
-"""W3C tracestate: reading what upstream samplers decided, and handing our decision on.
+"""W3C tracestate: what upstream samplers decided.
 
 Reading is strict inside the `ot` member and lenient about everybody else's: a broken foreign member must not
 cost us a good threshold, because losing it loses a factor of every count (spec/sampling.md §2.2, §2.3).
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from mapping.event import Decision
 from mapping.sampling.thresholds import parse_rv, parse_th, th_text
 
 MAX_CHARACTERS = 8192
@@ -43,13 +42,13 @@ def parse(text: str) -> State:
     """The sampling state in a tracestate header value. Never raises."""
     if not text:
         return ABSENT
-    members = _members(text)
+    members = members_of(text)
     if members is None:
         return MALFORMED
     ours = [value for key, value in members if key == "ot"]
     if not ours:
         return ABSENT
-    fields = _fields(ours[0]) if len(ours) == 1 else None
+    fields = sub_keys_of(ours[0]) if len(ours) == 1 else None
     if fields is None:
         return MALFORMED
     th = parse_th(fields["th"]) if "th" in fields else -1
@@ -63,46 +62,7 @@ def parse(text: str) -> State:
     )
 
 
-def rewrite(text: str, decision: Decision) -> str:
-    """The tracestate to forward with a kept span: byte for byte `text` when sampling changed nothing.
-
-    Otherwise `ot` moves to the front with the new th and rv, and the rightmost foreign member goes when the
-    list would exceed 32. After an inconsistent or disbelieved threshold no th is written: the redrawn
-    randomness is ours alone.
-    """
-    state = parse(text)
-    erased = decision.upstream in ("inconsistent", "implausible", "untrusted")
-    if erased and state.th < 0 and not state.malformed:
-        return text
-    if not erased and not state.malformed and decision.upstream != "configured" and decision.th == decision.th_in:
-        return text
-    members = _members(text) or []
-    ours = [value for key, value in members if key == "ot"]
-    fields = (_fields(ours[0]) if len(ours) == 1 else None) or {}
-    fields.pop("th", None)
-    if decision.upstream == "legacy":
-        fields.pop("p", None)
-        fields.pop("r", None)
-    rv = fields.pop("rv", "")
-    rv = decision.rv or (rv if state.rv >= 0 else "")
-    head = {"th": decision.th} if decision.th and not erased else {}
-    if rv:
-        head["rv"] = rv
-    value = _joined({**head, **fields})
-    foreign = [f"{key}={value_}" if value_ is not None else key for key, value_ in members if key != "ot"]
-    ot = [f"ot={value}"] if value else []
-    return ",".join(ot + foreign[: MAX_MEMBERS - len(ot)])
-
-
-def log_fields(threshold: str | None, decision: Decision) -> tuple[str | None, str | None]:
-    """(sampling.threshold, sampling.randomness) to forward with a kept log record; None: leave it out."""
-    if decision.upstream in ("inconsistent", "implausible", "untrusted") or not decision.th:
-        return None, None
-    unchanged = decision.th == decision.th_in and threshold is not None
-    return threshold if unchanged else decision.th, decision.rv or None
-
-
-def _members(text: str) -> list[tuple[str, str | None]] | None:
+def members_of(text: str) -> list[tuple[str, str | None]] | None:
     """(key, value) in order, value None for a member without "="; None for a list that must be discarded."""
     if len(text) > MAX_CHARACTERS:
         return None
@@ -112,7 +72,7 @@ def _members(text: str) -> list[tuple[str, str | None]] | None:
     return [(key, value if equals else None) for key, equals, value in (m.partition("=") for m in members)]
 
 
-def _fields(value: str | None) -> dict[str, str] | None:
+def sub_keys_of(value: str | None) -> dict[str, str] | None:
     """The sub-keys of an `ot` value in order, or None for bad syntax."""
     if value is None or len(value) > MAX_VALUE_CHARACTERS:
         return None
@@ -123,13 +83,6 @@ def _fields(value: str | None) -> dict[str, str] | None:
             return None
         fields[key] = text
     return fields
-
-
-def _joined(fields: dict[str, str]) -> str:
-    parts = [f"{key}:{value}" for key, value in fields.items()]
-    while len(joined := ";".join(parts)) > MAX_VALUE_CHARACTERS:
-        parts.pop()  # th and rv come first and always fit
-    return joined
 
 
 def _legacy(text: str) -> int:

@@ -237,10 +237,6 @@ class Spool:
         """Receive time of the oldest record not released, 0 when there is none or it is damaged."""
         return self._reader.first_kept(self._released)[1]
 
-    @property
-    def remembered_requests(self) -> int:
-        return len(self._memory)
-
     def _recover(self) -> Recovered:
         self._files.make_directory(self._directory)
         self._lock, holder = self._files.lock(f"{self._directory}/lock", b"%d\n" % os.getpid())

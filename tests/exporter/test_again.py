@@ -18,9 +18,9 @@ from exporter.deadletter import DeadLetters, Letter
 from exporter.errors import Rejected, Retryable, TooLarge
 from exporter.journal import Journal
 from exporter.sink import Batch
-from exporter.sinks.memory import MemorySink
 from mapping.event import Event
 from pipeline_bench import Bench, ListSource, outcomes
+from sink_memory import MemorySink
 
 REASONS = ("unknown column", "bad value")
 

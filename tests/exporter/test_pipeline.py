@@ -11,9 +11,9 @@ import pytest
 from events import NOW_NS, SECOND_NS, event
 from exporter.errors import Retryable
 from exporter.sink import Batch
-from exporter.sinks.memory import MemorySink
 from exporter.source import Unit
 from pipeline_bench import Bench, ListSource, access_log, ids, outcomes
+from sink_memory import MemorySink
 
 
 def test_everything_is_delivered_once_and_released(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from exporter.errors import Expired, Rejected, Retryable, TooLarge, Unauthorised
 from exporter.retry import wait_s
 from exporter.settings import RetrySettings
 from exporter.sink import Batch
-from exporter.sinks.memory import MemorySink
 from mapping.event import API_CALL, LOG
 from pipeline_bench import Bench, ListSource, ids, outcomes
+from sink_memory import MemorySink
 
 
 def test_a_failing_sink_is_tried_again_with_the_same_token_until_it_has_the_batch(tmp_path: Path) -> None:

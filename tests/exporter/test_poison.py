@@ -19,11 +19,11 @@ from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings
 from exporter.sink import Batch
-from exporter.sinks.memory import MemorySink
 from exporter.writer import MOST_CALLS, NOT_TOLD_APART
 from mapping.event import Event
 from pipeline_bench import QUICK_RETRY, Bench, ListSource, ids, outcomes
 from sink_destinations import DESTINATIONS
+from sink_memory import MemorySink
 
 KINDS = sorted(DESTINATIONS)
 DAY_NS = 86_400 * 10**9

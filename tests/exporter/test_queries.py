@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 import events
+from bench.estimate import Kept, estimate_quantile
 from engine_process import EngineProcess
 from exporter.clickhouse import queries
 from exporter.clickhouse.queries import parse_condition
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 from exporter.sinks.clickhouse import Settings
 from mapping.event import ACTION, LOG, UNSAMPLED, Decision, Event
-from mapping.sampling.estimate import Kept, estimate_quantile
 from stored import store_events
 
 DAY_NS = 86_400_000_000_000
@@ -343,11 +343,6 @@ def test_intervals_hold_the_truth_as_often_as_they_say(engine: EngineProcess, un
         for row in reader.run(queries.percentile(SINCE, UNTIL, 0.5, "company_id", sample_unit=unit)).dicts():
             hits["median"] += row["low"] <= truths[row["by"]][2] <= row["high"]
     assert min(hits.values()) >= 87, hits
-
-
-def test_nothing_kept_still_bounds_what_there_was() -> None:
-    """Source: spec/sampling.md §11."""
-    assert [round(queries.most_when_none_kept(p)) for p in (0.1, 0.01, 0.001, 1.0)] == [28, 298, 2994, 0]
 
 
 # -- finding the store ---------------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from engine_process import EngineProcess
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.duplicates import AHEAD_NS, HOUR_NS, MOST_HOURS, Horizon
 from exporter.sinks.clickhouse import Settings, create
-from exporter.sinks.memory import MemorySink
 from mapping.event import Event
 from pipeline_bench import Bench, ListSource, outcomes
+from sink_memory import MemorySink
 
 SECOND_NS = 1_000_000_000
 DAY_NS = 86_400 * SECOND_NS

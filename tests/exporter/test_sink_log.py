@@ -11,8 +11,8 @@ from events import event
 from exporter.errors import Fault, Rejected, Retryable, SinkError, Unauthorised
 from exporter.sink import Batch
 from exporter.sink_log import MOST_REASONS, OTHER_REASONS, SinkLog, duration
-from exporter.sinks.memory import MemorySink
 from pipeline_bench import Bench, ListSource
+from sink_memory import MemorySink
 
 
 class Clock:

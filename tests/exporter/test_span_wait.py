@@ -12,8 +12,8 @@ import exporter.replay as replay_module
 import exporter.span_wait as span_wait_module
 from events import NOW_NS, SECOND_NS, event
 from exporter.journal import event_key
-from exporter.sinks.memory import MemorySink
 from pipeline_bench import Bench, ListSource, access_log, ids, outcomes
+from sink_memory import MemorySink
 
 LINES = 24_576  # in one request
 SPAN_WAIT_S = 30

@@ -13,9 +13,9 @@ import pytest
 import exporter.same_call as same_call_module
 from events import NOW_NS, SECOND_NS, event
 from exporter.errors import Retryable
-from exporter.sinks.memory import MemorySink
 from mapping.event import Event
 from pipeline_bench import Bench, ListSource, access_log, outcomes
+from sink_memory import MemorySink
 
 CHILD = "c" * 16
 

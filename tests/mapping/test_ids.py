@@ -33,19 +33,6 @@ def test_actions_are_known_by_trace_and_span() -> None:
     assert ids.transaction_id_action(TRACE, SPAN) == str(uuid.uuid5(ids.NAMESPACE, f"action|{TRACE}|{SPAN}"))
 
 
-def test_log_records_differ_when_ids_times_or_content_differ() -> None:
-    first = ids.transaction_id_log(TRACE, SPAN, 1, 2, b"{}")
-    assert first == ids.transaction_id_log(TRACE, SPAN, 1, 2, b"{}")
-    others = {
-        ids.transaction_id_log("", SPAN, 1, 2, b"{}"),
-        ids.transaction_id_log(TRACE, "", 1, 2, b"{}"),
-        ids.transaction_id_log(TRACE, SPAN, 0, 2, b"{}"),
-        ids.transaction_id_log(TRACE, SPAN, 1, 0, b"{}"),
-        ids.transaction_id_log(TRACE, SPAN, 1, 2, b"[]"),
-    }
-    assert len(others | {first}) == 6
-
-
 def test_ids_stay_what_they_were() -> None:
     """A stored event is found again only if the namespace and the key never change."""
     assert ids.transaction_id_api(TRACE, SPAN, "GET", 200) == "8cc198d4-8a9b-5743-9f6a-d8ed5bcb2c39"

@@ -73,6 +73,19 @@ def test_lines_that_repeat_in_one_request_are_different_events_and_a_retry_repea
     assert first == [event.transaction_id for event in mapped(request).events]
 
 
+def test_log_records_are_told_apart_by_ids_times_and_content() -> None:
+    same: dict[str, Any] = {**IDS, "time_unix_nano": NOW, "observed_time_unix_nano": NOW + 2}
+    others = [
+        {**same, "trace_id": b""},
+        {**same, "span_id": b""},
+        {**same, "time_unix_nano": 0},
+        {**same, "observed_time_unix_nano": 0},
+    ]
+    events = [only("x", **same), only("y", **same), *(only("x", **fields) for fields in others)]
+    assert len({event.transaction_id for event in events}) == 6
+    assert only("x", **same).transaction_id == events[0].transaction_id
+
+
 def test_attribute_order_does_not_change_the_id() -> None:
     assert only("x", {"a": 1, "b": 2}).transaction_id == only("x", {"b": 2, "a": 1}).transaction_id
     assert only("x", {"a": 1}).transaction_id != only("x", {"a": 2}).transaction_id

@@ -13,9 +13,9 @@ from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks.memory import MemorySink
 from exporter.source import Unit
 from mapping.event import Event
+from sink_memory import MemorySink
 
 QUICK_RETRY = RetrySettings(initial_interval_s=0.001, max_interval_s=0.002, unauthorised_interval_s=0.001)
 QUICK_BATCH = BatchSettings(max_age_s=0.02)

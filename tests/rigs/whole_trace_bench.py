@@ -13,7 +13,6 @@ from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks.memory import MemorySink
 from exporter.source import Unit
 from mapping.event import Decision
 from mapping.mapper import Mapped, Mapper
@@ -23,6 +22,7 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from otlp_requests import attribute
 from receiver.spool import Entry, Spool, SpoolSettings
+from sink_memory import MemorySink
 from weighbridge.feed import Feed
 from weighbridge.sampling.trace_source import WholeTraceSource
 

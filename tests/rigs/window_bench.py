@@ -11,13 +11,13 @@ from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sinks.memory import MemorySink
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from receiver.spool import Entry, Spool, SpoolSettings
+from sink_memory import MemorySink
 from weighbridge.feed import Feed
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import WindowStore

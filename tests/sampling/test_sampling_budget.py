@@ -9,11 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping.sampling.budget import budget_probability, expected_kept, water_fill
+from mapping.sampling.budget import Arrivals, budget_probability, water_fill
 from mapping.sampling.window import cap_of
 from project_files import TESTDATA
 
 VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))["budget"]
+
+
+def expected_kept(arrivals: Arrivals, p: Fraction) -> Fraction:
+    """How many of these a rate of p (of the original population) keeps.
+
+    Those thinned below p upstream all stay.
+    """
+    return sum((Fraction(n) * min(Fraction(1), p * Fraction(a)) for n, a in arrivals), Fraction(0))
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda v: v["kind"])

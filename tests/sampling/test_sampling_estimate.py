@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mapping.sampling.estimate import (
+from bench.estimate import (
     Kept,
     cluster_variance,
     effective_size,

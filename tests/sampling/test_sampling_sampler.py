@@ -15,7 +15,8 @@ from mapping.sampling.rules import Facts
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, th_text
-from mapping.sampling.tracestate import parse, rewrite
+from mapping.sampling.tracestate import parse
+from tracestate_out import rewrite
 
 TRACE = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")  # R = ce929d0e0e4736: kept at 25 %, dropped at 10 %
 

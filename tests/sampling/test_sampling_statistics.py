@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from bench.estimate import Kept, estimate_total
 from mapping.sampling.decide import Policy, of_span
-from mapping.sampling.estimate import Kept, estimate_total
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, parse_th

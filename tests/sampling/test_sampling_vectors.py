@@ -15,8 +15,9 @@ from mapping.sampling.randomness import record_bytes
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, adjusted_count, probability_of, th_text, threshold
-from mapping.sampling.tracestate import log_fields, parse, rewrite
+from mapping.sampling.tracestate import parse
 from project_files import TESTDATA
+from tracestate_out import log_fields, rewrite
 
 VECTORS = json.loads((TESTDATA / "sampling-vectors.json").read_text(encoding="utf-8"))
 CATEGORIES = sorted({vector["category"] for vector in VECTORS["decisions"]})

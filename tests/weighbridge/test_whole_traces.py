@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from exporter.sink import Batch
-from exporter.sinks.memory import MemorySink
 from mapping.sampling.sampler import Sampler
+from sink_memory import MemorySink
 from whole_trace_bench import TraceBench
 
 T0 = 1_795_200_000.0

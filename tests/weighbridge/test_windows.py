@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from exporter.sinks.memory import MemorySink
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of
+from sink_memory import MemorySink
 from weighbridge.sampling import window_store, windows
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import DecidedWindow, WindowStore

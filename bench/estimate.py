@@ -1,9 +1,9 @@
 """From kept records back to the population: totals, rates, quantiles, and their errors (spec/sampling.md §11).
 
+In Python what the questions by name ask in SQL (exporter/clickhouse/queries.sql): what tests and pictures compare with.
 Knows nothing of events: a record is a value, the number of records it stands for, and the trace it came with.
-Records of a trace are kept or dropped together, so the error of a sum follows traces, not records. Treating
-records as independent gives error bars
-that are too short: with 1 to 12 spans per trace, a "95 %" bar holds 46 % of the time.
+Records of a trace are kept or dropped together, so the error of a sum follows traces, not records. Treating records as
+independent gives error bars that are too short: with 1 to 12 spans per trace, a "95 %" bar holds 46 % of the time.
 Sources: Horvitz, Thompson 1952; Särndal, Swensson, Wretman 1992 (clusters); Woodruff 1952 (quantiles).
 """
 
@@ -13,6 +13,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from mapping.sampling.ledger import variance_of_trace
 
 Z95 = 1.96  # half-width of a 95 % interval in standard errors
 FEW_TRACES = 30  # below this many kept traces the normal interval is not to be trusted
@@ -49,20 +51,6 @@ def cluster_variance(kept: Iterable[Kept]) -> float:
     for k in kept:
         clusters[k.cluster].append((k.adjusted_count, k.adjusted_count * k.value))
     return math.fsum(variance_of_trace(members) for members in clusters.values())
-
-
-def variance_of_trace(members: list[tuple[float, float]]) -> float:
-    """The part of one trace, from (A, A y) of its records.
-
-    With p descending, pair (k, l > k) has max p = p_k: sum_k (1 - p_k) s_k (s_k + 2 sum_{l>k} s_l), s = A y.
-    """
-    rest, variance = 0.0, 0.0
-    for adjusted_count, s in sorted(
-        members, reverse=True
-    ):  # p ascending, so `rest` is what comes after in p descending
-        variance += (1 - 1 / adjusted_count) * s * (s + 2 * rest)
-        rest += s
-    return variance
 
 
 def naive_variance(kept: Iterable[Kept]) -> float:
