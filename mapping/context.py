@@ -225,7 +225,7 @@ class Context:
     def log_body(self, record: LogRecord, *, of_model: bool = False) -> tuple[str, str]:
         """(text, encoding) of a masked log body. of_model: without prompts and answers."""
         body, masks = record.body, self.masks
-        if not masks.keeps_body_of(record.event_name):
+        if record.event_name and not masks.keeps_body_of(record.event_name):
             return "", ""
         if body.map is None:
             shown = masks.text if body.encoding == "text" else masks.base64

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, cast
 
-from mapping.bounds import CUT, INFLATED_ROOM, share_of
+from mapping.bounds import INFLATED_ROOM, share_of
 from mapping.context import Context, Group, Job, Work
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts, log_record_bytes
@@ -277,6 +277,7 @@ class Mapper:
     ) -> Generator[None, None, Mapped]:
         seen: dict[Any, int] = {}
         at_once = sampler.early and self._should_skip is None
+        look, traces_seen = self._logs.look, self._traces_seen or None  # None when nothing is remembered
         clock, until, left = self._clock, 0.0, 0
         for group in groups:
             facts: Group | None = None
@@ -286,12 +287,14 @@ class Mapper:
                     left, until = STEP, clock() + STEP_S
                 left -= 1
                 try:
-                    facts = facts or self._groups.of(group, job.share)
-                    work = self._logs.look(item, facts, job, seen)
-                    if self._traces_seen and work.read.trace_id:
-                        work = _owned(work, self._traces_seen, job)
+                    if facts is None:
+                        facts = self._groups.of(group, job.share)
+                        early_facts = _of_tenant(facts.early_facts, job.tenant)
+                    work = look(item, facts, job, seen)
+                    if traces_seen is not None and work.read.trace_id:
+                        work = _owned(work, traces_seen, job)
                     if at_once:
-                        decision = _decide_log(sampler, work, _of_tenant(facts.early_facts, job.tenant), facts, group)
+                        decision = _decide_log(sampler, work, early_facts, facts, group)
                         if decision.keep:
                             out.events.append(self._log_event(work, facts, job, decision))
                         else:
@@ -309,7 +312,7 @@ class Mapper:
         masks = self._context.masks.redactor
         cuts = masks.cuts
         event = self._logs.event(work, facts, job, decision)
-        over = CUT in work.attributes
+        over = work.plan.over
         if facts.odd or over or masks.cuts != cuts:
             return finished(event, facts, text_cut=masks.cuts != cuts, over=over)
         return event
@@ -356,7 +359,9 @@ def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
 
 def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
     attributes, trace_id = work.attributes, work.item.trace_id or bytes.fromhex(work.read.trace_id)
-    threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
+    threshold = randomness = None
+    if work.plan.stated:
+        threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
     decision = sampler.log(
         trace_id,
         threshold if isinstance(threshold, str) else None,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
@@ -20,7 +21,7 @@ from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
 from mapping.rules import ids, taxonomy
 from mapping.rules.identity import NOBODY, Identity, Resolver
-from mapping.rules.metadata import flat_text
+from mapping.rules.metadata import flat_object
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
 from mapping.spans.api_call import flags_in, note_uri, path_version
@@ -38,6 +39,7 @@ _CONSUMED: Final = frozenset(
         "sampling.randomness",
     )
 )
+_STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
 _VERSION_ATTRIBUTES: Final = frozenset(("api.version", "api_version"))
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
@@ -55,6 +57,9 @@ class LogPlan(NamedTuple):
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
     weights: tuple[str, ...]  # attributes that state a weight
+    stated: bool  # attributes state what upstream sampling did
+    over: bool  # attributes were over a bound
+    extras: bool  # attributes or the body tell more than metadata as it is
 
 
 class LogWork(NamedTuple):
@@ -260,32 +265,24 @@ class LogMapper:
 
     def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
         """Body and attributes in one object, attributes winning (spec/mapping.md §6 L7), and what mapping adds."""
-        attributes, body, masks = work.attributes, work.read.body, self._context.masks
-        if work.plan.keys.exception:
+        plan, attributes, body, masks = work.plan, work.attributes, work.read.body, self._context.masks
+        flat = body.flat
+        if plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
-        pairs = {**body.flat, **attributes}
-        if work.plan.of_model:
-            pairs = without_content(pairs)
-        added: dict[str, Any] = {}
-        http = work.read.http
-        if http is not None:
-            request, response = http.request_headers, http.response_headers
-            if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
-                start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
-                added = consumer.extras(request, response, pairs, (), start, consumer.parts(response))
-            if not consumer.LOG_FIELDS.isdisjoint(pairs):
-                added |= consumer.log_extras({**pairs, **added})
-        if body.text and masks.leaves_json_as_it_is(body.text, "attributes"):
+        if plan.of_model:
+            flat, attributes = without_content(flat), without_content(attributes)
+        added = _added(work, flat, attributes)
+        if body.text and not plan.of_model and masks.leaves_json_as_it_is(body.text, "attributes"):
             of_attributes = {**attributes, **added} if added else attributes
-            shown = of_attributes if work.plan.plain and not added else masks.attributes(of_attributes)
-            masked = {**body.flat, **shown}
+            shown = of_attributes if plan.plain and not added else masks.attributes(of_attributes)
+            masked = {**flat, **shown}
         else:
-            masked = {**masks.attributes({**pairs, **added})}
+            masked = {**masks.attributes({**flat, **attributes, **added})}
         error = self._error(work.read)
         if error:
             masked.update(error)
         masked.update(extra)
-        return flat_text(masked.items())
+        return flat_object(masked)
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception
@@ -329,6 +326,9 @@ class LogMapper:
             resolver=resolver,
             request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),
             weights=tuple(name for name in WEIGHTS if name in names),
+            stated=not _STATED.isdisjoint(names),
+            over=CUT in names,
+            extras=not (consumer.ATTRIBUTES | consumer.LOG_FIELDS).isdisjoint((*names, *body)),
         )
 
     def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -358,6 +358,21 @@ def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecor
         return resolver.resolve(attributes, body=flat)
     query = http.query or http.url.partition("?")[2]
     return resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
+
+
+def _added(work: LogWork, flat: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What headers, fields of the body and attributes tell of a call beyond themselves."""
+    http = work.read.http
+    if http is None or not (work.plan.extras or http.request_headers or http.response_headers):
+        return {}
+    pairs, added = {**flat, **attributes}, {}
+    request, response = http.request_headers, http.response_headers
+    if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
+        start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
+        added = consumer.extras(request, response, pairs, (), start, consumer.parts(response))
+    if not consumer.LOG_FIELDS.isdisjoint(pairs):
+        added |= consumer.log_extras({**pairs, **added})
+    return added
 
 
 def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ WRAPPERS = ("log", "message", "MESSAGE", "msg", "_raw", "line", "textPayload", "
 WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 2  # Vector wraps what Docker wrapped
 _OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
+BEFORE_JSON = frozenset("{0123456789T:.+Z-")  # first characters, beside blanks, of texts in which `line_in` finds some
 _CRI = re.compile(r"[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] (?=\{)").match  # containerd's log files
 
 

@@ -18,7 +18,7 @@ from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
 from mapping.dialects.reading import Dialects, Reading
 from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exchange_in, http_keys
 from mapping.logs.ids import IdKeys, id_keys, ids_in
-from mapping.logs.json_text import exact, holds_long_numbers, line_in, read_object, unwrapped
+from mapping.logs.json_text import BEFORE_JSON, exact, holds_long_numbers, line_in, read_object, unwrapped
 from mapping.logs.levels import LevelKey, level_keys, severity
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
@@ -180,8 +180,9 @@ def understand(
                 if trace and not trace_id:
                     trace_id, trace_source = trace, source
                 span_id = span_id or span
-    severity_number = min(severity_number, MOST_SEVERE)
-    if severity_number <= 0:
+    if severity_number > MOST_SEVERE:
+        severity_number = MOST_SEVERE
+    elif severity_number <= 0:
         severity_number, severity_text = severity(severity_text, flat, keys.levels)
         if not severity_number and keys.attribute_levels:
             severity_number, severity_text = severity(severity_text, attributes, keys.attribute_levels)
@@ -190,13 +191,14 @@ def understand(
         described = exchange_by(keys.attribute_http, attributes, trust_forwarded)
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
-    of_body = 0
-    if not held(time_unix_nano):
+    time = held(time_unix_nano)
+    if not time:
         of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
         if not of_body and keys.starts:
             of_body = _body_time(flat, keys.starts, observed_unix_nano)
             if of_body and described is not None and described.duration_ms > 0:
                 of_body += round(described.duration_ms * 1e6)
+        time = of_body or held(observed_unix_nano) or received_unix_ns
     return _new(
         LogRecord,
         (
@@ -204,7 +206,7 @@ def understand(
             trace_id,
             span_id,
             trace_source,
-            held(time_unix_nano) or of_body or held(observed_unix_nano) or received_unix_ns,
+            time,
             severity_number,
             severity_text,
             event_name or (_text(attributes, keys.event_names) if keys.event_names else ""),
@@ -220,7 +222,8 @@ def read_body(body: object) -> Body:
     if body is None:
         return NO_BODY
     if isinstance(body, str):
-        if text := body if body[:1] == "{" else line_in(body):
+        first = body[:1]
+        if text := body if first == "{" else line_in(body) if first in BEFORE_JSON or first.isspace() else "":
             parsed, is_json = read_object(text)
             if parsed is not None:
                 return _of_object(parsed, body if is_json and text is body else "", text)
@@ -250,14 +253,11 @@ def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
 
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
     """The map with nested keys joined by dots; a literal dotted key wins. A map without nesting comes back as is."""
-    for value in nested.values():
-        if isinstance(value, dict):
-            break
-    else:
+    if dict not in map(type, nested.values()):
         return nested
-    flat: dict[str, object] = {key: value for key, value in nested.items() if not isinstance(value, dict)}
+    flat: dict[str, object] = {key: value for key, value in nested.items() if type(value) is not dict}
     for key, value in nested.items():
-        if isinstance(value, dict) and is_key(key):
+        if type(value) is dict and is_key(key):
             _add_leaves(flat, value, key + ".", 1)
     return flat
 
@@ -344,11 +344,12 @@ def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:
 
 
 def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: str, depth: int) -> None:
+    longest = LONGEST_KEY - len(prefix)
     for key, value in nested.items():
-        if isinstance(value, dict):
+        if type(value) is dict:
             if depth < _MAX_DEPTH and is_key(below := f"{prefix}{key}."):
                 _add_leaves(flat, value, below, depth + 1)
-        elif len(flat) < _MAX_FLAT_KEYS and len(prefix) + len(key) <= LONGEST_KEY:
+        elif len(flat) < _MAX_FLAT_KEYS and len(key) <= longest:
             flat.setdefault(prefix + key, value)
 
 

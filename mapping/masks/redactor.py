@@ -145,7 +145,7 @@ class Redactor:
         self._plain_keys: set[str] = set()  # attribute keys of which only the value can give something away
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self._hide = hider(settings.patterns)
-        self._seals: dict[str, bool] = {}  # by source; the settings name all sources that there are
+        self._seals: dict[str, bool] = {}  # by source: places that the settings name, in spellings of the senders
         self._genai_content = genai_content
         self._defaults = settings.defaults
         self.cuts = 0  # texts cut since they were longer than masks look at
@@ -182,15 +182,22 @@ class Redactor:
         """What happens to a header, None for one that is shown unless its value says otherwise."""
         return self._verdicts["request_headers" if side == "request" else "response_headers"].of(name)
 
-    @_guarded
     def sealed(self, source: str, value: str) -> str:
         """An id as it may be stored: a hash of it when it stood where values are masked, or looks like what is hidden.
 
         source: as `mapping.rules.identity` names it: `header:x-user-id`, `attr:user.id`, `query:user`. With a hash_key
         the hash is that of the action `hash`, without one that of session tokens.
         """
+        if self._hide is None and self._seals.get(source) is False:
+            return value
+        return self._sealed(source, value)
+
+    @_guarded
+    def _sealed(self, source: str, value: str) -> str:
         hidden = self._seals.get(source)
         if hidden is None:
+            if len(self._seals) >= _MAX_PLAIN_KEYS:
+                self._seals.clear()
             hidden = self._seals[source] = self.hides_at(source)
         if not hidden and (self._hide is None or self._hide(value) == value):
             return value

@@ -191,8 +191,11 @@ def read_body(data: bytes) -> tuple[Any, bool]:
     Beside it, whether something of it was over a bound and is left out.
     """
     size = len(data) - 2
-    if 0 <= size < 0x80 and data[0] == 0x0A and data[1] == size:
-        return str(data[2:], "utf-8", "replace"), False
+    if size >= 0 and data[0] == 0x0A:  # one text: its length takes one byte, or two
+        if data[1] == size < 0x80:
+            return str(data[2:], "utf-8", "replace"), False
+        if 0x80 <= size - 1 < 0x4000 and data[1] == 0x80 | (size - 1) & 0x7F and data[2] == size - 1 >> 7:
+            return str(data[3:], "utf-8", "replace"), False
     values = _Values(MOST_LEAVES)
     return values.value(parse(_AnyValue, data, "a log body"), 0), values.cut
 

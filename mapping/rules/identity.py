@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from math import isfinite
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from mapping.bounds import LONGEST_ID
@@ -48,6 +48,7 @@ class Identity(NamedTuple):
     company_source: str = ""
 
 
+_new: Final = tuple.__new__
 NOBODY = Identity()
 Seal = Callable[[str, str], str]  # (source, value found there) -> the value as it may be stored
 _EMPTY: Mapping[str, object] = {}
@@ -194,7 +195,7 @@ class Resolver:
             user = seal(f"claim:{self._user_claim}" if user_source == "authorization" else user_source, user)
         if company:
             company = seal(company_source, company)
-        session = _any(attributes, body, self._session, seal)
+        session = _any(attributes, body, self._session, seal) if self._session else ""
         if not session and request_headers:
             secret = request_headers.get(_KEY_HEADER, "")
             secret = bearer if is_absent(secret) else secret
@@ -203,16 +204,16 @@ class Resolver:
                 session = _hashed(secret)
         if not session and self._keys:
             session = _hashed(_any(attributes, body, self._keys, unsealed))
-        return Identity(
-            user,
-            company,
-            session,
-            _any(attributes, body, self._subscription, seal),
-            _any(attributes, body, self._application, seal),
-            _any(attributes, body, self._client, seal) or _claimed(claims, _CLIENT_CLAIMS, seal),
-            _any(attributes, body, self._plan, seal) or _claimed(claims, _PLAN_CLAIMS, seal),
-            user_source,
-            company_source,
+        subscription = _any(attributes, body, self._subscription, seal) if self._subscription else ""
+        application = _any(attributes, body, self._application, seal) if self._application else ""
+        client = _any(attributes, body, self._client, seal) if self._client else ""
+        plan = _any(attributes, body, self._plan, seal) if self._plan else ""
+        if claims:
+            client = client or _claimed(claims, _CLIENT_CLAIMS, seal)
+            plan = plan or _claimed(claims, _PLAN_CLAIMS, seal)
+        return _new(
+            Identity,
+            (user, company, session, subscription, application, client, plan, user_source, company_source),
         )
 
     def _note_names(self) -> None:
@@ -259,7 +260,7 @@ class Resolver:
             if found[0] or self._strict:
                 return found
             break
-        found = _first(attributes, self._user_attributes, "attr:")
+        found = _first(attributes, self._user_attributes, "attr:") if self._user_attributes else ("", "")
         if not found[0] and body:
             found = _first(body, self._user_body_keys, "body:")
         if not found[0] and request:
@@ -297,14 +298,14 @@ class Resolver:
         claims: Mapping[str, object],
     ) -> tuple[str, str]:
         found = ("", "")
-        if self._company_headers:
+        if self._company_headers and (request or response):
             found = _first(request, self._company_headers, "header:")
             if not found[0]:
                 found = _first(response, self._company_headers, "response_header:")
-        if not found[0]:
+        if not found[0] and self._company_attributes:
             found = _first(attributes, self._company_attributes, "attr:")
-        if not found[0] and body:
-            found = _first(body, self._company_attributes, "body:")
+            if not found[0] and body:
+                found = _first(body, self._company_attributes, "body:")
         if not found[0] and claims and (claimed := _claim(claims, self._company_claim, self._company_text_only)):
             found = claimed, f"claim:{self._company_claim}"
         if not found[0] and query and self._company_parameter:

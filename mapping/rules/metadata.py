@@ -21,6 +21,9 @@ MAX_KEYS: Final = 64
 _MOST_LOOKED_AT: Final = 2 * MAX_KEYS  # keys after which the rest is only counted
 DROPPED_KEY: Final = "attributes_dropped"
 _INT64 = 1 << 63
+_LONGEST_KEYS: Final = 4096  # characters of all keys of an object whose names are remembered
+_TEXTS: Final = frozenset((str, bool))
+_SCALARS: Final = frozenset((str, bool, int, float))
 
 
 def _add_leaves(flat: dict[str, Any], key: str, value: Any) -> int:
@@ -109,10 +112,34 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
         kept = dict(list(flat.items())[: MAX_KEYS - 1])
         flat = {**kept, DROPPED_KEY: len(flat) - len(kept) + left_out}
     keys = tuple(flat)
-    names = _renamed(keys) if sum(map(len, keys)) <= 4096 else renamed(keys)
+    names = _renamed(keys) if sum(map(len, keys)) <= _LONGEST_KEYS else renamed(keys)
     if names:
         flat = {names.get(name, name): leaf for name, leaf in flat.items()}
     return orjson.dumps(flat).decode()
+
+
+def flat_object(flat: dict[str, Any]) -> str:
+    """As `flat_text` of the dict's pairs, in half the time where every value is a text or a number of usual size."""
+    keys = tuple(flat)
+    if sum(map(len, keys)) <= _LONGEST_KEYS and (names := _plain_names(keys)) is not None:
+        kinds = {*map(type, flat.values())}
+        if kinds <= _TEXTS or (kinds <= _SCALARS and _are_usual(flat)):
+            return orjson.dumps({names.get(key, key): flat[key] for key in keys} if names else flat).decode()
+    return flat_text(flat.items())
+
+
+@lru_cache(maxsize=1024)
+def _plain_names(keys: tuple[str, ...]) -> dict[str, str] | None:
+    """What some of the keys are called instead; None when some of them have to be left out."""
+    return renamed(keys) if len(keys) <= MAX_KEYS and all(map(is_key, keys)) else None
+
+
+def _are_usual(flat: dict[str, Any]) -> bool:
+    for value in flat.values():
+        kind = type(value)
+        if (kind is int and not -_INT64 <= value < _INT64) or (kind is float and not isfinite(value)):
+            return False
+    return True
 
 
 @lru_cache(maxsize=8192)

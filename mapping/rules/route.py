@@ -150,8 +150,12 @@ class RouteBook:
         """The route (spec/mapping.md §3.3), "" for none. span_name: only of SERVER spans. path: of the URI, "" when
         none was sent.
         """
-        path = without_query(path)
-        for raw in map(without_query, (http_route, url_template)):
+        if "?" in path:
+            path = without_query(path)
+        for raw in (http_route, url_template):
+            if not raw:
+                continue
+            raw = without_query(raw)
             # Express 4 reports "/" for paths that no route matched.
             if raw and not (raw == "/" and len(path) > 1):
                 if _is_path(raw, path):
@@ -242,6 +246,8 @@ def _decoded(part: str) -> str:
 
 def _templated(part: str) -> str:
     """The segment, or what stands for it when it is a value."""
+    if _SUSPICIOUS(part) is None:
+        return part
     if _is_value(part):
         return "{id}"
     if "(" in part and (keyed := _ODATA(part)) is not None and part[-1] == ")":
@@ -252,7 +258,7 @@ def _templated(part: str) -> str:
 
 
 def _is_value(part: str) -> bool:
-    if _VALUE(part):
+    if (part.isascii() and part.isdigit()) or _VALUE(part):
         return True
     if _LONG_TOKEN(part) and _THREE_DIGITS(part) and _LETTER(part):
         return True

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mapping.masks.settings import MaskRule, MaskSettings
-from mapping.rules.metadata import MAX_KEYS, flat_text, nested
+from mapping.rules.metadata import MAX_KEYS, flat_object, flat_text, nested
 from mapping.settings import MappingSettings
 from mapping_requests import INTERNAL, key_values, one
 
@@ -51,6 +51,7 @@ def test_any_attributes_give_metadata_the_store_takes(attributes: dict[str, Any]
 @given(st.dictionaries(keys, values, max_size=12))
 def test_flat_text_keeps_every_leaf(attributes: dict[str, Any]) -> None:
     check(flat_text(attributes.items()))
+    assert flat_object(attributes) == flat_text(attributes.items())
 
 
 def test_values_keep_their_types() -> None:
