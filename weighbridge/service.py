@@ -18,17 +18,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from exporter.deadletter import DeadLetters
 from exporter.journal import JournalError
-from exporter.source import HoldingSource, Unit
-from mapping.event import Decision
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
-from mapping.sampling.counts import sums_of
-from mapping.sampling.settings import BudgetSettings
 from receiver import app
 from receiver.counts import ReceiverCounts
 from receiver.decode.compression import parse_codings
@@ -46,12 +42,8 @@ from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
 from weighbridge.left_in_spool import left_in_spool
 from weighbridge.room import why_full
-from weighbridge.sampling.minutes import Places, SamplingMinutes
-from weighbridge.sampling.open_window import Closed
+from weighbridge.sampling.books import SamplingBooks
 from weighbridge.sampling.running import Sampling
-from weighbridge.sampling.trace_source import WholeTraceSource
-from weighbridge.sampling.window_store import WindowStore
-from weighbridge.sampling.windows import Windows, WindowSource
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.tasks import Tasks
 from weighbridge.unmappable import Returns
@@ -63,8 +55,6 @@ NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
 TICK_S = 1.0
 NO_LIMITS = DecodeLimits(1 << 62, 1 << 62, 1 << 62)
-MINUTES = "sampling_ledger.sqlite"
-WINDOWS = "sampling_windows.sqlite"
 
 
 class Bridge:
@@ -77,35 +67,27 @@ class Bridge:
         # What is in the spool was accepted, by the limits of that time: later ones must not strand it.
         self._decoding_again = Decoding(self.decoder, NO_LIMITS)
         self.directory = Path(settings.spool.directory)
-        self.sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
-        self.mapper = Mapper(settings.mapping, self.sampling.sampler)
+        sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
+        self.mapper = Mapper(settings.mapping, sampling.sampler)
         self._explainer = Explainer(settings.mapping.identity)
         self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
-        self.minutes = SamplingMinutes(self.directory / MINUTES)
         self.spool = Spool(settings.spool, self._committed)
         self.feed = Feed(
             self.spool.read,
             self._decode_again,
             self._map,
-            self._passed,
+            lambda position: self.books.passed(position),
             [],
             settings.exporter.memory_bytes,
             self.directory / "unmappable",
-            self._counted,
+            lambda tenant, received_unix_ns: self.books.count(tenant, received_unix_ns),
         )
-        self.windows: Windows | None = None
-        holding: Callable[[str, Path], HoldingSource] | None = None
-        if settings.sampling.tail:
-            holding = self._whole_traces
-        elif settings.sampling.window:
-            store = WindowStore(self.directory / WINDOWS)
-            self.windows = windows = Windows(
-                self.feed, self._budget, store, lambda: self.spool.start_position, self._window_closed
-            )
-            holding = lambda sink, place: WindowSource(sink, windows, self.feed)  # noqa: E731
+        self.books = SamplingBooks(sampling, settings.sampling, self.feed, self.spool, self.directory)
         self.tasks = Tasks()
         self.should_skip_errors_before = 0  # of rules that were in force before a reload
-        self.deliveries = Deliveries(self.directory, self.feed, self.spool, self.dead_letters, holding, self.tasks)
+        self.deliveries = Deliveries(
+            self.directory, self.feed, self.spool, self.dead_letters, self.books.holding(), self.tasks
+        )
         self.pipelines = self.deliveries.pipelines
         self.returned: Counter[str] = Counter()  # records since the start that went into the spool a second time
         self.returns = Returns(self.directory / "unmappable", self._decode_again, self._append_again, self.pipelines)
@@ -116,29 +98,12 @@ class Bridge:
         self.resent: Counter[str] = Counter()
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
-        self._mapped_by = self.sampling
-        self._decided_to = 0  # what waited for whole traces or windows before this position is counted
-        self._mapped_from = 0  # this process has counted as mapped what is after this position
         self._ticking: asyncio.Task[None] | None = None
-        self._saved: Places | None = None
-        self._passed_to = 0  # every sink is done with what is before this position
-        self._saving = asyncio.Lock()
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        end = self.spool.end_position
-        places = await asyncio.to_thread(self.minutes.places)
-        if places is None:
-            at = (await self.windows.on_disk() if self.windows else None) or end
-            places = Places(at, at)
-        counted = places.mapped if self.settings.sampling.tail else places.decided
-        self.feed.start(end, max(counted, self.spool.start_position))
-        self._decided_to, self._mapped_from = min(places.decided, end), self.feed.counted
-        await self.save_minutes()  # so that the next process knows where this one began to count
-        if self.windows:
-            await self.windows.start(self.tasks.keep)
-        self.sampling.start(self.tasks.keep)
+        await self.books.start(self.tasks.keep)
         self._ticking = self.tasks.keep("sampling", self._tick)
         self.tasks.once("count of the dead letters", asyncio.to_thread(self.dead_letters.count))
         await self.deliveries.start(self.settings.exporter)
@@ -165,13 +130,10 @@ class Bridge:
         hanging = await self.deliveries.stop()
         decoded = await self._decoding_again.close() and decoded
         hanging += [] if decoded else ["decoding"]
-        if self.windows:
-            await self.windows.stop()
         if self._ticking:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
-        await self.save_minutes()
-        await self.sampling.stop()
+        await self.books.stop()
         left = await left_in_spool(self.spool, [pipeline.cursor for pipeline in self.pipelines.values()])
         await self.spool.close()
         if self._admin:
@@ -194,7 +156,7 @@ class Bridge:
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")
         rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
-        sampling, mapper = self.sampling, self.mapper
+        sampling, mapper = self.books.sampling, self.mapper
         if rules_changed:  # all of the new is made and begun before anything old is let go
             sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
             mapper = Mapper(settings.mapping, sampling.sampler)
@@ -207,10 +169,9 @@ class Bridge:
             raise
         self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
         if rules_changed:
-            await self.sampling.stop()
-            sampling.carry_on(self.sampling)
+            await self.books.change(sampling, settings.sampling)
             self.should_skip_errors_before += self.mapper.should_skip_errors
-            self.sampling, self.mapper = sampling, mapper
+            self.mapper = mapper
             self._explainer = Explainer(settings.mapping.identity)
             changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
@@ -260,85 +221,23 @@ class Bridge:
         return await self._decoding_again.decode(entry.signal, media, codings, entry.body)
 
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
-        sampling = self.sampling
-        sampling.begin(time.time_ns())
+        return self.books.weigh(self._steps(decoded, received_unix_ns, tenant))
+
+    def _steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         explaining = log.isEnabledFor(logging.DEBUG)
         mapped = yield from self.mapper.steps(
             decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=explaining
         )
         if explaining:
             mapped = self._explainer.tell(mapped)
-        sampling.take(mapped.events)
-        self._mapped_by = sampling
         return mapped
 
-    def _counted(self, tenant: str, received_unix_ns: int) -> None:
-        if self.windows:
-            self.windows.mapped(tenant, received_unix_ns, self._mapped_by.dropped())
-        else:
-            self._mapped_by.count(tenant, received_unix_ns)
-
-    def _budget(self) -> BudgetSettings:
-        budget = self.settings.sampling.budget
-        assert budget is not None
-        return budget
-
-    def _window_closed(self, window: Closed) -> None:
-        self._decided_to = window.end
-        self.feed.counts.events -= window.capped
-        self.feed.counts.sampled_out += window.capped
-        for tenant, received_unix_ns, sums, kept in window.counted:
-            self.sampling.decided(tenant, received_unix_ns, sums, kept)
-
-    def _whole_traces(self, sink: str, place: Path) -> WholeTraceSource:
-        tail = self.settings.sampling.tail
-        assert tail is not None
-        start = self.spool.start_position
-        return WholeTraceSource(
-            sink, self.feed, tail, lambda: self.sampling.sampler, start, place, self._decided, lambda: self._decided_to
-        )
-
-    def _decided(self, unit: Unit, decisions: Sequence[Decision]) -> None:
-        """Whole traces are decided for each sink, and again after a fault; they count once."""
-        if unit.position < self._decided_to:
-            return
-        self._decided_to = unit.next_position
-        if unit.position >= self._mapped_from:
-            dropped = sum(not decision.keep for decision in decisions)
-            self.feed.counts.events -= dropped
-            self.feed.counts.sampled_out += dropped
-        self.sampling.decided(unit.tenant, unit.received_unix_ns, sums_of(decisions), unit.events)
-
-    async def save_minutes(self) -> None:
-        """Write the sampling ledger's news to disk."""
-        async with self._saving:
-            mapped = self.feed.counted
-            places = Places(mapped, self._decided_to if self.settings.sampling.tail else mapped)
-            if self.windows:  # what the rules dropped counts with its window
-                places = Places(self._decided_to, self._decided_to)
-            rows = self.sampling.ledger.take()
-            if (rows, places) != ({}, self._saved):
-                await asyncio.to_thread(self.minutes.add, rows, places)
-                self._saved = places
-                self._passed(self._passed_to)
-
-    def _passed(self, position: int) -> None:
-        """Every sink is done with what is before a position: the spool may let go of what the minutes know of too."""
-        self._passed_to = position
-        if self._saved is not None and self.feed.maps:
-            position = min(position, *self._saved)
-        self.spool.release(position)
-
     async def _tick(self) -> None:
-        """What is due in sampling also comes into force while nothing arrives."""
         while True:
             await asyncio.sleep(TICK_S)
-            await self.feed.between_requests(lambda: self.sampling.tick(time.time_ns()))
-            await self.save_minutes()
+            await self.books.tick()
             await self.deliveries.keep_bounds()
-            if self.sampling.remote is not None:
-                for pipeline in self.pipelines.values():
-                    self.sampling.remote.seen(pipeline.sink.config_etag)
+            self.books.seen(pipeline.sink.config_etag for pipeline in self.pipelines.values())
 
 
 @contextlib.contextmanager

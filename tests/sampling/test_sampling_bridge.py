@@ -6,17 +6,20 @@ import json
 import random
 import time
 import urllib.request
+from collections.abc import Callable, Generator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from bridge import BridgeProcess, eventually
 from events import event
-from mapping.event import Decision
-from mapping.mapper import Mapper
+from mapping.event import Decision, Event
+from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
-from mapping.sampling.counts import sums_of
+from mapping.sampling.counts import CountKey, Sums, sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
@@ -137,16 +140,44 @@ def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: P
     assert new.p == 1
 
 
+def weighed(bridge: Sampling, decide: Callable[[], Any]) -> tuple[Mapping[CountKey, Sums], list[Event]]:
+    """What is decided while a request is mapped, and the events it becomes."""
+
+    def steps() -> Generator[None, None, Mapped]:
+        yield
+        found = decide()
+        return Mapped(found if isinstance(found, list) else [], 0, 0, [])
+
+    def ended() -> Generator[None, None, None]:
+        results.append((yield from bridge.weigh(steps(), NOW_NS)))
+
+    results: list[tuple[Mapped, Mapping[CountKey, Sums]]] = []
+    assert list(ended()) == [None]
+    [(mapped, decided)] = results
+    return decided, mapped.events
+
+
 def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> None:
     bridge = sampling(tmp_path, rules=[{"name": "none", "rate": 0}])
     for first_time in (True, False, False):
-        bridge.begin(NOW_NS)
-        bridge.sampler.span(b"\1" * 16, "", no_facts)
-        bridge.take()
+        decided, _ = weighed(bridge, lambda: bridge.sampler.span(b"\1" * 16, "", no_facts))
         if first_time:
-            bridge.count("t1", NOW_NS)
+            bridge.decided("t1", NOW_NS, decided, [])
     row = bridge.sums["none", "t1"]
     assert (row.received, row.dropped_rule_zero, row.kept) == (1, 1, 0)
+
+
+def calls_of_users(bridge: Sampling, dice: random.Random) -> list[Event]:
+    """Those that are kept of 200 users' fifty calls each."""
+    kept = []
+    for _ in range(200):
+        user = f"u{dice.getrandbits(60)}"
+        for _ in range(50):
+            trace_id = dice.randbytes(16)
+            decision = bridge.sampler.span(trace_id, "", {"user": user}.get)
+            if decision.keep:
+                kept.append(event(trace_id=trace_id.hex(), user_id=user, decision=decision))
+    return kept
 
 
 def test_calls_of_a_user_are_one_cluster_to_the_audit_when_users_are_sampled(tmp_path: Path) -> None:
@@ -155,17 +186,8 @@ def test_calls_of_a_user_are_one_cluster_to_the_audit_when_users_are_sampled(tmp
     for seed in range(8):
         bridge = sampling(tmp_path, rate=10, sample_unit="user")
         dice = random.Random(seed)
-        kept = []
-        bridge.begin(NOW_NS)
-        for _ in range(200):
-            user = f"u{dice.getrandbits(60)}"
-            for _ in range(50):
-                trace_id = dice.randbytes(16)
-                decision = bridge.sampler.span(trace_id, "", {"user": user}.get)
-                if decision.keep:
-                    kept.append(event(trace_id=trace_id.hex(), user_id=user, decision=decision))
-        bridge.take(kept)
-        bridge.count("t1", NOW_NS)
+        decided, kept = weighed(bridge, partial(calls_of_users, bridge, dice))
+        bridge.decided("t1", NOW_NS, decided, kept)
         largest = max(largest, bridge.ledger.audits["default", "t1"].z())
     assert 0.3 < largest < 4
 
@@ -174,13 +196,13 @@ def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
     bridge = sampling(tmp_path, rate=25, tail={})
     whole: WholeTraces[int] = WholeTraces(bridge.sampler, counted=False)
     dice = random.Random(5)
-    bridge.begin(NOW_NS)
-    undecided = []
-    for _ in range(400):
-        trace_id = dice.randbytes(16)
-        undecided.append(event(trace_id=trace_id.hex(), decision=bridge.sampler.span(trace_id, "ot=th:8", no_facts)))
-    bridge.take(undecided)
-    bridge.count("t1", NOW_NS)
+
+    def map_spans() -> list[Event]:
+        ids = [dice.randbytes(16) for _ in range(400)]
+        return [event(trace_id=i.hex(), decision=bridge.sampler.span(i, "ot=th:8", no_facts)) for i in ids]
+
+    decided, undecided = weighed(bridge, map_spans)
+    bridge.decided("t1", NOW_NS, decided, undecided)
     assert bridge.sums == {}
     finished = [*whole.add([(one, 0) for one in undecided], 0.0), *whole.drain()]
     kept = [one.event for one in finished if one.event is not None]

@@ -84,9 +84,9 @@ class Health:
             if "minutes" not in asked:
                 return web.json_response(self.sampling())
             minutes = whole_number("minutes", asked["minutes"], 1, MOST_MINUTES)
-            await self._bridge.save_minutes()
+            await self._bridge.books.save()
             since_s = int(time.time()) // 60 * 60 - 60 * (minutes - 1)
-            return web.json_response(await asyncio.to_thread(self._bridge.minutes.since, since_s))
+            return web.json_response(await asyncio.to_thread(self._bridge.books.minutes.since, since_s))
 
         async def stores(request: web.Request) -> web.Response:
             paths = (sink.engine_path for sink in self._bridge.settings.exporter.sinks)
@@ -111,14 +111,14 @@ class Health:
 
     def sampling(self) -> list[dict[str, Any]]:
         """One row per rule and tenant, of requests mapped for the first time by this process."""
-        sampling = self._bridge.sampling
+        sampling = self._bridge.books.sampling
         return [
             {"rule": rule, "tenant": tenant, **row._asdict(), "audit_z": sampling.ledger.audits[rule, tenant].z()}
             for (rule, tenant), row in sorted(sampling.sums.items())
         ]
 
     def _sampling_metrics(self) -> Iterator[Metric]:
-        sampling = self._bridge.sampling
+        sampling = self._bridge.books.sampling
         yield Metric(
             "weighbridge_should_skip_errors_total",
             "counter",
@@ -155,7 +155,7 @@ class Health:
             [({"service": name}, value) for name, value in sorted(sampling.sampler.watch.alarms.items())],
         )
         yield _gauge("weighbridge_sampling_hashed", "1 while trace ids are hashed.", float(sampling.sampler.hashed))
-        if (windows := self._bridge.windows) is not None:
+        if (windows := self._bridge.books.windows) is not None:
             yield Metric(
                 "weighbridge_sampling_windows_early_total",
                 "counter",

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from exporter.durable import replace_file
 from exporter.settings import SinkSettings
 from mapping.event import Decision, Event
 from mapping.facts import event_fact
+from mapping.mapper import Mapped
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.rules import as_text
@@ -42,8 +43,6 @@ class Sampling:
         self.ledger = Ledger()
         self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
         self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
-        self._taken: Mapping[CountKey, Sums] = {}
-        self._kept: Sequence[Event] = ()
         self._latched = self._latch.exists()
         self._named: set[str] = set()  # services whose trace ids the log has named
         self.remote: MoesifConfiguration | None = None
@@ -91,32 +90,22 @@ class Sampling:
             self._latched = True
             self._keep_latch()
 
-    def begin(self, now_unix_ns: int) -> None:
-        """A request is about to be mapped. What a request that failed left in the counters is thrown away."""
+    def weigh(
+        self, steps: Generator[None, None, Mapped], now_unix_ns: int
+    ) -> Generator[None, None, tuple[Mapped, Mapping[CountKey, Sums]]]:
+        """Map a request by these steps: what comes of it, and what was decided, in no books yet (`decided`).
+
+        Of records that wait for more, only those are in it that the rules dropped.
+        """
         self.tick(now_unix_ns)
-        self.take()
-        self._taken = {}
-
-    def take(self, events: Sequence[Event] = ()) -> None:
-        """A request was mapped; events: what was kept of it."""
-        self._taken, self._kept = self.sampler.tally.take(), events
-
-    def count(self, tenant: str, received_unix_ns: int) -> None:
-        """The request that was mapped last was mapped for the first time."""
-        taken, kept = self._taken, self._kept
-        self._taken, self._kept = {}, ()
-        if taken:
-            self._enter(tenant, received_unix_ns, taken, kept)
-
-    def dropped(self) -> Mapping[CountKey, Sums]:
-        """As `count`, for a request whose kept records are decided by a window: what the rules dropped of it."""
-        dropped, self._taken, self._kept = self._taken, {}, ()
-        return dropped
+        self.sampler.tally.take()  # what a request that failed left there is thrown away
+        mapped = yield from steps
+        return mapped, self.sampler.tally.take()
 
     def decided(
         self, tenant: str, received_unix_ns: int, decisions: Mapping[CountKey, Sums], kept: Sequence[Event]
     ) -> None:
-        """Records that waited were decided. Call it once for each, however many sinks it goes to."""
+        """Records were decided. Call it once for each, however many sinks it goes to. kept: their events."""
         if decisions:
             self._enter(tenant, received_unix_ns, decisions, kept)
 
