@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from mapping.bounds import held
+from mapping.dialects.of_spans import SpanDialects
 from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
 from mapping.masks.of_shape import Masking
@@ -154,6 +155,7 @@ class Context:
         self.masks = masks = Masking(settings)
         self.identity = settings.identity
         self.dialects = settings.dialects
+        self.span_dialects = SpanDialects(settings.dialects)
         self.resolver = Resolver(self.identity, masks.sealed)
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies

@@ -113,7 +113,7 @@ class Mapper:
         *,
         explain: bool = False,
     ) -> None:
-        """explain: notes for log records which dialect gave each field, in `reasons`; slower."""
+        """explain: notes for log records and calls of spans which dialect gave each field, in `reasons`; slower."""
         self._sampler = sampler
         self._clock = clock
         self._pass: Sampler = PassThrough(
@@ -124,8 +124,8 @@ class Mapper:
         self._should_skip = compiled(settings.skip_expressions)
         self._context = context = Context(settings)
         self._groups = GroupFacts(context)
-        self._plans = Plans(context, skip_plumbing=settings.skip_plumbing)
         self.reasons: dict[str, Reason] = {}  # of events, by transaction id
+        self._plans = Plans(context, skip_plumbing=settings.skip_plumbing, reasons=self.reasons if explain else None)
         from_attributes = settings.logs.http_from_attributes
         self._logs = (
             ExplainingLogMapper(context, self.reasons, http_from_attributes=from_attributes)
@@ -235,7 +235,7 @@ class Mapper:
                 out.fail("traces", record, error)
             return start + STEP
         early_facts = _of_tenant(facts.early_facts, job.tenant)
-        names, plans, plumbing = self._context.names, self._plans.by_kind, self._plans.plumbing
+        names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
         clock = self._clock
         until = clock() + STEP_S
         for at, record in enumerate(records, start):

@@ -103,7 +103,7 @@ class MappingSettings(_Section):
     def secret_names(self) -> tuple[str, ...]:
         """Names under which dialects find a caller's secret."""
         tables = (*builtin().values(), *self.dialects.values())
-        return tuple(dict.fromkeys(name for one in tables for name in one.logs.key))
+        return tuple(dict.fromkeys(name for one in tables for name in (*one.logs.key, *one.spans.key)))
 
     @property
     def identity(self) -> IdentitySettings:

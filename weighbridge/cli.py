@@ -59,7 +59,9 @@ def check(config: str | None) -> None:
 @click.option("--content-type", metavar="T", help="As the HTTP header; guessed when not given.")
 @click.option("--content-encoding", metavar="E", help="As the HTTP header; guessed when not given.")
 @click.option("--sample", is_flag=True, help="Apply sampling: records that would be dropped are left out.")
-@click.option("--explain", is_flag=True, help="Say of log records which dialect and which name gave each field.")
+@click.option(
+    "--explain", is_flag=True, help="Say of log records and calls which dialect and which name gave each field."
+)
 @config_option
 def map_file(
     file: Path,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapping.dialects.table import FIELDS, GENERIC, Dialect, Sign, Vocabulary, builtin
+from mapping.dialects.table import FIELDS, GENERIC, SPAN_FIELDS, Dialect, Sign, SpanVocabulary, Vocabulary, builtin
 
 _INTRODUCTION = """\
 # Whose words are understood
@@ -17,7 +17,7 @@ name. A value counts only if it can be what it is read as: a null word is nobody
 duration, the name of a machine is no host.
 
 `weighbridge map FILE --explain` says for a request at hand which dialect and which name gave each field of a log
-record. A table of your own, with the same keys, in place of a built-in one or beside them:
+record or span. A table of your own, with the same keys, in place of a built-in one or beside them:
 
 ```yaml
 mapping:
@@ -33,7 +33,17 @@ mapping:
         user: sg_customer
         key: sg_key
         duration: {sg_took: ms}
+      spans:
+        known_by: [{keys: [sg.verb, sg.target]}]
+        method: sg.verb
+        status: sg.code
+        url: sg.target
+        user: sg.customer
 ```
+
+Spans mostly keep to the semantic conventions, which need no table ([what is read](mapping.md)). A table for spans says
+what a system names otherwise, which attributes name its callers, and which of its internal spans are plumbing. Its
+names are spelled exactly; a name of the conventions that a span has too comes first, unless it is `ignored`.
 
 `weighbridge check` says whether it is right. This page is made from the tables:
 `python -m mapping.dialects.page > docs/dialects.md`.
@@ -59,6 +69,7 @@ def _section(name: str, dialect: Dialect) -> Iterator[str]:
         yield ""
     if rows := list(_rows(words)):
         yield from ("| what | read from |", "|---|---|", *rows, "")
+    yield from _spans(dialect.spans)
     if dialect.cannot_say:
         yield f"*Not said:* {dialect.cannot_say}"
         yield ""
@@ -81,9 +92,30 @@ def _rows(words: Vocabulary) -> Iterator[str]:
         yield f"| methods by number | {', '.join(f'{number} {verb}' for number, verb in words.methods.items())} |"
 
 
+def _spans(words: SpanVocabulary) -> Iterator[str]:
+    if words.known_by:
+        yield f"Spans with {', or '.join(map(_sign, words.known_by))}."
+        yield ""
+    rows = [
+        f"| {field.replace('_', ' ')} | {_codes(names)} |" for field in SPAN_FIELDS if (names := getattr(words, field))
+    ]
+    if words.status_events:
+        told = ", ".join(f"`{name}` of the event `{event}`" for event, name in words.status_events.items())
+        rows.append(f"| status | {told} |")
+    if rows:
+        yield from ("| what | read from |", "|---|---|", *rows, "")
+    if words.incoming:
+        yield "Its internal spans with a method are calls that were served."
+        yield ""
+    if words.plumbing:
+        yield f"Plumbing: internal spans with {', or '.join(map(_sign, words.plumbing))}."
+        yield ""
+
+
 def _sign(sign: Sign) -> str:
-    scope = f" from the scope `{sign.scope}`" if sign.scope else ""
-    return " and ".join(f"`{key}`" for key in sign.keys) + scope
+    keys = " and ".join(f"`{key}`" for key in sign.keys)
+    scope = f"the scope `{sign.scope}`" if sign.scope else ""
+    return f"{keys} from {scope}" if keys and scope else keys or scope
 
 
 def _codes(names: tuple[str, ...]) -> str:

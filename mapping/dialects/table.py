@@ -92,12 +92,54 @@ class Vocabulary(_Table):
     ignored: Names = Field(default=(), description="What sounds like one of the above and is something else.")
 
 
+class SpanVocabulary(_Table):
+    """How a system names things in spans, where it does not keep to the semantic conventions.
+
+    Names are spelled exactly. A name of the conventions that is there too comes first, unless it is ignored.
+    """
+
+    known_by: tuple[Sign, ...] = Field(default=(), description="Any one of these recognises a span.")
+    plumbing: tuple[Sign, ...] = Field(
+        default=(), description="Any one of these recognises an internal span that tells of no work of its own."
+    )
+    incoming: bool = Field(default=False, description="Internal spans with a method are calls that were served.")
+
+    method: Names = Field(default=(), description="HTTP method.")
+    status: Names = Field(default=(), description="Status of the response.")
+    status_events: dict[str, str] = Field(
+        default={}, description="Names of span events, and the attribute of each that is the status."
+    )
+    grpc_status: Names = Field(default=(), description="gRPC status, by number or name, behind an HTTP status.")
+    url: Names = Field(default=(), description="Absolute URL, or target of the request with its query.")
+    path: Names = Field(default=(), description="Path of the URL.")
+    query: Names = Field(default=(), description="Query of the URL.")
+    route: Names = Field(default=(), description="Route with placeholders.")
+    scheme: Names = Field(default=(), description="http or https.")
+    host_header: Names = Field(default=(), description="Host as the caller named it, with its port.")
+    host: Names = Field(default=(), description="Public host, its port elsewhere.")
+    port: Names = Field(default=(), description="Port of `host`.")
+    ip: Names = Field(default=(), description="Address of the caller.")
+    user_agent: Names = Field(default=(), description="Header User-Agent.")
+    error: Names = Field(default=(), description="Name of the error.")
+    user: Names = Field(default=(), description="User of the call.")
+    company: Names = Field(default=(), description="Company of the call.")
+    application: Names = Field(default=(), description="Application that called.")
+    client: Names = Field(default=(), description="OAuth client or credential (its id, no secret) that called.")
+    plan: Names = Field(default=(), description="Plan or product of the caller.")
+    subscription: Names = Field(default=(), description="Subscription of the caller.")
+    session: Names = Field(default=(), description="Session.")
+    key: Names = Field(default=(), description="Secret of the caller: masked; its hash is the session.")
+    request_id: Names = Field(default=(), description="Id of the request.")
+    ignored: Names = Field(default=(), description="What sounds like one of the above and is something else.")
+
+
 class Dialect(_Table):
     """How one system names things, and what to know of it."""
 
     title: str = Field(description="The system.")
     source: str = Field(default="", description="Where it is documented.")
     logs: Vocabulary = Vocabulary()
+    spans: SpanVocabulary = SpanVocabulary()
     cannot_say: str = Field(default="", description="What its records do not tell.")
     switch_on: str = Field(default="", description="What to switch on there.")
 
@@ -106,6 +148,9 @@ FIELDS: Final = tuple(
     name
     for name, field in Vocabulary.model_fields.items()
     if name not in ("known_by", "below", "in_attributes", "methods", "duration")
+)
+SPAN_FIELDS: Final = tuple(
+    name for name in SpanVocabulary.model_fields if name not in ("known_by", "plumbing", "incoming", "status_events")
 )
 
 

@@ -97,7 +97,7 @@ class Known(NamedTuple):
 def known(raw: str) -> Known:
     """What is known of a route as its framework writes it."""
     text = normalise(raw)
-    if not text:
+    if not text or _EVERYTHING(raw):
         return Known("", "", None, False)
     head = text.partition("{")[0].partition("*")[0]
     if _UNSURE(raw) is not None or len(text) > MAX_ROUTE_CHARS:
@@ -110,6 +110,7 @@ def known(raw: str) -> Known:
 
 
 _known = lru_cache(maxsize=4096)(known)
+_EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
 _STATIC = re.compile(r"[\w.\-~]+").fullmatch
 

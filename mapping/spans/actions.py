@@ -9,8 +9,9 @@ from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
 from mapping.rules import ids, taxonomy
+from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
 from mapping.sampling.stated import WEIGHTS
-from mapping.spans.api_call import ACTION_NAMES, DIRECTIONS, status_of
+from mapping.spans.api_call import ACTION_NAMES, DIRECTIONS
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import STATUSES, direction
 from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
@@ -152,34 +153,6 @@ _RPC_STATUS: Final = (
     "rpc.connect_rpc.error_code",
     "rpc.jsonrpc.error_code",
 )
-_GRPC: Final = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-
-
-def rpc_status(value: Any, *, grpc: bool) -> str:
-    """An RPC status by name where it has one, else as text; "" for none. grpc: integers are gRPC's codes."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 3:
-        value = int(value)
-    if grpc and isinstance(value, int) and 0 <= value < len(_GRPC):
-        return _GRPC[value]
-    return text_of(value)
 
 
 class ActionPlan:
@@ -229,7 +202,7 @@ class ActionPlan:
         raw = values[self._error_type]
         status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
         # Exception events alone do not make an error: gRPC Python records them beside status 0 (spec/mapping.md §4).
-        failed = record.status.code == 2 or raw is not None or status not in ("", "OK", "0", "ok")
+        failed = record.status.code == 2 or raw is not None or status not in SUCCESSES
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
         if failed and not error_type:
             error_type = context.failure(record, text_of(raw) or status, self._direction)

@@ -24,7 +24,9 @@ from mapping.context import (
 )
 from mapping.event import API_CALL, EMPTY_HEADERS, Event
 from mapping.masks.redactor import MASK
+from mapping.otlp.decode import SpanEvent
 from mapping.rules import address, bodies, headers, ids, taxonomy, uri
+from mapping.rules.call_status import GRPC_STATUSES, SUCCESSES, rpc_status, status_of
 from mapping.rules.route import OTHER
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
@@ -38,6 +40,8 @@ ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
 _VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
 _VERSION_ATTRIBUTES: Final = ("api.version", "api_version")
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
+
+_NO_ERROR: Final = frozenset(("", "none", "null"))  # what Micrometer writes for no exception
 
 _PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
 
@@ -55,15 +59,6 @@ def verb_of(method: str, original: str, name: str) -> str:
         method = original
     upper = method.upper()
     return upper if upper in ids.STANDARD_VERBS else method
-
-
-def status_of(value: Any) -> int:
-    """An HTTP status in an int, double or digit string; 0 for anything else (spec/mapping.md §3.4)."""
-    if isinstance(value, str):
-        value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 100 <= value <= 599 and value == int(value) else 0
 
 
 def path_version(path: str) -> str:
@@ -123,6 +118,8 @@ class ApiCallPlan:
         self._request_id = first(("request.id",))
         self._moesif_direction = first(("moesif.direction",))
         self._error_type = first(("error.type",))
+        self._status_events = shape.reading.status_events
+        self._grpc = first(GRPC_STATUSES, scalar=False)
         self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
         asked_of = self.slots.request_names
         self._readers = consumer.parts(self.slots.response_names)
@@ -161,7 +158,7 @@ class ApiCallPlan:
         verb = _VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
         status = values[self._status]
         if type(status) is not int or not 100 <= status <= 599:
-            status = status_of(status)
+            status = status_of(status) or (self._status_told(events) if self._status_events else 0)
 
         raw_route = values[self._route]
         text, path, found = self.uri.resolve(values, request, group, raw_route if type(raw_route) is str else "")
@@ -205,8 +202,8 @@ class ApiCallPlan:
         error_type = taxonomy.BY_STATUS[status]
         if span.flags & REMOTE_FLAG:
             extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
-        if code == 2 or events or not status:
-            error_type, extra = self._failure(work, values[self._error_type], error_type, extra)
+        if code == 2 or events or not status or self._grpc != ABSENT:
+            error_type, extra = self._failure(work, status, error_type, extra)
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
@@ -284,17 +281,31 @@ class ApiCallPlan:
         )
 
     def _failure(
-        self, work: Work, raw: Any, error_type: str, extra: dict[str, Any] | None
+        self, work: Work, status: int, error_type: str, extra: dict[str, Any] | None
     ) -> tuple[str, dict[str, Any] | None]:
         """(error_type, additions to metadata) of a span that failed or may have."""
         record, context = work.record, self._context
         extra = dict(extra) if extra else {}
+        raw = work.values[self._error_type]
+        if isinstance(raw, str) and raw.lower() in _NO_ERROR:
+            raw = None
         failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
         if failed:
             context.describe_error(record, raw is not None, extra)
-            if not error_type and not status_of(work.values[self._status]):
+            if not error_type and not status:
                 error_type = context.failure(record, text_of(raw), self._direction)
+        if self._grpc != ABSENT and not error_type:
+            value = work.values[self._grpc]
+            name = rpc_status(value[0] if isinstance(value, list) and value else value, grpc=True)
+            if name not in SUCCESSES:  # a failure behind HTTP's 200
+                error_type = taxonomy.of_failure((name,), direction=self._direction)
+                extra["action.status"] = name
         return error_type, extra
+
+    def _status_told(self, events: tuple[SpanEvent, ...]) -> int:
+        """The status that an event of the span tells, 0 for none."""
+        told = dict(self._status_events)
+        return next((status_of(one.attributes.get(told[one.name])) for one in events if one.name in told), 0)
 
     def _rest(self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None) -> Rest:
         """The rest of a span with more than the usual attributes."""

@@ -80,6 +80,7 @@ class Kind(NamedTuple):
     event_type: str  # API_CALL | ACTION | SKIP
     family: str  # "http" for API calls, PLUMBING for skips
     reason: str = ""  # of a skip
+    kind: int = INTERNAL  # of an API call, as what it is read: its sender may have left it out
 
 
 def is_plumbing_name(name: str) -> bool:
@@ -93,14 +94,20 @@ def classify(kind: int, shape: Shape, *, skip_plumbing: bool = True) -> Kind:
     if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
         return Kind(SKIP, PLUMBING, key)
+    told = kind in (SERVER, CLIENT, PRODUCER, CONSUMER)
+    if skip_plumbing and not told and shape.reading.plumbing:
+        return Kind(SKIP, PLUMBING, shape.reading.plumbing)
     method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
     if kind == SERVER and (method or located):
-        return Kind(API_CALL, "http")
+        return Kind(API_CALL, "http", kind=SERVER)
     family = _family(kind, shape)
     if kind == CLIENT and family == "other" and (method or located):
-        return Kind(API_CALL, "http")
-    if family == "internal" and method and has(*STATUSES, *LOCATIONS):
-        return Kind(API_CALL, "http")
+        return Kind(API_CALL, "http", kind=CLIENT)
+    if not told and method and has(*STATUSES, *LOCATIONS):
+        if family == "faas" or shape.reading.incoming:
+            return Kind(API_CALL, "http", kind=SERVER)
+        if family == "internal":
+            return Kind(API_CALL, "http", kind=kind)
     return Kind(ACTION, family)
 
 

@@ -178,5 +178,6 @@ def _lend_to_servers(
                     here = parents[here]
         yield
     for at, stated in below.items():
-        if stated != _MANY and not values[at] and works[at].record.span.kind == SERVER:
+        serves = works[at].record.span.kind == SERVER or works[at].plan.incoming
+        if stated != _MANY and not values[at] and serves:
             values[at] = stated

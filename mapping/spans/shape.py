@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from mapping.dialects.of_spans import NO_READING, SpanReading
 from mapping.masks.of_shape import Masking
 from mapping.masks.prompts import holds_content, is_of_a_model, without_content
 from mapping.masks.redactor import MASK
@@ -76,7 +77,7 @@ _ON_THE_WAY: Final = OWN_KEYS | {key[:at] for key in OWN_KEYS for at in range(le
 class Shape:
     """Indices of the attributes in a tuple of shape keys."""
 
-    __slots__ = ("at", "empty", "graphql", "look", "many", "trees")
+    __slots__ = ("at", "empty", "graphql", "look", "many", "reading", "sent", "trees")
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.at: dict[str, int] = {}  # key -> index of its last occurrence, for values that are not empty
@@ -101,6 +102,15 @@ class Shape:
                 self.many.add(index)
             if mark == "tree":
                 self.trees.add(index)
+        self.sent = self.at  # under the sender's own names
+        self.reading = NO_READING
+
+    def understand(self, reading: SpanReading) -> None:
+        """From here on `at` also has what dialects name, under the names of the semantic conventions."""
+        self.reading = reading
+        if reading.spoken or reading.ignored:
+            self.at = {key: index for key, index in self.sent.items() if key not in reading.ignored}
+            self.at |= {name: self.sent[key] for name, key in reading.spoken.items()}
 
     def first(self, names: Iterable[str], *, scalar: bool = True) -> int:
         """Index of the first of `names` that exists and is not empty, else ABSENT. scalar: arrays do not count."""
@@ -144,7 +154,8 @@ class MetadataPlan:
         self._of_model = masks.drops_content and is_of_a_model(shape.at)
         self._numbers: list[tuple[str, int]] = []  # under names of a prompt or an answer, where only numbers stay
         plain: list[int] = []
-        for key, index in (shape.at | shape.empty).items():
+        consumed = {*consumed, *(key for name, key in shape.reading.spoken.items() if name in consumed)}
+        for key, index in (shape.sent | shape.empty).items():
             if key in consumed:
                 continue
             if len(self._pairs) + len(self._fixed) > MAX_KEYS + _ROOM:

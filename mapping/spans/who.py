@@ -48,26 +48,31 @@ class WhoPlan:
     ) -> None:
         """query: gives the query string of a record's values."""
         at, settings = shape.at, context.identity
+        said = shape.reading.callers
         cut = context.resolver.for_keys(at)
+        if said:
+            cut = cut.speaking(said, shape.reading.ignored)
         self._resolver = cut
         self._query = query
         self.silent = cut.silent  # True: nobody is named, whatever the values
-        self._simple = not (cut.request_headers or cut.response_headers or cut.parameters)
+        # A secret that names the session is hashed: that is the resolver's.
+        self._simple = not (cut.request_headers or cut.response_headers or cut.parameters or said.get("key"))
         self._simple = self._simple and not any(context.masks.seals(f"attr:{key}") for key in cut.attribute_keys)
-        self._names = [(key, at[key]) for key in cut.attribute_keys if at[key] not in shape.many]
+        keys = dict.fromkeys((*cut.attribute_keys, *(key for names in said.values() for key in names)))
+        self._names = [(key, at[key]) for key in keys if at[key] not in shape.many]
         self._request, self._response = sorted(cut.request_headers), sorted(cut.response_headers)
         # Header values of one caller repeat, tokens above all: what they say is remembered.
         self._remembered = context.identities
-        self._user = _places(shape, settings.user.attributes)
-        self._company = _places(shape, settings.company.attributes)
+        self._user = _places(shape, (*settings.user.attributes, *said.get("user", ())))
+        self._company = _places(shape, (*settings.company.attributes, *said.get("company", ())))
         others = (
-            identity.SESSION_ATTRIBUTES,
-            identity.SUBSCRIPTION_ATTRIBUTES,
-            identity.APPLICATION_ATTRIBUTES,
-            identity.CLIENT_ATTRIBUTES,
-            identity.PLAN_ATTRIBUTES,
+            (identity.SESSION_ATTRIBUTES, "session"),
+            (identity.SUBSCRIPTION_ATTRIBUTES, "subscription"),
+            (identity.APPLICATION_ATTRIBUTES, "application"),
+            (identity.CLIENT_ATTRIBUTES, "client"),
+            (identity.PLAN_ATTRIBUTES, "plan"),
         )
-        places = tuple(_places(shape, names) for names in others)
+        places = tuple(_places(shape, (*names, *said.get(field, ()))) for names, field in others)
         self._others = places if any(places) else ()
         # What has a field of its own in the analytics API is not repeated in metadata.
         for found in (self._user, self._company, *places[:2]):

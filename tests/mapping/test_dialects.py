@@ -521,7 +521,8 @@ def test_every_dialect_says_where_it_is_documented_and_what_it_cannot_say() -> N
         assert dialect.cannot_say, name
         assert dialect.switch_on, name
         assert dialect.source.startswith("https://") or name == GENERIC, name
-        assert dialect.logs.known_by or name in (GENERIC, "spring-cloud-gateway", "zap", "zerolog"), name
+        spans = dialect.spans.known_by or dialect.spans.plumbing
+        assert dialect.logs.known_by or spans or name in (GENERIC, "zap", "zerolog"), name
 
 
 def test_secrets_of_every_dialect_are_masked() -> None:

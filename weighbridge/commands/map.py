@@ -37,7 +37,7 @@ def map_request(
 ) -> None:
     """Prints one JSON line per record in wire order; what was refused is said on standard error.
 
-    explain: lines of log records also say which dialect and which name gave each field.
+    explain: lines of log records and calls also say which dialect and which name gave each field.
     """
     try:
         raw = file.read_bytes()
