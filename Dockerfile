@@ -15,7 +15,7 @@ COPY receiver ./receiver
 COPY mapping ./mapping
 COPY exporter ./exporter
 COPY weighbridge ./weighbridge
-RUN pip install --constraint constraints.txt .
+RUN pip install --constraint constraints.txt '.[demo]'
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /var/lib/weighbridge weighbridge \

@@ -22,7 +22,7 @@ $(BIN)/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing weighbridge and its store engine (about 250 MB to download, once)"
-	@$(PIP) install --constraint constraints.txt --editable .
+	@$(PIP) install --constraint constraints.txt --editable '.[demo]'
 	@$(PIP) install --constraint constraints.txt --no-deps $(ENGINE)
 	@touch $@
 

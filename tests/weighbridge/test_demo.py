@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,7 +14,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from weighbridge.commands.demo import run_demo
+from weighbridge.commands.errors import CommandError
 from weighbridge.demo.shop import Run, run_shop
+from weighbridge.settings import Settings
 
 REQUESTS = 60
 
@@ -125,3 +129,11 @@ def test_every_served_request_has_an_access_log_line_with_the_status_of_its_span
         if span.kind == Span.SPAN_KIND_SERVER
     }
     assert served == logged
+
+
+def test_without_its_library_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("weighbridge.demo")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "jwt", None)
+    with pytest.raises(CommandError, match=r"`jwt`, which is not installed: `make install`, .*`weighbridge\[demo\]`"):
+        run_demo(Settings(), 1, None, None)

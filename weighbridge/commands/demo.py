@@ -7,6 +7,8 @@ import logging
 import socket
 import time
 from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -17,9 +19,11 @@ from weighbridge.commands.admin_client import base_url
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.commands.store import open_store
-from weighbridge.demo.shop import Run, run_shop
-from weighbridge.demo.traffic import Outcome
 from weighbridge.settings import Settings
+
+if TYPE_CHECKING:
+    from weighbridge.demo.shop import Run
+    from weighbridge.demo.traffic import Outcome
 
 PATIENCE_S = 10.0  # while nothing more comes
 LOOK_EVERY_S = 0.3
@@ -27,12 +31,13 @@ LOOK_EVERY_S = 0.3
 
 def run_demo(settings: Settings, requests: int, endpoint: str | None, config: str | None) -> None:
     """Raises CommandError when nobody listens, CommandFailed when the bridge refused part of what was sent."""
+    shop = _shop()
     base = endpoint or base_url(settings)
     _check_listening(base)
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"A shop opens: storefront and payments, instrumented with the OpenTelemetry SDK, sending to {base}")
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # what was refused is counted and said once, below
-    run = _open_shop(console, base, requests)
+    run = _open(shop, console, base, requests)
     statuses = Counter(outcome.status for outcome in run.outcomes)
     console.print(f"{len(run.outcomes)} calls by customers: {_in_words(statuses)}")
     if run.lost:
@@ -64,7 +69,19 @@ def _check_listening(base: str) -> None:
         ) from error
 
 
-def _open_shop(console: Console, base: str, requests: int) -> Run:
+def _shop() -> Callable[..., Coroutine[Any, Any, Run]]:
+    """The shop, which needs a library that the bridge does not."""
+    try:
+        from weighbridge.demo.shop import run_shop
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"the demo needs the Python package `{error.name}`, which is not installed: "
+            "`make install`, or install weighbridge with its extra, `weighbridge[demo]`"
+        ) from error
+    return run_shop
+
+
+def _open(run_shop: Callable[..., Coroutine[Any, Any, Run]], console: Console, base: str, requests: int) -> Run:
     if not console.is_terminal:
         return asyncio.run(run_shop(base, requests, lambda outcome: None))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
