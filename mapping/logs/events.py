@@ -15,18 +15,26 @@ from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
 from mapping.logs.http import HttpExchange
+from mapping.logs.location import of_exchange
 from mapping.logs.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
 from mapping.rules import ids, taxonomy
+from mapping.rules.call import (
+    ANSWERED_VERSION_HEADERS,
+    REQUEST_ID_HEADERS,
+    VERSION_ATTRIBUTES,
+    VERSION_HEADERS,
+    flags_in,
+    note_uri,
+    path_version,
+)
 from mapping.rules.identity import NOBODY, Identity, Resolver
 from mapping.rules.metadata import flat_object
 from mapping.sampling.stated import WEIGHTS
 from mapping.spans import extras as consumer
-from mapping.spans.api_call import flags_in, note_uri, path_version
 from mapping.spans.shape import MetadataPlan, Shape
-from mapping.spans.uri_plan import of_exchange
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
@@ -40,8 +48,7 @@ _CONSUMED: Final = frozenset(
     )
 )
 _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
-_VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
-_VERSION_ATTRIBUTES: Final = frozenset(("api.version", "api_version"))
+_VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
@@ -384,9 +391,9 @@ def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
 def _version(http: HttpExchange, work: LogWork, path: str) -> str:
     if http.request_headers or http.response_headers or not _VERSION_ATTRIBUTES.isdisjoint(work.plan.names):
         for values, names in (
-            (http.request_headers, _VERSION_HEADERS),
-            (work.attributes, ("api.version", "api_version")),
-            (http.response_headers, _VERSION_HEADERS[:2]),
+            (http.request_headers, VERSION_HEADERS),
+            (work.attributes, VERSION_ATTRIBUTES),
+            (http.response_headers, ANSWERED_VERSION_HEADERS),
         ):
             for name in names:
                 value = values.get(name)
@@ -398,7 +405,7 @@ def _version(http: HttpExchange, work: LogWork, path: str) -> str:
 def _request_id(work: LogWork) -> str:
     http = work.read.http
     if http is not None:
-        for name in ("x-request-id", "x-correlation-id", "request-id"):
+        for name in REQUEST_ID_HEADERS:
             if name in http.request_headers:
                 return http.request_headers[name]
     for of_body, name in work.plan.request_ids:

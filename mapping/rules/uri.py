@@ -13,6 +13,9 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 MAX_QUERY_PARAMS = 500  # the analytics API refuses more (spec/mapping.md §1.4)
+SHORT_QUERY = MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
+# A path that is its own encoded form (`encode`).
+is_clean_path = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*").fullmatch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _PUBLIC_SCHEMES = frozenset(_DEFAULT_PORTS)

@@ -9,9 +9,9 @@ from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
 from mapping.event import EMPTY_HEADERS, Event
 from mapping.rules import ids, taxonomy
+from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
 from mapping.sampling.stated import WEIGHTS
-from mapping.spans.api_call import ACTION_NAMES, DIRECTIONS
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import STATUSES, direction
 from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape

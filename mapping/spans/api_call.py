@@ -6,7 +6,6 @@ building an event reads values and looks up what repeats (origins, routes, verbs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -26,6 +25,18 @@ from mapping.event import API_CALL, EMPTY_HEADERS, Event
 from mapping.masks.redactor import MASK
 from mapping.otlp.decode import SpanEvent
 from mapping.rules import address, bodies, headers, ids, taxonomy, uri
+from mapping.rules.call import (
+    ACTION_NAMES,
+    ANSWERED_VERSION_HEADERS,
+    DIRECTIONS,
+    REQUEST_ID_HEADERS,
+    VERSION_ATTRIBUTES,
+    VERSION_HEADERS,
+    flags_in,
+    note_uri,
+    path_version,
+    verb_of,
+)
 from mapping.rules.call_status import GRPC_STATUSES, SUCCESSES, rpc_status, status_of
 from mapping.rules.route import OTHER
 from mapping.sampling.stated import WEIGHTS
@@ -36,35 +47,10 @@ from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
-ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
-_VERSION_HEADERS: Final = ("api-version", "x-api-version", "accept-version")
-_VERSION_ATTRIBUTES: Final = ("api.version", "api_version")
-_REQUEST_ID_HEADERS: Final = ("x-request-id", "x-correlation-id", "request-id")
-
 _NO_ERROR: Final = frozenset(("", "none", "null"))  # what Micrometer writes for no exception
 
-_PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
-
 _VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
-DIRECTIONS: Final = {"incoming": "Incoming", "outgoing": "Outgoing", "internal": "Internal"}
 _new: Final = tuple.__new__
-
-
-def verb_of(method: str, original: str, name: str) -> str:
-    """The verb of a call (spec/mapping.md §3.1). method: as sent, "" for none; name: the span's."""
-    if not method:
-        first = name.partition(" ")[0]
-        return first if first in ids.STANDARD_VERBS else "_OTHER"
-    if method == "_OTHER" and original:
-        method = original
-    upper = method.upper()
-    return upper if upper in ids.STANDARD_VERBS else method
-
-
-def path_version(path: str) -> str:
-    """The first path segment that looks like an API version, "" without one."""
-    found = _PATH_VERSION(path)
-    return found[1] if found is not None else ""
 
 
 class Rest(NamedTuple):
@@ -111,7 +97,7 @@ class ApiCallPlan:
         self._agent = first(headers.USER_AGENT_ATTRIBUTES)
         names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES
         self._addresses = tuple(at[name] for name in names if name in at and at[name] not in shape.many)
-        self._versions = first(_VERSION_ATTRIBUTES)
+        self._versions = first(VERSION_ATTRIBUTES)
         self._request_body = first(bodies.REQUEST_ATTRIBUTES, scalar=False)
         self._response_body = first(bodies.RESPONSE_ATTRIBUTES, scalar=False)
         self._action_name = first(ACTION_NAMES)
@@ -125,7 +111,7 @@ class ApiCallPlan:
         self._readers = consumer.parts(self.slots.response_names)
         answered = self.slots.response_names
         self._tells_version = self._versions != ABSENT or any(
-            names is None or not names.isdisjoint(_VERSION_HEADERS) for names in (asked_of, answered)
+            names is None or not names.isdisjoint(VERSION_HEADERS) for names in (asked_of, answered)
         )
         self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
         asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
@@ -360,36 +346,19 @@ class ApiCallPlan:
         )
 
     def _version(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> str:
-        for name in _VERSION_HEADERS:
+        for name in VERSION_HEADERS:
             if name in request:
                 return request[name]
         if found := text_of(values[self._versions]):
             return found
-        for name in _VERSION_HEADERS[:2]:
+        for name in ANSWERED_VERSION_HEADERS:
             if name in response:
                 return response[name]
         return ""
 
 
-def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
-    """What metadata says about how an event was made, as Event.flags."""
-    if not extra:
-        return ()
-    return tuple(name for name in ("uri_host_guessed", "uri_from_route", "body_truncated") if name in extra)
-
-
-def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:
-    """Adds to metadata what had to be guessed or left out of a URI."""
-    if found.host_guessed:
-        extra["uri_host_guessed"] = True
-    if found.from_route:
-        extra["uri_from_route"] = True
-    if found.query_params_dropped:
-        extra["query_params_dropped"] = found.query_params_dropped
-
-
 def _request_id(request: Mapping[str, str]) -> str:
-    for name in _REQUEST_ID_HEADERS:
+    for name in REQUEST_ID_HEADERS:
         if name in request and request[name] != MASK:
             return request[name]
     return ""

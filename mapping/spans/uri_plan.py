@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mapping.context import Context, Group, text_of
-from mapping.logs.http import HttpExchange
 from mapping.rules import uri
+from mapping.rules.uri import SHORT_QUERY, is_clean_path
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import CLIENT
 from mapping.spans.shape import ABSENT, Shape
@@ -27,28 +27,11 @@ CLIENT_HOSTS: Final = (
 )
 CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
 
-# What is its own encoded form (uri.encode) and needs no look at queries, parameters, users or default ports.
-_CLEAN_PATH: Final = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*").fullmatch
+# Needs no look at queries, parameters, users or default ports.
 _CLEAN_URL: Final = re.compile(
     r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*)(?:\?([^#]*))?"
 ).fullmatch
-_SHORT: Final = uri.MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
 _ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
-
-
-def of_exchange(context: Context, http: HttpExchange, service: str) -> uri.Uri | None:
-    """What `HttpExchange.uri` says of a plain path or request target, from memory; None where it needs a look."""
-    path, query = http.path, http.query
-    if http.url:
-        if path or query:
-            return None
-        path, _, query = http.url.partition("?")
-    if path[1:2] == "/" or _CLEAN_PATH(path) is None or len(query) >= _SHORT:
-        return None
-    host = http.host or context.stand_ins[service]
-    text = context.origins[http.scheme, host, http.port, http.host_is_header, http.origin] + path
-    guessed = not (http.host or http.origin.authority)
-    return uri.Uri(text + context.queries[query] if query else text, path, query, guessed, False)
 
 
 class UriPlan:
@@ -93,13 +76,17 @@ class UriPlan:
             if path is None and type(target := values[self._target]) is str:
                 path, _, more = target.partition("?")
                 query = query or more
-            if type(path) is str and _CLEAN_PATH(path) and (not query or (type(query) is str and len(query) < _SHORT)):
+            if (
+                type(path) is str
+                and is_clean_path(path)
+                and (not query or (type(query) is str and len(query) < SHORT_QUERY))
+            ):
                 key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
                 text = context.origins[key] + path
                 return (text + context.queries[query] if query else text), path, None
         elif self._full != ABSENT:
             full = values[self._full]
-            if type(full) is str and len(full) < _SHORT and (clean := _CLEAN_URL(full)) is not None:
+            if type(full) is str and len(full) < SHORT_QUERY and (clean := _CLEAN_URL(full)) is not None:
                 scheme, host, path, query = clean.groups()
                 text = context.origins[scheme, host, None, False, origin] + path
                 return (text + context.queries[query] if query else text), path, None

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mapping.context import Context
 from mapping.event import Event
 from mapping.logs.http import exchange_in
+from mapping.logs.location import of_exchange
 from mapping.settings import GenAiSettings, LogSettings, MappingSettings
-from mapping.spans.uri_plan import of_exchange
 from mapping_requests import NOW, TRACE, log, logs, mapped, one
 
 ACCESS = {"method": "GET", "status": 200, "path": "/a/7", "duration_ms": 5}
