@@ -29,11 +29,11 @@ from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weighed
 from mapping.settings import MappingSettings
+from mapping.shape import ABSENT
 from mapping.spans.classify import INTERNAL
 from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import TraceMemory, inherit
 from mapping.spans.plans import Plans
-from mapping.spans.shape import ABSENT
 
 STEP: Final = 256  # most records between two yields of `steps`
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones

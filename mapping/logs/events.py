@@ -20,7 +20,7 @@ from mapping.logs.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
-from mapping.rules import ids, taxonomy
+from mapping.rules import extras, ids, taxonomy
 from mapping.rules.call import (
     ANSWERED_VERSION_HEADERS,
     REQUEST_ID_HEADERS,
@@ -33,8 +33,7 @@ from mapping.rules.call import (
 from mapping.rules.identity import NOBODY, Identity, Resolver
 from mapping.rules.metadata import flat_object
 from mapping.sampling.stated import WEIGHTS
-from mapping.spans import extras as consumer
-from mapping.spans.shape import MetadataPlan, Shape
+from mapping.shape import MetadataPlan, Shape
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
@@ -335,7 +334,7 @@ class LogMapper:
             weights=tuple(name for name in WEIGHTS if name in names),
             stated=not _STATED.isdisjoint(names),
             over=CUT in names,
-            extras=not (consumer.ATTRIBUTES | consumer.LOG_FIELDS).isdisjoint((*names, *body)),
+            extras=not (extras.ATTRIBUTES | extras.LOG_FIELDS).isdisjoint((*names, *body)),
         )
 
     def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
@@ -374,11 +373,11 @@ def _added(work: LogWork, flat: Mapping[str, Any], attributes: Mapping[str, Any]
         return {}
     pairs, added = {**flat, **attributes}, {}
     request, response = http.request_headers, http.response_headers
-    if request or response or not consumer.ATTRIBUTES.isdisjoint(pairs):
+    if request or response or not extras.ATTRIBUTES.isdisjoint(pairs):
         start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
-        added = consumer.extras(request, response, pairs, (), start, consumer.parts(response))
-    if not consumer.LOG_FIELDS.isdisjoint(pairs):
-        added |= consumer.log_extras({**pairs, **added})
+        added = extras.read_call(request, response, pairs, (), start, extras.parts(response))
+    if not extras.LOG_FIELDS.isdisjoint(pairs):
+        added |= extras.read_log({**pairs, **added})
     return added
 
 

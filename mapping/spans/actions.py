@@ -12,9 +12,9 @@ from mapping.rules import ids, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
 from mapping.sampling.stated import WEIGHTS
+from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import STATUSES, direction
-from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 

@@ -24,7 +24,7 @@ from mapping.context import (
 from mapping.event import API_CALL, EMPTY_HEADERS, Event
 from mapping.masks.redactor import MASK
 from mapping.otlp.decode import SpanEvent
-from mapping.rules import address, bodies, headers, ids, taxonomy, uri
+from mapping.rules import address, bodies, extras, headers, ids, taxonomy, uri
 from mapping.rules.call import (
     ACTION_NAMES,
     ANSWERED_VERSION_HEADERS,
@@ -40,10 +40,9 @@ from mapping.rules.call import (
 from mapping.rules.call_status import GRPC_STATUSES, SUCCESSES, rpc_status, status_of
 from mapping.rules.route import OTHER
 from mapping.sampling.stated import WEIGHTS
-from mapping.spans import extras as consumer
+from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
-from mapping.spans.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
@@ -106,15 +105,15 @@ class ApiCallPlan:
         self._error_type = first(("error.type",))
         self._status_events = shape.reading.status_events
         self._grpc = first(GRPC_STATUSES, scalar=False)
-        self._asked = [(name, index) for name, index in at.items() if name in consumer.ATTRIBUTES]
+        self._asked = [(name, index) for name, index in at.items() if name in extras.ATTRIBUTES]
         asked_of = self.slots.request_names
-        self._readers = consumer.parts(self.slots.response_names)
+        self._readers = extras.parts(self.slots.response_names)
         answered = self.slots.response_names
         self._tells_version = self._versions != ABSENT or any(
             names is None or not names.isdisjoint(VERSION_HEADERS) for names in (asked_of, answered)
         )
         self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
-        asks = asked_of is None or not consumer.REQUEST_HEADERS.isdisjoint(asked_of)
+        asks = asked_of is None or not extras.REQUEST_HEADERS.isdisjoint(asked_of)
         self._tells = asks or bool(self._asked or self._readers)
         # Rare things are asked for only where the shape can have them.
         self._unusual = self._tells or not (
@@ -318,7 +317,7 @@ class ApiCallPlan:
             if self._asked:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
-            extra |= consumer.extras(request, response, asked, events, start, self._readers)
+            extra |= extras.read_call(request, response, asked, events, start, self._readers)
         # What is masked in a header is masked in what is read from it.
         shown = self.slots.shown(request, "request", exact=not events)
         shown_response = self.slots.shown(response, "response", exact=not events)

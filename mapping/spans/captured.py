@@ -10,7 +10,7 @@ from mapping.masks.of_shape import Masking, Side
 from mapping.masks.redactor import MASK
 from mapping.otlp.decode import SpanEvent
 from mapping.rules import bodies, headers
-from mapping.spans.shape import Shape
+from mapping.shape import Shape
 
 _EVENTS: Final = {"http.request": "request", "http.response": "response"}
 

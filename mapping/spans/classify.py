@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from mapping.event import ACTION, API_CALL, SKIP
-from mapping.spans.shape import Shape
+from mapping.shape import Shape
 
 # SpanKind of trace.proto; unknown numbers are treated as unspecified.
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)

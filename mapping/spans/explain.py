@@ -7,8 +7,8 @@ from typing import Final
 from mapping.context import Context, Job, Work
 from mapping.dialects.of_spans import CONVENTIONS
 from mapping.event import Event
+from mapping.shape import Shape
 from mapping.spans.api_call import ApiCallPlan
-from mapping.spans.shape import Shape
 
 Reason = dict[str, str]
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from mapping.context import Context, Memory
 from mapping.event import API_CALL, SKIP
+from mapping.shape import Shape
 from mapping.spans.actions import ActionPlan
 from mapping.spans.api_call import ApiCallPlan
 from mapping.spans.classify import INTERNAL, PLUMBING, UNSPECIFIED, classify
 from mapping.spans.explain import ExplainedApiCallPlan, Reason
-from mapping.spans.shape import Shape
 
 _SHAPES: Final = 1024  # remembered for each kind of span
 

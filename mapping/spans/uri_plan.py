@@ -9,9 +9,9 @@ from typing import Any, Final
 from mapping.context import Context, Group, text_of
 from mapping.rules import uri
 from mapping.rules.uri import SHORT_QUERY, is_clean_path
+from mapping.shape import ABSENT, Shape
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import CLIENT
-from mapping.spans.shape import ABSENT, Shape
 
 FULL: Final = ("url.full", "http.url")
 SCHEMES: Final = ("url.scheme", "http.scheme")

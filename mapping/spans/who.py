@@ -13,8 +13,8 @@ from mapping.context import Context
 from mapping.rules import identity
 from mapping.rules.identity import Identity, identifier
 from mapping.rules.null_words import NULL_WORDS
+from mapping.shape import Shape
 from mapping.spans.captured import HeaderSlots
-from mapping.spans.shape import Shape
 
 Places = tuple[tuple[int, str], ...]  # index of an attribute, and its name as a source
 

@@ -19,12 +19,11 @@ from exporter.sinks.moesif_events import requests as requests_to_moesif
 from mapping.event import SKIP, Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapped
-from mapping.rules import address, bodies, identity
+from mapping.rules import address, bodies, extras, identity
 from mapping.rules.identity_settings import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from mapping.spans import classify as spans
-from mapping.spans import extras as consumer
 from mapping_requests import NOW, key_values, log, logs, mapped, span, traces
 
 KNOWN = (
@@ -36,7 +35,7 @@ KNOWN = (
     *mapping.spans.uri_plan.CLIENT_PORTS,
     *address.CLIENT_ATTRIBUTES,
     *bodies.REQUEST_ATTRIBUTES,
-    *consumer.ATTRIBUTES,
+    *extras.ATTRIBUTES,
     *identity.SESSION_ATTRIBUTES,
     *USER_ATTRIBUTES,
     *COMPANY_ATTRIBUTES,

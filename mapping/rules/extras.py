@@ -51,7 +51,7 @@ def parts(response_names: Collection[str] | None) -> tuple[Part, ...]:
     )
 
 
-def extras(
+def read_call(
     request: Mapping[str, str],
     response: Mapping[str, str],
     attributes: Mapping[str, Any],
@@ -78,7 +78,7 @@ def extras(
     return {key: value for key, value in out.items() if key not in attributes} if attributes else out
 
 
-def log_extras(flat: Mapping[str, Any]) -> dict[str, Any]:
+def read_log(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The same from fields that proxies write into their access logs."""
     out: dict[str, Any] = {}
     upstream = flat.get("upstream_response_time")
