@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from string import ascii_letters, digits
 from typing import Any, Final
 
@@ -18,7 +19,12 @@ from mapping.masks.search import NOTHING, as_bytes, searcher
 _WORDS: Final = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters + digits else 0x20 for code in range(256))
 _LEFT_OUT: Final = b"-_"
 # The letter of an escaped line end or tab stands right before the word that begins the next line.
-_ESCAPE: Final = "[nrtbf]?"
+_ESCAPE: Final = "[nrtbf]"
+# Of patterns for texts as they are.
+_NO_WORD: Final = r"[^a-z0-9_\-]"
+_DASHES: Final = r"[_\-]*"
+_CHARACTER: Final = re.compile(r"\[[^\]]*\]|[a-z0-9 ]")
+_NEVER: Final = r"[^\x00-\xff]"
 _MAX_FOUND: Final = 32  # different words in one text that may be keys; with more of them it is searched properly
 # What follows a key in text that masks would change: perhaps the rest of a path, a closing quote, then : or =. Or the
 # quote and the line's end (the name of a form's field), or what ends the tag of an XML element.
@@ -44,14 +50,23 @@ class Mentions:
         self._keys, self._globs, self._endings = frozenset(words), tuple(globs), frozenset(endings)
         parts = {max(map(folded, _plain_parts(glob)), default="", key=len) for glob in self._globs}
         plain = set(filter(_is_word, parts))
-        self._of_parts = re.compile(_ESCAPE + _one_of(plain)).fullmatch if plain else None
+        self._of_parts = re.compile(f"{_ESCAPE}?{_one_of(plain)}").fullmatch if plain else None
         ends = [ending for ending in self._endings if ending.isascii()]
         exact = set(filter(_is_word, self._keys)) | plain
-        self._pattern = _pattern_of(exact, ends)
-        self._seek = searcher(self._pattern)
-        self._find = _finder(self._pattern)
+        pattern = _pattern_of(exact, ends)
+        self._seek = searcher(pattern)
+        self._find = _finder(pattern)
+        self._exact, self._ends = tuple(sorted(exact)), tuple(sorted(ends))
         # What cannot be told from the words around it is looked for everywhere.
         self._anywhere = tuple(word for word in self._keys | parts if not _is_word(word))
+
+    def in_bytes(self) -> bytes:
+        """A pattern of RE2 that is in the bytes of every text with a key (`search.as_bytes`), in few others."""
+        return b"" if self._anywhere else _spread(self._exact, self._ends)
+
+    def may_be_in(self, text: str) -> bool:
+        """What `in_bytes` tells, in two passes that take 4 ns a character whatever the text."""
+        return bool(self._anywhere) or self._seek(_words_of(text)) != NOTHING
 
     def in_text(self, text: str, *, json: bool) -> bool:
         """False only when no masked key is in the text. json: it may be JSON."""
@@ -65,17 +80,6 @@ class Mentions:
     def in_query(self, text: str) -> bool:
         """False only when no masked parameter of a query is in the text."""
         return "=" in text and self._has_key(text, _words_of(text), (_AFTER_PARAMETER,))
-
-    def in_json(self, text: str, of_queries: Mentions) -> bool:
-        """False only when neither a masked key nor a masked parameter of a query is in the JSON text."""
-        if "=" not in text or of_queries._anywhere or self._anywhere:
-            return self.in_text(text, json=True) or of_queries.in_query(text)
-        if "\\u" in text or ":\\/" in text:
-            return True
-        words = _words_of(text)
-        if searcher(self._pattern, of_queries._pattern)(words) == NOTHING:
-            return False
-        return self._has_key(text, words, (_AFTER_NAME,)) or of_queries._has_key(text, words, (_AFTER_PARAMETER,))
 
     def _has_key(self, text: str, words: bytes, afters: tuple[Any, ...]) -> bool:
         """True when a word stands where a key may stand."""
@@ -98,10 +102,25 @@ class Mentions:
 
 def _pattern_of(exact: set[str], ends: list[str]) -> bytes:
     """What is searched for in words of lower case: whole words, and words with an end."""
-    parts = [rf"\b{_ESCAPE}{_one_of(exact)}\b"] if exact else []
+    parts = [rf"\b{_ESCAPE}?{_one_of(exact)}\b"] if exact else []
     if ends:
         parts.append(rf"{_one_of(ends)}\b")
-    return "|".join(parts or [r"[^\x00-\xff]"]).encode()
+    return "|".join(parts or [_NEVER]).encode()
+
+
+@lru_cache(maxsize=64)
+def _spread(exact: tuple[str, ...], ends: tuple[str, ...]) -> bytes:
+    """The same for texts as they are: letters of any case, with `-` and `_` between them."""
+    end = f"(?:{_NO_WORD}|$)"
+    parts = [rf"(?:^|{_NO_WORD}){_DASHES}{_spaced(_ESCAPE)}?{_spaced(_one_of(exact))}{end}"] if exact else []
+    if ends:
+        parts.append(_spaced(_one_of(ends)) + end)
+    return f"(?i:{'|'.join(parts or [_NEVER])})".encode()
+
+
+def _spaced(pattern: str) -> str:
+    """A pattern of words with dashes allowed behind each of its characters; its blanks are what is in no word."""
+    return _CHARACTER.sub(lambda found: f"(?:{_NO_WORD if found[0] == ' ' else found[0]}{_DASHES})", pattern)
 
 
 def _finder(pattern: bytes) -> Any:

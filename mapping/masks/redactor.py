@@ -21,11 +21,11 @@ import orjson
 from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
 from mapping.masks.prompts import holds_content, is_of_a_model
-from mapping.masks.search import NOTHING, as_bytes, searcher
+from mapping.masks.search import NOTHING
 from mapping.masks.settings import MaskSettings, Place
-from mapping.masks.shapes import BEGINNINGS, tokens
+from mapping.masks.shapes import SHORTEST, tokens
+from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
-    BEYOND_KEYS,
     MAX_TEXT_CHARS,
     bare_pairs,
     beyond_keys,
@@ -44,11 +44,10 @@ from mapping.masks.text import (
     value_attributes,
     xml_elements,
 )
-from mapping.masks.text import MASK as MASK
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
 from mapping.masks.urls import QUERY_MASK as QUERY_MASK
 from mapping.masks.urls import UrlMasks, is_hash, may_hold_a_url
-from mapping.masks.verdicts import PLACES, PathNode, Verdict, Verdicts, verdicts_for
+from mapping.masks.verdicts import ASKED, KEYED, PLACES, SHAPED, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
 from mapping.rules.bodies import MAX_BODY_BYTES, Body
 
@@ -91,8 +90,6 @@ _PLACES_OF_SOURCES: dict[str, Place] = {
     "body": "log_body",
 }
 _REMOVED = object()
-# One search, and most texts have none: neither what `beyond_keys` finds nor what `tokens` hides is in them then.
-_ODD_PARTS = searcher(BEYOND_KEYS, BEGINNINGS)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -247,13 +244,17 @@ class Redactor:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
             return False
-        if _ODD_PARTS(as_bytes(text)) != NOTHING and (
-            beyond_keys(text) or (self._defaults and tokens(text) is not text)
-        ):
+        if '"-' in text or "\\u" in text or ":\\/" in text:  # options in lists, and escapes that hide keys or URLs
             return False
-        if '"-' in text:  # an option of a command line, whose value is the next item of a list
+        verdicts = self._verdicts[place]
+        found = verdicts.seen_in_json(text, self._query.mentions)
+        if found == NOTHING:
+            return True
+        if (found is None or SHAPED in found) and (beyond_keys(text) or (self._defaults and tokens(text) is not text)):
             return False
-        return not self._verdicts[place].mentioned_in_json(text, self._query.mentions)
+        if (found is None or KEYED in found) and verdicts.mentioned_in(text, json=True):
+            return False
+        return not ((found is None or ASKED in found) and self._query.mentions.in_query(text))
 
     @_guarded
     def text(self, text: str) -> str:
@@ -407,24 +408,29 @@ class Redactor:
         if len(text) > MAX_JSON_CHARS:
             text = self._cut(text)
         sent = text
-        found = _ODD_PARTS(as_bytes(text))
-        paired = "=" in text
-        if paired or may_hide_secrets(text):
-            json = text.lstrip()[:1] in _JSON_BEGINS
-            beyond = found != NOTHING and beyond_keys(text)
-            # A query has masks of its own, which the search for pairs in the whole text must not meet.
-            queries = self._urls.sent(text) if paired and "?" in text else []
+        if len(text) < SHORTEST and not may_hide_secrets(text):
+            return text if self._hide is None else self._hide(text)
+        found = verdicts.seen_in(text)
+        shaped = found is None or SHAPED in found
+        # A query has masks of its own, which the search for pairs in the whole text must not meet.
+        queries = self._urls.sent(text) if "?" in text and "=" in text else ()
+        json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
+        # Escapes in JSON may spell keys, hide URLs; options stand before their value in lists.
+        unsure = found != NOTHING or (json and ('"-' in text or "\\u" in text or ":\\/" in text))
+        if unsure and ("=" in text or may_hide_secrets(text)):
+            beyond = shaped and beyond_keys(text)
             if (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
                 text = command_lines(encoded_pairs(self._cut(text), verdicts.hides), verdicts.hides)
+        if "=" in sent:
             if queries:
                 text = self._urls.queries_in(text, queries)
-            if paired and ";" in text:
+            if ";" in text:
                 text = self._urls.path(text)
         if "@" in text and ":" in text:
             text = passwords_in_urls(text)
-        if self._defaults and (found != NOTHING or text is not sent):
+        if self._defaults and (shaped or text is not sent):
             text = tokens(text)
         if self._hide is None:
             return text
@@ -514,4 +520,4 @@ def _json_in(text: str) -> object:
 
 
 _SORTED = orjson.OPT_SORT_KEYS
-_JSON_BEGINS = ("{", "[", '"')
+_JSON_BEGINS = frozenset('{["')

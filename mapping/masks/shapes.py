@@ -11,7 +11,7 @@ from typing import Any, Final
 import re2  # type: ignore[import-untyped]
 
 _MASK: Final = "[REDACTED]"
-_MIN_CHARS: Final = 15  # `Bearer` and the shortest token
+SHORTEST: Final = 15  # `Bearer` and the shortest token
 _SHAPES: Final = re2.compile(
     r"(\b|\\[nrt])("
     r"sk-[A-Za-z0-9_\-]{16,}|(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{8,}"
@@ -36,7 +36,7 @@ _is_odd: Final = _ODD_RUNS.fullmatch
 
 def tokens(text: str) -> str:
     """The text with such secrets hidden; the same object for nearly all texts."""
-    if len(text) < _MIN_CHARS:
+    if len(text) < SHORTEST:
         return text
     try:
         if _SHAPES.search(text) is None:

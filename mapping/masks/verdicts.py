@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import translate
-from typing import Literal
+from typing import Any, Final, Literal
 
 from mapping.masks.mentions import Mentions, folded
+from mapping.masks.search import NOTHING, as_bytes, searcher
 from mapping.masks.settings import Action, MaskRule, MaskSettings, Place
+from mapping.masks.shapes import BEGINNINGS
+from mapping.masks.text import BEYOND_KEYS
 from mapping.masks.words import (
     ENDINGS,
     QUERY_ENDINGS,
@@ -91,6 +94,15 @@ Verdict = Action | Literal["drop", "ip", "text"] | None
 
 _MAX_REMEMBERED = 10_000  # keys per place; senders choose keys, so the memory must not grow with them
 _MAX_REMEMBERED_CHARS = 128
+# What `seen_in` finds: what `beyond_keys` finds or `tokens` hides, keys, and parameters of queries.
+SHAPED: Final = 1
+KEYED: Final = 2
+ASKED: Final = 3
+_SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
+_shaped: Final = searcher(_SHAPES)
+# Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
+# of halves of keys would fill it again and again, at 60 ns a character.
+_MAX_IN_ONE_PASS: Final = 4096
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
 _ALL_BELOW = frozenset(("cookies", "credentials", "secrets"))  # maps of secrets: what is below them is one
 _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
@@ -172,7 +184,36 @@ class Verdicts:
         words = {*names, *(paths.leaves() if paths is not None else ())}
         self.mentions = Mentions(words, globs, (*endings, *self._headers))
         self.mentioned_in = self.mentions.in_text
-        self.mentioned_in_json = self.mentions.in_json
+        self._seek: Any = None  # made when first asked for: a tenth of a second for all places
+        self._seek_in_json: Any = None
+
+    def seen_in(self, text: str) -> list[int] | None:
+        """What may be in a text: NOTHING, or with SHAPED what shows by its shape, KEYED a masked key. None: all."""
+        if len(text) > _MAX_IN_ONE_PASS:
+            return self._seen_in_long(text)
+        if self._seek is None:
+            self._seek = searcher(_SHAPES, self.mentions.in_bytes())
+        found: list[int] | None = self._seek(as_bytes(text))
+        return found
+
+    def seen_in_json(self, text: str, of_queries: Mentions) -> list[int] | None:
+        """The same of JSON; with ASKED a masked parameter of a query."""
+        if "=" not in text:
+            return self.seen_in(text)
+        if len(text) > _MAX_IN_ONE_PASS:
+            return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else [])]
+        if self._seek_in_json is None:
+            self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes())
+        found: list[int] | None = self._seek_in_json(as_bytes(text))
+        return found
+
+    def _seen_in_long(self, text: str) -> list[int]:
+        found = [*NOTHING]
+        if _shaped(as_bytes(text)) != NOTHING:
+            found.append(SHAPED)
+        if self.mentions.may_be_in(text):
+            found.append(KEYED)
+        return found
 
     def of(self, key: str) -> Verdict:
         try:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mapping.masks.redactor import Redactor
 from mapping.masks.search import NOTHING, as_bytes, searcher
+from mapping.masks.settings import MaskSettings
 from mapping.masks.shapes import BEGINNINGS, tokens
 from mapping.masks.text import BEYOND_KEYS, beyond_keys
 
@@ -42,6 +44,39 @@ def test_what_the_search_does_not_find_no_other_look_finds(text: str) -> None:
 )
 def test_every_kind_is_found(text: str) -> None:
     assert searcher(BEYOND_KEYS, BEGINNINGS)(as_bytes("é" + text)) != NOTHING
+
+
+WORDS = st.sampled_from(
+    [
+        *("password", "Pass", "Word", "api", "KEY", "key", "secret", "connection", "string", "x", "n", "2", "confirm"),
+        *("card", "number", "tokens", "access", "code", "private", "db", "pass", "Authorization", "cookie", "new"),
+        *("-", "_", "--", " ", ".", ":", "=", "\\", "é", "\n", "a", "\u212a", "\u0130", "\u017f", "\ud800"),
+    ]
+)
+
+
+@pytest.mark.parametrize("of_queries", [False, True])
+@given(text=st.lists(WORDS, max_size=9).map("".join))
+@settings(max_examples=1000, deadline=None)
+def test_keys_are_found_in_texts_as_in_their_words(of_queries: bool, text: str) -> None:
+    redactor = Redactor(MaskSettings(keys=("pin2", "x-y_z"), query=("n1",)))
+    look = redactor._verdicts["query" if of_queries else "log_body"].mentions
+    assert (searcher(look.in_bytes())(as_bytes(text)) != NOTHING) == look.may_be_in(text)
+
+
+def test_a_long_text_is_searched_for_the_same() -> None:
+    verdicts = Redactor(MaskSettings())._verdicts["log_body"]
+    other = Redactor(MaskSettings())._verdicts["query"].mentions
+    for text in ("a b ", "api key: 1 ", "a --b ", "?code=1 ", "sk-a1b2c3d4e5f6a7b8 password=1 ?code=2 "):
+        for seen in (verdicts.seen_in, lambda text: verdicts.seen_in_json(text, other)):
+            short, long = seen(text), seen(text * 2000)
+            assert sorted(short or ()) == sorted(long or ()) != []
+
+
+def test_only_two_letters_beyond_ascii_are_ascii_in_lower_case() -> None:
+    odd = [letter for letter in map(chr, range(128, 0x110000)) if any(map(str.isascii, letter.lower()))]
+    assert odd == ["\u0130", "\u212a"]
+    assert [as_bytes(letter).decode() for letter in odd] == [letter.lower() for letter in odd]
 
 
 def test_a_search_that_gives_up_has_not_found_nothing() -> None:
