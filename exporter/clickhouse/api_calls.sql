@@ -8,6 +8,8 @@
 --   doubtful  of a trace with several incoming calls and none at its root (callers that send a traceparent of their own)
 --             those are inner whose parent is an incoming call, is known to be below one, or is a span of a service that
 --             another incoming call of the trace reached; when that leaves none, the first is the entry
+--   told twice  of a call that a log told of and a span too, too late for the bridge to know that they are one
+--             (exporter/same_call.py), the log's is no entry: method, and span, service or route, and the time agree
 -- Ids are compared by their 64-bit hashes, which costs a third; two ids of one question that share one are unheard of.
 CREATE OR REPLACE VIEW $view$on_cluster AS
 WITH
@@ -22,18 +24,24 @@ WITH
           AND event_time >= reach_from AND event_time < reach_to
         GROUP BY trace_hash HAVING count() > 1 AND countIf(parent_span_id = '' AND source = 'span') = 0),
     inner_calls AS (
-        SELECT trace_hash, arrayJoin(if(empty(first_calls), arraySlice(arraySort(c -> c.4, below), 2), below)).1 AS span
+        SELECT trace_hash, arrayJoin(if(empty(first_calls), arraySlice(arraySort(c -> c.4, below), 2), below)).6 AS call_hash
         FROM (SELECT cityHash64(tenant, trace_id) AS trace_hash,
-                  groupArrayIf((cityHash64(span_id), cityHash64(parent_span_id), service, start_unix_ns, hop),
+                  groupArrayIf((cityHash64(span_id), cityHash64(parent_span_id), service, start_unix_ns, hop,
+                                if(source = 'log', cityHash64(span_id, service, start_unix_ns), cityHash64(span_id)),
+                                source, end_unix_ns, method, endpoint),
                                event_type = 'api_call' AND direction = 'incoming') AS calls,
                   groupArrayIf((cityHash64(span_id), service, hop),
                                NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
                   arrayMap(c -> c.1, calls) AS spans, arrayMap(c -> c.3, calls) AS services,
-                  arrayFilter(c -> c.5 = 'inner' OR has(spans, c.2) OR arrayExists(
+                  arrayFilter(c -> c.7 = 'span', calls) AS of_spans,
+                  arrayFilter(c -> c.5 = 'inner' OR (c.7 = 'span' AND has(spans, c.2)) OR arrayExists(
                       o -> o.1 = c.2 AND (o.3 = 'inner'
-                           OR (has(services, o.2) AND (o.2 != c.3 OR countEqual(services, o.2) > 1))), others),
+                           OR (has(services, o.2) AND (o.2 != c.3 OR countEqual(services, o.2) > 1))), others)
+                      OR (c.7 = 'log' AND arrayExists(
+                          s -> s.9 = c.9 AND (s.1 = c.1 OR s.3 = c.3 OR s.10 = c.10)
+                               AND s.4 <= c.8 + 5000000000 AND s.8 + 5000000000 >= c.4, of_spans)),
                       calls) AS below,
-                  arrayFilter(c -> NOT has(below.1, c.1), calls) AS first_calls
+                  arrayFilter(c -> NOT has(below.6, c.6), calls) AS first_calls
               FROM $table
               WHERE cityHash64(tenant, trace_id) GLOBAL IN doubtful AND event_type IN ('api_call', 'action')
                 AND event_time >= reach_from AND event_time < reach_to
@@ -57,7 +65,9 @@ SELECT calls.* EXCEPT (user_id, company_id),
        calls.direction = 'incoming' AND calls.hop != 'inner' AND (
            calls.hop = 'entry' OR calls.trace_id = '' OR (calls.parent_span_id = '' AND calls.source = 'span')
            OR (cityHash64(calls.tenant, calls.trace_id) GLOBAL NOT IN rooted
-               AND (cityHash64(calls.tenant, calls.trace_id), cityHash64(calls.span_id)) GLOBAL NOT IN inner_calls)) AS entry
+               AND (cityHash64(calls.tenant, calls.trace_id),
+                    if(calls.source = 'log', cityHash64(calls.span_id, calls.service, calls.start_unix_ns),
+                       cityHash64(calls.span_id))) GLOBAL NOT IN inner_calls)) AS entry
 FROM $table AS calls GLOBAL ANY LEFT JOIN named ON cityHash64(calls.tenant, calls.trace_id) = named.trace_hash
 WHERE calls.event_type = 'api_call'
   AND calls.event_time >= {since:DateTime64(6)} AND calls.event_time < {until:DateTime64(6)}

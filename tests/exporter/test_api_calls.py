@@ -198,3 +198,52 @@ def newest_of(mapped: Sequence[Sequence[Event]]) -> list[Event]:
     for event in sorted(itertools.chain.from_iterable(mapped), key=lambda event: event.source == "log"):
         kept.setdefault(event.transaction_id, event)
     return list(kept.values())
+
+
+def line_of(trace: Trace, call: int, **changes: Any) -> None:
+    """Adds the call of an access-log line about the call at this place, which came too late to be one with it."""
+    told = trace.rows[call]
+    at = told.end_unix_ns + 50_000_000
+    fields = {
+        "source": "log",
+        "parent_id": "",
+        "span_id": "",
+        "hop": "open",
+        "transaction_id": events.event().transaction_id,
+    }
+    trace.rows.append(told._replace(**{**fields, "start_unix_ns": at, "end_unix_ns": at, **changes}))
+
+
+@pytest.mark.parametrize("above", [ROOT, THEIRS])
+@pytest.mark.parametrize("span_id", ["", "00000000000000cc", "its own"])
+def test_a_line_whose_span_came_too_late_is_no_second_entry(
+    clean: EngineProcess, client: Client, above: str, span_id: str
+) -> None:
+    trace = Trace()
+    gateway = trace.span("gateway", above)
+    trace.span("orders", trace.span("gateway", gateway, "Outgoing"))
+    line_of(trace, 0, span_id=gateway if span_id == "its own" else span_id, status=504)
+    line_of(trace, 0, service="", span_id=span_id and "00000000000000dd")  # of another log, without a service's name
+    store_events(clean, random.sample(trace.rows, len(trace.rows)))
+    assert entries(client) == {"gateway": 1}
+
+
+def test_lines_without_a_span_of_their_call_are_entries(clean: EngineProcess, client: Client) -> None:
+    """Of one trace of a caller's: one call that a span tells of, three that only lines do, at one service or later."""
+    trace = Trace()
+    trace.span("gateway", THEIRS)
+    line_of(trace, 0, verb="POST")
+    line_of(trace, 0, service="orders", route="/orders")
+    much_later = trace.rows[0].end_unix_ns + 60 * 10**9
+    line_of(trace, 0, start_unix_ns=much_later, end_unix_ns=much_later)
+    store_events(clean, trace.rows)
+    assert entries(client) == {"gateway": 3, "orders": 1}
+
+
+def test_lines_alone_are_calls_each(clean: EngineProcess, client: Client) -> None:
+    trace = Trace()
+    trace.span("gateway", THEIRS)
+    for _ in range(3):
+        line_of(trace, len(trace.rows) - 1)
+    store_events(clean, trace.rows[1:])
+    assert entries(client) == {"gateway": 3}
