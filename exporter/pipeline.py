@@ -201,8 +201,20 @@ class Pipeline:
             plan = Plan(journal.next_sequence, cursor, cursor, gone=frozenset(lost), counts=failed)
             await self._attempts.on_disk(lambda: journal.plan(plan))
             await self._attempts.on_disk(lambda: journal.done(plan.sequence, {}, sync=True))
+        if self.sink.entry_wait_s is not None:
+            await self._note_again()
         self._release()
         return journal.cursor
+
+    async def _note_again(self) -> None:
+        """Look at what came since the oldest waiting call: it may be above calls, and is still in the spool."""
+        position, last = self._journal.low_water(), self._journal.cursor
+        while position < last and (unit := await self._source.next(position, 0)) is not None:
+            if unit.position >= last:
+                return
+            self._sorter.note_again(unit.events)
+            position = unit.next_position
+            await asyncio.sleep(0)
 
     def _pending_tenant(self) -> str:
         """A tenant whose calls wait for their span."""

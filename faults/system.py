@@ -269,7 +269,13 @@ class System:
         here = "http://127.0.0.1"
         return [
             {"name": "lines", "type": "jsonlines", "path": str(self.lines)},
-            {"name": "moesif", "type": "moesif", "application_id": "app", "base_url": f"{here}:{self.moesif.port}"},
+            {
+                "name": "moesif",
+                "type": "moesif",
+                "application_id": "app",
+                "base_url": f"{here}:{self.moesif.port}",
+                "hops": "all",  # everything that was sent shall arrive everywhere
+            },
             {"name": "copy", "type": "otlphttp", "endpoint": f"{here}:{self.copy.port}"},
         ]
 

@@ -28,16 +28,16 @@ WITH
         FROM (SELECT cityHash64(tenant, trace_id) AS trace_hash,
                   groupArrayIf((cityHash64(span_id), cityHash64(parent_span_id), service, start_unix_ns, hop,
                                 if(source = 'log', cityHash64(span_id, service, start_unix_ns), cityHash64(span_id)),
-                                source, end_unix_ns, method, endpoint),
+                                source = 'log', end_unix_ns, cityHash64(method), cityHash64(endpoint)),
                                event_type = 'api_call' AND direction = 'incoming') AS calls,
                   groupArrayIf((cityHash64(span_id), service, hop),
                                NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
                   arrayMap(c -> c.1, calls) AS spans, arrayMap(c -> c.3, calls) AS services,
-                  arrayFilter(c -> c.7 = 'span', calls) AS of_spans,
-                  arrayFilter(c -> c.5 = 'inner' OR (c.7 = 'span' AND has(spans, c.2)) OR arrayExists(
+                  if(arrayExists(c -> c.7, calls), arrayFilter(c -> NOT c.7, calls), []) AS of_spans,
+                  arrayFilter(c -> c.5 = 'inner' OR (NOT c.7 AND has(spans, c.2)) OR arrayExists(
                       o -> o.1 = c.2 AND (o.3 = 'inner'
                            OR (has(services, o.2) AND (o.2 != c.3 OR countEqual(services, o.2) > 1))), others)
-                      OR (c.7 = 'log' AND arrayExists(
+                      OR (c.7 AND arrayExists(
                           s -> s.9 = c.9 AND (s.1 = c.1 OR s.3 = c.3 OR s.10 = c.10)
                                AND s.4 <= c.8 + 5000000000 AND s.8 + 5000000000 >= c.4, of_spans)),
                       calls) AS below,

@@ -1,8 +1,9 @@
 """Sink: Moesif's Collector API. API calls go to /v1/events/batch; actions, when asked for, to /v1/actions/batch.
 
 Delivery: at least once; Moesif recognises repeats by transaction_id, also across batches. Order: none.
-Not sent, and counted: log events (Moesif has no object for them), actions unless
-`send_actions`, and events older than 30 days, which Moesif refuses. Rights needed: a Collector Application Id.
+Not sent, and counted: log events (Moesif has no object for them), actions unless `send_actions`, calls that are no
+entries unless `hops: all`, and events older than 30 days, which Moesif refuses. Rights needed: a Collector Application
+Id.
 """
 
 from __future__ import annotations
@@ -33,6 +34,16 @@ class Settings(SinkSettings):
     type: Literal["moesif"] = "moesif"
     application_id: SecretStr = Field(description="Collector Application Id of the Moesif application.")
     base_url: str = Field("https://api.moesif.net", description="Address of the Collector API.", repr=False)
+    hops: Literal["entry", "all"] = Field(
+        "entry",
+        description="entry: customers' own calls only; all: every incoming, outgoing and internal call of a chain too.",
+    )
+    entry_wait_s: float = Field(
+        10.0,
+        ge=0,
+        le=600,
+        description="How long a call whose parents are in other requests waits for them, in seconds; then it is sent.",
+    )
     send_actions: bool = Field(False, description="Send actions (spans that are no API calls) too.")
     max_request_bytes: int = Field(
         10_000_000, ge=2_000_000, le=50_000_000, description="Most bytes in one request, before compression."
@@ -53,7 +64,7 @@ class MoesifCounts:
     """Events since the process started. What is left out is `skipped` in the pipeline's numbers."""
 
     sent: int = 0
-    not_its_kind: int = 0  # logs, and actions unless asked for
+    not_its_kind: int = 0  # logs; actions and, of calls, those that are no entries unless asked for
     late_rejected: int = 0  # older than 30 days
 
 
@@ -69,6 +80,7 @@ class MoesifSink(Sink):
     ) -> None:
         self.name = settings.name
         self.counts = MoesifCounts()
+        self.entry_wait_s = settings.entry_wait_s if settings.hops == "entry" else None
         self._settings = settings
         self._now_unix_ns = now_unix_ns
         self._session: aiohttp.ClientSession | None = None
@@ -95,7 +107,9 @@ class MoesifSink(Sink):
             self._sent.pop(batch.token, None)
             raise
         self._sent.pop(batch.token, None)
-        others, late = left_out(batch.events, now, actions=self._settings.send_actions)
+        others, late = left_out(
+            batch.events, now, actions=self._settings.send_actions, entries_only=self._settings.hops == "entry"
+        )
         self.counts.sent += len(batch.events) - len(others) - len(late)
         self.counts.not_its_kind += len(others)
         self.counts.late_rejected += len(late)
@@ -111,6 +125,7 @@ class MoesifSink(Sink):
             events,
             now_unix_ns,
             actions=settings.send_actions,
+            entries_only=settings.hops == "entry",
             max_bytes=settings.max_request_bytes,
             max_rows=settings.max_request_events,
         )

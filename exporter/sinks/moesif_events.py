@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from exporter.sinks.json_line import dumps, encoded, event_dict
-from mapping.event import ACTION, API_CALL, Event
+from mapping.event import ACTION, API_CALL, INNER, Event
 
 # Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
 MAX_EVENT_BYTES = 1_000_000
@@ -77,18 +77,24 @@ def action(event: Event) -> bytes:
 
 
 def requests(
-    events: Sequence[Event], now_unix_ns: int, *, actions: bool, max_bytes: int, max_rows: int
+    events: Sequence[Event],
+    now_unix_ns: int,
+    *,
+    actions: bool,
+    entries_only: bool = False,
+    max_bytes: int,
+    max_rows: int,
 ) -> Iterator[Request]:
-    """The POSTs that carry these events, each within the limits. Logs and, unless asked for, actions are left out.
+    """The POSTs that carry these events, each within the limits, but for those that are not sent.
 
     Raises Unwritable before the first one when some of the events cannot be encoded.
     """
     oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
-    encoders = {API_CALL: api_call, **({ACTION: action} if actions else {})}
+    encoders = {API_CALL: api_call, ACTION: action}
 
     def row_of(event: Event) -> bytes:
-        encode = encoders.get(event.event_type)
-        return encode(event) if encode and event.start_unix_ns >= oldest else b""
+        sent = event.start_unix_ns >= oldest and is_sent(event, actions, entries_only)
+        return encoders[event.event_type](event) if sent else b""
 
     made = encoded(events, row_of)
     for kind, path in ((API_CALL, "/v1/events/batch"), (ACTION, "/v1/actions/batch")):
@@ -107,13 +113,22 @@ def requests(
             yield Request(path, b"[" + b",".join(rows) + b"]", len(rows))
 
 
-def left_out(events: Sequence[Event], now_unix_ns: int, *, actions: bool) -> tuple[list[Event], list[Event]]:
+def left_out(
+    events: Sequence[Event], now_unix_ns: int, *, actions: bool, entries_only: bool = False
+) -> tuple[list[Event], list[Event]]:
     """Those that Moesif does not get: (not its kind, too old)."""
     oldest = now_unix_ns - OLDEST_DAYS * DAY_NS
-    kinds = {API_CALL, ACTION} if actions else {API_CALL}
-    others = [event for event in events if event.event_type not in kinds]
-    late = [event for event in events if event.event_type in kinds and event.start_unix_ns < oldest]
+    sent = [is_sent(event, actions, entries_only) for event in events]
+    others = [event for event, its_kind in zip(events, sent, strict=True) if not its_kind]
+    late = [event for event, its_kind in zip(events, sent, strict=True) if its_kind and event.start_unix_ns < oldest]
     return others, late
+
+
+def is_sent(event: Event, actions: bool, entries_only: bool) -> bool:
+    """Whether Moesif gets events of this kind: calls, or only customers' own, and actions when asked for."""
+    if event.event_type == API_CALL:
+        return not entries_only or (event.direction == "Incoming" and event.hop != INNER)
+    return event.event_type == ACTION and actions
 
 
 _WHO_KEYS = ("transaction_id", "session_token", "user_id", "company_id", "subscription_id")

@@ -122,6 +122,16 @@ def test_logs_old_events_and_unless_asked_actions_are_left_out() -> None:
     assert left_out(rows, NOW_NS, actions=True) == ([rows[1]], [old])
 
 
+def test_unless_asked_for_calls_that_are_no_entries_are_left_out() -> None:
+    entry, open_, inner = (event(hop=hop) for hop in ("entry", "open", "inner"))
+    rows = [entry, open_, inner, event(direction="Outgoing", hop=""), event(direction="Internal")]
+    (post,) = requests(rows, NOW_NS, actions=False, entries_only=True, **LIMITS)
+    assert [row["transaction_id"] for row in json.loads(post.body)] == [entry.transaction_id, open_.transaction_id]
+    assert left_out(rows, NOW_NS, actions=False, entries_only=True) == (rows[2:], [])
+    (post,) = requests(rows, NOW_NS, actions=False, **LIMITS)
+    assert post.rows == 5
+
+
 def test_no_request_is_over_the_limits() -> None:
     big = json.dumps("x" * 400_000)
     rows = [event(request_body=big, request_body_encoding="json") for _ in range(20)] + [event() for _ in range(30)]

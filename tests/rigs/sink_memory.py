@@ -21,8 +21,10 @@ class MemorySink(Sink):
         name: str = "memory",
         fail: Callable[[Batch, bool], None] | None = None,
         wants: Callable[[Event], bool] = lambda event: True,
+        entry_wait_s: float | None = None,
     ) -> None:
         self.name = name
+        self.entry_wait_s = entry_wait_s
         self.batches: dict[str, tuple[int, list[Event]]] = {}  # token -> (batch id, rows)
         self.writes: list[tuple[str, int, bool]] = []  # (token, rows, in_doubt) of every successful write
         self.asked: list[list[str]] = []  # transaction ids that `existing` was asked about
