@@ -16,6 +16,7 @@ from mapping.masks.text import may_hide_secrets
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
 from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
+from mapping.rules.codings import Unread
 from mapping.rules.identity import Identity, Resolver
 from mapping.rules.metadata import json_text
 from mapping.rules.route import RouteBook
@@ -143,6 +144,13 @@ def made_whole(start: int, end: int, received: int) -> tuple[int, int, tuple[str
     return start, end, flags
 
 
+def note_unread(unread: Unread, side: str, extra: dict[str, Any]) -> None:
+    """Adds to metadata what a body was that is left out since it cannot be read. side: request, response or log."""
+    extra["body_unreadable"] = True
+    extra[f"unreadable.{side}.reason"] = unread.reason
+    extra[f"unreadable.{side}.bytes"] = unread.size
+
+
 def last_exception(events: tuple[SpanEvent, ...]) -> dict[str, Any] | None:
     """Attributes of the last exception event, None without one."""
     return next((event.attributes for event in reversed(events) if event.name == "exception"), None)
@@ -217,21 +225,32 @@ class Context:
         if value is None or not self.keep_bodies[side]:
             return "", ""
         cuts = self.masks.redactor.cuts
-        text, encoding, cut = bodies.encode(
+        text, encoding, cut, unread = bodies.encode(
             value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask, room
         )
         if cut or self.masks.redactor.cuts != cuts:
             extra["body_truncated"] = True
+        elif unread is not None:
+            note_unread(unread, side, extra)
         return text, encoding
 
-    def log_body(self, record: LogRecord, *, of_model: bool = False) -> tuple[str, str]:
-        """(text, encoding) of a masked log body. of_model: without prompts and answers."""
+    def log_body(
+        self, record: LogRecord, extra: dict[str, Any], room: bodies.Room, *, of_model: bool = False
+    ) -> tuple[str, str]:
+        """(text, encoding) of a masked log body. of_model: without prompts and answers. Notes in `extra` why a body of
+        bytes is not there.
+        """
         body, masks = record.body, self.masks
         if record.event_name and not masks.keeps_body_of(record.event_name):
             return "", ""
         if body.map is None:
-            shown = masks.text if body.encoding == "text" else masks.base64
-            return shown(body.text) if body.text else "", body.encoding
+            if body.encoding != "base64":
+                return masks.text(body.text) if body.text else "", body.encoding
+            text = masks.base64(body.text, room.take)
+            if isinstance(text, str):
+                return text, "base64"
+            note_unread(text, "log", extra)
+            return "", ""
         if of_model:
             return json_text(masks.log_body(without_content(body.map))), "json"
         if body.text and masks.leaves_json_as_it_is(body.text, "log_body"):

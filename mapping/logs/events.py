@@ -127,7 +127,8 @@ class LogMapper:
         if work.read.http is not None:
             return self._call(work, work.read.http, group, job, decision)
         context, understood, who = self._context, work.read, work.who
-        body, encoding = context.log_body(understood, of_model=work.plan.of_model)
+        extra = self._error(understood) or {}
+        body, encoding = context.log_body(understood, extra, job.room, of_model=work.plan.of_model)
         transaction = self._transaction(work, job.tenant)
         return _new(
             Event,
@@ -182,8 +183,8 @@ class LogMapper:
                 context.shown_names[understood.event_name],  # event_name
                 body,  # body
                 encoding,  # body_encoding
-                work.plan.metadata.text(work.values, work.fragments, self._error(understood)),  # metadata
-                _flags(understood.time_unix_ns, job.received_unix_ns),  # flags
+                work.plan.metadata.text(work.values, work.fragments, extra),  # metadata
+                (flags_in(extra) if extra else ()) + _flags(understood.time_unix_ns, job.received_unix_ns),  # flags
                 decision,  # decision
                 "",  # reason
             ),

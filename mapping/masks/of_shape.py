@@ -9,7 +9,7 @@ import re
 from typing import Any, Final, Literal
 
 from mapping.masks.redactor import MASK, Redactor
-from mapping.rules.bodies import Body
+from mapping.rules.bodies import Body, body_named
 from mapping.settings import MappingSettings
 
 Side = Literal["request", "response"]
@@ -52,7 +52,7 @@ class Masking:
 
     def verdict(self, key: str) -> Verdict:
         """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""
-        if key in _DOCUMENTS:
+        if key in _DOCUMENTS or (body_named(key) and not self.redactor.hides_at(f"attr:{key}")):
             return "look"
         found = self.redactor.value(key, _PROBE)
         if found == _PROBE:

@@ -49,7 +49,18 @@ from mapping.masks.urls import QUERY_MASK as QUERY_MASK
 from mapping.masks.urls import UrlMasks, is_hash, may_hold_a_url
 from mapping.masks.verdicts import ASKED, KEYED, PLACES, SHAPED, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip
-from mapping.rules.bodies import MAX_BODY_BYTES, Body
+from mapping.rules.bodies import MAX_BODY_BYTES, Body, body_named
+from mapping.rules.codings import (
+    CODED_BEGINNINGS,
+    UNREADABLE,
+    Take,
+    Unread,
+    coded,
+    garbled,
+    holds_coded,
+    readable,
+    readable_text,
+)
 
 GENAI_ATTRIBUTES = (
     "gen_ai.input.messages",
@@ -67,6 +78,7 @@ _GENAI_EVENT = re.compile(r"gen_ai\.(?:.*\.message|choice|content\..*)").fullmat
 _MAX_PLAIN_KEYS = 10_000
 MAX_JSON_CHARS = 1024 * 1024  # longer text is cut at once, even when it is JSON or holds nothing to mask
 _MAX_DEPTH = 100  # deeper values are masked whole
+_CODED_DEPTH = 20  # levels that base64 in a text counts for: a text of base64 in base64 is undone five times
 _MAX_JSON_IN_A_QUERY = 10  # levels of JSON that is itself a parameter
 _TEXT_HEADERS = ("baggage", "tracestate")  # key=value pairs of their own
 # {"name": "Authorization", "value": "..."}: headers and variables as HAR, OTLP, Kubernetes and AWS write them.
@@ -89,6 +101,8 @@ _PLACES_OF_SOURCES: dict[str, Place] = {
     "query": "query",
     "body": "log_body",
 }
+_CODED_BODY = re.compile(r'ody"\s*+:\s*+"(?:[A-Za-z0-9+/_\-]{16}|b\')').search  # in a log line, perhaps in base64
+_LEAST_CODED_CHARS = 16  # of a body that is base64
 _REMOVED = object()
 
 P = ParamSpec("P")
@@ -246,6 +260,8 @@ class Redactor:
             return False
         if '"-' in text or "\\u" in text or ":\\/" in text:  # options in lists, and escapes that hide keys or URLs
             return False
+        if "\ufffd" in text or holds_coded(text) or ('ody"' in text and _CODED_BODY(text) is not None):
+            return False
         verdicts = self._verdicts[place]
         found = verdicts.seen_in_json(text, self._query.mentions)
         if found == NOTHING:
@@ -262,14 +278,17 @@ class Redactor:
         return self._string(text, self._log, self._log.paths, 0)
 
     @_guarded
-    def base64(self, text: str) -> str:
-        """A log body of bytes, as base64: masked inside where the bytes are text."""
-        raw = b64decode(text)
+    def base64(self, text: str, take: Take | None = None) -> str | Unread:
+        """A log body of bytes, as base64: masked inside; Unread when the bytes are no text. take: as for `readable`."""
+        sent = b64decode(text)
+        raw = readable(sent, take=take)
+        if isinstance(raw, Unread):
+            return raw
         if len(raw) > MAX_BODY_BYTES:
             self.cuts += 1
-            return b64encode(self._bytes(raw[:MAX_BODY_BYTES], self._log)).decode("ascii")
+            raw = raw[:MAX_BODY_BYTES]
         masked = self._bytes(raw, self._log)
-        return text if masked is raw else b64encode(masked).decode("ascii")
+        return text if masked is sent else b64encode(masked).decode("ascii")
 
     @_guarded
     def value(self, key: str, value: object) -> object:
@@ -318,7 +337,9 @@ class Redactor:
             return None if hidden is _REMOVED else hidden
         if key in self._ip_keys:
             return self._ip(value) if isinstance(value, str) else MASK
-        if paths is None and len(key) <= 256:
+        if type(value) is str and len(value) >= _LEAST_CODED_CHARS and body_named(key):
+            return self._captured(value, verdicts, paths, 0)
+        if paths is None and len(key) <= 256 and not body_named(key):
             if len(self._plain_keys) >= _MAX_PLAIN_KEYS:
                 self._plain_keys.clear()
             self._plain_keys.add(key)
@@ -353,7 +374,10 @@ class Redactor:
             return self._map(value, verdicts, paths, depth)
         if isinstance(value, (list, tuple)):
             return self._list(value, verdicts, paths, depth + 1)
-        return self._bytes(bytes(value), verdicts) if isinstance(value, (bytes, bytearray)) else value
+        if isinstance(value, (bytes, bytearray)):
+            raw = readable(bytes(value))
+            return UNREADABLE if isinstance(raw, Unread) else self._bytes(raw, verdicts)
+        return value
 
     def _list(self, value: Sequence[object], verdicts: Verdicts, paths: PathNode | None, depth: int) -> object:
         hidden = hidden_items(value, verdicts.of) if type(value[0] if value else None) is str else {}
@@ -389,7 +413,12 @@ class Redactor:
             below = paths.below(key) if paths is not None else None
             if verdict is None and below is not None:
                 verdict = below.action
-            new = self._walk(item, verdicts, below, depth + 1) if verdict is None else self._apply(verdict, item)
+            if verdict is not None:
+                new = self._apply(verdict, item)
+            elif type(item) is str and len(item) >= _LEAST_CODED_CHARS and " " not in item and body_named(key):
+                new = self._captured(item, verdicts, below, depth + 1)
+            else:
+                new = self._walk(item, verdicts, below, depth + 1)
             if new is not item:
                 changed[key] = new
         for key in _VALUE_KEYS:
@@ -407,6 +436,10 @@ class Redactor:
     def _string(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
         if len(text) > MAX_JSON_CHARS:
             text = self._cut(text)
+        if text[:2] in CODED_BEGINNINGS and coded(text):
+            return self._coded(text, verdicts, paths, depth)
+        if not text.isascii() and garbled(text):
+            return UNREADABLE
         sent = text
         if len(text) < SHORTEST and not may_hide_secrets(text):
             return text if self._hide is None else self._hide(text)
@@ -439,6 +472,23 @@ class Redactor:
             return text if masked is parsed else orjson.dumps(masked).decode()
         return self._hide(self._cut(text))
 
+    def _captured(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
+        """A body that a log line or an attribute carries under a name of bodies."""
+        if text.lstrip()[:1] in _JSON_BEGINS or isinstance(readable_text(text), str):
+            return self._string(text, verdicts, paths, depth)
+        return self._coded(text, verdicts, paths, depth)
+
+    def _coded(self, text: str, verdicts: Verdicts, paths: PathNode | None, depth: int) -> str:
+        """A text that is base64 of something: itself when it is text without secrets, hidden when it cannot be read."""
+        raw = readable_text(text) if depth < _MAX_DEPTH else MASK
+        if isinstance(raw, str):
+            return MASK if depth >= _MAX_DEPTH else text
+        if isinstance(raw, Unread):
+            return UNREADABLE
+        plain = raw.decode("utf-8", "surrogateescape")
+        masked = self._string(plain, verdicts, paths, depth + _CODED_DEPTH)
+        return text if masked == plain else b64encode(masked.encode("utf-8", "surrogateescape")).decode("ascii")
+
     def _cut(self, text: str) -> str:
         if len(text) <= MAX_TEXT_CHARS:
             return text
@@ -469,7 +519,7 @@ class Redactor:
         return text if masked == text else masked
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
-        """Bytes that are text in truth are masked like text; the others come back untouched."""
+        """Bytes that are text, masked like text."""
         text = raw.decode("utf-8", "surrogateescape")
         if "form-urlencoded" in content_type or is_form(text):
             masked = self._urls.query(self._urls.query(text, verdicts))

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from mapping.rules.codings import garbled
+
 MASK = "[REDACTED]"
 # A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
 # stack traces and log lines are shorter; 64 Ki characters take some ten milliseconds at worst.
@@ -135,6 +137,7 @@ def may_hide_secrets(text: str) -> bool:
         or (" -" in text and _SHORT_OPTION(text) is not None)
         or (":" in text and _colon_tells(text))
         or ("%" in text and _ENCODED(text) is not None)
+        or (not text.isascii() and garbled(text))
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import orjson
 
 from mapping.bounds import LONGEST_JSON, is_deep
+from mapping.masks.words import words_of
+from mapping.rules.codings import MAX_BODY_BYTES as MAX_BODY_BYTES
+from mapping.rules.codings import NO_ROOM, Unread, readable, readable_text
 
 REQUEST_ATTRIBUTES = (
     "http.request.body.content",
@@ -28,8 +31,44 @@ RESPONSE_ATTRIBUTES = (
     "otel.response.body",
 )
 
-MAX_BODY_BYTES = 450 * 1024  # longer bodies are cut, and are base64 from then on
-_GZIP_MAGIC = b"\x1f\x8b"
+
+# What a name of a body is made of: its last words, behind those that say whose it is.
+_SIDES: Final = {
+    **dict.fromkeys(("request", "req", "rq", "post", "inbound", "incoming", "input"), "request"),
+    **dict.fromkeys(("response", "resp", "res", "rsp", "reply", "rs", "outbound", "outgoing", "output"), "response"),
+}
+_BODIES: Final = frozenset(("body", "payload", "entity"))
+_RUN_ON_BODIES: Final = ("requestbody", "responsebody", "reqbody", "resbody", "respbody", "httpbody", "postdata")
+_OF_A_SIDE: Final = frozenset(
+    ("content", "data", "json", "form", "xml", "text", "raw")
+)  # `request.data`, HAR's content
+_FORMS: Final = frozenset(
+    ("content", "text", "raw", "string", "str", "json", "base64", "b64", "value", "data", "parsed")
+)
+
+
+@lru_cache(maxsize=4096)
+def _body_named(key: str) -> str:
+    words = [word for part in key.split(".") for word in words_of(part)]
+    if not words:
+        return ""
+    last = len(words) - 1
+    while last and words[last] in _FORMS and not (words[last - 1] in _SIDES and words[last] in _OF_A_SIDE):
+        last -= 1
+    word, sides = words[last], [_SIDES[word] for word in words[:last] if word in _SIDES]
+    if word in _RUN_ON_BODIES:
+        return "response" if word.startswith("res") else "request"
+    of_a_side = word in _OF_A_SIDE and last > 0 and words[last - 1] in _SIDES
+    if word in _BODIES or of_a_side:
+        return sides[-1] if sides else "either"
+    return ""
+
+
+def body_named(key: str) -> str:
+    """Whose body stands under a key of an attribute or log: request, response, either where it does not say; "" for
+    no body.
+    """
+    return _body_named(key) if len(key) <= 256 else _body_named.__wrapped__(key)
 
 
 class Room:
@@ -41,9 +80,12 @@ class Room:
         self.left = left
         self.used = 0
 
-    def take(self, count: int) -> None:
+    def take(self, count: int) -> bool:
+        """Takes so many bytes. False when none were left before."""
+        left = self.left > 0
         self.left -= count
         self.used += count
+        return left
 
 
 class Body(NamedTuple):
@@ -61,10 +103,10 @@ class Encoded(NamedTuple):
     text: str
     encoding: str  # json | base64 | "" for no body
     truncated: bool = False
+    unread: Unread | None = None  # why there is no text of a body that was captured
 
 
 NO_BODY = Body("")
-NO_ROOM = Body("none")
 NOTHING = Encoded("", "")
 
 
@@ -77,21 +119,22 @@ def encode(
 ) -> Encoded:
     """The body in an attribute value, masked and cut, ready for an event."""
     body = read(value, content_type, content_encoding, room)
-    if body is NO_ROOM:
-        return Encoded("", "", True)
+    if isinstance(body, Unread):
+        return Encoded("", "", body.reason == NO_ROOM, body)
     return dump(mask(body) if mask is not None and body.encoding else body)
 
 
-def read(value: object, content_type: str = "", content_encoding: str = "", room: Room | None = None) -> Body:
-    """The body in an attribute value: text, bytes, a map or a list.
+def read(value: object, content_type: str = "", content_encoding: str = "", room: Room | None = None) -> Body | Unread:
+    """The body in an attribute value: text, bytes, a map or a list; Unread for what is no text.
 
     content_type, content_encoding: the captured headers. A string is JSON when it parses and either the type says so or
-    it begins like an object or an array. Gzip is undone as far as it is kept; NO_ROOM when the
-    request has had its share.
+    it begins like an object or an array. Other strings and bytes are text once their codings are undone: see
+    `mapping.rules.codings`.
     """
     if value is None or value in ("", b""):
         return NO_BODY
     content_type = content_type.lower()
+    take = room.take if room is not None else Room(MAX_BODY_BYTES).take
     if isinstance(value, str):
         if len(value) <= LONGEST_JSON and ("json" in content_type or value.lstrip()[:1] in ("{", "[")):
             try:
@@ -101,18 +144,13 @@ def read(value: object, content_type: str = "", content_encoding: str = "", room
             else:
                 if not is_deep(value, parsed):
                     return Body("json", parsed, value, content_type)
-        return Body("base64", value.encode("utf-8", "surrogatepass"), "", content_type)
-    if isinstance(value, (bytes, bytearray)):
-        raw = bytes(value)
-        zipped = "gzip" in content_encoding.lower() and raw[:2] == _GZIP_MAGIC
-        if zipped:
-            if room is not None and room.left <= 0:
-                return NO_ROOM
-            raw = inflated(raw)
-            if room is not None:
-                room.take(len(raw))
-        return Body("base64", raw, "", content_type)
-    return Body("json", value, "", content_type)
+        text = readable_text(value, content_type, content_encoding.lower(), take)
+        raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    elif isinstance(value, (bytes, bytearray)):
+        raw = readable(bytes(value), content_type, content_encoding.lower(), take)
+    else:
+        return Body("json", value, "", content_type)
+    return raw if isinstance(raw, Unread) else Body("base64", raw, "", content_type)
 
 
 def dump(body: Body) -> Encoded:
@@ -128,14 +166,6 @@ def dump(body: Body) -> Encoded:
     if len(raw) > MAX_BODY_BYTES:
         return Encoded(b64encode(raw[:MAX_BODY_BYTES]).decode("ascii"), "base64", True)
     return Encoded(raw.decode() if body.encoding == "json" else b64encode(raw).decode("ascii"), body.encoding)
-
-
-def inflated(raw: bytes) -> bytes:
-    """Gunzipped bytes, one more than are kept at most, which tells that they were cut; `raw` when it is not gzip."""
-    try:
-        return zlib.decompressobj(31).decompress(raw, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        return raw
 
 
 def _default(value: object) -> object:

@@ -36,11 +36,14 @@ def path_version(path: str) -> str:
     return found[1] if found is not None else ""
 
 
+_FLAGS: Final = ("uri_host_guessed", "uri_from_route", "body_truncated", "body_unreadable")
+
+
 def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
     """What metadata says about how an event was made, as Event.flags."""
     if not extra:
         return ()
-    return tuple(name for name in ("uri_host_guessed", "uri_from_route", "body_truncated") if name in extra)
+    return tuple(name for name in _FLAGS if name in extra)
 
 
 def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:

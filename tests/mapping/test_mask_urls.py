@@ -100,7 +100,7 @@ def test_a_value_has_one_hash_in_all_places_and_patterns_do_not_come_before_it()
     assert rules.value("email", mail) == wanted
     assert rules.value("email", [mail]) == [wanted]
     assert orjson.loads(rules.text(orjson.dumps({"email": mail}).decode())) == {"email": wanted}
-    form = bodies.read("email=ann%40example.com&b=1", "application/x-www-form-urlencoded")
+    form = bodies.Body("base64", b"email=ann%40example.com&b=1", "", "application/x-www-form-urlencoded")
     assert rules.body(form).data == in_query.encode()
-    assert rules.body(bodies.read(orjson.dumps({"email": mail}).decode())).data == {"email": wanted}
+    assert rules.body(bodies.Body("json", {"email": mail})).data == {"email": wanted}
     assert rules.query("email=bo@example.com") != rules.query(f"email={mail}")
