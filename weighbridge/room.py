@@ -5,32 +5,29 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from receiver.spool import SpoolFull
-
-if TYPE_CHECKING:
-    from weighbridge.service import Bridge
+from weighbridge.admin.parts import Full
 
 
-def why_full(bridge: Bridge, full: SpoolFull) -> str:
+def why_full(parts: Full, full: SpoolFull) -> str:
     """One sentence for the sender, the log and /readyz. No payload."""
     if full.cause == "queue":
         return str(full)
     if full.cause == "spool":
-        return f"the spool is full: {full}{_holder(bridge)}"
-    text = f"the disk is full: {full}; {bridge.spool.bytes_used} bytes of it are the spool's"
-    stores = [str(path) for path in _stores_on_that_disk(bridge)]
+        return f"the spool is full: {full}{_holder(parts)}"
+    text = f"the disk is full: {full}; {parts.spool.bytes_used} bytes of it are the spool's"
+    stores = [str(path) for path in _stores_on_that_disk(parts)]
     return f"{text}; the store in {', '.join(stores)} is on the same disk" if stores else text
 
 
-def _holder(bridge: Bridge) -> str:
+def _holder(parts: Full) -> str:
     """The sink that is furthest behind, since when, and what it says."""
-    name = bridge.feed.furthest_behind
-    pipeline = bridge.pipelines.get(name)
+    name = parts.feed.furthest_behind
+    pipeline = parts.pipelines.get(name)
     if pipeline is None:
         return ""
-    oldest = bridge.spool.oldest_received_unix_ns
+    oldest = parts.spool.oldest_received_unix_ns
     waited = f", its oldest request has waited {_age(time.time_ns() - oldest)}" if oldest else ""
     error = pipeline.counts.last_error  # `backlog_bytes` of that sink would give its oldest up instead
     return f"; sink {name} is furthest behind{waited}{f' ({error[:200]})' if error else ''}"
@@ -44,10 +41,10 @@ def _age(ns: int) -> str:
     return f"{seconds} seconds"
 
 
-def _stores_on_that_disk(bridge: Bridge) -> list[Path]:
+def _stores_on_that_disk(parts: Full) -> list[Path]:
     """Folders of embedded stores on the spool's file system."""
-    paths = (sink.engine_path for sink in bridge.settings.exporter.sinks)
-    device = _device(bridge.directory)
+    paths = (sink.engine_path for sink in parts.settings.exporter.sinks)
+    device = _device(parts.directory)
     return [path.absolute() for path in paths if path and device and _device(path) == device]
 
 

@@ -34,6 +34,8 @@ from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
 from weighbridge.admin.health import Health
 from weighbridge.admin.ledger import audit
+from weighbridge.admin.replay import Replays
+from weighbridge.admin.routes import routes
 from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
 from weighbridge.commands.errors import CommandError
@@ -84,13 +86,14 @@ class Bridge:
         )
         self.books = SamplingBooks(sampling, settings.sampling, self.feed, self.spool, self.directory)
         self.tasks = Tasks()
-        self.should_skip_errors_before = 0  # of rules that were in force before a reload
+        self._should_skip_errors_before = 0  # of rules that were in force before a reload
         self.deliveries = Deliveries(
             self.directory, self.feed, self.spool, self.dead_letters, self.books.holding(), self.tasks
         )
         self.pipelines = self.deliveries.pipelines
         self.returned: Counter[str] = Counter()  # records since the start that went into the spool a second time
         self.returns = Returns(self.directory / "unmappable", self._decode_again, self._append_again, self.pipelines)
+        self.replays = Replays(self.dead_letters, self.deliveries.refused_requests, self.pipelines, self.returns.replay)
         self.health = Health(self)
         self.accepting = False
         # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
@@ -108,10 +111,15 @@ class Bridge:
         self.tasks.once("count of the dead letters", asyncio.to_thread(self.dead_letters.count))
         await self.deliveries.start(self.settings.exporter)
         with _starting("admin", self.settings.admin.endpoint):
-            self._admin = await Admin.start(self.settings.admin, self.health, self.health.routes())
+            self._admin = await Admin.start(self.settings.admin, self.health, routes(self, self.replays))
         with _starting("receiver", self.settings.receiver.endpoint):
             self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
+
+    @property
+    def should_skip_errors(self) -> int:
+        """Calls since the start for which the rule failed, whichever rule was in force."""
+        return self._should_skip_errors_before + self.mapper.should_skip_errors
 
     @property
     def keys_complaint(self) -> str:
@@ -170,7 +178,7 @@ class Bridge:
         self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
         if rules_changed:
             await self.books.change(sampling, settings.sampling)
-            self.should_skip_errors_before += self.mapper.should_skip_errors
+            self._should_skip_errors_before += self.mapper.should_skip_errors
             self.mapper = mapper
             self._explainer = Explainer(settings.mapping.identity)
             changes.insert(0, "mapping and sampling")

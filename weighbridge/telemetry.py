@@ -76,7 +76,7 @@ def _metrics_data(resource: Resource, metrics: Iterable[Metric], started_unix_ns
         data: export.Sum | export.Gauge = export.Gauge(points)
         if metric.kind == "counter":
             data = export.Sum(points, export.AggregationTemporality.CUMULATIVE, is_monotonic=True)
-        found.append(export.Metric(metric.name, metric.help, "", data))
+        found.append(export.Metric(metric.name, metric.help, metric.unit, data))
     scope = export.ScopeMetrics(InstrumentationScope("weighbridge"), found, "")
     return export.MetricsData([export.ResourceMetrics(resource, [scope], "")])
 

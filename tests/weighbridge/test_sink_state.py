@@ -124,7 +124,7 @@ async def test_counters_only_grow_over_refusals_and_replays_and_what_lies_there_
         assert len(told) == 1
         assert "sink moesif: 178 records refused for good" in told[0]
         double.refuses = False
-        assert await replay(admin) == {"replayed": 178}
+        assert await replay(admin) == {"replayed": 178, "waiting": False}
         metrics = await asked(f"{admin}/metrics")
         outcomes = {
             outcome: value(metrics, name, sink="moesif", outcome=outcome)
@@ -135,7 +135,7 @@ async def test_counters_only_grow_over_refusals_and_replays_and_what_lies_there_
         assert value(metrics, "weighbridge_sink_residue_records", sink="moesif") == 0
         [row] = json.loads(await asked(f"{admin}/ledger"))["sinks"]
         assert (row["dead_lettered"], row["delivered"]) == (0, 178)
-        assert await replay(admin) == {"replayed": 0}
+        assert await replay(admin) == {"replayed": 0, "waiting": False}
     assert len(double.taken) == len(set(double.taken)) == 178
     assert len(ids) == 178
     assert (tmp_path / "spool" / "deadletter.jsonl").stat().st_size == 0

@@ -141,7 +141,7 @@ async def test_a_replay_that_fails_is_counted_when_nobody_waits_for_it_any_more(
         raise Planted
 
     monkeypatch.setattr(Replays, "replay", failing)
-    monkeypatch.setattr("weighbridge.admin.health.REPLAY_ANSWER_S", 0.001)
+    monkeypatch.setattr("weighbridge.admin.routes.REPLAY_ANSWER_S", 0.001)
     async with running(tmp_path) as (_, admin):
         assert (await replay(admin))["waiting"]
         await until(lambda text: 'failures_total{task="replay of dead letters"} 1' in text, f"{admin}/metrics")

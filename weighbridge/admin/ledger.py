@@ -12,30 +12,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exporter.totals import ENDED
-
-if TYPE_CHECKING:
-    from weighbridge.service import Bridge
+from weighbridge.admin.parts import Counted
 
 log = logging.getLogger(__name__)
 
 AUDIT_INTERVAL_S = 10.0
 
 
-def intake(bridge: Bridge) -> list[dict[str, Any]]:
+def intake(parts: Counted) -> list[dict[str, Any]]:
     """One row per tenant.
 
     `unanswered`: stored, but the answer is still to come, or its sender was gone before it came. `refused` counts
     records of requests that were decoded, `refused_requests` requests; both by reason.
     """
-    counts = bridge.counts
-    stored = bridge.feed.stored - bridge.returned  # these were counted when they came
+    counts = parts.counts
+    stored = parts.feed.stored - parts.returned  # these were counted when they came
     named = [*counts.accepted_records, *counts.refused_records, *counts.refused_requests]
     rows = []
-    for tenant in sorted({key.tenant for key in named} | stored.keys() | bridge.acknowledged.keys()):
-        accepted, resent = bridge.acknowledged[tenant], bridge.resent[tenant]
+    for tenant in sorted({key.tenant for key in named} | stored.keys() | parts.acknowledged.keys()):
+        accepted, resent = parts.acknowledged[tenant], parts.resent[tenant]
         rows.append(
             {
                 "tenant": tenant,
@@ -50,56 +48,56 @@ def intake(bridge: Bridge) -> list[dict[str, Any]]:
     return rows
 
 
-def sinks(bridge: Bridge) -> list[dict[str, Any]]:
+def sinks(parts: Counted) -> list[dict[str, Any]]:
     """One row per sink and tenant. `received` is the sum of what follows it.
 
     in_spool: taken in by this process, not yet done with by this sink. What an earlier process left unread counts
     when it is read: until then `catching_up` is true.
     """
     rows = []
-    for name, pipeline in bridge.pipelines.items():
+    for name, pipeline in parts.pipelines.items():
         books = pipeline.journal.books()
         totals = books.totals
-        for tenant in sorted({*totals.tenants(), *bridge.feed.stored}):
+        for tenant in sorted({*totals.tenants(), *parts.feed.stored}):
             done = totals.get("received", tenant)
-            in_spool = bridge.feed.stored[tenant] - books.received_since_mark(tenant)
-            in_spool -= bridge.deliveries.stored_before(name, tenant)
+            in_spool = parts.feed.stored[tenant] - books.received_since_mark(tenant)
+            in_spool -= parts.deliveries.stored_before(name, tenant)
             row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": done + in_spool}
             row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
             row["waiting_for_span"] = done - totals.ended(tenant)
             row["in_spool"] = in_spool
-            row["catching_up"] = not bridge.feed.passed(pipeline.cursor, pipeline.journal.mark)
+            row["catching_up"] = not parts.feed.passed(pipeline.cursor, pipeline.journal.mark)
             rows.append(row)
     return rows
 
 
-def residue(bridge: Bridge) -> dict[str, int]:
+def residue(parts: Counted) -> dict[str, int]:
     """Records that nothing explains, by step; anything but 0 is a fault of ours.
 
     stored: acknowledged and new, yet not in the spool. mapped: mapping lost or invented them. Then each sink's.
     """
-    stored = bridge.feed.stored
+    stored = parts.feed.stored
     lost = {
-        tenant: bridge.acknowledged[tenant] - bridge.resent[tenant] - stored[tenant] + bridge.returned[tenant]
-        for tenant in bridge.acknowledged
+        tenant: parts.acknowledged[tenant] - parts.resent[tenant] - stored[tenant] + parts.returned[tenant]
+        for tenant in parts.acknowledged
     }
-    counts = bridge.feed.counts
+    counts = parts.feed.counts
     mapped = counts.taken - counts.events - counts.skipped - counts.sampled_out - counts.failed
     steps = {"stored": sum(max(0, count) for count in lost.values()), "mapped": mapped}
     ahead: Counter[str] = Counter()  # more taken in by a sink than there was
-    for row in sinks(bridge):
+    for row in sinks(parts):
         ahead[row["sink"]] += max(0, -row["in_spool"])
-    for name, pipeline in bridge.pipelines.items():
+    for name, pipeline in parts.pipelines.items():
         steps[f"sink {name}"] = pipeline.journal.books().residue or ahead[name]
     return steps
 
 
-async def audit(bridge: Bridge) -> None:
+async def audit(parts: Counted) -> None:
     """Look at the residue for as long as the bridge runs; say when it changes. Metrics have it too."""
     known: dict[str, int] = {}
     while True:
         await asyncio.sleep(AUDIT_INTERVAL_S)
-        found = {step: count for step, count in residue(bridge).items() if count}
+        found = {step: count for step, count in residue(parts).items() if count}
         if found != known:
             known = found
             if found:
