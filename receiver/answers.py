@@ -5,14 +5,30 @@ from __future__ import annotations
 from enum import Enum
 
 import orjson
+from google.rpc import code_pb2  # type: ignore[import-untyped]
+from google.rpc.error_details_pb2 import BadRequest  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsPartialSuccess, ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 # Clients read at most 64 KiB of an error (Collector) and log it whole; a kilobyte says what is wrong.
 _MAX_MESSAGE = 1024
 
 # google.rpc.Code beside HTTP's status, as the Collector answers (receiver/otlpreceiver statusutil): drives nothing.
-_RPC_CODES = {400: 3, 401: 16, 403: 7, 404: 12, 429: 8, 502: 14, 503: 14, 504: 14}
-_RPC_UNKNOWN = 2
-_BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+_RPC_CODES = {
+    400: code_pb2.INVALID_ARGUMENT,
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.UNIMPLEMENTED,
+    429: code_pb2.RESOURCE_EXHAUSTED,
+    502: code_pb2.UNAVAILABLE,
+    503: code_pb2.UNAVAILABLE,
+    504: code_pb2.UNAVAILABLE,
+}
+_TYPES = "type.googleapis.com/"
 
 
 class Media(Enum):
@@ -33,11 +49,11 @@ def partial_success(media: Media, signal: str, rejected: int, message: str) -> b
     if media is Media.JSON:
         field = "rejectedSpans" if signal == "traces" else "rejectedLogRecords"
         return orjson.dumps({"partialSuccess": {field: str(rejected), "errorMessage": message}})
-    inner = b"\x08" + varint(rejected) if rejected else b""
-    text = message.encode()
-    if text:
-        inner += b"\x12" + varint(len(text)) + text
-    return b"\x0a" + varint(len(inner)) + inner
+    if signal == "traces":
+        spans = ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
+        return ExportTraceServiceResponse(partial_success=spans).SerializeToString()
+    logs = ExportLogsPartialSuccess(rejected_log_records=rejected, error_message=message)
+    return ExportLogsServiceResponse(partial_success=logs).SerializeToString()
 
 
 def error(media: Media, status: int, message: str, field: str = "body") -> bytes:
@@ -46,33 +62,20 @@ def error(media: Media, status: int, message: str, field: str = "body") -> bytes
     That of a 400 holds a google.rpc.BadRequest in its details, with one violation: of `field`, a part of the request.
     Source: opentelemetry-proto docs/specification.md, "Bad Data".
     """
-    code = _RPC_CODES.get(status, _RPC_UNKNOWN)
+    code = _RPC_CODES.get(status, code_pb2.UNKNOWN)
     message = _trimmed(message)
     if media is Media.JSON:
         answer: dict[str, object] = {"code": code, "message": message}
         if status == 400:
             violation = {"field": field, "description": message}
-            answer["details"] = [{"@type": _BAD_REQUEST, "fieldViolations": [violation]}]
+            answer["details"] = [{"@type": _TYPES + "google.rpc.BadRequest", "fieldViolations": [violation]}]
         return orjson.dumps(answer)
-    body = b"\x08" + varint(code) + _sized(b"\x12", message.encode())
+    said = Status(code=code, message=message)
     if status == 400:
-        violated = _sized(b"\x0a", _sized(b"\x0a", field.encode()) + _sized(b"\x12", message.encode()))
-        body += _sized(b"\x1a", _sized(b"\x0a", _BAD_REQUEST.encode()) + _sized(b"\x12", violated))
+        violated = BadRequest.FieldViolation(field=field, description=message)
+        said.details.add().Pack(BadRequest(field_violations=[violated]), _TYPES)
+    body: bytes = said.SerializeToString()
     return body
-
-
-def _sized(tag: bytes, content: bytes) -> bytes:
-    return tag + varint(len(content)) + content
-
-
-def varint(value: int) -> bytes:
-    """A protobuf varint of a number that is not negative."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def _trimmed(message: str) -> str:

@@ -12,8 +12,6 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from receiver.answers import varint
-
 Json = dict[str, Any]
 
 _SPAN_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
@@ -210,3 +208,13 @@ def name_of(value: Any) -> str:
         return "null"
     names: dict[type, str] = {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}
     return names.get(type(value), "a number")
+
+
+def varint(value: int) -> bytes:
+    """A protobuf varint of a number that is not negative."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
