@@ -2,6 +2,8 @@
 
 Every function takes `secret`, which tells whether a key is masked, and gives back the same text when nothing was. Where
 the end of a value cannot be known, everything from there on is hidden. All patterns take time linear in the text.
+
+By hand: parsers give up at the first odd character, and the secret would still stand behind it.
 """
 
 from __future__ import annotations

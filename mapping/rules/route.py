@@ -3,6 +3,8 @@ paths.
 
 `normalise` and `template_path` are pure. A RouteBook adds the cap on path-derived templates, which is its
 only state.
+
+By hand: frameworks' routers match paths with routes that they know; here routes are only told, or guessed from paths.
 """
 
 from __future__ import annotations

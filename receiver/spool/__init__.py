@@ -2,6 +2,9 @@
 
 Read `spool.py` first, then `record.py` for the bytes on disk, `writer.py` for the group commit, `recovery.py`
 for the start.
+
+By hand, because no library has it: many senders share one fdatasync, several sinks let go at their own pace, and what a
+crash tore is told from what it damaged.
 """
 
 from receiver.spool.counts import SpoolCounts

@@ -8,6 +8,9 @@ time; the reader runs what `guard` lets through. Source: ClickHouse docs, "HTTP 
 
 Nothing but a head of bounded length is read before the password is right; then a body of bounded length, too. Whoever
 takes too long over either loses the connection, and there are no more than so many of them.
+
+The standard library's server, a thread for each connection: statements block, so a server on an event loop would hand
+every one of them to a thread all the same.
 """
 
 from __future__ import annotations
