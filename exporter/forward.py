@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from exporter.again import moved_from_dead
 from exporter.attempts import Attempts, give_up
+from exporter.delivery import Delivery
 from exporter.errors import Rejected, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.refused import RefusedRequests
@@ -48,8 +49,10 @@ class RequestSink(Destination, Protocol):
         ...
 
 
-class RawPipeline:
+class RawPipeline(Delivery):
     """Delivers every request of a source to one sink, a group at a time: what lies between two lines of the journal."""
+
+    sink: RequestSink
 
     def __init__(
         self,
@@ -62,24 +65,16 @@ class RawPipeline:
         now_unix_ns: Callable[[], int] = time.time_ns,
         before: Attempts | None = None,
     ) -> None:
-        """before: of the pipeline that this sink had before."""
-        self.sink = sink
-        self.waiting = 0  # nothing waits for a span here
-        self.attempts = self._attempts = Attempts(sink.name, retry, before)
-        self.counts = self._attempts.counts
+        super().__init__(sink, journal, retry, before)
         self._source = source
-        self._journal = journal
         self._refused = refused
         self._batch = batch
         self._now_unix_ns = now_unix_ns
         self._gate = asyncio.Semaphore(sink.at_once)
-        self.oldest_unix_ns = 0  # as of Pipeline
-        self._stopping = asyncio.Event()
-        self._leaving = False
+        self._oldest_unix_ns = 0
         self._again: list[tuple[list[dict[str, Any]], asyncio.Future[int]]] = []
 
     async def run(self) -> None:
-        """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
         await self._attempts.until_done(self.sink.open, faults=0)
         for plan in list(self._journal.open_plans):
             requests = await self._requests_of(plan)
@@ -107,18 +102,8 @@ class RawPipeline:
                 return
 
     @property
-    def totals(self) -> Totals:
-        """Where every record ended, since the sink was new: of the groups that are done."""
-        return self._journal.totals
-
-    @property
-    def journal(self) -> Journal:
-        return self._journal
-
-    @property
-    def cursor(self) -> int:
-        """Spool position before which everything is delivered."""
-        return self._journal.cursor
+    def oldest_unix_ns(self) -> int:
+        return self._oldest_unix_ns
 
     async def deliver_again(self, refused: list[dict[str, Any]]) -> int:
         """Send requests that were refused whole once more; returns how many records were taken this time.
@@ -128,17 +113,6 @@ class RawPipeline:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._again.append(([about for about in refused if about["refused"] >= about["records"]], done))
         return await done
-
-    def stop(self) -> None:
-        """Ask `run` to deliver what is committed and return."""
-        self._stopping.set()
-
-    def leave(self) -> None:
-        """Ask `run` to return when the sink has the group it is being given: another pipeline will go on."""
-        self._leaving = True
-
-    def close(self) -> None:
-        self._journal.close()
 
     async def _collect(self, begin: int) -> tuple[Plan, list[RawRequest]]:
         """The requests of a group: until it is full, or old enough."""
@@ -184,14 +158,14 @@ class RawPipeline:
 
     async def _deliver(self, plan: Plan, requests: list[RawRequest], ended: Totals | None = None) -> None:
         ended = ended or Totals()
-        self.oldest_unix_ns = requests[0].received_unix_ns if requests else 0
+        self._oldest_unix_ns = requests[0].received_unix_ns if requests else 0
         async with asyncio.TaskGroup() as group:
             for request in requests:
                 group.create_task(self._send(request, ended))
         last = self._source.caught_up(plan.end)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self.counts.batches += 1
-        self.oldest_unix_ns = 0
+        self._oldest_unix_ns = 0
         self._release()
 
     async def _send(self, request: RawRequest, ended: Totals) -> None:

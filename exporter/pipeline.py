@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Sequence
 from exporter.again import Again
 from exporter.attempts import Attempts, give_up
 from exporter.deadletter import DeadLetters, Letter
+from exporter.delivery import Delivery
 from exporter.draft import Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Rejected, Retryable, TooLarge
@@ -34,11 +35,10 @@ from mapping.event import Event
 log = logging.getLogger(__name__)
 
 
-class Pipeline:
-    """Delivers everything of a source to one sink, in order, one batch at a time, the next one filled meanwhile.
+class Pipeline(Delivery):
+    """Delivers everything of a source to one sink, in order, one batch at a time, the next one filled meanwhile."""
 
-    before: those of the pipeline that this sink had before.
-    """
+    sink: Sink
 
     def __init__(
         self,
@@ -51,11 +51,8 @@ class Pipeline:
         now_unix_ns: Callable[[], int] = time.time_ns,
         before: Attempts | None = None,
     ) -> None:
-        self.sink = sink
-        self.attempts = self._attempts = Attempts(sink.name, retry, before)
-        self.counts = self._attempts.counts
+        super().__init__(sink, journal, retry, before)
         self._source = source
-        self._journal = journal
         self._writer = Writer(sink, self._attempts, dead_letters, retry.max_interval_s, now_unix_ns)
         self._batch = batch
         self._now_unix_ns = now_unix_ns
@@ -65,8 +62,6 @@ class Pipeline:
         self._watermark_unix_ns = 0  # received time of the newest record taken
         # Receive times of the oldest request in the batch under way, and in the one being filled; 0: there is none.
         self._oldest_unix_ns, self._oldest_drafted_unix_ns = 0, 0
-        self._stopping = asyncio.Event()
-        self._leaving = False
         self._changes: list[tuple[Counts, asyncio.Future[int]]] = []  # of the books
         self._again: list[tuple[Sequence[Letter], asyncio.Future[int]]] = []
         self._resend = Again(
@@ -80,7 +75,6 @@ class Pipeline:
         )
 
     async def run(self) -> None:
-        """Deliver until `stop`, then what is committed, and return. Cancelled, it leaves the rest for a restart."""
         await self._open()
         cursor = await self._recover()
         delivery: asyncio.Task[None] | None = None
@@ -113,27 +107,7 @@ class Pipeline:
             self._attempts.told.tell_refused(now=True)
 
     @property
-    def totals(self) -> Totals:
-        """Where every record ended, since the sink was new: of the batches that are done."""
-        return self._journal.totals
-
-    @property
-    def waiting(self) -> int:
-        """Calls read from logs that wait for their span: received, not ended yet."""
-        return len(self._journal.waiting)
-
-    @property
-    def journal(self) -> Journal:
-        return self._journal
-
-    @property
-    def cursor(self) -> int:
-        """Spool position before which everything is delivered or waits for its span."""
-        return self._journal.cursor
-
-    @property
     def oldest_unix_ns(self) -> int:
-        """Receive time of the oldest request that was taken and is not delivered; 0 when there is none."""
         return self._oldest_unix_ns or self._oldest_drafted_unix_ns
 
     async def deliver_again(self, letters: Sequence[Letter]) -> int:
@@ -159,17 +133,6 @@ class Pipeline:
             raise
         if not done.done():
             done.set_result(0)
-
-    def close(self) -> None:
-        self._journal.close()
-
-    def stop(self) -> None:
-        """Ask `run` to close the batch it is filling, deliver what is committed, and return."""
-        self._stopping.set()
-
-    def leave(self) -> None:
-        """Ask `run` to return when the sink has the batch it is being given: another pipeline will go on."""
-        self._leaving = True
 
     # -- start ---------------------------------------------------------------------------------------------
 

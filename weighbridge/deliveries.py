@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters
+from exporter.delivery import Delivery
 from exporter.forward import RawPipeline
 from exporter.journal import Journal, JournalError
 from exporter.pipeline import Pipeline
@@ -27,8 +28,6 @@ from weighbridge.settings import ExporterSettings
 from weighbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
-
-Delivery = Pipeline | RawPipeline
 
 # SIGTERM is answered within the sum of these whatever the sinks do; container runtimes kill after 10.
 DRAIN_S = 8.0

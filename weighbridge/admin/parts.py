@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from exporter.deadletter import DeadLetters
+from exporter.delivery import Delivery
 from receiver.counts import ReceiverCounts
 from receiver.spool import Spool
-from weighbridge.deliveries import Deliveries, Delivery
+from weighbridge.deliveries import Deliveries
 from weighbridge.feed import Feed
 from weighbridge.sampling.books import SamplingBooks
 from weighbridge.settings import Settings

@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter.again import groups
 from exporter.deadletter import DeadLetters, Letter
+from exporter.delivery import Delivery
 from exporter.errors import Retryable
 from exporter.forward import RawPipeline
 from exporter.pipeline import Pipeline
@@ -26,7 +27,7 @@ class Replays:
         self,
         letters: DeadLetters,
         refused: RefusedRequests,
-        pipelines: Mapping[str, Pipeline | RawPipeline],
+        pipelines: Mapping[str, Delivery],
         returned: Callable[[Wanted], Awaitable[int]],
     ) -> None:
         """returned: sends requests that could not be mapped through the spool again; how many records of them."""
@@ -70,6 +71,7 @@ class Replays:
             pipeline = self._pipelines[name]
             if isinstance(pipeline, RawPipeline):
                 return await self._requests(name, pipeline, wanted)
+            assert isinstance(pipeline, Pipeline)
             return await self._events(name, pipeline, wanted)
         except Retryable as error:
             log.warning("dead letters of sink %s were not sent again: %s", name, error)
