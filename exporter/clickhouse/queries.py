@@ -157,7 +157,8 @@ def totals(
 ) -> Statement:
     """Calls, errors and error rate with 95 % intervals, by a column such as company_id, or by hour, day or all.
 
-    Errors are calls with a status from 400, and those that failed without one; server_errors leave out 400 to 499.
+    Errors are calls with a status from 400, and those that failed without one; server_errors leave out 400 to 499
+    and `cancelled`.
     sample_unit: as in the settings of sampling; what is kept or dropped as a whole.
     """
     parameters = {"since": since, "until": until, "limit": limit}

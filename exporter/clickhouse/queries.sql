@@ -48,7 +48,7 @@ GROUP BY company_id ORDER BY failed DESC, company_id LIMIT {limit:UInt32}
 -- Customers by the share of their calls that failed, with the errors' kinds; only those with {least:Float64} calls or more.
 SELECT company_id, sum(adjusted_count) AS calls, sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors,
        errors / calls AS error_rate,
-       sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type != '')) AS server_errors,
+       sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled'))) AS server_errors,
        mapFilter((kind, n) -> kind != '', sumMap(map(error_type, adjusted_count))) AS by_type
 FROM $calls
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
@@ -59,7 +59,7 @@ ORDER BY errors DESC, company_id LIMIT {limit:UInt32}
 -- Incoming calls and their error rate, by plan and day.
 SELECT toDate(event_time) AS day, plan, sum(adjusted_count) AS calls,
        sumIf(adjusted_count, status_code >= 400 OR error_type != '') / calls AS error_rate, count() AS rows_seen,
-       sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type != '')) / calls AS server_error_rate
+       sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled'))) / calls AS server_error_rate
 FROM $calls
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY day, plan ORDER BY day, plan
@@ -151,7 +151,7 @@ FROM (
            sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS errors, errors / calls AS error_rate,
            count() AS rows_seen, countIf(status_code >= 400 OR error_type != '') AS errors_seen,
            calls * calls / sum(adjusted_count * adjusted_count) AS n_eff,
-           sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type != '')) AS server_errors
+           sumIf(adjusted_count, status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled'))) AS server_errors
     FROM $calls
       AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
     GROUP BY by) AS s

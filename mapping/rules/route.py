@@ -167,7 +167,8 @@ class RouteBook:
                 if found.text and (not path or found.fits(path)):
                     return found.text
         named = without_query(from_span_name(span_name)) if span_name else ""
-        if named and not (named == "/" and len(path) > 1):
+        # A span's name of `/` is what some give to calls without a route; of the root there is a route or a path.
+        if named and not (named == "/" and path != "/"):
             if not has_placeholder(named):
                 return self.template(service, named)
             found = _known(named) if len(named) <= 256 else known(named)
