@@ -9,10 +9,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ENGINE := chdb-core
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench faults clean
+.PHONY: help install run test test-fast check bench faults clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -36,8 +36,12 @@ install: $(VENV)/.runtime  ## create .venv with everything `make run` needs
 run: $(VENV)/.runtime  ## the bridge on 127.0.0.1:4318 with the embedded store
 	@exec $(BIN)/weighbridge serve
 
-test: $(VENV)/.development  ## the whole test suite
-	@$(BIN)/python $(TEST)
+test: $(VENV)/.development  ## the whole test suite, the ten slowest tests at the end
+	@echo "The whole test suite: up to ten minutes on two quiet cores; a bridge and its engine are started again and again"
+	@$(BIN)/python $(TEST) --durations 10
+
+test-fast: $(VENV)/.development  ## the tests that start no process: about a minute
+	@$(BIN)/python $(TEST) -m "not process" --durations 10
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

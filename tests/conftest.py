@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +19,39 @@ from engine_process import EngineProcess
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+# A test that starts a process is marked `process`, and `make test-fast` leaves it out: all of a file with one of the
+# starters, or that take one of the fixtures. What else starts one must say so itself.
+STARTERS = ("subprocess", "BridgeProcess", "EngineProcess", "run_cli")
+PROCESS_FIXTURES = frozenset(("bridge", "own_bridge", "engine", "clean"))
+STARTS = frozenset(("subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"))
+_started: list[str] = []  # what the running test has started
+
+
+def _note_start(event: str, args: tuple[Any, ...]) -> None:
+    if event in STARTS:
+        _started.append(event)
+
+
+sys.addaudithook(_note_start)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        module = getattr(item, "module", None)
+        fixtures = set(getattr(item, "fixturenames", ()))
+        starts = any(hasattr(module, name) for name in STARTERS) or fixtures & PROCESS_FIXTURES
+        if starts or "process" in item.path.parts:
+            item.add_marker(pytest.mark.process)
+
+
+@pytest.fixture(autouse=True)
+def _only_marked_tests_start_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    _started.clear()
+    yield
+    marked = request.node.get_closest_marker("process") is not None
+    assert marked or not _started, "starts a process: mark it with pytest.mark.process"
 
 
 @pytest.fixture(autouse=True)
