@@ -17,8 +17,7 @@ from mapping.dialects.of_spans import NO_READING, SpanReading
 from mapping.masks.of_shape import Masking
 from mapping.masks.prompts import holds_content, is_of_a_model, without_content
 from mapping.masks.redactor import MASK
-from mapping.otlp.wire import fragment
-from mapping.rules.metadata import MAX_KEYS, flat_text, renamed
+from mapping.rules.metadata import MAX_KEYS, flat_text, fragment, renamed
 
 ABSENT: Final = -1  # index of an absent attribute: records end with an entry whose value is None
 

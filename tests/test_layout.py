@@ -1,10 +1,14 @@
-"""The architecture, kept by tests: which package may import which, and that their plain names are ours alone."""
+"""The architecture, kept by tests: which package and which folder may import which, that no imports go round in a
+circle, and that the packages' plain names are ours alone.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib.metadata
 import tomllib
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,31 @@ ALLOWED = {
     "exporter": ("exporter", "mapping.event", "mapping.event_json", "mapping.rules.taxonomy"),
     "receiver": ("receiver", "mapping.otlp"),
     "weighbridge": ("weighbridge", "receiver", "exporter", "mapping"),
+}
+
+# What each folder may import inside its package: folders, and single modules of the package's top level. A folder's
+# top-level modules (the assembly of the package) may import everything in it; circles are refused below.
+INSIDE = {
+    "mapping/rules": {"bounds", "event"},
+    "mapping/dialects": {"rules"},
+    "mapping/masks": {"rules"},
+    "mapping/otlp": {"rules", "masks", "bounds"},
+    "mapping/sampling": {"event", "facts", "quantities"},
+    "mapping/logs": {"rules", "dialects", "masks", "otlp", "sampling", "bounds", "context", "event", "shape"},
+    "mapping/spans": {"rules", "dialects", "masks", "otlp", "sampling", "bounds", "context", "event", "shape"},
+    "receiver/decode": {"errors", "answers"},
+    "receiver/spool": set(),
+    "exporter/clickhouse": {"duplicates", "errors", "http_address", "http_answer", "settings", "sink"},
+    "exporter/clickhouse/engine": {"durable", "log_format"},
+    "exporter/sinks": {
+        *{"clickhouse", "durable", "errors", "forward", "http_address", "http_answer", "settings", "sink", "source"}
+    },
+    "weighbridge/demo": set(),
+    "weighbridge/sampling": {"feed", "tasks"},
+    "weighbridge/admin": {"deliveries", "feed", "room", "sampling", "settings", "tasks", "unmappable"},
+    "weighbridge/commands": {
+        *{"admin", "demo", "log_lines", "service", "settings", "surroundings", "unmappable"},
+    },
 }
 
 
@@ -63,6 +92,130 @@ def test_an_upward_import_is_seen() -> None:
     assert forbidden("mapping", "from exporter.sink import Sink") == {"exporter.sink", "exporter.sink.Sink"}
     assert forbidden("exporter", "import mapping.event") == set()
     assert forbidden("exporter", "from mapping import spans") == {"mapping.spans"}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name; a package by its own."""
+    found = {}
+    for package, root in PACKAGES.items():
+        for path in root.rglob("*.py"):
+            parts = (package, *path.relative_to(root).with_suffix("").parts)
+            found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+@cache
+def imports_of_modules() -> dict[str, set[str]]:
+    """What every module of ours imports of ours when it is loaded."""
+    known = modules()
+    return {name: imported_at_load(path.read_text(encoding="utf-8"), known) for name, path in known.items()}
+
+
+def imported_at_load(source: str, known: Collection[str]) -> set[str]:
+    """The modules of ours that are imported when this source is: not inside functions, not for type checks only."""
+    names: set[str] = set()
+
+    def look(statements: Iterable[ast.stmt]) -> None:
+        for node in statements:
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module)
+                names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                look(node.orelse)
+            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                look(child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
+                for handler in getattr(node, "handlers", ()):
+                    look(handler.body)
+
+    look(ast.parse(source).body)
+    # `from a import b` loads a.b when that is a module; then what it needs of `a` itself is only that it exists.
+    mere_parents = {name.rpartition(".")[0] for name in names if name in known}
+    return {name for name in names if name in known and name not in mere_parents}
+
+
+def circles(imports: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Modules that import each other in a circle, each circle once, shortest way first."""
+    found: dict[frozenset[str], list[str]] = {}
+    for start in sorted(imports):
+        ways, seen = [[start]], {start}
+        while ways:
+            way = ways.pop(0)
+            for name in sorted(imports.get(way[-1], ())):
+                if name == start:
+                    found.setdefault(frozenset(way), [*way, start])
+                elif name not in seen:
+                    seen.add(name)
+                    ways.append([*way, name])
+    return sorted(found.values(), key=len)
+
+
+def strays(folder: str, names: Iterable[str], allowed: Collection[str]) -> set[str]:
+    """Imports of modules of the folder's own package that neither are in the folder nor allowed to it."""
+    package, own = folder.split("/")[0], folder.replace("/", ".")
+    within = {name for name in names if name.startswith(f"{package}.") and not f"{name}.".startswith(f"{own}.")}
+    return {
+        name
+        for name in within
+        if not any(f"{name}.".startswith(f"{package}.{part}.") for part in allowed)
+        and not f"{own}.".startswith(f"{name}.")  # the package above, which is empty
+    }
+
+
+def test_folders_import_only_what_they_may() -> None:
+    wrong = {}
+    for name, path in modules().items():
+        folder = "/".join(name.split(".") if path.name == "__init__.py" else name.split(".")[:-1])
+        if "/" in folder:
+            assert folder in INSIDE, f"{folder} is new: say in INSIDE what it may import"
+            if found := strays(folder, imports_of_modules()[name], INSIDE[folder]):
+                wrong[name] = found
+    assert wrong == {}
+
+
+def test_every_permission_is_used() -> None:
+    """What a folder no longer imports it need not be allowed to."""
+    known = modules()
+    used: dict[str, set[str]] = {folder: set() for folder in INSIDE}
+    for name, path in known.items():
+        folder = "/".join(name.split(".") if path.name == "__init__.py" else name.split(".")[:-1])
+        if folder in used:
+            loaded = imports_of(path.read_text(encoding="utf-8"))
+            used[folder] |= {
+                part
+                for part in INSIDE[folder]
+                if any(f"{n}.".startswith(f"{folder.split('/')[0]}.{part}.") for n in loaded)
+            }
+    assert {folder: INSIDE[folder] - parts for folder, parts in used.items() if INSIDE[folder] - parts} == {}
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    assert circles(imports_of_modules()) == []
+
+
+def test_a_circle_is_seen() -> None:
+    known = modules()
+    imports = dict(imports_of_modules())
+    assert "mapping.bounds" in imports["mapping.context"]
+    imports["mapping.bounds"] = imported_at_load("from mapping import context\n", known)
+    assert circles(imports)[0] == ["mapping.bounds", "mapping.context", "mapping.bounds"]
+    for source in (
+        "def late() -> None:\n    from mapping import context\n",
+        "if TYPE_CHECKING:\n    import mapping.context\n",
+    ):
+        assert imported_at_load(source, known) == set()
+    for source in (
+        "try:\n    import mapping.context\nexcept ImportError:\n    pass\n",
+        "class A:\n    import mapping.context\n",
+    ):
+        assert imported_at_load(source, known) == {"mapping.context"}
+
+
+def test_a_stray_import_is_seen() -> None:
+    known = modules()
+    names = imported_at_load("from mapping.spans import plans\nfrom mapping import bounds, event_json\n", known)
+    assert strays("mapping/rules", names, INSIDE["mapping/rules"]) == {"mapping.spans.plans", "mapping.event_json"}
 
 
 def test_only_the_settings_module_reads_the_environment() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from mapping.dialects.table import FIELDS, GENERIC, Dialect, Unit, Vocabulary, builtin
-from mapping.logs.names import LONGEST_KEY, folded, parted
+from mapping.rules.names import LONGEST_KEY, folded, parted
 
 MAX_KEYS: Final = 512  # of one record; more are not looked at, as no access log has so many
 _DEEPEST: Final = 2  # objects above a name, beyond those that belong to it

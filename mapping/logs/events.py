@@ -16,7 +16,6 @@ from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
 from mapping.logs.http import HttpExchange
 from mapping.logs.location import of_exchange
-from mapping.logs.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
 from mapping.masks.prompts import is_of_a_model, without_content
 from mapping.otlp.decode import LogItem
@@ -32,6 +31,7 @@ from mapping.rules.call import (
 )
 from mapping.rules.identity import NOBODY, Identity, Resolver
 from mapping.rules.metadata import flat_object
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, folded
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import MetadataPlan, Shape
 

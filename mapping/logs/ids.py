@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from mapping.logs.names import CONTEXTS, LONGEST_KEY, parted
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, parted
 
 MAX_CHARS = 512  # of a value; the longest propagation header is X-Ray's, with its lineage below 300
 

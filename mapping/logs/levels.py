@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mapping.bounds import MOST_SEVERE
-from mapping.logs.names import CONTEXTS, LONGEST_KEY, parted
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, parted
 
 _NUMBERS = {
     1: "trace trc verbose vrb finest silly all t v",

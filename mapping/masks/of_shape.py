@@ -6,11 +6,13 @@ The rules are `mapping.masks.redactor`'s. Whatever fails here raises RedactionEr
 from __future__ import annotations
 
 import re
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mapping.masks.redactor import MASK, Redactor
 from mapping.rules.bodies import Body, body_named
-from mapping.settings import MappingSettings
+
+if TYPE_CHECKING:
+    from mapping.settings import MappingSettings
 
 Side = Literal["request", "response"]
 Verdict = Literal["keep", "look", "mask", "drop"]

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from mapping.masks.words import words_of
+from mapping.rules.names import words_of
 
 # Keys that only records of models have, by how they begin.
 _OF_MODELS: Final = (

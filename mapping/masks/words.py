@@ -8,14 +8,10 @@ camelCase and digits; where nothing stands between them the endings of one long 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Final
 
-_MAX_NAME_CHARS: Final = 256  # of a name only so much is looked at, from its end: no known name is longer
-
-_ODD: Final = re.compile(r"[^\w\- ]|  ").finditer
-_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+").findall
+from mapping.rules.names import words_of
 
 
 def _set(words: str) -> frozenset[str]:
@@ -107,13 +103,6 @@ def header_names_in(name: str) -> list[str]:
         word = word.removeprefix(before)
         found.append(word)
     return found
-
-
-def words_of(name: str) -> list[str]:
-    """The words at the end of a name, in lower case. What is no letter, digit, `-`, `_` or single blank cuts it off."""
-    name = name[-_MAX_NAME_CHARS:].strip()
-    cut = max((odd.end() for odd in _ODD(name)), default=0)
-    return [word.lower() for word in _WORDS(name[cut:])]
 
 
 def names_a_secret(name: str) -> bool:

@@ -11,8 +11,6 @@ Fields that are not listed here are skipped as unknown.
 
 from __future__ import annotations
 
-import base64
-import math
 import sys
 from typing import Any, Final
 
@@ -22,6 +20,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 
 from mapping.bounds import CUT, DEEPEST_VALUE, LONGEST_TEXT, MOST_LEAVES, is_key
 from mapping.masks.text import may_hide_secrets
+from mapping.rules.metadata import fragment
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
 # changes what the key can be used for, so that a decision made once for a tuple of shape keys holds for
@@ -266,24 +265,6 @@ def entry(key: str, value: Any) -> Entry:
     if isinstance(value, bytes):
         return sys.intern(key + LOOK_MARK), value, fragment(key, value)
     return sys.intern(key), value, fragment(key, value)
-
-
-def fragment(key: str, value: Any) -> str:
-    """`"key":value`, one member of a metadata object, for a scalar or an array of scalars."""
-    return f"{orjson.dumps(key or '_').decode()}:{orjson.dumps(plain_scalar(value)).decode()}"
-
-
-def plain_scalar(value: Any) -> Any:
-    """A JSON form that the store's JSON column takes (spec/store.md §3.3): NaN and infinities as text, bytes as
-    base64, no null.
-    """
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, list):
-        return [plain_scalar(item) for item in value if item is not None]
-    return value
 
 
 class AttributeCache(dict[bytes, Entry]):

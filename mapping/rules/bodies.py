@@ -10,9 +10,9 @@ from typing import Final, NamedTuple
 import orjson
 
 from mapping.bounds import LONGEST_JSON, is_deep
-from mapping.masks.words import words_of
 from mapping.rules.codings import MAX_BODY_BYTES as MAX_BODY_BYTES
 from mapping.rules.codings import NO_ROOM, Unread, readable, readable_text
+from mapping.rules.names import words_of
 
 REQUEST_ATTRIBUTES = (
     "http.request.body.content",

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from mapping.otlp.decode import SpanEvent
+if TYPE_CHECKING:
+    from mapping.otlp.decode import SpanEvent
 
 UPSTREAM_MS: Final = ("x-envoy-upstream-service-time", "x-kong-upstream-latency")
 QUEUE_START: Final = ("x-request-start", "x-queue-start")

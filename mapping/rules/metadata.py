@@ -7,15 +7,15 @@ appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
-from math import isfinite
+from math import isfinite, isnan
 from typing import Any, Final
 
 import orjson
 
 from mapping.bounds import MOST_DOTS, is_key, leaves
-from mapping.otlp.wire import plain_scalar
 
 MAX_KEYS: Final = 64
 _MOST_LOOKED_AT: Final = 2 * MAX_KEYS  # keys after which the rest is only counted
@@ -24,6 +24,24 @@ _INT64 = 1 << 63
 _LONGEST_KEYS: Final = 4096  # characters of all keys of an object whose names are remembered
 _TEXTS: Final = frozenset((str, bool))
 _SCALARS: Final = frozenset((str, bool, int, float))
+
+
+def fragment(key: str, value: Any) -> str:
+    """`"key":value`, one member of a metadata object, for a scalar or an array of scalars."""
+    return f"{orjson.dumps(key or '_').decode()}:{orjson.dumps(plain_scalar(value)).decode()}"
+
+
+def plain_scalar(value: Any) -> Any:
+    """A JSON form that the store's JSON column takes (spec/store.md §3.3): NaN and infinities as text, bytes as
+    base64, no null.
+    """
+    if isinstance(value, float) and not isfinite(value):
+        return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if isinstance(value, list):
+        return [plain_scalar(item) for item in value if item is not None]
+    return value
 
 
 def _add_leaves(flat: dict[str, Any], key: str, value: Any) -> int:

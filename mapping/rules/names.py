@@ -1,6 +1,9 @@
-"""How keys of log records are compared: without case, dashes and underscores, below the objects that loggers fill."""
+"""How names are compared that everybody spells differently: folded, below what loggers fill, by their words."""
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 # Objects below which loggers, shippers and frameworks keep what they know of the line itself. What lies below other
 # objects is about something else (an upstream, a job, a payload).
@@ -12,6 +15,10 @@ CONTEXTS = frozenset(
     """.split()  # noqa: SIM905 - a list literal of forty words takes forty lines
 )
 LONGEST_KEY = 128  # characters; longer keys are no name that a logger gives
+_MAX_NAME_CHARS: Final = 256  # of a name only so much is looked at, from its end: no known name is longer
+
+_ODD: Final = re.compile(r"[^\w\- ]|  ").finditer
+_WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+").findall
 
 
 _DROPPED = str.maketrans("", "", "_- ")
@@ -26,3 +33,10 @@ def parted(name: str) -> tuple[list[str], str]:
     """(the objects above a dotted key, its last part), folded."""
     *above, last = map(folded, name.split("."))
     return above, last
+
+
+def words_of(name: str) -> list[str]:
+    """The words at the end of a name, in lower case. What is no letter, digit, `-`, `_` or single blank cuts it off."""
+    name = name[-_MAX_NAME_CHARS:].strip()
+    cut = max((odd.end() for odd in _ODD(name)), default=0)
+    return [word.lower() for word in _WORDS(name[cut:])]
