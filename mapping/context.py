@@ -23,6 +23,7 @@ from mapping.rules.route import RouteBook
 from mapping.settings import MappingSettings
 from mapping.spans.captured import event_body
 from mapping.spans.classify import is_plumbing_name
+from mapping.spans.models import words
 
 Value = TypeVar("Value")
 
@@ -161,10 +162,11 @@ class Context:
 
     def __init__(self, settings: MappingSettings) -> None:
         self.masks = masks = Masking(settings)
-        self.identity = settings.identity
+        self.models = models = words(settings.dialects)
+        self.identity = settings.identity.with_attributes(models.named["user"], models.named["company"])
         self.dialects = settings.dialects
         self.span_dialects = SpanDialects(settings.dialects)
-        self.resolver = Resolver(self.identity, masks.sealed)
+        self.resolver = Resolver(self.identity, masks.sealed, models.named)
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()

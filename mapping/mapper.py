@@ -34,6 +34,7 @@ from mapping.spans.classify import INTERNAL
 from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import TraceMemory, inherit
 from mapping.spans.plans import Plans
+from mapping.spans.same_call import settle
 
 STEP: Final = 256  # most records between two yields of `steps`
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
@@ -188,10 +189,11 @@ class Mapper:
             while start < len(group.records):
                 start = self._look(group, start, job, sampler if early else None, works, out)
                 yield
+        parents = yield from settle(works, self._plans)
         inherited = (yield from inherit(works)) if self._inherit else None
         if self._traces_seen:
             inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns, job.tenant)
-        hops = yield from find_hops(works)
+        hops = yield from find_hops(works, parents)
         judged = not early or self._should_skip is not None
         events, masks = out.events, self._context.masks.redactor
         clock, until, left = self._clock, 0.0, 0

@@ -33,6 +33,7 @@ OWN_KEYS: Final = frozenset(
         "action.namespace",
         "action.operation",
         "action.status",
+        "action.streaming",
         "action.system",
         "action.task",
         "action.tokens.cache_creation",

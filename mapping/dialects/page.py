@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mapping.dialects.table import FIELDS, GENERIC, SPAN_FIELDS, Dialect, Sign, SpanVocabulary, Vocabulary, builtin
+from mapping.dialects.table import (
+    FIELDS,
+    GENERIC,
+    SPAN_FIELDS,
+    Dialect,
+    Models,
+    Sign,
+    SpanVocabulary,
+    Vocabulary,
+    builtin,
+)
 
 _INTRODUCTION = """\
 # Whose words are understood
@@ -67,6 +77,10 @@ def _section(name: str, dialect: Dialect) -> Iterator[str]:
     if words.known_by:
         yield f"Log records with {', or '.join(map(_sign, words.known_by))}."
         yield ""
+    if rows := list(_rows_of_models(dialect.models)):
+        yield "Spans of models, agents and tools:"
+        yield ""
+        yield from ("| what | read from |", "|---|---|", *rows, "")
     if rows := list(_rows(words)):
         yield from ("| what | read from |", "|---|---|", *rows, "")
     yield from _spans(dialect.spans)
@@ -110,6 +124,18 @@ def _spans(words: SpanVocabulary) -> Iterator[str]:
     if words.plumbing:
         yield f"Plumbing: internal spans with {', or '.join(map(_sign, words.plumbing))}."
         yield ""
+
+
+def _rows_of_models(models: Models) -> Iterator[str]:
+    if models.signs:
+        yield f"| known by | {_codes(models.signs)} |"
+    for attribute, meanings in models.operations.items():
+        told = ", ".join(f"`{value}` {meaning}" for value, meaning in meanings.items())
+        yield f"| operation, by `{attribute}` | {told} |"
+    for field in Models.model_fields:
+        names = getattr(models, field)
+        if names and field not in ("signs", "operations"):
+            yield f"| {field.replace('_', ' ')} | {_codes(names)} |"
 
 
 def _sign(sign: Sign) -> str:

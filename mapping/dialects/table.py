@@ -133,6 +133,40 @@ class SpanVocabulary(_Table):
     ignored: Names = Field(default=(), description="What sounds like one of the above and is something else.")
 
 
+class Models(_Table):
+    """How a system names things in spans of models, agents and tools. The first name that a span has counts.
+
+    In a name `*` stands for a part of it, as LiteLLM has the provider there.
+    """
+
+    signs: Names = Field(default=(), description="Keys, or with a dot at the end beginnings of keys, of such spans.")
+    operations: dict[str, dict[str, str]] = Field(
+        default={}, description="Attributes that say what a span is: their values, and the operation that each means."
+    )
+    model: Names = Field(default=(), description="Model.")
+    system: Names = Field(default=(), description="Provider of the model.")
+    agent: Names = Field(default=(), description="Agent.")
+    tool: Names = Field(default=(), description="Tool.")
+    response_id: Names = Field(default=(), description="Id of the model's response.")
+    input_tokens: Names = Field(default=(), description="Tokens that went in.")
+    output_tokens: Names = Field(default=(), description="Tokens that came out.")
+    cache_read_tokens: Names = Field(default=(), description="Tokens that came from a cache.")
+    cache_creation_tokens: Names = Field(default=(), description="Tokens that went into a cache.")
+    reasoning_tokens: Names = Field(default=(), description="Tokens of reasoning.")
+    usage: Names = Field(default=(), description="Texts that hold all of these counts, as JSON or as Python writes it.")
+    streaming: Names = Field(default=(), description="Whether the answer was streamed.")
+    status: Names = Field(default=(), description="HTTP status of the provider's answer.")
+    user: Names = Field(default=(), description="User of the call.")
+    end_user: Names = Field(default=(), description="User as told to the provider; counts where nobody else is named.")
+    company: Names = Field(default=(), description="Company of the call.")
+    application: Names = Field(default=(), description="Application that called.")
+    client: Names = Field(default=(), description="Credential (its id or hash) that called.")
+    session: Names = Field(default=(), description="Session or conversation.")
+    told_by_call: Names = Field(
+        default=(), description="Keys with which the span of an API call itself tells of its model call."
+    )
+
+
 class Dialect(_Table):
     """How one system names things, and what to know of it."""
 
@@ -140,6 +174,7 @@ class Dialect(_Table):
     source: str = Field(default="", description="Where it is documented.")
     logs: Vocabulary = Vocabulary()
     spans: SpanVocabulary = SpanVocabulary()
+    models: Models = Models()
     cannot_say: str = Field(default="", description="What its records do not tell.")
     switch_on: str = Field(default="", description="What to switch on there.")
 

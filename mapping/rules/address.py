@@ -25,6 +25,7 @@ CLIENT_ATTRIBUTES = (
     "network.peer.address",
     "net.sock.peer.addr",
     "net.peer.ip",
+    "metadata.requester_ip_address",  # LiteLLM
 )
 PEER_ATTRIBUTES = ("network.peer.address", "net.sock.peer.addr", "net.peer.ip")
 

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from math import isfinite
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -87,7 +88,13 @@ class Resolver:
     attribute keys can satisfy; a caller that sees the same keys again and again keeps the result.
     """
 
-    def __init__(self, settings: IdentitySettings, seal: Seal = unsealed) -> None:
+    def __init__(
+        self,
+        settings: IdentitySettings,
+        seal: Seal = unsealed,
+        more: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
+        """more: attributes of the application, client or session, after those that count for everybody."""
         self._seal = seal
         user, company = settings.user, settings.company
         self._user_headers = user.headers
@@ -104,13 +111,18 @@ class Resolver:
         self._company_claim = company.jwt_claim
         self._company_parameter = company.query_string
         self._company_text_only = company.text_claims_only
-        self._session: tuple[str, ...] = SESSION_ATTRIBUTES
-        self._client: tuple[str, ...] = CLIENT_ATTRIBUTES
-        self._application: tuple[str, ...] = APPLICATION_ATTRIBUTES
+        self._session: tuple[str, ...] = (*SESSION_ATTRIBUTES, *more.get("session", ()))
+        self._client: tuple[str, ...] = (*CLIENT_ATTRIBUTES, *more.get("client", ()))
+        self._application: tuple[str, ...] = (*APPLICATION_ATTRIBUTES, *more.get("application", ()))
         self._plan: tuple[str, ...] = PLAN_ATTRIBUTES
         self._subscription: tuple[str, ...] = SUBSCRIPTION_ATTRIBUTES
         self._keys: tuple[str, ...] = ()  # of secrets that name the session, by a dialect
         self._note_names()
+
+    @property
+    def other_attributes(self) -> tuple[tuple[str, ...], ...]:
+        """Attributes that name the session, the subscription, the application, the client and the plan."""
+        return self._session, self._subscription, self._application, self._client, self._plan
 
     def for_keys(self, keys: Iterable[str], body: Iterable[str] = (), headers: Iterable[str] = ()) -> Resolver:
         """A resolver that gives the same results for records with exactly these attribute keys, at less cost.

@@ -98,6 +98,14 @@ class IdentitySettings(BaseModel):
     user: IdentifyUser = IdentifyUser()
     company: IdentifyCompany = IdentifyCompany()
 
+    def with_attributes(self, users: tuple[str, ...], companies: tuple[str, ...]) -> IdentitySettings:
+        """These, with more attributes after those that are read; where none are, none are."""
+        changes: dict[str, Any] = {}
+        for name, place, more in (("user", self.user, users), ("company", self.company, companies)):
+            if place.attributes:
+                changes[name] = place.model_copy(update={"attributes": (*place.attributes, *more)})
+        return self.model_copy(update=changes)
+
 
 def over(base: Settings, written: Settings) -> Settings:
     """`base` with what `written` states itself."""

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mapping.bounds import CUT
-from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, made_whole, text_of
-from mapping.event import EMPTY_HEADERS, Event
-from mapping.rules import ids, taxonomy
+from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, last_exception, made_whole, text_of
+from mapping.event import ACTION, EMPTY_HEADERS, Event
+from mapping.otlp.decode import SpanRecord
+from mapping.rules import ids, mcp_errors, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
+from mapping.rules.identity import identifier
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import STATUSES, direction
+from mapping.spans.models import ModelPlan, Told
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
@@ -58,22 +61,6 @@ def _db(shape: Shape) -> Namer:
     return lambda values, title: text_of(values[summary]) or composed(values, title)
 
 
-_TOOLS: Final = ("execute_tool", "invoke_agent", "create_agent")
-
-
-def _genai(shape: Shape) -> Namer:
-    operation = shape.first(("gen_ai.operation.name",))
-    model = shape.first(("gen_ai.request.model",))
-    thing = shape.first(("gen_ai.tool.name", "gen_ai.agent.name"))
-
-    def name(values: Values, title: str) -> str:
-        what = text_of(values[operation])
-        which = text_of(values[thing if what in _TOOLS else model])
-        return f"{what} {which}" if what and which else title
-
-    return name
-
-
 def _span_name(shape: Shape) -> Namer:
     return lambda values, title: title
 
@@ -82,21 +69,12 @@ _NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
     "rpc": _rpc,
     "graphql": _two(("graphql.operation.type",), ("graphql.operation.name",)),
     "db": _db,
-    "genai": _genai,
     "mcp": _two(("mcp.method.name",), ("gen_ai.tool.name", "mcp.tool.name", "gen_ai.prompt.name")),
 }
 
 
-# OpenInference's and the Vercel SDK's name, and LiteLLM's for each of its providers.
-_MODELS: Final = (
-    *("llm.model_name", "embedding.model_name", "ai.model.id"),
-    *(
-        f"llm.{provider}.model"
-        for provider in ("openai", "azure", "anthropic", "bedrock", "vertex_ai", "gemini", "groq")
-    ),
-)
 # family -> (metadata key, attributes by precedence): what has several names has one here, too (spec/mapping.md §4).
-# Tokens are promoted on the genai span only; the HTTP span and the log of the same call carry the same usage.
+# A model's are named by `mapping.dialects`.
 _PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "rpc": (("action.system", ("rpc.system.name", "rpc.system")),),
     "messaging": (
@@ -110,36 +88,6 @@ _PROMOTED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "db": (
         ("action.system", ("db.system.name", "db.system")),
         ("action.namespace", ("db.namespace", "db.name")),
-    ),
-    "genai": (
-        ("action.system", ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider")),
-        ("action.model", ("gen_ai.response.model", "gen_ai.request.model", *_MODELS)),
-        (
-            "action.tokens.input",
-            (
-                "gen_ai.usage.input_tokens",
-                "gen_ai.usage.prompt_tokens",
-                "llm.token_count.prompt",
-                "ai.usage.inputTokens",
-                "ai.usage.promptTokens",
-            ),
-        ),
-        (
-            "action.tokens.output",
-            (
-                "gen_ai.usage.output_tokens",
-                "gen_ai.usage.completion_tokens",
-                "llm.token_count.completion",
-                "ai.usage.outputTokens",
-                "ai.usage.completionTokens",
-            ),
-        ),
-        (
-            "action.tokens.cache_read",
-            ("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"),
-        ),
-        ("action.tokens.cache_creation", ("gen_ai.usage.cache_creation.input_tokens",)),
-        ("action.tokens.reasoning", ("gen_ai.usage.reasoning.output_tokens",)),
     ),
     "faas": (
         ("action.trigger", ("faas.trigger",)),
@@ -155,16 +103,33 @@ _RPC_STATUS: Final = (
 )
 
 
+def _mcp_failure(record: SpanRecord, raw: str, status: str) -> str:
+    exception = last_exception(record.events) or {}
+    names = tuple(filter(None, (status, raw, text_of(exception.get("exception.type")))))
+    return mcp_errors.error_type(names, (text_of(exception.get("exception.message")), record.status.message))
+
+
 class ActionPlan:
     """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
 
     incoming: Final = False  # no action is a customer's call of the API
 
-    def __init__(self, kind: int, event_type: str, family: str, reason: str, shape: Shape, context: Context) -> None:
+    def __init__(
+        self,
+        kind: int,
+        event_type: str,
+        family: str,
+        reason: str,
+        shape: Shape,
+        context: Context,
+        *,
+        counted: bool = True,
+        step: bool = False,
+    ) -> None:
+        """counted: False for a model's call whose tokens another event tells. step: it is one around such calls."""
         consumed: set[str] = {*ACTION_NAMES}
         self.event_type = event_type
         self._context = context
-        self._family = family
         self._reason = reason
         self._direction = direction(kind)
         self._named = shape.first(ACTION_NAMES)
@@ -172,14 +137,25 @@ class ActionPlan:
         self._stated = shape.first(("moesif.direction",))
         self._error_type = shape.first(("error.type",))
         self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
-        for key, names in _PROMOTED.get(family, ()):
+        names_of = context.models.named
+        self.model = ModelPlan(shape, context.models) if family == "genai" and event_type == ACTION else None
+        self._counted = counted
+        self._step = step
+        self.family = family
+        self.second_look = self.model is not None or reason == "graphql"
+        promoted = _PROMOTED.get(family, ())
+        if self.model is not None:
+            promoted = tuple((f"action.{field}", (name,)) for field, name in context.models.facts(shape))
+        for key, names in promoted:
             found = next((name for name in names if shape.first((name,)) != ABSENT), None)
             if found is not None:
                 index = shape.at[found]
                 plain = context.masks.verdict(found) == "keep" and not context.masks.looks_inside_text
                 self._promoted.append((key, "" if plain and index not in shape.look else found, index))
-        self._http_status = shape.first(STATUSES)  # of the answer that carried the action: AWS, Elasticsearch
-        self._rpc_status = shape.first(_RPC_STATUS) if family == "rpc" else ABSENT
+        # Of the answer that carried the action: AWS, Elasticsearch, a model's provider.
+        self._http_status = shape.first((*STATUSES, *(names_of["status"] if self.model is not None else ())))
+        self._rpc_status = shape.first(_RPC_STATUS) if family in ("rpc", "mcp") else ABSENT
+        self._streaming = context.models.first("streaming", shape) if self.model is not None else ABSENT
         self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
         self.slots = HeaderSlots(shape, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
@@ -192,23 +168,31 @@ class ActionPlan:
         record, name, _, values, fragments, who, request, _, group, decision = work
         context = self._context
         title = name.text
-        called = text_of(values[self._named]) or self._name(values, title)
+        model = self.model
+        if model is None:
+            called = text_of(values[self._named]) or self._name(values, title)
+        else:
+            told = model.told(values)
+            called = text_of(values[self._named]) or model.name(told, values, title)
+            user_id = user_id or identifier(values[model.end_user])
         if called is not title:  # the span's name is masked already
             called = context.shown_names[called]
         if self.uri.present:
             uri = context.shown(self.uri.resolve(values, request, group, "")[0])
         else:
-            uri = context.action_uris[group.service, self._family, called]
+            uri = context.action_uris[group.service, self.family, called]
         raw = values[self._error_type]
         status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
         # Exception events alone do not make an error: gRPC Python records them beside status 0 (spec/mapping.md §4).
         failed = record.status.code == 2 or raw is not None or status not in SUCCESSES
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
+        if failed and self.family == "mcp":
+            error_type = _mcp_failure(record, text_of(raw), status) or error_type
         if failed and not error_type:
             error_type = context.failure(record, text_of(raw) or status, self._direction)
         span = record.span
         extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
-        if failed or record.events or self._promoted or status:
+        if failed or record.events or self._promoted or status or model is not None:
             extra = {**extra} if extra else {}
             for key, attribute, index in self._promoted:
                 value = context.masks.value(attribute, values[index]) if attribute else values[index]
@@ -216,6 +200,8 @@ class ActionPlan:
                     extra[key] = value
             if status:
                 extra["action.status"] = status
+            if model is not None:
+                self._tell_model(model, told, values, extra)
             if failed or record.events:
                 context.describe_error(record, raw is not None, extra)
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
@@ -272,7 +258,7 @@ class ActionPlan:
                 context.links(record.links) if record.links else "",  # links
                 error_type,  # error_type
                 called,  # action_name
-                self._family,  # family
+                self.family,  # family
                 0,  # severity_number
                 "",  # severity_text
                 "",  # event_name
@@ -284,3 +270,18 @@ class ActionPlan:
                 self._reason,  # reason
             ),
         )
+
+    def _tell_model(self, model: ModelPlan, told: Told, values: Values, extra: dict[str, Any]) -> None:
+        """Adds to metadata what a model's, an agent's or a tool's span says in fixed words."""
+        operation = told.operation
+        if told.call and self._step:
+            operation = "chain"
+        elif told.call and self._counted:
+            extra.update(model.counts(values))
+        if operation:
+            extra["action.operation"] = self._context.shown_names[operation]
+        streamed = values[self._streaming]
+        if streamed is not None:
+            extra["action.streaming"] = streamed if isinstance(streamed, bool) else text_of(streamed).lower() == "true"
+        if code := status_of(values[self._http_status]):
+            extra["action.status"] = code

@@ -43,6 +43,7 @@ from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
+from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
@@ -87,6 +88,11 @@ class ApiCallPlan:
         self._incoming = self._direction != "Outgoing"
         self._server = kind == SERVER
         self._method = first(METHODS)
+        self.stated = self._method != ABSENT
+        # LiteLLM tells of the model's call on the span of its own.
+        told = shape.has(*context.models.named["told_by_call"])
+        self.model = ModelPlan(shape, context.models) if told else None
+        self.second_look = (self._server and not self.stated) or told
         self._original = first(("http.request.method_original",))
         self._status = first(STATUSES)
         self.slots = HeaderSlots(shape, consumed, context.masks)
@@ -116,14 +122,18 @@ class ApiCallPlan:
         asks = asked_of is None or not extras.REQUEST_HEADERS.isdisjoint(asked_of)
         self._tells = asks or bool(self._asked or self._readers)
         # Rare things are asked for only where the shape can have them.
-        self._unusual = self._tells or not (
-            self._versions
-            == self._request_body
-            == self._response_body
-            == self._action_name
-            == self._request_id
-            == self._moesif_direction
-            == ABSENT
+        self._unusual = (
+            self._tells
+            or told
+            or not (
+                self._versions
+                == self._request_body
+                == self._response_body
+                == self._action_name
+                == self._request_id
+                == self._moesif_direction
+                == ABSENT
+            )
         )
         self.weight = shape.first(WEIGHTS)
         self.over = CUT in shape.at  # an attribute was over a bound
@@ -318,6 +328,8 @@ class ApiCallPlan:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
             extra |= extras.read_call(request, response, asked, events, start, self._readers)
+        if self.model is not None:
+            extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
         shown = self.slots.shown(request, "request", exact=not events)
         shown_response = self.slots.shown(response, "response", exact=not events)

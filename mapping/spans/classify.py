@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.shape import Shape
+from mapping.spans.models import Words
 
 # SpanKind of trace.proto; unknown numbers are treated as unspecified.
 UNSPECIFIED, INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER = range(6)
@@ -43,19 +44,7 @@ _PLUMBING_NAMES: Final = (
 # First match wins. A key that ends in a dot stands for everything below it.
 _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("mcp", ("mcp.method.name",)),
-    (
-        "genai",
-        (
-            "gen_ai.operation.name",
-            "gen_ai.system",
-            "gen_ai.provider.name",
-            "gen_ai.request.model",
-            "gen_ai.usage.",
-            "llm.",
-            "embedding.model_name",
-            "ai.model.id",
-        ),
-    ),
+    ("genai", ()),  # by the tables of `mapping.dialects`
     ("rpc", ("rpc.system", "rpc.system.name", "rpc.service")),
     ("graphql", ("graphql.operation.type", "graphql.operation.name", "graphql.document")),
     (
@@ -88,19 +77,20 @@ def is_plumbing_name(name: str) -> bool:
     return name.startswith(_PLUMBING_NAMES)
 
 
-def classify(kind: int, shape: Shape, *, skip_plumbing: bool = True) -> Kind:
+def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = True) -> Kind:
     """What spans of this kind and shape become, their name aside."""
     has = shape.has
     if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
         return Kind(SKIP, PLUMBING, key)
     told = kind in (SERVER, CLIENT, PRODUCER, CONSUMER)
-    if skip_plumbing and not told and shape.reading.plumbing:
+    # LiteLLM tells of a model's call that failed on FastAPI's own span.
+    if skip_plumbing and not told and shape.reading.plumbing and not models.mean(shape.at):
         return Kind(SKIP, PLUMBING, shape.reading.plumbing)
     method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
     if kind == SERVER and (method or located):
         return Kind(API_CALL, "http", kind=SERVER)
-    family = _family(kind, shape)
+    family = _family(kind, shape, models)
     if kind == CLIENT and family == "other" and (method or located):
         return Kind(API_CALL, "http", kind=CLIENT)
     if not told and method and has(*STATUSES, *LOCATIONS):
@@ -111,12 +101,14 @@ def classify(kind: int, shape: Shape, *, skip_plumbing: bool = True) -> Kind:
     return Kind(ACTION, family)
 
 
-def _family(kind: int, shape: Shape) -> str:
+def _family(kind: int, shape: Shape, models: Words) -> str:
     keys = shape.at
     for family, names in _FAMILIES:
         for name in names:
             if name in keys or (name[-1] == "." and any(key.startswith(name) for key in keys)):
                 return family
+        if family == "genai" and models.mean(keys):
+            return family
         if family == "graphql" and "component" in shape.graphql and "query" in keys:
             return family
         if family == "messaging" and kind in (PRODUCER, CONSUMER):

@@ -19,14 +19,16 @@ UNKNOWN: Final = ""  # not an incoming call, and none is known to be above it
 _ROOT, _ABROAD = -1, -2  # instead of the index of a parent: it has none, or it is in another request
 
 
-def find_hops(works: Sequence[Work]) -> Generator[None, None, Sequence[str]]:
+def find_hops(works: Sequence[Work], parents: list[int] | None = None) -> Generator[None, None, Sequence[str]]:
     """Returns for each span ENTRY, INNER, OPEN or UNKNOWN. Takes time in proportion to the spans, in slices.
 
-    Spans of all resources of the request count: a Collector sends the gateway's and the service's together.
+    Spans of all resources of the request count: a Collector sends the gateway's and the service's together. parents: as
+    `parents_of` finds them, where they are known.
     """
     if not any(work.plan.incoming for work in works):
         return [UNKNOWN] * len(works)
-    parents = yield from _parents(works)
+    if parents is None:
+        parents = yield from parents_of(works)
     above: list[str | None] = [None] * len(works)  # what the ancestors of a span are, its own kind aside
     for part in slices(len(works)):
         for at in part:
@@ -39,7 +41,8 @@ def find_hops(works: Sequence[Work]) -> Generator[None, None, Sequence[str]]:
     ]
 
 
-def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
+def parents_of(works: Sequence[Work]) -> Generator[None, None, list[int]]:
+    """Returns for each span the index of its parent in this request, below 0 without one."""
     index: dict[bytes, int] = {}
     for part in slices(len(works)):
         for at in part:

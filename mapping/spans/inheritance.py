@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 
 from mapping.context import Work
+from mapping.shape import REMOTE_FLAG
 from mapping.spans.classify import INTERNAL, SERVER
 
 _UNKNOWN = -2
@@ -124,16 +125,27 @@ def _parents(works: Sequence[Work]) -> Generator[None, None, list[int]]:
             index[record.trace_id + record.span_id] = at
         yield
     parents: list[int] = []
+    beside: dict[bytes, int] | None = None
     for part in slices(len(works)):
         for at in part:
             work = works[at]
             record = work.record
             parent = index.get(record.trace_id + record.parent_id, _ROOT) if record.parent_id else _ROOT
+            if parent == _ROOT and record.span.flags & REMOTE_FLAG and record.span.kind == INTERNAL:
+                # LiteLLM reads the caller's context again for spans that belong below its SERVER span.
+                beside = _servers(works) if beside is None else beside
+                parent = beside.get(record.trace_id + record.parent_id, _ROOT)
             if parent == at or (parent != _ROOT and works[parent].group.resource != work.group.resource):
                 parent = _ROOT
             parents.append(parent)
         yield
     return parents
+
+
+def _servers(works: Sequence[Work]) -> dict[bytes, int]:
+    """The spans of incoming calls by trace and parent."""
+    calls = ((at, work.record) for at, work in enumerate(works) if work.plan.incoming)
+    return {record.trace_id + record.parent_id: at for at, record in calls}
 
 
 def _spread(values: list[str], source: str, parents: list[int], works: Sequence[Work]) -> Generator[None, None, None]:

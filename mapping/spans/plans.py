@@ -6,7 +6,8 @@ from functools import partial
 from typing import Final
 
 from mapping.context import Context, Memory
-from mapping.event import API_CALL, SKIP
+from mapping.event import ACTION, API_CALL, SKIP
+from mapping.otlp.decode import SpanRecord
 from mapping.shape import Shape
 from mapping.spans.actions import ActionPlan
 from mapping.spans.api_call import ApiCallPlan
@@ -26,21 +27,81 @@ class Plans:
         """reasons: where to note what gave the fields of each call, by transaction id."""
 
         def memory(kind: int, scope: str = "") -> Memory[Plan]:
-            return Memory(partial(_plan, context, skip_plumbing, kind, scope, reasons), _SHAPES)
+            return Memory(partial(self._plan, kind, scope), _SHAPES)
 
         def by_kind(scope: str) -> ByKind:
             return ByKind({kind: memory(kind, scope) for kind in range(6)})
 
+        self._context = context
+        self._skip_plumbing = skip_plumbing
+        self._reasons = reasons
+        self.second_look = False  # some plan so far needs `same_call.settle`
         self._of_others = by_kind("")
         self._of_scope = {scope: by_kind(scope) for scope in context.span_dialects.scopes}
         # Of spans whose name alone says that they are plumbing.
-        self.plumbing: Memory[Plan] = (
-            Memory(partial(_plumbing, context), _SHAPES) if skip_plumbing else memory(INTERNAL)
+        self.plumbing: Memory[Plan] = Memory(self._plumbing, _SHAPES) if skip_plumbing else memory(INTERNAL)
+        # (kind, keys, counted, step) -> plan of a model's call that another span tells as well
+        self._models: Memory[Plan] = Memory(self._model, _SHAPES)
+        self._told_twice: Memory[Plan] = Memory(
+            lambda key: ActionPlan(key[0], SKIP, PLUMBING, "told_twice", Shape(key[1]), context), _SHAPES
+        )
+        self._same_calls: Memory[Plan] = Memory(self._same_call, _SHAPES)
+        self._resolvers: Memory[Plan] = Memory(
+            lambda keys: ActionPlan(INTERNAL, ACTION, "graphql", "", Shape(keys), context), _SHAPES
         )
 
     def of(self, scope: str) -> ByKind:
         """The plans for spans of an instrumentation scope."""
         return self._of_scope.get(scope, self._of_others)
+
+    def model(self, record: SpanRecord, *, counted: bool, step: bool = False) -> Plan:
+        """The plan of a model's call whose tokens others tell. step: it is around other calls."""
+        return self._models[record.span.kind, _keys(record), counted, step]
+
+    def told_twice(self, record: SpanRecord) -> Plan:
+        """The plan of a model's call that another span tells."""
+        if not self._skip_plumbing:
+            return self.model(record, counted=False, step=True)
+        return self._told_twice[record.span.kind, _keys(record)]
+
+    def same_call(self, record: SpanRecord) -> Plan:
+        """The plan of a SERVER span that is no call of its own."""
+        return self._same_calls[_keys(record)]
+
+    def failed_resolver(self, record: SpanRecord) -> Plan:
+        """The plan of a GraphQL resolver whose error nothing else tells."""
+        return self._resolvers[_keys(record)]
+
+    def _plan(self, kind: int, scope: str, keys: Keys) -> Plan:
+        context, shape, reasons = self._context, Shape(keys), self._reasons
+        shape.understand(context.span_dialects.reading(shape.at, scope))
+        what = classify(kind, shape, context.models, skip_plumbing=self._skip_plumbing)
+        plan: Plan
+        if what.event_type != API_CALL:
+            plan = ActionPlan(kind, what.event_type, what.family, what.reason, shape, context)
+        elif reasons is None:
+            plan = ApiCallPlan(what.kind, shape, context)
+        else:
+            plan = ExplainedApiCallPlan(what.kind, shape, context, reasons)
+        self.second_look = self.second_look or plan.second_look
+        return plan
+
+    def _plumbing(self, keys: Keys) -> Plan:
+        self.second_look = True
+        return ActionPlan(INTERNAL, SKIP, PLUMBING, "graphql", Shape(keys), self._context)
+
+    def _model(self, key: tuple[int, Keys, bool, bool]) -> Plan:
+        kind, keys, counted, step = key
+        return ActionPlan(kind, ACTION, "genai", "", Shape(keys), self._context, counted=counted, step=step)
+
+    def _same_call(self, keys: Keys) -> Plan:
+        shape = Shape(keys)
+        family = "genai" if self._context.models.mean(shape.at) else "internal"
+        return ActionPlan(INTERNAL, ACTION, family, "", shape, self._context)
+
+
+def _keys(record: SpanRecord) -> Keys:
+    return tuple(entry[0] for entry in record.entries)
 
 
 class ByKind(dict[int, Memory[Plan]]):
@@ -48,22 +109,3 @@ class ByKind(dict[int, Memory[Plan]]):
 
     def __missing__(self, kind: int) -> Memory[Plan]:
         return self[UNSPECIFIED]
-
-
-def _plan(
-    context: Context, skip_plumbing: bool, kind: int, scope: str, reasons: dict[str, Reason] | None, keys: Keys
-) -> Plan:
-    shape = Shape(keys)
-    shape.understand(context.span_dialects.reading(shape.at, scope))
-    what = classify(kind, shape, skip_plumbing=skip_plumbing)
-    if what.event_type == API_CALL:
-        return (
-            ApiCallPlan(what.kind, shape, context)
-            if reasons is None
-            else ExplainedApiCallPlan(what.kind, shape, context, reasons)
-        )
-    return ActionPlan(kind, what.event_type, what.family, what.reason, shape, context)
-
-
-def _plumbing(context: Context, keys: Keys) -> Plan:
-    return ActionPlan(INTERNAL, SKIP, PLUMBING, "graphql", Shape(keys), context)

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from mapping.bounds import LONGEST_ID
 from mapping.context import Context
-from mapping.rules import identity
 from mapping.rules.identity import Identity, identifier
 from mapping.rules.null_words import NULL_WORDS
 from mapping.shape import Shape
@@ -65,14 +64,11 @@ class WhoPlan:
         self._remembered = context.identities
         self._user = _places(shape, (*settings.user.attributes, *said.get("user", ())))
         self._company = _places(shape, (*settings.company.attributes, *said.get("company", ())))
-        others = (
-            (identity.SESSION_ATTRIBUTES, "session"),
-            (identity.SUBSCRIPTION_ATTRIBUTES, "subscription"),
-            (identity.APPLICATION_ATTRIBUTES, "application"),
-            (identity.CLIENT_ATTRIBUTES, "client"),
-            (identity.PLAN_ATTRIBUTES, "plan"),
+        others = ("session", "subscription", "application", "client", "plan")
+        places = tuple(
+            _places(shape, (*names, *said.get(field, ())))
+            for names, field in zip(context.resolver.other_attributes, others, strict=True)
         )
-        places = tuple(_places(shape, (*names, *said.get(field, ()))) for names, field in others)
         self._others = places if any(places) else ()
         # What has a field of its own in the analytics API is not repeated in metadata.
         for found in (self._user, self._company, *places[:2]):

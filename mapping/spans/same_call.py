@@ -1,0 +1,210 @@
+"""Spans that tell one thing twice, or what another leaves out: settled before they become events (spec/mapping.md §4).
+
+- A SERVER span without a method whose parent is in the same process, below or beside the framework's own span, is the
+  same call again: it becomes an action.
+- Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
+  skipped. A span around several calls is a step, and its tokens are theirs.
+- A resolver that failed is plumbing; its error goes to the GraphQL operation above it.
+
+What the spans of one request say; where two spans of a model's call come in different requests, both count. Time is in
+proportion to the spans: no walk is longer than `_HIGHEST`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final
+
+from mapping.context import Work
+from mapping.event import ACTION, API_CALL
+from mapping.shape import REMOTE_FLAG
+from mapping.spans.hops import parents_of
+from mapping.spans.inheritance import slices
+from mapping.spans.plans import Plans
+
+_HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
+_PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
+
+
+def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] | None]:
+    """Gives spans of `works` other plans where others tell the same. Returns the parents of the spans if it looked."""
+    if not plans.second_look:
+        return None
+    doubtful: list[int] = []
+    for part in slices(len(works)):
+        doubtful += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work.plan.second_look]
+        yield
+    if not doubtful:
+        return None
+    models: list[int] = []
+    failed: list[int] = []
+    calls: list[int] = []
+    telling = False  # some call of an API tells of its model's call itself
+    for at in doubtful:
+        plan = works[at].plan
+        if plan.event_type == API_CALL:
+            telling = telling or plan.model is not None
+            if not plan.stated:
+                calls.append(at)
+        elif plan.model is not None:
+            models.append(at)
+        elif works[at].record.status.code == 2:
+            failed.append(at)
+    if not (failed or calls or len(models) > 1 or (models and telling)):
+        return None
+    parents = yield from parents_of(works)
+    for at in failed:
+        _lend_failure(at, parents, works, plans)
+    yield
+    if calls:
+        _settle_calls(calls, parents, works, plans)
+        yield
+    if models:
+        settled = _Models([at for at in models if works[at].plan.model.told(works[at].values).call], parents, works)
+        yield
+        settled.settle(plans)
+        yield
+    return parents
+
+
+def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
+    """The ancestors of a span in its request, nearest first."""
+    for _ in range(_HIGHEST):
+        at = parents[at]
+        if at < 0:
+            return
+        yield at
+
+
+def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+    """The operation that a failed resolver belongs to fails with it; without one, the resolver is an action."""
+    record = works[at].record
+    for above in _above(at, parents):
+        work = works[above]
+        if work.plan.event_type == ACTION and work.plan.family == "graphql":
+            if work.record.status.code != 2:
+                events = (*work.record.events, *(event for event in record.events if event.name == "exception"))
+                works[above] = work._replace(record=work.record._replace(status=record.status, events=events))
+            return
+    works[at] = works[at]._replace(plan=plans.failed_resolver(record))
+
+
+def _settle_calls(calls: list[int], parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+    beside: dict[tuple[bytes, bytes, bytes], list[int]] = {}
+    for at, work in enumerate(works):
+        if work.plan.incoming and work.plan.stated and work.record.parent_id:
+            beside.setdefault((work.record.trace_id, work.record.parent_id, work.group.resource), []).append(at)
+    for at in calls:
+        work = works[at]
+        record, resource = work.record, work.group.resource
+        local = record.parent_id and record.span.flags & _PARENT_KNOWN and not record.span.flags & REMOTE_FLAG
+        siblings = beside.get((record.trace_id, record.parent_id, resource), ())[:_HIGHEST]
+        if (
+            local
+            or any(works[up].plan.incoming and works[up].group.resource == resource for up in _above(at, parents))
+            or any(_within(work, works[other]) for other in siblings)
+        ):
+            works[at] = work._replace(plan=plans.same_call(record))
+
+
+def _within(inner: Work, outer: Work) -> bool:
+    span, other = inner.record.span, outer.record.span
+    begins = other.start_time_unix_nano <= span.start_time_unix_nano
+    return bool(begins and span.end_time_unix_nano <= other.end_time_unix_nano)
+
+
+class _Models:
+    """The calls of models in a request, and which of them are one."""
+
+    def __init__(self, calls: list[int], parents: Sequence[int], works: list[Work]) -> None:
+        self._calls = frozenset(calls)
+        self._works = works
+        self._parents = parents
+        self._outer = {at: self._nearest(at, parents) for at in calls}
+        self._counts = {at: bool(works[at].plan.model.counts(works[at].values)) for at in calls}
+        self._stated = {at: bool(works[at].plan.model.told(works[at].values).operation) for at in calls}
+
+    def _nearest(self, at: int, parents: Sequence[int]) -> int:
+        """The nearest span above that tells of a model, an agent or a tool, -1 when a call of an API comes first."""
+        for up in _above(at, parents):
+            plan = self._works[up].plan
+            if plan.model is not None:
+                return up
+            if plan.event_type == API_CALL:
+                return -1
+        return -1
+
+    def settle(self, plans: Plans) -> None:
+        left = self._settle_nested(plans)
+        by_answer: dict[tuple[object, ...], list[int]] = {}
+        by_place: dict[tuple[object, ...], list[int]] = {}
+        for at in left:
+            work = self._works[at]
+            trace, model = work.record.trace_id, work.plan.model
+            answer = model.response(work.values)
+            if answer:
+                by_answer.setdefault((trace, answer), []).append(at)
+            else:
+                key = (trace, work.record.parent_id, model.asked(work.values), model.told(work.values).operation)
+                by_place.setdefault(key, []).append(at)
+        for group in (*by_answer.values(), *by_place.values()):
+            if len(group) > 1:
+                self._settle_beside(group, plans)
+
+    def _settle_nested(self, plans: Plans) -> list[int]:
+        """Settles calls that are inside of others. Returns those that are left."""
+        works, outer = self._works, self._outer
+        inner: dict[int, list[int]] = {}
+        for at, up in outer.items():
+            if up in self._calls:
+                inner.setdefault(up, []).append(at)
+            elif up >= 0 and works[up].plan.event_type == API_CALL:
+                works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False))
+                self._counts[at] = False
+        stands: dict[int, list[int]] = {}  # by which calls a call is told
+        for at in sorted(inner, key=self._depth, reverse=True):
+            inside = [call for child in inner[at] for call in stands.get(child, (child,))]
+            if not inside or at in stands:  # told by another already, in a loop of parents
+                continue
+            counted = [call for call in inside if self._counts[call]]
+            alone = len(inside) == 1
+            if (self._counts[at] and not counted) or (alone and self._worth(at) >= self._worth(inside[0])):
+                for call in inside:
+                    self._skip(call, plans)
+                    stands[call] = []
+            elif alone:
+                self._skip(at, plans)
+                stands[at] = inside
+            else:
+                works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False, step=True))
+                stands[at] = inside
+        return [at for at in outer if stands.get(at, [at]) == [at]]
+
+    def _worth(self, at: int) -> tuple[bool, bool]:
+        return self._counts[at], self._stated[at]
+
+    def _depth(self, at: int) -> int:
+        depth = 0
+        while depth < _HIGHEST and (at := self._outer.get(at, -1)) >= 0:
+            depth += 1
+        return depth
+
+    def _settle_beside(self, group: list[int], plans: Plans) -> None:
+        """Of two spans with one answer, or one parent and model, from two instrumentations, the inner one goes."""
+        works = self._works
+        group.sort(
+            key=lambda at: (works[at].record.span.start_time_unix_nano, -works[at].record.span.end_time_unix_nano)
+        )
+        around = group[0]
+        for at in group[1:]:
+            work, other = works[at], works[around]
+            if work.group.scope == other.group.scope or not _within(work, other):
+                around = at
+            elif self._worth(around) >= self._worth(at):
+                self._skip(at, plans)
+            else:
+                self._skip(around, plans)
+                around = at
+
+    def _skip(self, at: int, plans: Plans) -> None:
+        self._works[at] = self._works[at]._replace(plan=plans.told_twice(self._works[at].record))
