@@ -125,7 +125,7 @@ def test_a_handshake_that_never_ends_is_given_up(tmp_path: Path, ca: tuple[Path,
     with receiver(tls=tls, header_timeout_s=0.5) as server, server.connect() as wire:
         started = time.monotonic()
         assert wire.is_closed()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path, ca: tuple[Path, Path]) -> None:

@@ -106,7 +106,7 @@ async def test_a_group_is_committed_as_soon_as_the_one_before_is_synced(tmp_path
         started = time.monotonic()
         for number in range(20):
             await spool.append(entry(b"%d" % number))
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 15  # a group that waited for company would take a second each
         assert spool.counts.groups == 20
         assert spool.last_sync_s > 0
         assert abs(spool.last_sync_unix_ns - time.time_ns()) < 5e9

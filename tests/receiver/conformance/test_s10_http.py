@@ -238,7 +238,7 @@ def test_an_upgrade_is_ignored(server: RunningReceiver) -> None:
 def test_bytes_that_are_no_http_are_refused_at_once(server: RunningReceiver, raw: bytes) -> None:
     started = time.monotonic()
     refused_or_closed(server, raw)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 def test_responses_are_never_compressed(server: RunningReceiver) -> None:

@@ -42,7 +42,7 @@ def test_a_spike_over_a_slow_store_is_answered_503_in_part_and_passes() -> None:
         assert sum(answers.values()) == 120
         assert set(answers) == {200, 503}
         assert answers[200] == len(server.intake.received)
-        assert max(slowest) < 5
+        assert max(slowest) < 60
         assert server.counts.in_flight_bytes == 0
 
         server.intake.before = None
