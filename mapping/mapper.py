@@ -30,7 +30,7 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weighed
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
-from mapping.spans.classify import INTERNAL
+from mapping.spans.classify import SERVER
 from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import TraceMemory, inherit
 from mapping.spans.plans import Plans
@@ -241,13 +241,13 @@ class Mapper:
         clock = self._clock
         until = clock() + STEP_S
         for at, record in enumerate(records, start):
-            if clock() > until and at > start:
+            if at > start and clock() > until:
                 return at
             span = record[0]
             try:
                 name, kind, decision = names[span.name], span.kind, UNSAMPLED
                 # Plumbing is skipped, not sampled; only these can be plumbing, and their attributes tell.
-                unclear = name.plumbing or kind == INTERNAL
+                unclear = name.plumbing or kind < SERVER
                 if sampler is not None and not unclear:
                     state = span.trace_state
                     decision = sampler.span(record[1], read_text(state) if state else "", early_facts)

@@ -24,6 +24,8 @@ _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.qu
 _LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
+_LONGEST_REMEMBERED: Final = 256  # characters of a header; with the next: half a megabyte of them at most
+_MOST_REMEMBERED: Final = 1024
 
 
 class Masking:
@@ -46,6 +48,7 @@ class Masking:
         self.ip = redactor.ip
         self.sealed = redactor.sealed
         self.headers = redactor.headers
+        self._header_texts: dict[str, str] = {}
         self.keeps_body_of = redactor.keeps_body_of
 
     def seals(self, source: str) -> bool:
@@ -60,6 +63,17 @@ class Masking:
         if found == _PROBE:
             return "keep"
         return "drop" if found is None else "mask" if found == MASK else "look"
+
+    def header_text(self, text: str) -> str:
+        """The value of a header whose name hides nothing. What callers send in `accept` and its like repeats."""
+        known = self._header_texts.get(text)
+        if known is None:
+            known = self.redactor.header_text(text)
+            if len(text) <= _LONGEST_REMEMBERED:
+                if len(self._header_texts) >= _MOST_REMEMBERED:
+                    self._header_texts.clear()
+                self._header_texts[text] = known
+        return known
 
     def header_verdict(self, name: str, side: Side) -> Verdict:
         """What becomes of a header, as `verdict` says it of an attribute. What is kept may still hold a URL."""

@@ -189,6 +189,11 @@ class Redactor:
             return headers
         return {name: changed.get(name, text) for name, text in headers.items() if name not in removed}
 
+    @_guarded
+    def header_text(self, text: str) -> str:
+        """The value of a header whose name hides nothing, ready to leave."""
+        return cast("str", self._header(None, text))
+
     def of_header(self, name: str, side: Literal["request", "response"]) -> Verdict:
         """What happens to a header, None for one that is shown unless its value says otherwise."""
         return self._verdicts["request_headers" if side == "request" else "response_headers"].of(name)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mapping.event import EMPTY_HEADERS
 from mapping.masks.of_shape import Masking, Side
 from mapping.masks.redactor import MASK
+from mapping.masks.urls import may_hold_a_url
 from mapping.otlp.decode import SpanEvent
 from mapping.rules import bodies, headers
 from mapping.shape import Shape
@@ -90,9 +91,15 @@ class HeaderSlots:
         """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
         if not found:
             return EMPTY_HEADERS
-        if self._looks or not exact or any("=" in text or "@" in text for text in found.values()):
+        if self._looks or not exact:
             return self._masks.headers(found, side)
         masked = self._masked[side]
+        # What holds for one value holds for all together, and those are searched at once.
+        if may_hold_a_url("\n".join(found.values())):
+            found = {
+                name: self._masks.header_text(text) if ("=" in text or "@" in text) and name not in masked else text
+                for name, text in found.items()
+            }
         if not masked:
             return found
         shown = {**found}

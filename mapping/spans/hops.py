@@ -32,7 +32,15 @@ def find_hops(works: Sequence[Work], parents: list[int] | None = None) -> Genera
     above: list[str | None] = [None] * len(works)  # what the ancestors of a span are, its own kind aside
     for part in slices(len(works)):
         for at in part:
-            _look_up(at, parents, above, works)
+            if above[at] is not None:
+                continue
+            parent = parents[at]
+            if parent < 0:
+                above[at] = ENTRY if parent == _ROOT else OPEN
+            elif works[parent].plan.incoming:
+                above[at] = INNER
+            else:
+                _look_up(at, parents, above, works)
         yield
     return [
         hop if hop == INNER or work.plan.incoming else UNKNOWN

@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.clickhouse.rows import insert
+from mapping.context import Context
 from mapping.event import UNSAMPLED, Event
 from mapping.mapper import Mapper
 from mapping.masks.settings import MaskSettings
@@ -568,3 +569,28 @@ def test_a_logged_duration_of_more_than_a_year_is_no_duration() -> None:
     for odd in ({"duration_ms": 1e17}, {"duration": "9999999999999999h"}, {"request_time": "1e17"}):
         (event,) = mapped(logs(log({**body, **odd}))).events
         assert (event.duration_ms, event.start_unix_ns) == (-1.0, NOW)
+
+
+def test_headers_shown_from_memory_are_those_that_masks_show() -> None:
+    values = {
+        "accept": "text/html;q=0.9",
+        "referer": "https://u:pw@a.test/x?token=s3cret&b=1",
+        "x-original": '/a;token=s3cret?b="c"',
+        "link": "<https://a.test/?api_key=s3cret>; rel=next",
+        "authorization": "Basic dTpwdw==",
+        "from": "u@a.test",
+    }
+    sent = HTTP | {f"http.request.header.{name}": [text] for name, text in values.items()}
+    shown = mapped(traces(span(sent), span(sent))).events
+    masks = Context(MappingSettings()).masks
+    assert [dict(event.request_headers) for event in shown] == [dict(masks.headers(values))] * 2
+    assert "s3cret" not in repr(shown)
+
+
+def test_what_masks_remember_of_headers_is_bounded() -> None:
+    masks = Context(MappingSettings()).masks
+    for number in range(3000):
+        masks.header_text(f"a?b={number}")
+        masks.header_text(f"a?b={number}" + "x" * 300)
+    assert len(masks._header_texts) <= 1024
+    assert max(map(len, masks._header_texts)) <= 256
