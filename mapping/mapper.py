@@ -32,7 +32,7 @@ from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
 from mapping.spans.classify import SERVER
 from mapping.spans.hops import find_hops
-from mapping.spans.inheritance import TraceMemory, inherit
+from mapping.spans.inheritance import NO_OWNER, TraceMemory, inherit
 from mapping.spans.plans import Plans
 from mapping.spans.same_call import settle
 
@@ -347,10 +347,14 @@ def _of_tenant(facts: Facts, tenant: str) -> Facts:
 def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     """The log record, with the user and company of its trace where it names none itself."""
     who = work.who
-    user, company = seen.owner(
-        bytes.fromhex(work.read.trace_id), who.user_id, who.company_id, job.received_unix_ns, job.tenant
-    )
-    return work._replace(who=who._replace(user_id=user, company_id=company))
+    named = who[:2]
+    if (named == NO_OWNER and seen.empty) or (all(named) and work.read.http is None):
+        return work
+    trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
+    if named != NO_OWNER and work.read.http is not None:
+        seen.learn(trace_id, *named, job.received_unix_ns, job.tenant)
+    owner = seen.owner(trace_id, *named, job.received_unix_ns, job.tenant)
+    return work if owner == named else work._replace(who=who._replace(user_id=owner[0], company_id=owner[1]))
 
 
 def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:

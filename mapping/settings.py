@@ -60,7 +60,7 @@ class MappingSettings(_Section):
         default=True, description="Spans without a user or company take it from their trace, within one request."
     )
     inherit_across_requests_s: float = Field(
-        default=0.0,
+        default=60.0,
         ge=0,
         le=3600,
         description="Seconds for which the user and company of a trace also serve its spans and logs in later "

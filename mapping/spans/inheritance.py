@@ -7,6 +7,7 @@ middleware's span. Own evidence always wins. Only spans of one resource lend to 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 
 from mapping.context import Work
@@ -19,6 +20,7 @@ _MANY = "\0many"  # in the memory: the trace names several
 _SLICE = 4096  # spans between two pauses: a few milliseconds
 
 Owners = list[tuple[str, str]]  # (user_id, company_id) of every span
+NO_OWNER = ("", "")
 
 
 def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
@@ -47,37 +49,61 @@ def inherit(works: Sequence[Work]) -> Generator[None, None, Owners | None]:
 class TraceMemory:
     """Users and companies of traces seen lately, for spans and logs of later requests. False when it is switched off.
 
-    A trace that names two users (or companies) lends none. Bounded; the trace known longest is forgotten first.
+    A trace that names two users (or companies) lends none. Bounded: 400 bytes a trace, so 20 MB; the one known longest
+    is forgotten first.
     """
 
     def __init__(self, seconds: float, limit: int = 50_000) -> None:
         self._ns = int(seconds * 1e9)
         self._limit = limit
         # Trace id and tenant -> receive time, user, company; _MANY for several.
-        self._seen: dict[bytes, tuple[int, str, str]] = {}
+        self._seen: OrderedDict[bytes, tuple[int, str, str]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return self._ns > 0
 
     def inherit(
         self, works: Sequence[Work], inherited: Owners | None, received_unix_ns: int, tenant: str
-    ) -> Generator[None, None, Owners]:
+    ) -> Generator[None, None, Owners | None]:
         """Returns who every span belongs to, gaps filled from earlier requests. Remembers what these spans say."""
+        if inherited is None and (not works or (works[0].who[:2] == NO_OWNER and not self._seen)):
+            return None  # nobody in this request names anybody, else `inherit` had found what to lend
         whose = tenant.encode()
-        found = inherited or [(work.who.user_id, work.who.company_id) for work in works]
+        own = inherited if inherited is not None else [work.who[:2] for work in works]
+        # What this request itself says is not lent here: `inherit` has done that, to spans of one resource only.
+        found = (yield from self._filled(works, own, received_unix_ns, whose)) if self._seen else inherited
+        known = b"", NO_OWNER  # spans of one trace mostly come one after the other and have one owner
         for part in slices(len(works)):
             for at in part:
-                user, company = found[at]
-                if user or company:
-                    self._learn(works[at].record.trace_id + whose, user, company, received_unix_ns)
-            yield
-        for part in slices(len(works)):
-            for at in part:
-                user, company = found[at]
-                if not (user and company):
-                    found[at] = self._of(works[at].record.trace_id + whose, user, company, received_unix_ns)
+                owner = own[at]
+                if owner != NO_OWNER and (works[at][0][1], owner) != known:
+                    known = works[at][0][1], owner
+                    self._learn(known[0] + whose, *owner, received_unix_ns)
             yield
         return found
+
+    def _filled(
+        self, works: Sequence[Work], own: Owners, received_unix_ns: int, whose: bytes
+    ) -> Generator[None, None, Owners]:
+        found = list(own)
+        for part in slices(len(works)):
+            for at in part:
+                owner = own[at]
+                if not (owner[0] and owner[1]):
+                    trace = works[at][0][1] + whose
+                    if trace in self._seen:
+                        found[at] = self._of(trace, *owner, received_unix_ns)
+            yield
+        return found
+
+    @property
+    def empty(self) -> bool:
+        """True when no trace is known."""
+        return not self._seen
+
+    def learn(self, trace_id: bytes, user: str, company: str, now: int, tenant: str) -> None:
+        """A log tells of a call of this trace, and who made it."""
+        self._learn(trace_id + tenant.encode(), user, company, now)
 
     def _learn(self, trace: bytes, user: str, company: str, now: int) -> None:
         known = self._seen.get(trace)
@@ -92,7 +118,7 @@ class TraceMemory:
         self._seen.pop(trace, None)
         self._seen[trace] = now, user, company
         while len(self._seen) > self._limit:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
     def owner(self, trace_id: bytes, user: str, company: str, now: int, tenant: str) -> tuple[str, str]:
         """User and company, gaps filled with what the trace is known for among the tenant's own."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import orjson
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from mapping.event import Event
@@ -110,9 +111,32 @@ def test_inheritance_can_be_switched_off() -> None:
     assert who(*spans, settings=MappingSettings(inherit=False)) == ["/", "u/"]
 
 
-def test_children_that_come_in_a_later_request_are_identified_only_when_asked_for() -> None:
+def test_a_call_that_comes_after_a_child_which_names_the_user_has_it() -> None:
+    """Children end first, and so are exported first."""
+    made = mapper()
+    assert user(made, span({"user.id": "u"}, kind=INTERNAL, number=2, parent=1), NOW) == "u"
+    assert user(made, span(HTTP, number=1), NOW + 59 * 10**9) == "u"
+    assert user(made, span(HTTP, number=3), NOW + 61 * 10**9) == ""
+
+
+def test_a_call_has_the_user_that_its_access_log_names() -> None:
+    made = mapper()
+    line = orjson.dumps({"method": "GET", "path": "/a", "status": 200, "user_id": "u"}).decode()
+    request = Decoder().logs(logs(log(line, trace_id=TRACE)).SerializeToString())
+    assert [event.user_id for event in made.map(request, received_unix_ns=NOW).events] == ["u"]
+    assert user(made, span(HTTP, number=1), NOW) == "u"
+
+
+def test_an_application_log_that_names_a_user_says_nothing_of_the_call() -> None:
+    made = mapper()
+    request = Decoder().logs(logs(log("deleted", {"user.id": "u"}, trace_id=TRACE)).SerializeToString())
+    assert [event.user_id for event in made.map(request, received_unix_ns=NOW).events] == ["u"]
+    assert user(made, span(HTTP, number=1), NOW) == ""
+
+
+def test_children_that_come_in_a_later_request_are_identified_for_as_long_as_asked_for() -> None:
     parent, child = span({**HTTP, "user.id": "u"}, number=1), span({}, kind=INTERNAL, number=2, parent=1)
-    forgetful, remembering = mapper(), mapper(MappingSettings(inherit_across_requests_s=30))
+    forgetful, remembering = (mapper(MappingSettings(inherit_across_requests_s=seconds)) for seconds in (0, 30))
     for made, wanted in ((forgetful, ""), (remembering, "u")):
         assert user(made, parent, NOW) == "u"
         assert user(made, child, NOW + 29 * 10**9) == wanted
