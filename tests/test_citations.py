@@ -19,7 +19,7 @@ CITING = ("receiver", "mapping", "exporter", "weighbridge", "tests", "bench", "f
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in SPEC.glob("*.md")}
 
 _PART = r"(?:§\d+(?:\.\d+)?|[LUPRI]\d{1,2}\b)"
-_CITED = re.compile(rf"spec/([\w-]+)\.md((?:(?:,| and| to)? {_PART})*)")
+_CITED = re.compile(rf"(?<![\w/])spec/([\w-]+)\.md((?:(?:,| and| to)? {_PART})*)")
 _NAMED = re.compile(rf"(?<![\w/-])(?:{'|'.join(map(re.escape, PAGES))})\.md(?= ?,? ?(?:§|[LUPRI]\d))")
 # What looks like a rule of ours: none of these letters is followed by digits for anything else in the code.
 _RULE = re.compile(r"(?<![\w./%\\-])(?:L[1-8]|U[1-6]|P[1-7]|R[0-3]\d|I[1-6])(?![\w/=%-])")
