@@ -165,6 +165,7 @@ class Models(_Table):
     told_by_call: Names = Field(
         default=(), description="Keys with which the span of an API call itself tells of its model call."
     )
+    path: Names = Field(default=(), description="Path of that call, where its span has no other.")
 
 
 class Dialect(_Table):

@@ -88,7 +88,9 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if skip_plumbing and not told and shape.reading.plumbing and not models.mean(shape.at):
         return Kind(SKIP, PLUMBING, shape.reading.plumbing)
     method, located = has(*METHODS), has(*STATUSES) and has(*LOCATIONS)
-    if kind == SERVER and (method or located):
+    # LiteLLM's own span of a call may say neither method nor status.
+    gateway = has(*models.named["told_by_call"]) and has(*LOCATIONS)
+    if kind == SERVER and (method or located or gateway):
         return Kind(API_CALL, "http", kind=SERVER)
     family = _family(kind, shape, models)
     if kind == CLIENT and family == "other" and (method or located):

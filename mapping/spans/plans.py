@@ -8,10 +8,10 @@ from typing import Final
 from mapping.context import Context, Memory
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.otlp.decode import SpanRecord
-from mapping.shape import Shape
+from mapping.shape import ABSENT, Shape
 from mapping.spans.actions import ActionPlan
 from mapping.spans.api_call import ApiCallPlan
-from mapping.spans.classify import INTERNAL, PLUMBING, UNSPECIFIED, classify
+from mapping.spans.classify import INTERNAL, LOCATIONS, PLUMBING, SERVER, UNSPECIFIED, classify
 from mapping.spans.explain import ExplainedApiCallPlan, Reason
 
 _SHAPES: Final = 1024  # remembered for each kind of span
@@ -75,6 +75,9 @@ class Plans:
     def _plan(self, kind: int, scope: str, keys: Keys) -> Plan:
         context, shape, reasons = self._context, Shape(keys), self._reasons
         shape.understand(context.span_dialects.reading(shape.at, scope))
+        path = context.models.first("path", shape) if kind == SERVER else ABSENT
+        if path != ABSENT and not shape.has(*LOCATIONS):
+            shape.at = {**shape.at, "url.path": path}
         what = classify(kind, shape, context.models, skip_plumbing=self._skip_plumbing)
         plan: Plan
         if what.event_type != API_CALL:

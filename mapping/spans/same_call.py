@@ -23,6 +23,7 @@ from mapping.spans.inheritance import slices
 from mapping.spans.plans import Plans
 
 _HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
+_PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
@@ -53,17 +54,18 @@ def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] |
     if not (failed or calls or len(models) > 1 or (models and telling)):
         return None
     parents = yield from parents_of(works)
-    for at in failed:
-        _lend_failure(at, parents, works, plans)
-    yield
+    for part in slices(len(failed)):
+        for at in failed[part.start : part.stop]:
+            _lend_failure(at, parents, works, plans)
+        yield
     if calls:
-        _settle_calls(calls, parents, works, plans)
-        yield
+        yield from _settle_calls(calls, parents, works, plans)
     if models:
-        settled = _Models([at for at in models if works[at].plan.model.told(works[at].values).call], parents, works)
-        yield
-        settled.settle(plans)
-        yield
+        settled = _Models(parents, works)
+        for part in slices(len(models)):
+            settled.add(models[part.start : part.stop])
+            yield
+        yield from settled.settle(plans)
     return parents
 
 
@@ -89,12 +91,19 @@ def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Pla
     works[at] = works[at]._replace(plan=plans.failed_resolver(record))
 
 
-def _settle_calls(calls: list[int], parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+def _settle_calls(
+    calls: list[int], parents: Sequence[int], works: list[Work], plans: Plans
+) -> Generator[None, None, None]:
     beside: dict[tuple[bytes, bytes, bytes], list[int]] = {}
-    for at, work in enumerate(works):
-        if work.plan.incoming and work.plan.stated and work.record.parent_id:
-            beside.setdefault((work.record.trace_id, work.record.parent_id, work.group.resource), []).append(at)
-    for at in calls:
+    for part in slices(len(works)):
+        for at in part:
+            work = works[at]
+            if work.plan.incoming and work.plan.stated and work.record.parent_id:
+                beside.setdefault((work.record.trace_id, work.record.parent_id, work.group.resource), []).append(at)
+        yield
+    for count, at in enumerate(calls):
+        if count % _PAUSE == _PAUSE - 1:
+            yield
         work = works[at]
         record, resource = work.record, work.group.resource
         local = record.parent_id and record.span.flags & _PARENT_KNOWN and not record.span.flags & REMOTE_FLAG
@@ -116,29 +125,43 @@ def _within(inner: Work, outer: Work) -> bool:
 class _Models:
     """The calls of models in a request, and which of them are one."""
 
-    def __init__(self, calls: list[int], parents: Sequence[int], works: list[Work]) -> None:
-        self._calls = frozenset(calls)
+    def __init__(self, parents: Sequence[int], works: list[Work]) -> None:
         self._works = works
         self._parents = parents
-        self._outer = {at: self._nearest(at, parents) for at in calls}
-        self._counts = {at: bool(works[at].plan.model.counts(works[at].values)) for at in calls}
-        self._stated = {at: bool(works[at].plan.model.told(works[at].values).operation) for at in calls}
+        self._outer: dict[int, int] = {}  # of each call, what is above it
+        self._counts: dict[int, bool] = {}  # whether it tells tokens
+        self._stated: dict[int, bool] = {}  # whether it tells its operation
 
-    def _nearest(self, at: int, parents: Sequence[int]) -> int:
-        """The nearest span above that tells of a model, an agent or a tool, -1 when a call of an API comes first."""
-        for up in _above(at, parents):
+    def add(self, models: list[int]) -> None:
+        """Notes those of these spans of models that are calls."""
+        for at in models:
+            work = self._works[at]
+            told = work.plan.model.told(work.values)
+            if told.call:
+                self._outer[at] = self._nearest(at)
+                self._counts[at] = bool(work.plan.model.counts(work.values))
+                self._stated[at] = bool(told.operation)
+
+    def _nearest(self, at: int) -> int:
+        """The nearest model, agent or tool above in the same service, -1 when an API call comes first."""
+        resource = self._works[at].group.resource
+        for up in _above(at, self._parents):
             plan = self._works[up].plan
+            if self._works[up].group.resource != resource:
+                return -1
             if plan.model is not None:
                 return up
             if plan.event_type == API_CALL:
                 return -1
         return -1
 
-    def settle(self, plans: Plans) -> None:
-        left = self._settle_nested(plans)
+    def settle(self, plans: Plans) -> Generator[None, None, None]:
+        left = yield from self._settle_nested(plans)
         by_answer: dict[tuple[object, ...], list[int]] = {}
         by_place: dict[tuple[object, ...], list[int]] = {}
-        for at in left:
+        for count, at in enumerate(left):
+            if count % _PAUSE == _PAUSE - 1:
+                yield
             work = self._works[at]
             trace, model = work.record.trace_id, work.plan.model
             answer = model.response(work.values)
@@ -147,24 +170,30 @@ class _Models:
             else:
                 key = (trace, work.record.parent_id, model.asked(work.values), model.told(work.values).operation)
                 by_place.setdefault(key, []).append(at)
+        yield
         for group in (*by_answer.values(), *by_place.values()):
             if len(group) > 1:
                 self._settle_beside(group, plans)
+                if len(group) > _PAUSE:
+                    yield
 
-    def _settle_nested(self, plans: Plans) -> list[int]:
+    def _settle_nested(self, plans: Plans) -> Generator[None, None, list[int]]:
         """Settles calls that are inside of others. Returns those that are left."""
         works, outer = self._works, self._outer
         inner: dict[int, list[int]] = {}
         for at, up in outer.items():
-            if up in self._calls:
+            if up in outer:
                 inner.setdefault(up, []).append(at)
             elif up >= 0 and works[up].plan.event_type == API_CALL:
                 works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False))
                 self._counts[at] = False
         stands: dict[int, list[int]] = {}  # by which calls a call is told
-        for at in sorted(inner, key=self._depth, reverse=True):
+        yield
+        for count, at in enumerate(self._deepest_first(inner)):
+            if count % _PAUSE == _PAUSE - 1:
+                yield
             inside = [call for child in inner[at] for call in stands.get(child, (child,))]
-            if not inside or at in stands:  # told by another already, in a loop of parents
+            if not inside:
                 continue
             counted = [call for call in inside if self._counts[call]]
             alone = len(inside) == 1
@@ -177,17 +206,25 @@ class _Models:
                 stands[at] = inside
             else:
                 works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False, step=True))
-                stands[at] = inside
-        return [at for at in outer if stands.get(at, [at]) == [at]]
+                # Enough for what is above: there are several, and whether they count.
+                stands[at] = sorted(inside, key=lambda call: not self._counts[call])[:2]
+        gone = {at for at, calls in stands.items() if calls != [at]}
+        return [at for at in outer if at not in gone]
 
     def _worth(self, at: int) -> tuple[bool, bool]:
         return self._counts[at], self._stated[at]
 
-    def _depth(self, at: int) -> int:
-        depth = 0
-        while depth < _HIGHEST and (at := self._outer.get(at, -1)) >= 0:
-            depth += 1
-        return depth
+    def _deepest_first(self, inner: dict[int, list[int]]) -> Iterator[int]:
+        """Calls around others, each after those inside of it; those in a loop of parents never."""
+        waits = {at: sum(child in inner for child in children) for at, children in inner.items()}
+        ready = [at for at, count in waits.items() if not count]
+        for at in ready:
+            yield at
+            up = self._outer[at]
+            if up in waits:
+                waits[up] -= 1
+                if not waits[up]:
+                    ready.append(up)
 
     def _settle_beside(self, group: list[int], plans: Plans) -> None:
         """Of two spans with one answer, or one parent and model, from two instrumentations, the inner one goes."""

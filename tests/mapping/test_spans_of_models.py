@@ -210,6 +210,21 @@ def test_calls_through_three_wrappers_are_one() -> None:
     assert len(models(*reversed(spans))) == 1
 
 
+def test_a_thousand_wrappers_around_a_thousand_calls_take_no_time_of_their_product() -> None:
+    depth, calls = 1000, 1000
+    wrappers = [span({**CHAT, **COUNTED}, kind=INTERNAL, number=at, parent=at - 1) for at in range(1, depth + 1)]
+    leaves = [span({**CHAT, **COUNTED}, kind=CLIENT, number=depth + at, parent=depth) for at in range(1, calls + 1)]
+    found = models(*wrappers, *leaves)
+    assert counted(found) == 3 * calls
+
+
+def test_the_same_call_in_two_services_is_told_by_each() -> None:
+    request = traces(span({**CHAT, **COUNTED}, kind=CLIENT, number=1))
+    served = traces(span({**CHAT, **COUNTED}, kind=SERVER, number=2, parent=1), resource={"service.name": "vllm"})
+    request.MergeFrom(served)
+    assert counted(mapped(request).events) == 6
+
+
 def test_an_agent_or_a_tool_between_two_calls_keeps_them_apart() -> None:
     outer = span({**CHAT, **COUNTED}, kind=INTERNAL, number=1)
     tool = span({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}, kind=INTERNAL, number=2, parent=1)
@@ -295,6 +310,22 @@ def test_tokens_on_the_span_of_a_call_are_not_counted_again_below_it() -> None:
     found = mapped(traces(raw, call)).events
     assert counted(found) == 3
     assert [event.family for event in found] == ["genai", "http"]
+
+
+@pytest.mark.parametrize("place", [{"url.path": "/v1/chat/completions"}, {}, {"http.route": "/v1/chat/completions"}])
+def test_litellms_own_span_of_a_call_is_the_call_where_nothing_else_tells_it(place: dict[str, Any]) -> None:
+    who = {"metadata.user_api_key_hash": "h", "metadata.user_api_key_user_id": "u", "metadata.user_agent": "curl/8"}
+    route = {
+        "metadata.user_api_key_request_route": "/v1/chat/completions",
+        "metadata.requester_ip_address": "192.0.2.7",
+    }
+    call = span({**CHAT, **COUNTED, **who, **route, **place}, number=1, name="Received Proxy Server Request")
+    raw = span({"llm.openai.usage": "{'prompt_tokens': 3}", "llm.openai.model": "m"}, kind=INTERNAL, number=2, parent=1)
+    found = mapped(traces(raw, call)).events
+    assert [event.event_type for event in found] == ["action", "api_call"]
+    assert (found[1].hop, found[1].user_id, found[1].route) == ("entry", "u", "/v1/chat/completions")
+    assert (found[1].ip_address, found[1].user_agent) == ("192.0.2.7", "curl/8")
+    assert counted(found) == 3
 
 
 def failing_resolver(number: int, parent: int) -> Span:
