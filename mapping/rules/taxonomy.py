@@ -84,7 +84,6 @@ _EXACT: Final = {
     "32603": SERVER,
     "57014": TIMEOUT,  # PostgreSQL: query_canceled, by its statement timeout
     "23505": CONFLICT,  # PostgreSQL: unique_violation
-    "eof": NETWORK,
     "urlerror": NETWORK,
     "httprequestexception": NETWORK,  # .NET: no response came
 }
@@ -108,7 +107,10 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
         RATE_LIMIT,
         r"rate ?limit|too ?many ?requests|throttl|throughput exceeded|resource exhausted|request limit|slow ?down",
     ),
-    (QUOTA, r"quota|insufficient (?:funds|credits?|balance)|budget|billing|payment required|credit balance"),
+    (
+        QUOTA,
+        r"quota|insufficient (?:funds|credits?|balance)|limit exceeded|budget|billing|payment required|credit balance",
+    ),
     (
         AUTHORIZATION,
         r"permission|forbidden|access ?denied|authorization|unauthori[sz]ed (?:access|operation)"
@@ -117,7 +119,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         AUTH,
         r"unauthenticated|unauthori[sz]ed|not authori[sz]ed|authentication|bad credentials|expired ?token|token expired"
-        r"|invalid (?:api )?(?:key|token|credentials?|signature|client|grant)|signature does not match|auth error",
+        r"|invalid (?:api )?(?:key|token|credentials?|signature|client|grant)|signature does not match|auth error"
+        r"|unrecognized client|credentials",
     ),
     (
         NETWORK,
@@ -125,7 +128,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
         r"|name resolution"
         r"|gai error|gaierror|socket|unreachable|no route|hang ?up|\b(?:tls|ssl|x509)|certificate|handshake|network"
         r"|fetch failed|broken pipe|\bepipe\b|remote protocol|disconnect|incomplete read|unexpected eof|refused"
-        r"|reset by peer|stream (?:reset|closed|error)|max retr|\bop error|closed channel|eof exception",
+        r"|reset by peer|stream (?:reset|closed|error)|max retr|\bop error|closed channel|\beof\b"
+        r"|no http response|premature|\brst\b|incomplete message|(?:broken|closed) resource|gone away",
     ),
     (
         SERVER,
@@ -140,15 +144,16 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     ),
     (
         VALIDATION,
-        r"validation|bad ?request|unprocessable|malformed|invalid (?:argument|request|param|input|query|message)"
-        r"|context (?:length|window)|content (?:policy|filter)",
+        r"validation|bad ?(?:http ?)?request|unprocessable|malformed"
+        r"|invalid (?:argument|request|param|input|query|message)|context (?:length|window)|content (?:policy|filter)",
     ),
-    (UPSTREAM, r"unavailable|overloaded|bad ?gateway|no healthy upstream"),
+    (UPSTREAM, r"unavailable|overloaded|bad ?gateway|no healthy upstream|circuit ?breaker|call not permitted"),
 )
 # The connection of a caller that is gone, told by the server.
 _CALLER_GONE: Final = re.compile(
     r"broken pipe|\bepipe\b|econn(?:reset|aborted)|connection (?:was )?(?:reset|abort|closed)|disconnect"
-    r"|stream (?:closed|reset)|\brst\b|closed channel|eof exception|reset by peer|stream error"
+    r"|stream (?:closed|reset)|\brst\b|closed channel|\beof\b|reset by peer|stream error|premature"
+    r"|(?:broken|closed) resource"
 ).search
 # How .NET's HttpClient and reactive clients tell their own time limit; a caller's end has other names there.
 _OWN_LIMIT: Final = re.compile(
@@ -157,7 +162,9 @@ _OWN_LIMIT: Final = re.compile(
 _SEARCHES: Final = tuple((bucket, re.compile(pattern).search) for bucket, pattern in _NAMES)
 # What a message may decide: words of other buckets stand in too many texts.
 _IN_MESSAGES: Final = frozenset((TIMEOUT, CANCELLED, NETWORK, RATE_LIMIT))
-_STATUS: Final = re.compile(r"(?:status|code|http)\W{1,3}([45][0-9]{2})\b").search
+_STATUS: Final = re.compile(
+    r"(?:status|code|http|error)\W{1,3}([45][0-9]{2})\b|\b([45][0-9]{2}) (?:client|server) error"
+).search
 
 _BEFORE_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN: Final = re.compile(r"[^a-z0-9]+")
@@ -213,7 +220,7 @@ def _by_message(message: str, direction: str) -> str:
     if found in _IN_MESSAGES:
         return found
     status = _STATUS(message.lower()) if direction == "Outgoing" else None
-    return BY_STATUS[int(status[1])] if status is not None else ""
+    return BY_STATUS[int(status[1] or status[2])] if status is not None else ""
 
 
 def _search(words: str, direction: str) -> str:

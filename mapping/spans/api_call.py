@@ -47,7 +47,7 @@ from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
-_NO_ERROR: Final = frozenset(("", "none", "null"))  # what Micrometer writes for no exception
+_NO_ERROR: Final = frozenset(("", "none", "null", "false"))  # Micrometer's and OpenTracing's for no error
 
 _VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
 _new: Final = tuple.__new__
@@ -282,7 +282,7 @@ class ApiCallPlan:
         record, context = work.record, self._context
         extra = dict(extra) if extra else {}
         raw = work.values[self._error_type]
-        if isinstance(raw, str) and raw.lower() in _NO_ERROR:
+        if raw is False or (isinstance(raw, str) and raw.lower() in _NO_ERROR):
             raw = None
         failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
         if failed:

@@ -96,7 +96,7 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if kind == CLIENT and family == "other" and (method or located):
         return Kind(API_CALL, "http", kind=CLIENT)
     if not told and method and has(*STATUSES, *LOCATIONS):
-        if family == "faas" or shape.reading.incoming:
+        if shape.reading.incoming or (family == "faas" and not has("faas.invoked_name")):
             return Kind(API_CALL, "http", kind=SERVER)
         if family == "internal":
             return Kind(API_CALL, "http", kind=kind)

@@ -259,6 +259,7 @@ def test_a_span_in_a_systems_own_words_is_a_call(kind: int, sent: dict[str, Any]
         ({"traefik.middleware.name": "m@docker"}, "", "Middleware"),
         ({"next.span_type": "AppRender.getBodyResult", "next.span_name": "render"}, "", "render route"),
         ({"code.function.name": "shop.read", "gen_ai.request.model": "m-1"}, "fastapi", "fastapi.dependencies"),
+        ({"plugin": "key-auth"}, "kong-internal", "kong.access.plugin.key-auth"),
         ({"spring.security.reached.filter.name": "CsrfFilter"}, "", "security filterchain before"),
     ],
 )
@@ -383,3 +384,31 @@ def test_explain_says_which_dialect_and_attribute_gave_a_field() -> None:
         "request.uri": "zipkin: http.path",
         "user_id": "datadog: usr.id",
     }
+
+
+def test_names_of_callers_mean_nothing_in_spans_that_are_no_calls() -> None:
+    for sent in (
+        {"consumer_name": "orders-1", "messaging.system": "kafka"},
+        {"principalId": "p"},
+        {"entry_point": "main"},
+    ):
+        event = one(sent, INTERNAL)
+        assert (event.user_id, event.event_type) == ("", ACTION)
+
+
+def test_a_function_that_calls_another_serves_nobody() -> None:
+    sent = {
+        "faas.invoked_name": "f",
+        "http.request.method": "POST",
+        "url.full": "https://f.test/",
+        "faas.trigger": "http",
+    }
+    assert one(sent, INTERNAL).event_type == ACTION
+
+
+def test_a_tag_of_opentracing_says_that_a_call_failed() -> None:
+    sent = {"http.method": "GET", "http.url": "http://a.test/x", "component": "okhttp"}
+    assert one(sent | {"error": True}, CLIENT).error_type == "network"
+    assert one(sent | {"error": "java.net.SocketTimeoutException"}, CLIENT).error_type == "timeout"
+    assert one(sent | {"error": False}, CLIENT).error_type == ""
+    assert one(sent | {"error": "false"}, SERVER).error_type == ""

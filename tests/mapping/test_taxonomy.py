@@ -81,13 +81,29 @@ def test_client_and_server_errors_share_only_the_timeout_bucket() -> None:
             "rate_limit",
             "RateLimitError openai.RateLimitError ThrottlingException TooManyRequests 429 RESOURCE_EXHAUSTED",
         ),
-        ("auth", "AuthenticationError UnauthorizedException Unauthenticated 401 UNAUTHENTICATED InvalidApiKeyError"),
+        (
+            "auth",
+            "UnrecognizedClientException NoCredentialsError HttpClientErrorException$Unauthorized "
+            "AuthenticationError UnauthorizedException Unauthenticated 401 UNAUTHENTICATED InvalidApiKeyError",
+        ),
         ("authorization", "PermissionDeniedError permission_denied Forbidden AccessDenied 403 PERMISSION_DENIED"),
-        ("quota", "BudgetExceededError insufficient_quota QuotaExceeded 402"),
-        ("not_found", "NotFoundError ResourceNotFoundException NoSuchKey 404 not_found -32601"),
-        ("validation", "BadRequestError ValidationError INVALID_ARGUMENT ContextWindowExceededError 422 -32602"),
+        ("quota", "LimitExceededException BudgetExceededError insufficient_quota QuotaExceeded 402"),
+        (
+            "not_found",
+            "ActiveRecord::RecordNotFound feign.FeignException$NotFound "
+            "NotFoundError ResourceNotFoundException NoSuchKey 404 not_found -32601",
+        ),
+        (
+            "validation",
+            "BadHttpRequestException "
+            "BadRequestError ValidationError INVALID_ARGUMENT ContextWindowExceededError 422 -32602",
+        ),
         ("conflict", "UniqueViolation ALREADY_EXISTS already_exists IntegrityError ConflictException 409 ABORTED"),
-        ("upstream", "ServiceUnavailableError UNAVAILABLE OverloadedError 502 503 529"),
+        (
+            "upstream",
+            "CallNotPermittedException CircuitBreakerOpenException "
+            "ServiceUnavailableError UNAVAILABLE OverloadedError 502 503 529",
+        ),
         ("server", "InternalServerError ValueError ModuleNotFoundError java.lang.NoSuchMethodError 500 INTERNAL"),
         ("network", "ENOTFOUND EAI_AGAIN java.net.UnknownHostException socket.gaierror SSLError name_resolution_error"),
         (
@@ -112,6 +128,11 @@ def test_a_name_is_sorted_alike_in_every_spelling(bucket: str, names: str, direc
         "java.io.EOFException",
         "http2.StreamError",
         "connection reset by peer",
+        "ERR_STREAM_PREMATURE_CLOSE",
+        "reactor.netty.http.client.PrematureCloseException",
+        "anyio.BrokenResourceError",
+        "RST_STREAM",
+        "EOF",
     ],
 )
 def test_a_connection_that_breaks_is_given_up_by_the_caller_of_a_server_and_the_networks_for_a_client(
@@ -136,6 +157,10 @@ def test_a_message_tells_where_the_name_says_nothing() -> None:
     assert told("connect ETIMEDOUT 192.0.2.1:443") == "timeout"
     assert told("fetch failed") == "network"
     assert told("Error code: 401 - bad key") == "auth"
+    assert told("429 Client Error: x for url: https://a.test") == "rate_limit"
+    assert told("<HttpError 403 when requesting a>") == "authorization"
+    assert told("dial tcp: lookup pay.example.test: no such host") == "network"
+    assert told("write tcp 192.0.2.1:80: write: broken pipe", "Incoming") == "cancelled"
     assert told("the validation found nothing") == "server"
     assert taxonomy.of_failure(("_OTHER",), ("",), direction="Outgoing") == "network"
 
