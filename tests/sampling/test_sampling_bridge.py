@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -25,8 +26,11 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
 from mapping.settings import MappingSettings
 from otlp_requests import spans_request
+from receiver.spool import SpoolSettings
 from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.running import Sampling
+from weighbridge.service import Bridge
+from weighbridge.settings import ExporterSettings, Settings
 from whole_trace_bench import request
 
 NOW_NS = 1_795_200_000_000_000_000
@@ -165,6 +169,26 @@ def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> Non
             bridge.decided("t1", NOW_NS, decided, [])
     row = bridge.sums["none", "t1"]
     assert (row.received, row.dropped_rule_zero, row.kept) == (1, 1, 0)
+
+
+def test_what_a_request_that_cannot_be_mapped_left_is_in_no_books(tmp_path: Path) -> None:
+    exporter = ExporterSettings.model_validate({"sinks": [{"name": "none", "type": "blackhole"}]})
+    books = Bridge(Settings(spool=SpoolSettings(directory=tmp_path), exporter=exporter)).books
+
+    def steps(records: int, fault: bool) -> Generator[None, None, Mapped]:
+        for _ in range(records):
+            books.sampling.sampler.span(b"\1" * 16, "", no_facts)
+            yield
+        if fault:
+            raise ValueError("a span nobody thought of")
+        return Mapped([], 0, 0, [])
+
+    for records, fault in ((3, True), (5, False), (2, True)):
+        with contextlib.suppress(ValueError):
+            list(books.weigh(steps(records, fault)))
+        books.count("t1", NOW_NS)
+        books.count("t1", NOW_NS)  # a count takes what was weighed: it cannot be in the books twice
+    assert sum(sums.records for sums in books.sampling.totals.values()) == 5
 
 
 def calls_of_users(bridge: Sampling, dice: random.Random) -> list[Event]:
