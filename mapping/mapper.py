@@ -348,7 +348,9 @@ def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     """The log record, with the user and company of its trace where it names none itself."""
     who = work.who
     named = who[:2]
-    if (named == NO_OWNER and seen.empty) or (all(named) and work.read.http is None):
+    if work.read.http is None and (seen.empty or all(named)):
+        return work
+    if named == NO_OWNER and seen.empty:
         return work
     trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
     if named != NO_OWNER and work.read.http is not None:

@@ -25,7 +25,7 @@ def find_hops(works: Sequence[Work], parents: list[int] | None = None) -> Genera
     Spans of all resources of the request count: a Collector sends the gateway's and the service's together. parents: as
     `parents_of` finds them, where they are known.
     """
-    if not any(work.plan.incoming for work in works):
+    if not any(work[2].incoming for work in works):
         return [UNKNOWN] * len(works)
     if parents is None:
         parents = yield from parents_of(works)
@@ -51,23 +51,39 @@ def find_hops(works: Sequence[Work], parents: list[int] | None = None) -> Genera
 
 def parents_of(works: Sequence[Work]) -> Generator[None, None, list[int]]:
     """Returns for each span the index of its parent in this request, below 0 without one."""
-    index: dict[bytes, int] = {}
+    spans: set[bytes] = set()
     for part in slices(len(works)):
-        for at in part:
-            record = works[at].record
-            index[record.trace_id + record.span_id] = at
-        yield
+        if part.start:
+            yield
+        spans.update([work[0][2] for work in works[part.start : part.stop]])
+    index: dict[bytes, int] | None = None
     parents: list[int] = []
     for part in slices(len(works)):
-        for at in part:
-            record = works[at].record
-            if not record.parent_id:
-                parents.append(_ROOT)
-                continue
-            parent = index.get(record.trace_id + record.parent_id, _ABROAD)
-            parents.append(_ABROAD if parent == at else parent)
+        above = [work[0][3] for work in works[part.start : part.stop]]
+        if spans.isdisjoint(above):  # nothing here is above anything else, as in most requests of one service
+            parents += [_ABROAD if parent else _ROOT for parent in above]
+            yield
+            continue
+        if index is None:
+            index = yield from _index(works)
+        for at, work, parent in zip(part, works[part.start : part.stop], above, strict=True):
+            if parent in spans:
+                found = index.get(work[0][1] + parent, _ABROAD)
+                parents.append(_ABROAD if found == at else found)
+            else:
+                parents.append(_ABROAD if parent else _ROOT)
         yield
     return parents
+
+
+def _index(works: Sequence[Work]) -> Generator[None, None, dict[bytes, int]]:
+    """Returns where each span is, by trace id and span id."""
+    index: dict[bytes, int] = {}
+    for part in slices(len(works)):
+        records = [work[0] for work in works[part.start : part.stop]]
+        index.update(zip([record[1] + record[2] for record in records], part, strict=True))
+        yield
+    return index
 
 
 def _look_up(at: int, parents: list[int], above: list[str | None], works: Sequence[Work]) -> None:
