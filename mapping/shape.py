@@ -15,7 +15,7 @@ import orjson
 
 from mapping.dialects.of_spans import NO_READING, SpanReading
 from mapping.masks.of_shape import Masking
-from mapping.masks.prompts import holds_content, is_of_a_model, without_content
+from mapping.masks.prompts import holds_content, without_content
 from mapping.masks.redactor import MASK
 from mapping.rules.metadata import MAX_KEYS, flat_text, fragment, renamed
 
@@ -158,7 +158,7 @@ class MetadataPlan:
         self._pairs: list[tuple[str, int]] = []
         self._looked_at: list[tuple[str, int]] = []
         self._left_out = 0
-        self._of_model = masks.drops_content and is_of_a_model(shape.at)
+        self._of_model = masks.drops_content and masks.is_of_a_model(shape.at)
         self._numbers: list[tuple[str, int]] = []  # under names of a prompt or an answer, where only numbers stay
         plain: list[int] = []
         consumed = {*consumed, *(key for name, key in shape.reading.spoken.items() if name in consumed)}

@@ -6,8 +6,10 @@ The rules are `mapping.masks.redactor`'s. Whatever fails here raises RedactionEr
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mapping.masks.prompts import is_of_a_model
 from mapping.masks.redactor import MASK, Redactor
 from mapping.rules.bodies import Body, body_named
 
@@ -38,6 +40,8 @@ class Masking:
         self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.drops_content = not settings.genai.content  # prompts and answers of models
+        tables = [dialect.models for dialect in settings.dialects.values()]
+        self._own_signs = tuple(sign for table in tables for sign in (*table.signs, *table.operations))
         self.query = redactor.query
         self.path = redactor.path
         self.text = redactor.text
@@ -54,6 +58,10 @@ class Masking:
     def seals(self, source: str) -> bool:
         """True when ids found there may be stored as a hash only: see `Redactor.sealed`."""
         return self.looks_inside_text or self.sealed(source, _PROBE) != _PROBE
+
+    def is_of_a_model(self, keys: Collection[str]) -> bool:
+        """True when attributes with these keys are a model's, also by the words of a team's own dialect."""
+        return is_of_a_model(keys) or (bool(self._own_signs) and any(key.startswith(self._own_signs) for key in keys))
 
     def verdict(self, key: str) -> Verdict:
         """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""

@@ -1,8 +1,9 @@
 """Identity inside one request's traces (spec/mapping.md §5.4): spans without an own one take that of their trace.
 
-A span takes the value of its nearest ancestor that has one. Before that, a SERVER span without one takes the
-single distinct value that attributes of its INTERNAL descendants state: web frameworks put `user.id` on a
-middleware's span. Own evidence always wins. Only spans of one resource lend to each other.
+A span takes the value of its nearest ancestor that has one. Before that, a SERVER span without one takes the single
+distinct value that attributes of its INTERNAL descendants, or of calls of models below it, state: web frameworks put
+`user.id` on a middleware's span, and agents name whom they work for. Own evidence always wins. Only spans of one
+resource lend to each other.
 """
 
 from __future__ import annotations
@@ -208,7 +209,9 @@ def _lend_to_servers(
             if not stated:
                 continue
             work = works[at]
-            if getattr(work.who, source).startswith("attr:") and work.record.span.kind == INTERNAL:
+            if getattr(work.who, source).startswith("attr:") and (
+                work.record.span.kind == INTERNAL or (work.plan.model is not None and not work.plan.incoming)
+            ):
                 here = parents[at]
                 # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
                 while here != _ROOT and (known := below.get(here)) != stated and known != _MANY:

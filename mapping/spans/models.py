@@ -24,6 +24,8 @@ STEPS: Final = frozenset(
         *("guardrail", "evaluation"),
     )
 )
+# What is one even where the span names no model and no tokens; any other word is one only where it does.
+_CALLS: Final = frozenset(("chat", "text_completion", "generate_content", "embeddings", "rerank", "image_generation"))
 _OF_TOOLS: Final = frozenset(("execute_tool",))
 _OF_AGENTS: Final = frozenset(("invoke_agent", "create_agent", "invoke_workflow"))
 _REQUESTED: Final = ("gen_ai.request.model", "gen_ai.response.model")  # of a call, where no operation is stated
@@ -165,7 +167,8 @@ class ModelPlan:
                 continue
             operation = meanings.get(value.strip(' "').lower(), value if standard else "")
             if operation:
-                return Told(operation, operation not in STEPS)
+                call = operation in _CALLS or (operation not in STEPS and (self._asked or self.counted))
+                return Told(operation, call)
         if not self._asked and not operation:
             if self._tool != ABSENT:
                 return Told("execute_tool", call=False)

@@ -87,6 +87,8 @@ def counted(found: list[Event]) -> int:
         ({"gen_ai.system": "gcp.vertex.agent", "gen_ai.request.model": "m", "gen_ai.agent.name": "a"}, None, True),
         ({"agent_name": "a", "model_name": "m"}, "invoke_agent", False),
         ({"gen_ai.tool.name": "t", "gen_ai.tool.call.id": "1"}, "execute_tool", False),
+        ({"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}, "chain", False),
+        ({"gen_ai.operation.name": "create_thread", "gen_ai.system": "az.ai.agents"}, "task", False),
     ],
 )
 def test_a_span_is_a_call_of_a_model_or_a_step_and_only_calls_count_tokens(
@@ -166,6 +168,24 @@ def test_a_user_that_is_told_to_the_provider_counts_only_where_nobody_else_is_na
     server = span(CALL, name="POST /ask", number=1)
     found = mapped(traces(server, span({**CHAT, "gen_ai.user": "x"}, kind=INTERNAL, number=2, parent=1))).events
     assert [event.user_id for event in found] == ["", "x"]
+
+
+def test_calls_of_models_name_the_user_of_the_call_that_they_are_made_for() -> None:
+    server = span(CALL, name="POST /ask", number=1)
+    asked = span({**CHAT, "traceloop.association.properties.user_id": "u"}, kind=CLIENT, number=2, parent=1)
+    assert [event.user_id for event in mapped(traces(asked, server)).events] == ["u", "u"]
+    other = span({**CHAT, "traceloop.association.properties.user_id": "v"}, kind=CLIENT, number=3, parent=1)
+    assert [event.user_id for event in mapped(traces(asked, other, server)).events] == ["u", "v", ""]
+
+
+def test_a_teams_own_words_for_models_are_read_and_their_prompts_dropped() -> None:
+    own = {"signs": ["our.llm"], "model": "our.llm", "input_tokens": "our.in", "user": "our.user", "system": "our.by"}
+    settings = MappingSettings.model_validate({"dialects": {"ours": {"title": "Ours", "models": own}}})
+    attributes = {"our.llm": "m", "our.in": 3, "our.user": "u", "our.by": "p", "our.prompt": "the blue lorry"}
+    (event,) = mapped(traces(span(attributes, kind=CLIENT)), settings).events
+    assert (event.family, event.user_id) == ("genai", "u")
+    assert (told(event)["model"], told(event)["system"], told(event)["tokens.input"]) == ("m", "p", 3)
+    assert "blue lorry" not in repr(event)
 
 
 @pytest.mark.parametrize("key", ["gen_ai.request.model", "gen_ai.conversation.id", "gen_ai.request.temperature"])
