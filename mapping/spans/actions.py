@@ -186,6 +186,12 @@ class ActionPlan:
         # Exception events alone do not make an error: gRPC Python records them beside status 0 (spec/mapping.md §4).
         failed = record.status.code == 2 or raw is not None or status not in SUCCESSES
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
+        if (
+            failed
+            and name.plumbing
+            and title.startswith(("graphql.parse", "graphql.val", "GraphQL Pars", "GraphQL Val"))
+        ):
+            error_type = taxonomy.VALIDATION  # a document that no server takes
         if failed and self.family == "mcp":
             error_type = _mcp_failure(record, text_of(raw), status) or error_type
         if failed and not error_type:

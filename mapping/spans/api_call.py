@@ -140,6 +140,10 @@ class ApiCallPlan:
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
 
+    def failed(self, values: tuple[Any, ...]) -> bool:
+        """True when the answer itself was an error."""
+        return status_of(values[self._status]) >= 400
+
     def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         """The event of one span. user_id, company_id: after inheritance; hop: as `mapping.spans.hops` finds it."""
         record, name, _, values, fragments, who, request, response, group, decision = work

@@ -79,10 +79,16 @@ def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
 
 
 def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
-    """The operation that a failed resolver belongs to fails with it; without one, the resolver is an action."""
+    """The operation that a failed resolver belongs to fails with it; without one, and where the answer tells of no
+    error, the resolver is an action.
+    """
     record = works[at].record
     for above in _above(at, parents):
         work = works[above]
+        if work.plan.event_type == API_CALL:
+            if work.plan.incoming and work.plan.failed(work.values):
+                return
+            break
         if work.plan.event_type == ACTION and work.plan.family == "graphql":
             if work.record.status.code != 2:
                 events = (*work.record.events, *(event for event in record.events if event.name == "exception"))

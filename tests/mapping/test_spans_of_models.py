@@ -366,6 +366,15 @@ def test_a_failed_resolver_without_its_operation_is_not_skipped() -> None:
     assert (event.event_type, event.family, event.error_type) == ("action", "graphql", "server")
 
 
+@pytest.mark.parametrize(("status", "told_here"), [(400, []), (200, ["validation"])])
+def test_a_document_that_does_not_parse_fails_the_call_or_is_told_beside_it(status: int, told_here: list[str]) -> None:
+    call = span({**CALL, "http.response.status_code": status}, name="POST /graphql", number=1)
+    wrong = Status(code=Status.STATUS_CODE_ERROR)
+    parse = span({}, kind=INTERNAL, name="graphql.parse", number=2, parent=1, status=wrong)
+    found = mapped(traces(parse, call)).events
+    assert [event.error_type for event in found if event.event_type == "action"] == told_here
+
+
 @pytest.mark.parametrize(
     ("attributes", "message", "bucket"),
     [
