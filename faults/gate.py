@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -69,7 +70,7 @@ class Gate:
             return web.Response()
         try:
             async with self._session.request(
-                request.method, self._peer + request.raw_path, data=body, headers=_kept(request.headers)
+                request.method, self._peer + request.raw_path, data=io.BytesIO(body), headers=_kept(request.headers)
             ) as answer:
                 return web.Response(status=answer.status, headers=_kept(answer.headers), body=await answer.read())
         except (aiohttp.ClientError, TimeoutError):

@@ -12,6 +12,7 @@ from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
 from mapping.masks.of_shape import Masking
 from mapping.masks.prompts import without_content
+from mapping.masks.shapes import may_show_a_key
 from mapping.masks.text import may_hide_secrets
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
@@ -170,6 +171,7 @@ class Context:
         self.trust_forwarded = settings.trust_forwarded
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()
+        self.shown_routes: Memory[str] = Memory(masks.path)  # as written, without secrets
         # Error messages and stack traces repeat when something is down, and are the longest texts to search.
         self.texts: Memory[str] = Memory(masks.text, 2048, longest=65_536)
         self.names: Memory[Name] = Memory(self._name)
@@ -178,8 +180,8 @@ class Context:
         self.words: Memory[str] = Memory(read_text, 1024)  # severities and event names
         # (service, route that is the path itself) -> its template
         self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
-        self.normalised: Memory[str] = Memory(route_spelling.normalise)
-        self.known_routes: Memory[route.Known] = Memory(route.known)
+        self.normalised: Memory[str] = Memory(lambda written: route_spelling.normalise(masks.path(written)))
+        self.known_routes: Memory[route.Known] = Memory(lambda written: route.known(masks.path(written)))
         self.addresses: Memory[str] = Memory(
             lambda value: masks.ip(address.valid_ip(value)) if isinstance(value, str) else ""
         )
@@ -205,7 +207,8 @@ class Context:
         return self.masks.text(text) if self.masks.looks_inside_text else text
 
     def _shown_name(self, text: str) -> str:
-        return self.masks.text(text) if self.masks.looks_inside_text or may_hide_secrets(text) else text
+        looks = self.masks.looks_inside_text or may_hide_secrets(text) or may_show_a_key(text)
+        return self.masks.text(text) if looks else text
 
     def _agent_headers(self, agent: Any) -> Mapping[str, str]:
         """The only header of a request whose user agent alone is known."""

@@ -152,13 +152,14 @@ class MetadataPlan:
         "_tail",
     )
 
-    def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking) -> None:
+    def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking, *, of_model: bool = False) -> None:
+        """of_model: something else than these keys says that the record is of a model."""
         self._masks = masks
         self._fixed: dict[str, str] = {}  # what stands instead of values that are masked by their key
         self._pairs: list[tuple[str, int]] = []
         self._looked_at: list[tuple[str, int]] = []
         self._left_out = 0
-        self._of_model = masks.drops_content and masks.is_of_a_model(shape.at)
+        self._of_model = masks.drops_content and (of_model or masks.is_of_a_model(shape.at))
         self._numbers: list[tuple[str, int]] = []  # under names of a prompt or an answer, where only numbers stay
         plain: list[int] = []
         consumed = {*consumed, *(key for name, key in shape.reading.spoken.items() if name in consumed)}

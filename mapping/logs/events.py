@@ -89,6 +89,9 @@ class LogMapper:
         self._context = context
         self._http_from_attributes = http_from_attributes
         self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
+        self._of_models: Memory[MetadataPlan] = Memory(
+            lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks, of_model=True)
+        )
         self._dialects = Dialects(context.dialects, headers=context.resolver.request_headers)
         self._plans: Memory[LogPlan] = Memory(self._plan, 1024, longest=_LONGEST_PLAN)
 
@@ -128,7 +131,9 @@ class LogMapper:
             return self._call(work, work.read.http, group, job, decision)
         context, understood, who = self._context, work.read, work.who
         extra = self._error(understood) or {}
-        body, encoding = context.log_body(understood, extra, job.room, of_model=work.plan.of_model)
+        of_model = self._is_of_a_model(work)
+        body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
+        metadata = self._of_models[tuple([key for key, _, _ in work.item.entries])] if of_model else work.plan.metadata
         transaction = self._transaction(work, job.tenant)
         return _new(
             Event,
@@ -183,7 +188,7 @@ class LogMapper:
                 context.shown_names[understood.event_name],  # event_name
                 body,  # body
                 encoding,  # body_encoding
-                work.plan.metadata.text(work.values, work.fragments, extra),  # metadata
+                metadata.text(work.values, work.fragments, extra),  # metadata
                 (flags_in(extra) if extra else ()) + _flags(understood.time_unix_ns, job.received_unix_ns),  # flags
                 decision,  # decision
                 "",  # reason
@@ -235,7 +240,7 @@ class LogMapper:
                 "" if http.outgoing else OPEN if understood.trace_id else ENTRY,  # hop
                 http.verb,  # verb
                 found.text,  # uri
-                context.routes.route(group.service, http_route=http.route, path=path),  # route
+                context.routes.route(group.service, http_route=context.shown_routes[http.route], path=path),  # route
                 http.status,  # status
                 _version(http, work, path),  # api_version
                 http.user_agent,  # user_agent
@@ -276,10 +281,11 @@ class LogMapper:
         flat = body.flat
         if plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
-        if plan.of_model:
+        of_model = self._is_of_a_model(work)
+        if of_model:
             flat, attributes = without_content(flat), without_content(attributes)
         added = _added(work, flat, attributes)
-        if body.text and not plan.of_model and masks.leaves_json_as_it_is(body.text, "attributes"):
+        if body.text and not of_model and masks.leaves_json_as_it_is(body.text, "attributes"):
             of_attributes = {**attributes, **added} if added else attributes
             shown = of_attributes if plan.plain and not added else masks.attributes(of_attributes)
             masked = {**flat, **shown}
@@ -290,6 +296,13 @@ class LogMapper:
             masked.update(error)
         masked.update(extra)
         return flat_object(masked)
+
+    def _is_of_a_model(self, work: LogWork) -> bool:
+        """True when prompts and answers are left out: its keys or its event say that it is of a model."""
+        event = work.read.event_name
+        return work.plan.of_model or (
+            event != "" and self._context.masks.drops_content and self._context.masks.is_of_a_model((event,))
+        )
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception

@@ -33,7 +33,9 @@ _NO_PASSWORD_OPTION: Final = _set("""
     """)
 _ATTACHED: Final = _set("mysql mysqldump mysqladmin mysqlimport mariadb mariadb-dump sshpass")
 _PASSWORD_OF: Final = {"redis-cli": "-a", "ldapsearch": "-w", "ldapmodify": "-w", "sqlcmd": "-P", "bcp": "-P"}
-_USER_OPTIONS: Final = frozenset(("-u", "-U", "--user", "--proxy-user"))
+_USER_OPTIONS: Final = frozenset(("-u", "-U", "--user", "--proxy-user", "--auth", "--basic-auth"))
+# As names of anything else than an option they are no secrets.
+PASS_OPTIONS: Final = frozenset(("pass", "passin", "passout"))
 
 # One of these at an even place of an even list says that the list holds headers, each name before its value.
 _COMMON_HEADERS: Final = _set("""
@@ -85,7 +87,8 @@ def _behind(before: str, item: str, program: str, verdict_of: Callable[[str], Fo
         return Hidden("", "mask") if ours else None
     if _OPTION(before) is None or item[:2] == "--":
         return None
-    verdict = verdict_of(before.lstrip("-/"))
+    name = before.lstrip("-/")
+    verdict = verdict_of("password" if name.lower() in PASS_OPTIONS else name)
     return Hidden("", verdict) if verdict is not None else None
 
 

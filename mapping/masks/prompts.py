@@ -23,6 +23,7 @@ _OF_MODELS: Final = (
     *("haystack.", "llamaindex.", "embedding.", "retrieval.", "reranker.", "agno.", "dspy.", "spring.ai.", "litellm."),
     *("gen_ai_", "vertexai.", "bedrock.", "openai.", "anthropic.", "cohere.", "ollama.", "smolagents.", "genai."),
     *("all_messages_events", "agent_name", "model_request_parameters", "final_result", "tool_arguments", "langgraph."),
+    *("claude_code.", "codex.", "gemini_cli.", "qwen-code.", "lk.", "azure.ai.", "watsonx.", "vllm."),
     *("semantic_kernel.", "guardrail.", "phoenix.", "opik.", "lunary.", "portkey.", "weave.", "strands.", "db.vector."),
 )
 
@@ -39,7 +40,7 @@ _CONTENT: Final = _set(
     request requests document documents docs transcript transcripts transcription instruction instructions value values
     body payload data thought thoughts thinking history choice choices variable variables template templates object
     candidates parts generation generations embedding context contexts chunk chunks summary vector vectors embeddings
-    raw params
+    raw params ctx explanation
     calls call blob reasoning goal backstory utterance speech caption json url image audio file files delta refusal
     events conversation memory scratchpad observation observations snippet snippets passage passages records
     """

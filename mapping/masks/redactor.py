@@ -23,7 +23,7 @@ from mapping.masks.patterns import hider
 from mapping.masks.prompts import holds_content, is_of_a_model
 from mapping.masks.search import NOTHING
 from mapping.masks.settings import MaskSettings, Place
-from mapping.masks.shapes import SHORTEST, tokens
+from mapping.masks.shapes import SHORTEST, may_show_a_key, tokens
 from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
     MAX_TEXT_CHARS,
@@ -37,6 +37,7 @@ from mapping.masks.text import (
     header_lines,
     is_form,
     passwords_in_urls,
+    printed_lists,
     quoted_pairs,
     raw_headers,
     tuples,
@@ -166,6 +167,7 @@ class Redactor:
             self._hide,
             lambda text: self._string(text, self._log, None, _MAX_DEPTH - _MAX_JSON_IN_A_QUERY),
             hashes=any(rule.action == "hash" for rule in settings.rules),
+            shapes=settings.defaults,
         )
 
     @_guarded
@@ -178,7 +180,7 @@ class Redactor:
         removed: list[str] = []
         for name, text in headers.items():
             verdict = of(name)
-            if verdict is None and self._hide is None and not may_hold_a_url(text):
+            if verdict is None and self._hide is None and not (may_hold_a_url(text) or may_show_a_key(text)):
                 continue
             new = self._header(verdict, text)
             if new is None:
@@ -204,7 +206,7 @@ class Redactor:
         source: as `mapping.rules.identity` names it: `header:x-user-id`, `attr:user.id`, `query:user`. With a hash_key
         the hash is that of the action `hash`, without one that of session tokens.
         """
-        if self._hide is None and self._seals.get(source) is False:
+        if self._hide is None and self._seals.get(source) is False and not may_show_a_key(value):
             return value
         return self._sealed(source, value)
 
@@ -215,7 +217,8 @@ class Redactor:
             if len(self._seals) >= _MAX_PLAIN_KEYS:
                 self._seals.clear()
             hidden = self._seals[source] = self.hides_at(source)
-        if not hidden and (self._hide is None or self._hide(value) == value):
+        shows = not hidden and self._defaults and may_show_a_key(value) and tokens(value) is not value
+        if not (hidden or shows) and (self._hide is None or self._hide(value) == value):
             return value
         if self._hash_key:
             return self._hashed(value)
@@ -309,7 +312,9 @@ class Redactor:
             # Most attributes are short plain texts and numbers under keys that say nothing: they leave the loop here.
             if key in plain_keys and not hides:
                 kind = type(value)
-                if kind is int or (kind is str and not may_hide_secrets(value)):  # type: ignore[arg-type]
+                if kind is int:
+                    continue
+                if kind is str and not (may_hide_secrets(value) or may_show_a_key(value)):  # type: ignore[arg-type]
                     continue
             new = self._attribute(key, value)
             if new is not value:
@@ -356,8 +361,9 @@ class Redactor:
                 text = passwords_in_urls(self._urls.queries_in(text))
                 if '"' in text:  # JSON that nobody encoded
                     text = self._string(text, self._log, self._log.paths, 0)
-                if ";" in text and "=" in text:
-                    text = self._urls.path(text)
+                text = self._urls.path(text)
+            if self._defaults and may_show_a_key(text):
+                text = tokens(text)
         elif verdict == "text":
             text = self._string(text, self._log, self._log.paths, 0)
         else:
@@ -451,7 +457,7 @@ class Redactor:
         found = verdicts.seen_in(text)
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.
-        queries = self._urls.sent(text) if "?" in text and "=" in text else ()
+        queries = self._urls.sent(text) if "=" in text and ("?" in text or "#" in text) else ()
         json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
         # Escapes in JSON may spell keys, hide URLs; options stand before their value in lists.
         unsure = found != NOTHING or (json and ('"-' in text or "\\u" in text or ":\\/" in text))
@@ -460,7 +466,8 @@ class Redactor:
             if (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
-                text = command_lines(encoded_pairs(self._cut(text), verdicts.hides), verdicts.hides)
+                text = self._printed(self._cut(text), verdicts)
+                text = command_lines(encoded_pairs(text, verdicts.hides), verdicts.hides)
         if "=" in sent:
             if queries:
                 text = self._urls.queries_in(text, queries)
@@ -511,6 +518,7 @@ class Redactor:
             masked = tuples(masked, secret)
         if "eaders" in masked:
             masked = raw_headers(masked, secret)
+        masked = self._printed(masked, verdicts)
         if "=" in masked:
             masked = two_words(masked, secret)
         if ":" in masked:
@@ -522,6 +530,14 @@ class Redactor:
         if beyond_keys(masked):
             masked = command_lines(encoded_pairs(masked, secret), secret)
         return text if masked == text else masked
+
+    def _printed(self, text: str, verdicts: Verdicts) -> str:
+        """The text with the secrets in printed lists hidden, as `_list` hides them in lists."""
+        if "'-" not in text and '"-' not in text and "eaders" not in text:
+            return text
+        return printed_lists(
+            text, lambda items: {index: found.shown for index, found in hidden_items(items, verdicts.of).items()}
+        )
 
     def _bytes(self, raw: bytes, verdicts: Verdicts, content_type: str = "") -> bytes:
         """Bytes that are text, masked like text."""

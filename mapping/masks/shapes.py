@@ -30,6 +30,12 @@ BEGINNINGS: Final = (
     rb"|SG\.[A-Za-z0-9_\-]{16}|hf_[A-Za-z0-9]{8}|whsec_|(?i:bearer|basic)[ +]{1,4}[A-Za-z0-9+/=._~\-]{8}"
     rb"|PRIVATE KEY-----"
 )
+# How a text begins that is such a secret alone.
+KEYS_BEGIN: Final = (
+    *("sk-", "sk_", "pk_", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AKIA"),
+    *("ASIA", "AIza", "eyJ", "SG.", "hf_", "whsec_", "Bearer", "bearer", "BEARER", "Basic", "basic", "BASIC"),
+    *("-----BEGIN",),
+)
 _ODD_RUNS: Final = re.compile("([\ud800-\udfff]++)")
 _is_odd: Final = _ODD_RUNS.fullmatch
 
@@ -47,6 +53,35 @@ def tokens(text: str) -> str:
         return text if hidden_parts == text else hidden_parts
     hidden: str = _SHAPES.sub(_hidden, text)
     return text if hidden == text else hidden
+
+
+def may_show_a_key(text: str) -> bool:
+    """False for most texts, ten times as fast as the search: none of the shapes can begin in them."""
+    return len(text) >= SHORTEST and (
+        "earer" in text
+        or "asic" in text
+        or "sk-" in text
+        or "eyJ" in text
+        or "_live_" in text
+        or "_test_" in text
+        or "ghp_" in text
+        or "gho_" in text
+        or "ghu_" in text
+        or "ghs_" in text
+        or "ghr_" in text
+        or "_pat_" in text
+        or "glpat-" in text
+        or "xox" in text
+        or "AKIA" in text
+        or "ASIA" in text
+        or "AIza" in text
+        or "SG." in text
+        or "hf_" in text
+        or "whsec_" in text
+        or "EARER" in text
+        or "ASIC" in text
+        or " KEY-----" in text
+    )
 
 
 def _hidden(found: Any) -> str:

@@ -9,9 +9,10 @@ By hand: parsers give up at the first odd character, and the secret would still 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from mapping.masks.neighbours import PASS_OPTIONS
 from mapping.rules.codings import garbled
 
 MASK = "[REDACTED]"
@@ -49,10 +50,10 @@ _HEADER_LINE = re.compile(
 _COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])")
 _COLON_VALUE = re.compile(r"\[REDACTED\]|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
 # A line of YAML or of a header dump.
-_LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
+_LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w.\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
 # In the middle of a sentence: `wrong password: x1`, `the password is: x1`. What follows may be one more word of it.
 _VERBS = "is|was|provided|given|supplied|used|sent|received"
-_SENTENCE = re.compile(rf"(?<![\w.\-/])([A-Za-z][\w\-]{{1,99}})(?:[ \t](?:{_VERBS}))?[ \t]?:[ \t]+")
+_SENTENCE = re.compile(rf"(?<![\w.\-/])([A-Za-z][\w.\-]{{1,99}})(?:[ \t](?:{_VERBS}))?[ \t]?:[ \t]+")
 # `Incorrect API key provided: x1`, `private key = x1`: a name of two words.
 _TWO_WORDS = re.compile(
     rf"(?<![\w.\-/])([A-Za-z]{{2,30}} [A-Za-z]{{2,30}})(?:[ \t](?:{_VERBS}))?[ \t]?[:=][ \t]*+(?=[^\s=])"
@@ -60,9 +61,11 @@ _TWO_WORDS = re.compile(
 _SENTENCE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;\"']+", re.IGNORECASE)
 _PLAIN_WORD = re.compile(r"[^A-Za-z0-9]*|[(\[<]?(?:[A-Z]?[a-z]+(?:[-/'][a-z]+)*|[A-Z_]+)[.:!?)\]>]*").fullmatch
 _RAW_HEADERS = re.compile(r"raw_?[hH]eaders\\{0,8}+[\"']?\s*+[:=]\s*+\[")
+# A printed list of texts: `['app', '--password', 'x']`.
+_TEXT_LIST = re.compile(r"\[(?=\s*+\\{0,8}+[\"'])")
 _ITEM = re.compile(r"[\s,]*+(\\{0,8}+[\"'])((?:(?!\1)(?:\\.|[^\\]))*+)(?:\1|\\?\Z)", re.DOTALL).match
 # Short options: `mysql -px`, `sshpass -p x`, `redis-cli -a x`, `curl -b name=x`, `-u ann:x`.
-_SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S)").search
+_SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S|(?:-?pass|passwd|password|passin|passout|token|secret)[ :])").search
 _PROGRAM_PASSWORD = re.compile(
     r"\b(?:(?:mysql|mariadb)[a-z\-]{0,20}+(?= )[^\r\n|;&]{0,200}? -p|sshpass -p ?|redis-cli [^\r\n|;&]{0,200}?-a )"
     r"(?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'])"
@@ -70,14 +73,17 @@ _PROGRAM_PASSWORD = re.compile(
 _CURL_COOKIE = re.compile(
     r"\bcurl [^\r\n|;&]{0,200}?(?:-b|--cookie)[ =](?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'=]{1,100}+=)"
 )
-_USER_OPTION = re.compile(r"(?<=\s)-[uU][ =]?(?P<quote>\\{0,8}+[\"'])?[A-Za-z][^\s:\"'/]{0,200}+:(?=[^\s\"'])")
+_USER_OPTION = re.compile(
+    r"(?<=\s)(?:-[uU][ =]?|--(?:(?:proxy-)?user(?:name)?|(?:basic-)?auth)[ =])"
+    r"(?P<quote>\\{0,8}+[\"'])?[A-Za-z][^\s:\"'/]{0,200}+:(?=[^\s\"'])"
+)
 # `ann:x@tcp(db:3306)/`, `ann:x@db:5432`, `ann:x@db/`; but not `to:ann@example.com`.
 _PLAIN_USERINFO = re.compile(
     r"(?<![\w/:@.\-])([A-Za-z][\w.\-]{0,60}+):([^\s:@/\"'<>=]{3,100}+)@(?=(?:tcp|unix)\(|[A-Za-z0-9][\w.\-]{0,100}+(?::\d{2,5}\b|/))"
 )
-# `--password x1` of a command line; `--token is needed` is a sentence.
-_OPTION_WORD = re.compile(r"--(?<!\S--)([A-Za-z][\w\-]{1,99})[ \t]+(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
-_OPTION = re.compile(r"--(?<!\S--)[A-Za-z][\w\-]{1,99}[ \t]").search
+# `--password x1`, `-password x1` and `--password:x1` of a command line; `--token is needed` is a sentence.
+_OPTION_WORD = re.compile(r"-(?<!\S-)-?([A-Za-z][\w\-]{1,99})(?:[ \t]+|:)(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
+_OPTION = re.compile(r"--(?<!\S--)[A-Za-z][\w\-]{1,99}[ \t:]").search
 _CURL_USER = re.compile(
     r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"
 )
@@ -111,8 +117,8 @@ _XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200}+)((?:\s[^<>]*+)?)>(?:<!\[CDATA\[)?
 _TAG_STEP = re.compile(
     r"[<>]|\b(?:name|key)=(\\{0,8}+[\"'])([^\"'<>\\]{1,200}+)\1|(?<=\s)value=(?P<quote>\\{0,8}+[\"'])(?=[^\"'])"
 )
-_TOKEN_USER = re.compile(r"(:(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
-_USERINFO = re.compile(r"(:(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+_TOKEN_USER = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
+_USERINFO = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 _LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+(?:&[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+)*+&?").fullmatch
@@ -153,6 +159,8 @@ def beyond_keys(text: str) -> bool:
     """True for texts that may hold secrets where `mentions` does not look: command lines, percent-encoded text."""
     return (
         ("--" in text and _OPTION(text) is not None)
+        or "'-" in text
+        or '"-' in text
         or "curl" in text
         or (" -" in text and _SHORT_OPTION(text) is not None)
         or ("%" in text and _ENCODED(text) is not None)
@@ -161,7 +169,7 @@ def beyond_keys(text: str) -> bool:
 
 
 # What all texts of which `beyond_keys` is true have in them, as bytes.
-BEYOND_KEYS: Final = rb"--[A-Za-z]|curl| -[pauUb]|%(?:25){0,3}3[ADad]|[DTNY]="
+BEYOND_KEYS: Final = rb"--[A-Za-z]|curl| -[pauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
 
 
 def _hidden(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:
@@ -267,15 +275,40 @@ def raw_headers(text: str, secret: Secret) -> str:
     return "".join((*out, text[at:])) if out else text
 
 
+def printed_lists(text: str, hidden: Callable[[Sequence[str]], dict[int, str]]) -> str:
+    """`['app', '--password', 'x']` with what is hidden in such a list. hidden: by index, what is shown of an item."""
+    out: list[str] = []
+    at = seen = 0
+    for found in _TEXT_LIST.finditer(text):
+        if found.start() < seen:
+            continue
+        items: list[tuple[int, int]] = []
+        seen = found.end()
+        while (item := _ITEM(text, seen)) is not None:
+            seen = item.end()
+            items.append(item.span(2))
+        for index, shown in sorted(hidden([text[begin:end] for begin, end in items]).items()):
+            out += text[at : items[index][0]], shown, MASK
+            at = items[index][1]
+    return "".join((*out, text[at:])) if out else text
+
+
 def command_lines(text: str, secret: Secret) -> str:
     """`--password x`, `PGPASSWORD=x psql`, `curl -u user:x`."""
-    if "--" in text:
-        text = _hidden_words(text, _OPTION_WORD, lambda found, word: secret(found[1]) and not _PLAIN_WORD(word))
+    if "--" in text or " -" in text:
+        text = _hidden_words(
+            text,
+            _OPTION_WORD,
+            lambda found, word: (
+                (secret(found[1]) or (found[1].lower() in PASS_OPTIONS and secret("password")))
+                and not _PLAIN_WORD(word)
+            ),
+        )
     if secret("password"):
         if "curl" in text:
             text = _hidden_words(text, _CURL_USER, lambda found, word: True)
             text = _hidden_words(text, _CURL_COOKIE, lambda found, word: True)
-        if " -" in text and _SHORT_OPTION(text) is not None:
+        if " -" in text and ("--" in text or _SHORT_OPTION(text) is not None):
             text = _hidden_words(text, _PROGRAM_PASSWORD, lambda found, word: True)
             text = _hidden_words(text, _USER_OPTION, lambda found, word: not word.isdigit())
     if "=" in text:

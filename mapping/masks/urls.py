@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
+from mapping.masks.shapes import may_show_a_key, tokens
 from mapping.masks.text import MASK, encoded_pairs, passwords_in_urls
 from mapping.masks.verdicts import Verdicts
 
 QUERY_MASK: Final = "REDACTED"
-_URL_QUERY: Final = re.compile(r"\?([^\s\"'<>#?]+)")
-_PATH_PARAMETER: Final = re.compile(r";([A-Za-z_][\w.\-]{0,60})=([^\s;/?#&,\"'<>]+)")
+_URL_QUERY: Final = re.compile(r"([?#])([^\s\"'<>#?]+)")
+_PATH_PARAMETER: Final = re.compile(r"([;/])([A-Za-z_][\w.\-]{0,60})=([^\s;/?#&,\"'<>]+)")
 _MAX_NESTED: Final = 4  # encodings, one in the other: three hops of a login that each pass on where they came from
 _ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
 _NESTS: Final = re.compile(
@@ -23,7 +24,11 @@ _HASH: Final = re.compile(r"hmac-sha256:[0-9a-f]{32}|hmac-sha256%3[Aa][0-9a-f]{3
 
 def may_hold_a_url(text: str) -> bool:
     """False for texts, header values above all, without a query, a password in a URL or parameters of a path."""
-    return ("=" in text and ("?" in text or ";" in text)) or ("@" in text and "://" in text)
+    return (
+        ("=" in text and ("?" in text or ";" in text or "/" in text or "#" in text))
+        or ("@" in text and "//" in text)
+        or ("%3" in text and "?" in text)
+    )
 
 
 def is_hash(value: str) -> bool:
@@ -42,10 +47,12 @@ class UrlMasks:
         json: Callable[[str], str],
         *,
         hashes: bool,
+        shapes: bool,
     ) -> None:
         """verdicts: of queries. hide: hides values that look like personal data. json: masks JSON text. hashes: some
-        parameters may be hashed.
+        parameters may be hashed. shapes: values that look like keys are hidden.
         """
+        self._shapes = shapes
         self._verdicts = verdicts
         self._hashed = hashed
         self._hide = hide
@@ -53,13 +60,13 @@ class UrlMasks:
         self._hashes = hashes
 
     def sent(self, text: str) -> list[str]:
-        """The queries of the URLs in a text."""
-        return _URL_QUERY.findall(text)
+        """The queries and fragments of the URLs in a text."""
+        return [found[2] for found in _URL_QUERY.finditer(text)]
 
     def query(self, query: str, verdicts: Verdicts | None = None, depth: int = 0) -> str:
         """A query or form with its secrets masked. verdicts: those of another place, such as a body."""
         verdicts = verdicts or self._verdicts
-        if "=" not in query:
+        if "=" not in query and "%3" not in query:
             return query
         parts: list[str] = []
         same = True
@@ -79,7 +86,7 @@ class UrlMasks:
                     plain = unquote_plus(new)
                     if self._hide(plain) != plain:
                         part, same = f"{part.partition('=')[0]}={QUERY_MASK}", False
-                if "%3" in new and (shown := encoded_pairs(part, verdicts.hides)) != part:
+                if "%3" in part and (shown := encoded_pairs(part, verdicts.hides)) != part:
                     part, same = shown, False
                 parts.append(part)
                 continue
@@ -100,10 +107,13 @@ class UrlMasks:
             return QUERY_MASK
         else:
             plain = unquote_plus(value)
+        if self._shapes and may_show_a_key(plain) and (shown := tokens(plain)) is not plain:
+            shown = shown.replace(MASK, QUERY_MASK)
+            return shown if plain is value else quote(shown, safe="[]")
         if not (_NESTS(plain) or (plain is not value and "%" in plain)):
             return value
         masked = plain
-        if "@" in masked and "://" in masked:
+        if "@" in masked and "//" in masked:
             masked = passwords_in_urls(masked)
         if masked[:1] in ("{", "[", '"'):
             masked = self._json(masked)
@@ -131,9 +141,16 @@ class UrlMasks:
         return f"{before}#{self.query(fragment, None, depth + 1)}"
 
     def path(self, text: str) -> str:
-        """The text with parameters of its path masked: `/a;token=x/b`."""
+        """The text with parameters of its path masked, `/a;token=x/b` and `/token=x/b`, and passwords before a host."""
+        if "@" in text and "//" in text:
+            text = passwords_in_urls(text)
+        if "=" not in text:
+            return text
         return _PATH_PARAMETER.sub(
-            lambda found: f";{found[1]}={QUERY_MASK}" if self._hides_parameter(found[1], found[2]) else found[0], text
+            lambda found: (
+                f"{found[1]}{found[2]}={QUERY_MASK}" if self._hides_parameter(found[2], found[3]) else found[0]
+            ),
+            text,
         )
 
     def _hides_parameter(self, name: str, value: str) -> bool:
@@ -147,5 +164,5 @@ class UrlMasks:
         if sent and self._hashes:
             masked = iter([self.query(query, None, depth) for query in sent])
             if len(_URL_QUERY.findall(text)) == len(sent):
-                return _URL_QUERY.sub(lambda found: "?" + next(masked), text)
-        return _URL_QUERY.sub(lambda found: "?" + self.query(found[1], None, depth), text)
+                return _URL_QUERY.sub(lambda found: found[1] + next(masked), text)
+        return _URL_QUERY.sub(lambda found: found[1] + self.query(found[2], None, depth), text)

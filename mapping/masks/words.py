@@ -151,7 +151,7 @@ def _runs_together(word: str) -> bool:
 # In a query the name alone says it of more: Google's `key`, what OAuth, SAML and signed links carry.
 _QUERY_NAMES: Final = _set("""
     key code jwt sig sign signature auth session sessionid sid ticket assertion hmac otp samlresponse samlrequest
-    jsessionid phpsessid
+    jsessionid phpsessid hapikey devicecode usercode codeverifier oauthverifier
     """)
 
 

@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
 from mapping.bounds import CUT, DEEPEST_VALUE, LONGEST_TEXT, MOST_LEAVES, is_key
+from mapping.masks.shapes import KEYS_BEGIN, may_show_a_key
 from mapping.masks.text import may_hide_secrets
 from mapping.rules.metadata import fragment
 
@@ -237,7 +238,7 @@ class _Values:
 
 def _mark(text: str) -> str:
     """What a text's content says about its use."""
-    if may_hide_secrets(text):
+    if may_hide_secrets(text) or may_show_a_key(text):
         return LOOK_MARK
     if text == "graphql":
         return GRAPHQL_MARK
@@ -315,6 +316,8 @@ class AttributeCache(dict[bytes, Entry]):
                     if not odd.translate(None, b":='@%") and raw != b"graphql":
                         text = raw.decode()
                         look = (odd or "--" in text) and may_hide_secrets(text)
+                        if not look and rest > 15:  # with two bytes before it
+                            look = text.startswith(KEYS_BEGIN) or (" " in text and may_show_a_key(text))
                         return known[1] if look else known[0], text, f'{known[2]}"{text}"'
                 elif (
                     data[end] == 0x12

@@ -10,7 +10,9 @@ from functools import lru_cache
 
 from mapping.rules.null_words import is_absent
 
-_QUERY = re.compile(r"\?[\w.\-\[\]%]{1,200}=").search  # `/a?b=c`, but not `/users/:id?` and `(?:…)`
+_QUERY = re.compile(
+    r"[?#][\w.\-\[\]%]{1,200}(?:=|%3[Dd])"
+).search  # `/a?b=c` and `/a#b=c`, but not `/users/:id?` and `(?:…)`
 
 MAX_ROUTE_CHARS = 2048  # longer "routes" are no routes; bounds what one value can cost
 _VERBS = "|".join(
@@ -64,7 +66,7 @@ _PLACEHOLDER = re.compile(
 
 def without_query(raw: str) -> str:
     """A route without what is no part of one: a query that came with it, and the secrets in that."""
-    if "?" in raw and (found := _QUERY(raw)) is not None:
+    if ("?" in raw or "#" in raw) and (found := _QUERY(raw)) is not None:
         return raw[: found.start()]
     return raw
 

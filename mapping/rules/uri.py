@@ -15,7 +15,7 @@ from urllib.parse import quote
 MAX_QUERY_PARAMS = 500  # the analytics API refuses more (spec/mapping.md §1.4)
 SHORT_QUERY = MAX_QUERY_PARAMS  # characters; a shorter text cannot hold too many parameters
 # A path that is its own encoded form (`encode`).
-is_clean_path = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*").fullmatch
+is_clean_path = re.compile(r"/[A-Za-z0-9/_.~!$&'()*+,:\-]*").fullmatch
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _PUBLIC_SCHEMES = frozenset(_DEFAULT_PORTS)
@@ -118,7 +118,7 @@ def resolve(
             path, from_route = route or "/", True
     if origin.scheme or origin.authority:
         scheme, named = _public(origin, scheme, named)
-    if mask_path is not None and ";" in path:
+    if mask_path is not None and (";" in path or "=" in path or "@" in path):
         path = mask_path(path)
     return _assemble(scheme, named, path, query, mask, guessed, from_route)
 

@@ -273,8 +273,8 @@ class ApiCallPlan:
         """spec/mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
         return self._context.routes.route(
             group.service,
-            http_route=text_of(raw),
-            url_template=text_of(values[self._template]),
+            http_route=self._context.shown_routes[text_of(raw)],
+            url_template=self._context.shown_routes[text_of(values[self._template])],
             span_name=name if self._server else "",
             path=path,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 from mapping.event import EMPTY_HEADERS
 from mapping.masks.of_shape import Masking, Side
 from mapping.masks.redactor import MASK
+from mapping.masks.shapes import may_show_a_key
 from mapping.masks.urls import may_hold_a_url
 from mapping.otlp.decode import SpanEvent
 from mapping.rules import bodies, headers
@@ -22,6 +23,7 @@ class HeaderSlots:
     __slots__ = (
         "_looks",
         "_maps",
+        "_marked",
         "_masked",
         "_masks",
         "_request",
@@ -49,6 +51,7 @@ class HeaderSlots:
         self._masks = masks
         self._masked: dict[Side, list[str]] = {"request": [], "response": []}  # hidden whatever the value
         self._looks = bool(self._maps)  # True when values have to be searched
+        self._marked = bool(shape.look)  # False: no text of such a record can hold a secret
         sides: tuple[tuple[Side, list[str]], ...] = (
             ("request", [*(name for name, _ in self._request), "user-agent"]),
             ("response", [name for name, _ in self._response]),
@@ -95,9 +98,12 @@ class HeaderSlots:
             return self._masks.headers(found, side)
         masked = self._masked[side]
         # What holds for one value holds for all together, and those are searched at once.
-        if may_hold_a_url("\n".join(found.values())):
+        together = "\n".join([text for name, text in found.items() if name not in masked]) if self._marked else ""
+        if (shows := may_show_a_key(together)) or may_hold_a_url(together):
             found = {
-                name: self._masks.header_text(text) if ("=" in text or "@" in text) and name not in masked else text
+                name: self._masks.header_text(text)
+                if (shows or "=" in text or "@" in text or "%3" in text) and name not in masked
+                else text
                 for name, text in found.items()
             }
         if not masked:

@@ -29,7 +29,7 @@ CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net
 
 # Needs no look at queries, parameters, users or default ports.
 _CLEAN_URL: Final = re.compile(
-    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,=:@\-]*)(?:\?([^#]*))?"
+    r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,:\-]*)(?:\?([^#]*))?"
 ).fullmatch
 _ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from mapping.bounds import LONGEST_ID
 from mapping.context import Context
+from mapping.masks.shapes import KEYS_BEGIN
 from mapping.rules.identity import Identity, identifier
 from mapping.rules.null_words import NULL_WORDS
 from mapping.shape import Shape
@@ -25,6 +26,7 @@ class WhoPlan:
 
     __slots__ = (
         "_company",
+        "_looked_at",
         "_names",
         "_others",
         "_query",
@@ -70,6 +72,9 @@ class WhoPlan:
             for names, field in zip(context.resolver.other_attributes, others, strict=True)
         )
         self._others = places if any(places) else ()
+        # Only a text that was marked may be a key by its own shape, which is no user in clear.
+        at_all = (self._user, self._company, *places)
+        self._looked_at = [index for found in at_all for index, _ in found if index in shape.look]
         # What has a field of its own in the analytics API is not repeated in metadata.
         for found in (self._user, self._company, *places[:2]):
             if found:
@@ -77,7 +82,7 @@ class WhoPlan:
 
     def read(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> Identity:
         """Own evidence of one record; headers as sent."""
-        if not self._simple:
+        if not self._simple or (self._looked_at and any(map(_is_a_key, map(values.__getitem__, self._looked_at)))):
             found = [values[index] for _, index in self._names]
             # Numbers are not remembered: as keys, 1 and True are the same.
             if self._resolver.parameters or any(type(value) is not str for value in found):
@@ -114,6 +119,10 @@ class WhoPlan:
         request = {name: text for name in self._request if (text := next(parts)) is not None}
         response = {name: text for name in self._response if (text := next(parts)) is not None}
         return self._resolver.resolve(attributes, request, response)
+
+
+def _is_a_key(value: Any) -> bool:
+    return type(value) is str and value.startswith(KEYS_BEGIN)
 
 
 def _places(shape: Shape, names: tuple[str, ...]) -> Places:

@@ -1,0 +1,124 @@
+"""Secrets where none is expected: alone under harmless names, in headers, paths, fragments and printed lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mapping.masks.redactor import Redactor
+from mapping.masks.settings import MaskSettings
+from mapping.settings import MappingSettings
+from mapping_requests import CLIENT, INTERNAL, log, logs, mapped, one
+
+SECRET = "Zq7SEC9Kw2Zq7SEC9Kw2"
+KEYS = ["sk-" + SECRET, "ghp_" + SECRET, "Bearer " + SECRET, f"eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.{SECRET}"]
+DEFAULT = Redactor(MaskSettings())
+
+
+def of_call(**attributes: Any) -> str:
+    named = {key.replace("__", "."): value for key, value in attributes.items()}
+    return str(one({"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200, **named}))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_alone_is_hidden_under_any_name(key: str) -> None:
+    for name in ("note", "x.y", "http.request.header.x-session-ref", "http.response.header.x-next"):
+        for value in (key, [key], f"got {key} from it"):
+            shown = str(one({"http.request.method": "GET", "url.path": "/a", name: value}))
+            assert SECRET not in shown, (name, value)
+    assert SECRET not in str(one({"note": key}, kind=INTERNAL))
+    assert SECRET not in str(one({}, kind=INTERNAL, name=f"step {key}"))
+    assert SECRET not in str(one({}, resource={"service.name": "shop", "note": key}))
+    assert SECRET not in str(mapped(logs(log("x", {"note": key}))).events)
+    assert SECRET not in of_call(url__query=f"d={key}".replace(" ", "%20"))
+
+
+@pytest.mark.parametrize("name", ["user.id", "enduser.id", "session.id", "company.id"])
+def test_a_key_is_nobody_in_clear(name: str) -> None:
+    event = one({"http.request.method": "GET", "url.path": "/a", name: KEYS[0]})
+    assert SECRET not in str(event)
+    assert "sha256:" in str(event)
+
+
+URLS = [
+    f"/cb#access_token={SECRET}",
+    f"/cb?token%3D{SECRET}",
+    f"/r?next=https://h/cb#id_token={SECRET}",
+    f"//u:{SECRET}@h/a",
+    f"/a/token={SECRET}/b",
+    f"/a?device_code={SECRET}",
+    f"/a?code_verifier={SECRET}",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("http.route", "url.template", "http.target", "note", "http.request.header.x-original-uri"),
+        "http.response.header.location",
+    ],
+)
+def test_fragments_paths_and_encoded_pairs_are_masked(url: str, name: str) -> None:
+    assert SECRET not in str(one({"http.request.method": "GET", "http.response.status_code": 200, name: url}))
+    assert SECRET not in str(one({"http.request.method": "GET", "url.full": "https://h" + url}, kind=CLIENT)) or (
+        url[:2] == "//"  # the path of a host that was named: no password before a host
+    )
+
+
+@pytest.mark.parametrize("name", ["route", "endpoint", "path", "url", "uri"])
+@pytest.mark.parametrize("url", URLS)
+def test_so_they_are_in_lines_of_access_logs(url: str, name: str) -> None:
+    line = {"method": "GET", "path": "/a", "status": 200, name: url}
+    assert SECRET not in str(mapped(logs(log(line))).events)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"kong.request.headers.x_api_key: {SECRET}",
+        f"it failed with ctx.db_password: {SECRET}",
+        f"headers: [ 'host', 'a', 'x-api-key', '{SECRET}' ]",
+        f"running ['java', '--password', '{SECRET}']",
+        f"running ['curl', '-u', 'ann:{SECRET}', 'http://h']",
+        f'running ["redis-cli", "-a", "{SECRET}"]',
+        f"java -password {SECRET}",
+        f"openssl x -passin pass:{SECRET}",
+        f"app --pass {SECRET}",
+        f"app --password:{SECRET}",
+        f"app --user ann:{SECRET}",
+        f"app --basic-auth ann:{SECRET}",
+    ],
+)
+def test_printed_lists_options_and_dotted_names_are_masked(text: str) -> None:
+    assert SECRET not in DEFAULT.text(text)
+    assert SECRET not in str(one({"process.command_line": text}, kind=INTERNAL))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /a/b=c HTTP/1.1",
+        "/v1/orders/42#section",
+        "see https://h/a#L10 - done",
+        "['mkdir', '-p', 'dir']",
+        "tests: 5 pass - 1 failed",
+        "e.g.: this one",
+        "app --token-count 5 -v --pass-through yes",
+        "sk-some-name-of-a-class",
+        "allow-headers: ['Accept', 'Content-Type']",
+    ],
+)
+def test_what_only_looks_alike_stays(text: str) -> None:
+    assert DEFAULT.text(text) == text
+
+
+@pytest.mark.parametrize("name", ["gen_ai.client.inference.operation.details", "claude_code.user_prompt", "lk.turn"])
+def test_the_name_of_an_event_says_that_it_is_of_a_model(name: str) -> None:
+    said = "the blue lorry weighs nine tons"
+    record = log({"content": said, "role": "user"}, {"event.name": name, "prompt": said, "prompt_tokens": 7})
+    assert said not in str(mapped(logs(record)).events)
+    assert "prompt_tokens" in str(mapped(logs(record)).events)
+    kept = mapped(logs(record), MappingSettings.model_validate({"genai": {"content": True}}))
+    assert said in str(kept.events)
