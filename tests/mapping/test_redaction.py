@@ -16,7 +16,7 @@ from mapping.masks.text import MAX_TEXT_CHARS
 from mapping.masks.verdicts import HEADERS, KEYS, QUERY
 from mapping.presets import Presets
 from mapping.rules import bodies
-from mapping.rules.codings import Unread
+from mapping.rules.codings import UNREADABLE, Unread
 
 DEFAULT = Redactor(MaskSettings())
 SECRET = "hunter2-fake"
@@ -179,7 +179,7 @@ def test_bodies_that_stay_base64_are_masked_inside(raw: bytes, content_type: str
 def test_bytes_without_secrets_stay_as_they_are_or_are_not_kept(raw: bytes) -> None:
     body = bodies.read(raw)
     if isinstance(body, bodies.Body) and body.data == raw:
-        assert DEFAULT.body(body).data == raw
+        assert DEFAULT.body(body).data in (raw, UNREADABLE.encode())
 
 
 def test_json_body_keeps_its_text_when_nothing_was_hidden() -> None:
