@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from urllib3 import Timeout
 
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, published
@@ -25,7 +26,9 @@ from exporter.clickhouse.errors import why
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.settings import Settings
 
-_TIMEOUT_S = 120
+_TIMEOUT_S = 120  # for the answer to a question
+# For the first answer, which says who is there: a store that accepts and says nothing is away.
+_OPEN_S = 10
 _POLL_S = 0.2
 
 
@@ -167,16 +170,18 @@ class StoreReader:
 
 
 def _connect(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
-    return connect(
+    client: Any = connect(
         endpoint,
         database=endpoint.database,
         settings=settings,
         compress=False,
-        send_receive_timeout=_TIMEOUT_S + 10,
+        send_receive_timeout=_OPEN_S,
         tz_mode="aware",
         # Text such as "(for url http://...)" is of no use on a terminal.
         show_clickhouse_errors="scrub",
     )
+    client.timeout = Timeout(connect=_OPEN_S, read=_TIMEOUT_S + 10)
+    return cast("Client", client)
 
 
 def _no_answer(error: Exception) -> bool:

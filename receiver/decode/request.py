@@ -55,6 +55,8 @@ def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limi
         wrong_address.check_protobuf(plain, signal, decoded)
     elif not (decoded.accepted or decoded.rejected or refused.count):
         decoded.message = wrong_address.check_json(plain, signal)
+    if media is Media.JSON and (beside := wrong_address.beside_json(plain, signal)):
+        decoded.message = "; ".join(filter(None, (decoded.message, beside)))
     if refused.count:
         decoded.rejected += refused.count
         decoded.message = "; ".join(filter(None, (refused.message(), decoded.message)))

@@ -23,6 +23,7 @@ _FIXED64, _SIZED = 1, 2  # wire types
 _TRACE_ID, _SPAN_ID = 16, 8  # bytes
 _NOUN: Final = {"traces": "spans", "logs": "log records"}
 _PATH: Final = {"traces": "/v1/traces", "logs": "/v1/logs"}
+_LIST_BEGINS: Final = re.compile(rb"\s{0,20}:\s{0,20}\[").match
 _METRICS: Final = "these are metrics, which are not taken"
 _PROFILES: Final = "these are profiles, which are not taken"
 
@@ -72,6 +73,17 @@ def check_json(plain: bytes, signal: str) -> str:
         raise _refused(other)
     wrong = [f'"{key.decode()}", which is "{spelled}"' for key, spelled in _SPELLED.items() if key in keys]
     return f"nothing was taken: OTLP/JSON has no key {', and no '.join(wrong)}" if wrong else ""
+
+
+def beside_json(plain: bytes, signal: str) -> str:
+    """What to tell the sender of a JSON body that holds another signal too, which is not taken; "" for all others."""
+    other, key = ("logs", b'"resourceLogs"') if signal == "traces" else ("traces", b'"resourceSpans"')
+    at = plain.find(key)
+    while at >= 0:
+        if plain[at - 1 : at] != b"\\" and _LIST_BEGINS(plain, at + len(key)) is not None:  # else it is in a text
+            return f"{_NOUN[other]} are not taken here: send them to {_PATH[other]}"
+        at = plain.find(key, at + 1)
+    return ""
 
 
 def hint_json(plain: bytes) -> str:

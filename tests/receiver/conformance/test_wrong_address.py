@@ -177,3 +177,15 @@ def test_log_records_without_a_time_are_log_records(server: RunningReceiver, fie
     request.resource_logs.add().scope_logs.add().log_records.add(**fields)
     assert server.post(request.SerializeToString(), path="/v1/logs").status == 200
     assert server.last.decoded.accepted == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
+def test_both_signals_in_one_json_request_are_told_apart(server: RunningReceiver, path: str) -> None:
+    """What the address does not take is not taken without a word."""
+    both = {**json.loads(json_spans(json_span())), **json.loads(json_logs({"body": {"stringValue": "x"}}))}
+    answer = server.post(json.dumps(both).encode(), JSON, path=path)
+    assert answer.status == 200
+    noun, right = ("log records", "/v1/logs") if path == "/v1/traces" else ("spans", "/v1/traces")
+    assert f"{noun} are not taken here: send them to {right}" in answer.body.decode()
+    quoted = json_logs({"body": {"stringValue": '{"resourceSpans": [], "resourceLogs": []}'}})
+    assert b"not taken" not in server.post(quoted, JSON, path="/v1/logs").body
