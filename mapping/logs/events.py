@@ -17,7 +17,7 @@ from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, E
 from mapping.logs.http import HttpExchange
 from mapping.logs.location import of_exchange
 from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
-from mapping.masks.prompts import is_of_a_model, without_content
+from mapping.masks.prompts import without_content
 from mapping.otlp.decode import LogItem
 from mapping.rules import extras, ids, taxonomy
 from mapping.rules.call import (
@@ -341,7 +341,7 @@ class LogMapper:
             and not any(mark in ("look", "list", "looklist", "tree") for _, _, mark in parts)
             and all(self._context.masks.verdict(name) == "keep" for name in names),
             metadata=self._metadata[marked],
-            of_model=self._context.masks.drops_content and is_of_a_model((*names, *body)),
+            of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
             resolver=resolver,
             request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),
