@@ -207,6 +207,7 @@ def test_the_parts_of_a_form_are_judged_one_by_one() -> None:
         "x^2 + y^2",
         "b'it is no print",
         "smile \U0001f600, and one broken \ufffd in a longer text of words",
+        "a\ufffd",
     ],
 )
 def test_plain_texts_are_kept_as_they_are(text: str) -> None:
