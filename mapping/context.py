@@ -12,6 +12,7 @@ from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
 from mapping.masks.of_shape import Masking
 from mapping.masks.prompts import without_content
+from mapping.masks.redactor import MASK
 from mapping.masks.shapes import may_show_a_key
 from mapping.masks.text import may_hide_secrets
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
@@ -169,6 +170,13 @@ class Context:
         self.span_dialects = SpanDialects(settings.dialects)
         self.resolver = Resolver(self.identity, masks.sealed, models.named)
         self.trust_forwarded = settings.trust_forwarded
+        # Of exceptions, by the attribute's name or by that of the metadata that it becomes.
+        self.hidden_errors = frozenset(
+            name
+            for name in ("exception.type", "exception.message", "exception.stacktrace")
+            if any(masks.hides(f"attr:{of}{name[9:]}") for of in ("exception", "error"))
+        )
+        self._hides_message = "exception.message" in self.hidden_errors
         self.keep_bodies = settings.kept_bodies
         self.routes = RouteBook()
         self.shown_routes: Memory[str] = Memory(masks.path)  # as written, without secrets
@@ -263,9 +271,26 @@ class Context:
         masked = masks.log_body(body.map)
         return body.text if body.text and masked is body.map else json_text(masked), "json"
 
+    def _exception(self, record: SpanRecord) -> dict[str, Any] | None:
+        """Attributes of the last exception event as they may be looked at: what the settings hide is hidden."""
+        exception = last_exception(record.events)
+        if exception is None or not self.hidden_errors:
+            return exception
+        return self.shown_exception(exception)
+
+    def shown_exception(self, exception: Mapping[str, Any]) -> dict[str, Any]:
+        """An exception with what the settings hide of it hidden, its message in the stack trace as well."""
+        shown = dict(exception)
+        for name in self.hidden_errors & shown.keys():
+            shown[name] = MASK
+            value, stack = exception[name], shown.get("exception.stacktrace")
+            if name != "exception.stacktrace" and isinstance(value, str) and value and isinstance(stack, str):
+                shown["exception.stacktrace"] = stack.replace(value, MASK)
+        return shown
+
     def failure(self, record: SpanRecord, raw: str, direction: str) -> str:
         """error_type of a record that failed without a status. raw: its attribute error.type, "" for none."""
-        exception = last_exception(record.events)
+        exception = self._exception(record)
         if exception is None:
             if raw == "_OTHER" and direction == "Incoming" and record.status.code != 2 and not record.status.message:
                 return taxonomy.CANCELLED  # Java's agent: the server had nothing to complain of, and nobody to answer
@@ -278,8 +303,8 @@ class Context:
 
     def describe_error(self, record: SpanRecord, typed: bool, extra: dict[str, Any]) -> None:
         """Adds error.* of spec/mapping.md §3.9 to metadata. typed: an attribute error.type is there already."""
-        exception = last_exception(record.events)
-        message = record.status.message
+        exception = self._exception(record)
+        message = record.status.message if not self._hides_message else ""
         if exception:
             kind = text_of(exception.get("exception.type"))
             message = text_of(exception.get("exception.message")) or message
@@ -292,12 +317,18 @@ class Context:
         if message:
             extra["error.message"] = self.texts[message]
 
+    def shown_attributes(self, attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Attributes of a link, resource or scope as they may be stored."""
+        if self.masks.dropped_bodies:
+            attributes = self.masks.without_bodies(dict(attributes))
+        return self.masks.attributes(attributes)
+
     def links(self, links: tuple[SpanLink, ...]) -> str:
         """Event.links: JSON of the links, attributes masked."""
         return json_text(
             [
                 {"trace_id": link.trace_id, "span_id": link.span_id}
-                | ({"attributes": self.masks.attributes(link.attributes)} if link.attributes else {})
+                | ({"attributes": self.shown_attributes(link.attributes)} if link.attributes else {})
                 for link in links
             ]
         )

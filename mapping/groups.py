@@ -45,13 +45,15 @@ class GroupFacts:
         scope: dict[str, Any] = {"name": group.scope.name, "version": group.scope.version}
         scope["schema_url"] = group.schema_url
         scope = {name: value for name, value in scope.items() if value}
-        scope |= {f"attributes.{key}": value for key, value in context.masks.attributes(group.scope.attributes).items()}
-        service = text_of(attributes.get("service.name"))[:LONGEST_ID]
+        scope |= {f"attributes.{key}": value for key, value in context.shown_attributes(group.scope.attributes).items()}
+        # Neither name, environment nor region is read where the settings hide it.
+        told = {name: value for name, value in attributes.items() if not context.masks.hides(f"attr:{name}")}
+        service = text_of(told.get("service.name"))[:LONGEST_ID]
         return Group(
             service=service,
-            environment=_first(attributes, _ENVIRONMENT),
-            region=_first(attributes, _REGION),
-            text=f'{{"resource":{flat_text(context.masks.attributes(attributes).items())},"scope":{flat_text(scope.items())}}}',
+            environment=_first(told, _ENVIRONMENT),
+            region=_first(told, _REGION),
+            text=f'{{"resource":{flat_text(context.shown_attributes(attributes).items())},"scope":{flat_text(scope.items())}}}',
             company_id=company,
             resource=group.resource.raw,
             attributes=attributes,

@@ -7,6 +7,7 @@ cached JSON fragments.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterable
 from operator import itemgetter
 from typing import Any, Final
@@ -119,6 +120,16 @@ class Shape:
             self.at = {key: index for key, index in self.sent.items() if key not in reading.ignored}
             self.at |= {name: self.sent[key] for name, key in reading.spoken.items()}
 
+    def without(self, hides: Callable[[str], bool]) -> Shape:
+        """This shape without the attributes that are hidden; itself when there are none."""
+        spoken = self.reading.spoken
+        hidden = {key for key in self.at if hides(f"attr:{key}") or hides(f"attr:{spoken.get(key, key)}")}
+        if not hidden:
+            return self
+        open_shape = copy.copy(self)
+        open_shape.at = {key: index for key, index in self.at.items() if key not in hidden}
+        return open_shape
+
     def first(self, names: Iterable[str], *, scalar: bool = True) -> int:
         """Index of the first of `names` that exists and is not empty, else ABSENT. scalar: arrays do not count."""
         at = self.at
@@ -175,11 +186,20 @@ class MetadataPlan:
             if verdict == "mask":
                 self._fixed[key] = MASK
                 continue
+            if masks.drops_body(key):
+                continue
             if self._of_model and holds_content(key):
                 self._numbers.append((key, index))
                 continue
             self._pairs.append((key, index))
-            if verdict == "look" or masks.looks_inside_text or index in shape.look or index in shape.many:
+            bodies_inside = masks.dropped_bodies and (index in shape.look or index in shape.trees)
+            if (
+                bodies_inside
+                or verdict == "look"
+                or masks.looks_inside_text
+                or index in shape.look
+                or index in shape.many
+            ):
                 self._looked_at.append((key, index))
             else:
                 plain.append(index)

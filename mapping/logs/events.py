@@ -6,7 +6,8 @@ call that a log describes gets the transaction id of its span, so that both coun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -14,10 +15,20 @@ from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
 from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
-from mapping.logs.http import HttpExchange
+from mapping.logs.http import HttpExchange, HttpKeys
 from mapping.logs.location import of_exchange
-from mapping.logs.record import LogKeys, LogRecord, log_keys, read_body, understand
+from mapping.logs.record import (
+    Body,
+    ExceptionInfo,
+    LogKeys,
+    LogRecord,
+    flatten,
+    log_keys,
+    read_body,
+    understand,
+)
 from mapping.masks.prompts import without_content
+from mapping.masks.redactor import MASK
 from mapping.otlp.decode import LogItem
 from mapping.rules import extras, ids, taxonomy
 from mapping.rules.call import (
@@ -66,6 +77,8 @@ class LogPlan(NamedTuple):
     stated: bool  # attributes state what upstream sampling did
     over: bool  # attributes were over a bound
     extras: bool  # attributes or the body tell more than metadata as it is
+    hidden: frozenset[str]  # attributes and keys of the body that the settings hide: no column is read from them
+    open_keys: LogKeys  # what the others say
 
 
 class LogWork(NamedTuple):
@@ -88,6 +101,7 @@ class LogMapper:
     def __init__(self, context: Context, *, http_from_attributes: bool) -> None:
         self._context = context
         self._http_from_attributes = http_from_attributes
+        self._drops_bodies = bool(context.masks.dropped_bodies)
         self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
         self._of_models: Memory[MetadataPlan] = Memory(
             lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks, of_model=True)
@@ -100,14 +114,16 @@ class LogMapper:
         record, words = item.record, self._context.words
         keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(item.body)
+        if self._drops_bodies and body.map is not None:
+            body = self._without_bodies(body)
         plan = self._plans[keys, tuple(body.flat), group.scope]
         attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
         if plan.nulls:
             attributes = {key: value for key, value in attributes.items() if value is not None}
-        understood = understand(
-            body,
-            attributes,
-            plan.keys,
+        if self._drops_bodies:
+            attributes = self._context.masks.without_bodies(attributes)
+        understand_it = partial(
+            understand,
             trace_id=item.trace_id.hex(),
             span_id=item.span_id.hex(),
             time_unix_nano=record.time_unix_nano,
@@ -119,12 +135,45 @@ class LogMapper:
             http_from_attributes=self._http_from_attributes,
             trust_forwarded=self._context.trust_forwarded,
         )
+        understood = told = understand_it(body, attributes, plan.keys)
+        if plan.hidden:
+            told = self._open(understood, attributes, plan, understand_it)
         digest = sha256(b"\0".join((record.body, *sorted(record.attributes), group.resource))).hexdigest()
         key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
         occurrence = seen.get(key, 0)
         seen[key] = occurrence + 1
         who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
-        return _new(LogWork, (item, plan, values, fragments, attributes, understood, who, occurrence, digest))
+        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, digest))
+
+    def _open(
+        self,
+        understood: LogRecord,
+        attributes: Mapping[str, Any],
+        plan: LogPlan,
+        understand_it: Callable[[Body, Mapping[str, Any], LogKeys], LogRecord],
+    ) -> LogRecord:
+        """The record as columns may show it: without what the settings hide, but with the whole body, which is masked
+        when it is shown.
+        """
+        hidden, body = plan.hidden, understood.body
+        told = understand_it(
+            body._replace(flat={key: value for key, value in body.flat.items() if key not in hidden}),
+            {key: value for key, value in attributes.items() if key not in hidden},
+            plan.open_keys,
+        )
+        http, whole = told.http, understood.http
+        if http is not None and whole is not None:
+            http = http._replace(
+                request_headers={**dict.fromkeys(whole.request_headers, MASK), **http.request_headers},
+                response_headers={**dict.fromkeys(whole.response_headers, MASK), **http.response_headers},
+            )
+        return told._replace(body=body, http=http, exception=understood.exception)
+
+    def _without_bodies(self, body: Body) -> Body:
+        shown = self._context.masks.without_bodies(body.map)
+        if shown == body.map:
+            return body
+        return body._replace(text="", map=shown, flat=flatten(shown))
 
     def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
         if work.read.http is not None:
@@ -279,13 +328,19 @@ class LogMapper:
         """Body and attributes in one object, attributes winning (spec/mapping.md §6 L7), and what mapping adds."""
         plan, attributes, body, masks = work.plan, work.attributes, work.read.body, self._context.masks
         flat = body.flat
+        if masks.custom:  # what holds for log bodies alone holds here too
+            flat = masks.redactor.members(flat)
         if plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
         of_model = self._is_of_a_model(work)
         if of_model:
             flat, attributes = without_content(flat), without_content(attributes)
-        added = _added(work, flat, attributes)
-        if body.text and not of_model and masks.leaves_json_as_it_is(body.text, "attributes"):
+        if plan.hidden:
+            pairs = ({key: value for key, value in of.items() if key not in plan.hidden} for of in (flat, attributes))
+            added = _added(work, *pairs)
+        else:
+            added = _added(work, flat, attributes)
+        if body.text and not of_model and flat is body.flat and masks.leaves_json_as_it_is(body.text, "attributes"):
             of_attributes = {**attributes, **added} if added else attributes
             shown = of_attributes if plan.plain and not added else masks.attributes(of_attributes)
             masked = {**flat, **shown}
@@ -308,6 +363,10 @@ class LogMapper:
         found = understood.exception
         if found is None:
             return None
+        if self._context.hidden_errors:
+            names = ("exception.type", "exception.message", "exception.stacktrace")
+            shown = self._context.shown_exception(dict(zip(names, found, strict=True)))
+            found = ExceptionInfo(*(shown[name] for name in names))
         texts = self._context.texts
         error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
         return {key: texts[text] for key, text in error.items() if text}
@@ -328,6 +387,7 @@ class LogMapper:
         keys = log_keys(names, body, self._dialects, scope)
         http = keys.http or keys.attribute_http
         headers = [header for _, header, _ in http.headers] if http is not None else []
+        hidden = self._hidden(names, body, http)
         full = self._context.resolver
         # An exchange that attributes describe may bring any header.
         resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
@@ -348,8 +408,29 @@ class LogMapper:
             weights=tuple(name for name in WEIGHTS if name in names),
             stated=not _STATED.isdisjoint(names),
             over=CUT in names,
+            hidden=hidden,
+            open_keys=log_keys(
+                [name for name in names if name not in hidden],
+                [name for name in body if name not in hidden],
+                self._dialects,
+                scope,
+            )
+            if hidden
+            else keys,
             extras=not (extras.ATTRIBUTES | extras.LOG_FIELDS).isdisjoint((*names, *body)),
         )
+
+    def _hidden(self, names: Iterable[str], body: Iterable[str], http: HttpKeys | None) -> frozenset[str]:
+        hides = self._context.masks.hides
+        if not self._context.masks.custom:
+            return frozenset()
+        found = {name for name in names if hides(f"attr:{name}")} | {
+            name for name in body if hides(f"body:{name}") or hides(f"attr:{name}")
+        }
+        for key, header, of_request in http.headers if http is not None else ():
+            if hides(f"{'header' if of_request else 'response_header'}:{header}"):
+                found.add(key)
+        return frozenset(found)
 
     def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """Keys that name the caller: those of the dialects, and those of the settings in any case and spelling, also
@@ -410,7 +491,7 @@ def _version(http: HttpExchange, work: LogWork, path: str) -> str:
         ):
             for name in names:
                 value = values.get(name)
-                if isinstance(value, str) and value:
+                if isinstance(value, str) and value and value != MASK and name not in work.plan.hidden:
                     return value
     return path_version(path) if "/v" in path else ""
 
@@ -419,9 +500,11 @@ def _request_id(work: LogWork) -> str:
     http = work.read.http
     if http is not None:
         for name in REQUEST_ID_HEADERS:
-            if name in http.request_headers:
+            if http.request_headers.get(name, MASK) != MASK:
                 return http.request_headers[name]
     for of_body, name in work.plan.request_ids:
+        if name in work.plan.hidden:
+            continue
         value = (work.read.body.flat if of_body else work.attributes).get(name)
         if isinstance(value, str) and value:
             return value

@@ -29,11 +29,13 @@ _MAX_FOUND: Final = 32  # different words in one text that may be keys; with mor
 # What follows a key in text that masks would change: perhaps the rest of a path, a closing quote, then : or =. Or the
 # quote and the line's end (the name of a form's field), or what ends the tag of an XML element.
 _AFTER_KEY: Final = re.compile(
+    r"\.\w[\w.]{0,200}+(?:[\\\"']|\s?[:=])|"
     r"[.\[\]*$]*+(?:\s*+(?:\\{0,8}+[\"'])?+\s*+(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=]"
     r"|\\{0,8}+[\"'](?:\s*+,|[^\r\n]{0,200}(?:[\r\n]|\\[rn]))|[^<>]{0,200}+>)"
 ).match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}.
 _AFTER_NAME: Final = re.compile(
+    r"\.\w[\w.]{0,200}+(?:[\\\"']|\s?[:=])|"
     r"[.\[\]*$\s]*+(?:[\\\"']|(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=]|[^<>]{0,200}+>)"
 ).match
 # A part of a glob may be followed by other parts.
@@ -89,6 +91,7 @@ class Mentions:
         found = {match[0].decode() for match in self._find.finditer(words)}
         if len(found) > _MAX_FOUND:
             return True
+        found |= {word.partition(" ")[0] for word in found if " " in word}  # `authorization.value`
         for word in found:
             of_part = self._of_parts is not None and self._of_parts(word) is not None
             checks = (*afters, _AFTER_PART) if of_part else afters

@@ -6,12 +6,13 @@ The rules are `mapping.masks.redactor`'s. Whatever fails here raises RedactionEr
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from mapping.masks.prompts import is_of_a_model
 from mapping.masks.redactor import MASK, Redactor
-from mapping.rules.bodies import Body, body_named
+from mapping.masks.settings import MaskSettings
+from mapping.rules.bodies import Body, body_named, without_bodies
 
 if TYPE_CHECKING:
     from mapping.settings import MappingSettings
@@ -36,7 +37,12 @@ class Masking:
     def __init__(self, settings: MappingSettings) -> None:
         masks = settings.presets.masks_over(settings.masks)
         dropped = masks.drop_attributes if settings.db.statement else (*masks.drop_attributes, *_STATEMENTS)
-        masks = masks.model_copy(update={"drop_attributes": dropped, "keys": (*masks.keys, *settings.secret_names)})
+        masks = masks.model_copy(update={"drop_attributes": dropped})
+        self.custom = bool(masks.headers or masks.keys or masks.rules or masks.drop_attributes != _STATEMENTS)
+        masks = masks.model_copy(update={"keys": (*masks.keys, *settings.secret_names)})
+        self._usual = Redactor(MaskSettings(keys=settings.secret_names, drop_attributes=_STATEMENTS))
+        # Sides of which bodies are not kept.
+        self.dropped_bodies = frozenset(side for side, kept in settings.kept_bodies.items() if not kept)
         self.redactor = redactor = Redactor(masks, genai_content=settings.genai.content)
         self.looks_inside_text = bool(masks.patterns)  # every text has to be searched
         self.drops_content = not settings.genai.content  # prompts and answers of models
@@ -54,6 +60,28 @@ class Masking:
         self.headers = redactor.headers
         self._header_texts: dict[str, str] = {}
         self.keeps_body_of = redactor.keeps_body_of
+
+    def hides(self, source: str) -> bool:
+        """True where the settings hide what the defaults show: no column is read from there. source: see `sealed`."""
+        return self.custom and self.redactor.hides_at(source) and not self._usual.hides_at(source)
+
+    def drops_body(self, key: str) -> bool:
+        """True for the name of a body that is not kept; one that says no side goes with either."""
+        if not self.dropped_bodies:
+            return False
+        side = body_named(key)
+        return side in self.dropped_bodies or side == "either"
+
+    def without_bodies(self, value: Any) -> Any:
+        """A value without the bodies in it that are not kept, in JSON texts too."""
+        return without_bodies(value, self.drops_body)
+
+    def open(self, headers: Mapping[str, str], side: Side) -> Mapping[str, str]:
+        """The headers as sent that columns may be read from."""
+        if not (self.custom and headers):
+            return headers
+        source = "header" if side == "request" else "response_header"
+        return {name: text for name, text in headers.items() if not self.hides(f"{source}:{name}")}
 
     def seals(self, source: str) -> bool:
         """True when ids found there may be stored as a hash only: see `Redactor.sealed`."""
@@ -92,6 +120,8 @@ class Masking:
 
     def value(self, key: str, value: Any) -> Any:
         """An attribute's value as it may be stored, None when it must be dropped."""
+        if self.dropped_bodies:
+            value = self.without_bodies(value)
         if key in _DOCUMENTS and isinstance(value, str):
             value = _LITERAL.sub("?", value)
         return self.redactor.value(key, value)

@@ -262,6 +262,20 @@ class Redactor:
         return masked if isinstance(masked, Mapping) else {}
 
     @_guarded
+    def members(self, flat: Mapping[str, object]) -> Mapping[str, object]:
+        """The members of a flattened log body; the same object when nothing in it was hidden."""
+        changed: dict[str, object] = {}
+        for key, value in flat.items():
+            below = self._log.paths.below(key) if self._log.paths is not None else None
+            verdict = self._log.of(key) or (below.action if below is not None else None)
+            new = self._apply(verdict, value) if verdict is not None else self._walk(value, self._log, below, 0)
+            if new is not value:
+                changed[key] = new
+        if not changed:
+            return flat
+        return {key: new for key, value in flat.items() if (new := changed.get(key, value)) is not _REMOVED}
+
+    @_guarded
     def leaves_json_as_it_is(self, text: str, place: Place) -> bool:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
         if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:

@@ -22,6 +22,7 @@ from mapping.masks.words import (
     header_names_in,
     names_a_secret,
     names_a_secret_in_a_query,
+    tells_a_fact,
 )
 
 HEADERS = (
@@ -104,6 +105,7 @@ _shaped: Final = searcher(_SHAPES)
 # of halves of keys would fill it again and again, at 60 ns a character.
 _MAX_IN_ONE_PASS: Final = 4096
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
+_HIDING: frozenset[Verdict] = frozenset(("mask", "hash", "remove", "drop"))
 _ALL_BELOW = frozenset(("cookies", "credentials", "secrets"))  # maps of secrets: what is below them is one
 _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
 
@@ -145,6 +147,8 @@ class PathNode:
         node: PathNode | None = self
         for part in key.split("."):
             node = node.children.get(fold(part)) if node is not None else None
+            if node is not None and node.action is not None:
+                break  # what is below a hidden place is hidden
         if len(key) <= _MAX_REMEMBERED_CHARS:
             if len(self._remembered) >= _MAX_REMEMBERED:
                 self._remembered.clear()
@@ -169,11 +173,14 @@ class Verdicts:
         drop: Iterable[str] = (),
         judge: Callable[[str], bool] | None = None,
         headers: dict[str, Verdict] | None = None,
+        own: Iterable[str] = (),
     ):
         """drop: globs of keys that go altogether. judge: tells of any other name whether it names a secret; None for
-        nobody. headers: verdicts of headers, by folded name, whose copies under other names are meant too.
+        nobody. headers: verdicts of headers, by folded name, whose copies under other names are meant too. own: names
+        that the settings list themselves.
         """
         self._names = names
+        self._own = frozenset(own)
         globs = tuple(drop)
         self._drop = re.compile("|".join(map(translate, globs))) if globs else None
         self._judge = judge
@@ -237,10 +244,21 @@ class Verdicts:
             for header in header_names_in(name):
                 if header in self._headers:
                     return self._headers[header]
-        if self._judge is None:
-            return None
-        below = "." in key and not _ALL_BELOW.isdisjoint(key.lower().split(".")[:-1])
-        return "mask" if below or self._judge(name) else None
+        if "." in key and (above := self._above(key)) is not None:
+            return above
+        return "mask" if self._judge is not None and self._judge(name) else None
+
+    def _above(self, key: str) -> Verdict:
+        """What a part before the last says of a dotted key: `authorization.value` is as hidden as what nests it."""
+        *parts, last = key.split(".")
+        told = tells_a_fact(last)
+        for part in parts:
+            found = self._names.get(fold(part))
+            if found in _HIDING and (not told or fold(part) in self._own):
+                return found
+            if self._judge is not None and (part.lower() in _ALL_BELOW or (not told and self._judge(part))):
+                return "mask"
+        return None
 
     def hides(self, key: str) -> bool:
         """True when a value under this key must not be seen as it is."""
@@ -268,7 +286,12 @@ def verdicts_for(
     judge = None
     if settings.defaults:
         judge = names_a_secret_in_a_query if place == "query" else names_a_secret
-    return Verdicts(names, root if root.children else None, globs, judge, _copied(settings, place, names))
+    own = (
+        *_listed(settings, place),
+        *(key for rule in settings.rules if not rule.places or place in rule.places for key in rule.keys),
+    )
+    copied = _copied(settings, place, names)
+    return Verdicts(names, root if root.children else None, globs, judge, copied, map(fold, own))
 
 
 def _copied(settings: MaskSettings, place: Place, names: dict[str, Verdict]) -> dict[str, Verdict]:
@@ -280,7 +303,7 @@ def _copied(settings: MaskSettings, place: Place, names: dict[str, Verdict]) -> 
         for rule in settings.rules
         if not rule.places or place in rule.places
         for key in rule.keys
-        if key.lower().startswith("x-")
+        if "-" in key
     )
     listed = (*(HEADERS if settings.defaults else ()), *settings.headers)
     masked: dict[str, Verdict] = {fold(key): names.get(fold(key)) or "mask" for key in listed}

@@ -111,6 +111,20 @@ def names_a_secret(name: str) -> bool:
     return bool(words) and words[0] not in _ASKING and _tells(words)
 
 
+# What a key below the name of a secret may tell without telling it: `token.count`, `k8s.secret.name`.
+_FACTS: Final = _set("""
+    count counts name id type length len size limit kind arn version ttl expires expiry expiration exp iat at in policy
+    status source enabled required present valid error errors max min total usage used created updated provider strategy
+    method algorithm alg index format scope scopes position line column expired missing issuer duration age ms seconds
+    """)
+
+
+def tells_a_fact(name: str) -> bool:
+    """True for a name that says something about a thing, not the thing."""
+    words = words_of(name)
+    return bool(words) and words[-1] in _FACTS
+
+
 def _tells(words: list[str]) -> bool:
     while len(words) > 1 and (words[-1].isdigit() or words[-1] in _QUALIFIERS):
         if tuple(words[-2:]) in _PAIRS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from mapping.bounds import LONGEST_JSON, is_deep
+from mapping.bounds import DEEPEST_JSON, LONGEST_JSON, is_deep
 from mapping.rules.codings import MAX_BODY_BYTES as MAX_BODY_BYTES
 from mapping.rules.codings import NO_ROOM, Unread, readable, readable_text
 from mapping.rules.names import words_of
@@ -47,6 +47,9 @@ _FORMS: Final = frozenset(
 )
 
 
+_LEVELS_OF_A_TEXT: Final = 20  # for which JSON inside a text counts
+
+
 @lru_cache(maxsize=4096)
 def _body_named(key: str) -> str:
     words = [word for part in key.split(".") for word in words_of(part)]
@@ -69,6 +72,34 @@ def body_named(key: str) -> str:
     no body.
     """
     return _body_named(key) if len(key) <= 256 else _body_named.__wrapped__(key)
+
+
+def without_bodies(value: Any, drops: Callable[[str], bool], above: str = "", depth: int = 0) -> Any:
+    """A value without the bodies in it, in JSON texts too. drops: tells of a dotted key whether it names one.
+
+    What is nested too deeply to be kept as JSON, or longer than JSON that is read, goes.
+    """
+    if isinstance(value, dict):
+        if depth >= DEEPEST_JSON:
+            return {}
+        paths = ((key, f"{above}.{key}"[-256:] if above else key, item) for key, item in value.items())
+        return {
+            key: without_bodies(item, drops, path if isinstance(item, dict) else "", depth + 1)
+            for key, path, item in paths
+            if not (drops(key) or drops(path))
+        }
+    if isinstance(value, list):
+        return [without_bodies(item, drops, "", depth + 1) for item in value] if depth < DEEPEST_JSON else []
+    if not (isinstance(value, str) and value.lstrip()[:1] in ("{", "[")):
+        return value
+    if len(value) > LONGEST_JSON or depth >= DEEPEST_JSON:
+        return ""
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+    shown = without_bodies(parsed, drops, "", depth + _LEVELS_OF_A_TEXT)
+    return value if shown == parsed else orjson.dumps(shown).decode()
 
 
 class Room:

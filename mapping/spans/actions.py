@@ -128,6 +128,7 @@ class ActionPlan:
     ) -> None:
         """counted: False for a model's call whose tokens another event tells. step: it is one around such calls."""
         consumed: set[str] = {*ACTION_NAMES}
+        whole, shape = shape, shape.without(context.masks.hides)  # what is hidden is read into no column
         self.event_type = event_type
         self._context = context
         self._reason = reason
@@ -157,12 +158,12 @@ class ActionPlan:
         self._rpc_status = shape.first(_RPC_STATUS) if family in ("rpc", "mcp") else ABSENT
         self._streaming = context.models.first("streaming", shape) if self.model is not None else ABSENT
         self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
-        self.slots = HeaderSlots(shape, set(), context.masks)
+        self.slots = HeaderSlots(whole, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
         self.weight = shape.first(WEIGHTS)
         self.over = CUT in shape.at  # an attribute was over a bound
-        self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
-        self._metadata = MetadataPlan(shape, consumed, context.masks)
+        self.who = WhoPlan(whole, context, self.slots, self.uri.query, consumed)
+        self._metadata = MetadataPlan(whole, consumed, context.masks)
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         record, name, _, values, fragments, who, request, _, group, decision = work
@@ -178,7 +179,7 @@ class ActionPlan:
         if called is not title:  # the span's name is masked already
             called = context.shown_names[called]
         if self.uri.present:
-            uri = context.shown(self.uri.resolve(values, request, group, "")[0])
+            uri = context.shown(self.uri.resolve(values, context.masks.open(request, "request"), group, "")[0])
         else:
             uri = context.action_uris[group.service, self.family, called]
         raw = values[self._error_type]

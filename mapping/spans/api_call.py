@@ -83,6 +83,7 @@ class ApiCallPlan:
         consumed |= {"http.request.method_original", "request.id", "moesif.direction"}
         consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
         self._context = context
+        self._custom = context.masks.custom
         self._direction = direction(kind)
         self.incoming = self._direction == "Incoming"
         self._incoming = self._direction != "Outgoing"
@@ -90,13 +91,16 @@ class ApiCallPlan:
         self._method = first(METHODS)
         self.stated = self._method != ABSENT
         # LiteLLM tells of the model's call on the span of its own.
+        # What the settings hide is read into no column; only whose call it was is told, as a hash.
+        shown = shape.without(context.masks.hides)
         told = shape.has(*context.models.named["told_by_call"])
-        self.model = ModelPlan(shape, context.models) if told else None
+        self.model = ModelPlan(shown, context.models) if told else None
         self.second_look = (self._server and not self.stated) or told
         self._original = first(("http.request.method_original",))
         self._status = first(STATUSES)
         self.slots = HeaderSlots(shape, consumed, context.masks)
-        self.uri = UriPlan(kind, shape, context, self.slots, consumed)
+        first, at = shown.first, shown.at
+        self.uri = UriPlan(kind, shown, context, self.slots, consumed)
         self._route = first(("http.route",))
         self._template = first(("url.template",))
         self._agent = first(headers.USER_AGENT_ATTRIBUTES)
@@ -159,8 +163,9 @@ class ApiCallPlan:
         if type(status) is not int or not 100 <= status <= 599:
             status = status_of(status) or (self._status_told(events) if self._status_events else 0)
 
+        told = context.masks.open(request, "request") if self._custom else request
         raw_route = values[self._route]
-        text, path, found = self.uri.resolve(values, request, group, raw_route if type(raw_route) is str else "")
+        text, path, found = self.uri.resolve(values, told, group, raw_route if type(raw_route) is str else "")
         route = ""
         if type(raw_route) is str:
             if raw_route == path:
@@ -316,9 +321,12 @@ class ApiCallPlan:
         agent = request.get("user-agent") or text_of(values[self._agent])
         if agent and "user-agent" not in request:
             request = {**request, "user-agent": agent}
+        asking, answering = request, response
+        if self._custom:
+            asking, answering = context.masks.open(request, "request"), context.masks.open(response, "response")
         ip = ""
         if self._incoming and request and (self._tells_ip or events):
-            ip = context.masks.ip(address.client_ip(request, (), trust_forwarded=context.trust_forwarded))
+            ip = context.masks.ip(address.client_ip(asking, (), trust_forwarded=context.trust_forwarded))
         request_body = request_encoding = response_body = response_encoding = ""
         if self._request_body != ABSENT or events:
             body = values[self._request_body]
@@ -331,7 +339,7 @@ class ApiCallPlan:
             if self._asked:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
-            extra |= extras.read_call(request, response, asked, events, start, self._readers)
+            extra |= extras.read_call(asking, answering, asked, events, start, self._readers)
         if self.model is not None:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
