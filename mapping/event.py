@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+MAX_BODY_BYTES: Final = 450 * 1024  # of a body in an event (spec/mapping.md §1.4); longer ones are cut, and base64 then
+
 API_CALL = "api_call"
 ACTION = "action"
 LOG = "log"

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from exporter.sinks.json_line import dumps, encoded, event_dict
-from mapping.event import ACTION, API_CALL, INNER, Event
+from mapping.event import ACTION, API_CALL, INNER, MAX_BODY_BYTES, Event
 
 # Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
 MAX_EVENT_BYTES = 1_000_000
-MAX_BODY_BYTES = 450 * 1024
 DAY_NS = 86_400_000_000_000
 OLDEST_DAYS = 30  # older events are refused
 

@@ -13,15 +13,7 @@ from mapping.dialects.table import Unit
 from mapping.rules import address, uri
 from mapping.rules.headers import joined
 from mapping.rules.null_words import is_absent
-
-# The registry of HTTP methods (IANA) and PURGE, which caches use.
-VERBS = frozenset(
-    """
-    ACL BASELINE-CONTROL BIND CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD LABEL LINK LOCK MERGE MKACTIVITY
-    MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE OPTIONS ORDERPATCH PATCH POST PROPFIND PROPPATCH PURGE PUT
-    QUERY REBIND REPORT SEARCH TRACE UNBIND UNCHECKOUT UNLINK UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL
-    """.split()  # noqa: SIM905 - a list literal of 39 words takes 39 lines
-)
+from mapping.rules.verbs import VERBS
 
 # In lower case these are methods of HTTP still; `search`, `copy` and `update` are names of functions.
 _COMMON_VERBS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))

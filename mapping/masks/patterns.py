@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-HIDDEN = "[REDACTED]"
+from mapping.masks.mask import MASK
 
 _EMAIL = re.compile(r"[A-Za-z0-9._%+'\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,8}[A-Za-z]{2,24}")
 # Cards begin with 2 to 6; times in nanoseconds, which have as many digits, with 1.
@@ -54,11 +54,11 @@ def hider(names: Iterable[str]) -> Callable[[str], str] | None:
 
 
 def _tokens(text: str) -> str:
-    return _TOKEN.sub(HIDDEN, text)
+    return _TOKEN.sub(MASK, text)
 
 
 def _emails(text: str) -> str:
-    return _EMAIL.sub(HIDDEN, text) if "@" in text else text
+    return _EMAIL.sub(MASK, text) if "@" in text else text
 
 
 def _ibans(text: str) -> str:
@@ -69,9 +69,9 @@ def _iban_hidden(found: str) -> str:
     # Words may follow an IBAN after a blank: the longest prefix with right check digits is the account.
     for end in range(len(found), 14, -1):
         if found[end - 1] != " " and iban(found[:end].replace(" ", "")):
-            return HIDDEN + found[end:]
+            return MASK + found[end:]
     return found
 
 
 def _pans(text: str) -> str:
-    return _DIGITS.sub(lambda found: HIDDEN if luhn(re.sub(r"[ \-]", "", found[0])) else found[0], text)
+    return _DIGITS.sub(lambda found: MASK if luhn(re.sub(r"[ \-]", "", found[0])) else found[0], text)

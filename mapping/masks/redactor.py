@@ -18,13 +18,14 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import orjson
 
+from mapping.masks.mask import MASK as MASK
+from mapping.masks.mask import QUERY_MASK as QUERY_MASK
 from mapping.masks.neighbours import hidden_items
 from mapping.masks.patterns import hider
 from mapping.masks.prompts import holds_content, is_of_a_model
 from mapping.masks.search import NOTHING
 from mapping.masks.settings import MaskSettings, Place
 from mapping.masks.shapes import SHORTEST, may_show_a_key, tokens
-from mapping.masks.text import MASK as MASK
 from mapping.masks.text import (
     MAX_TEXT_CHARS,
     bare_pairs,
@@ -46,7 +47,6 @@ from mapping.masks.text import (
     xml_elements,
 )
 from mapping.masks.text import may_hide_secrets as may_hide_secrets
-from mapping.masks.urls import QUERY_MASK as QUERY_MASK
 from mapping.masks.urls import UrlMasks, is_hash, may_hold_a_url
 from mapping.masks.verdicts import ASKED, KEYED, PLACES, SHAPED, PathNode, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS, valid_ip

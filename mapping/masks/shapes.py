@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import re2  # type: ignore[import-untyped]
 
-_MASK: Final = "[REDACTED]"
+from mapping.masks.mask import MASK
+
 SHORTEST: Final = 15  # `Bearer` and the shortest token
 _SHAPES: Final = re2.compile(
     r"(\b|\\[nrt])("
@@ -87,15 +88,15 @@ def may_show_a_key(text: str) -> bool:
 def _hidden(found: Any) -> str:
     before, token = found[1] or "", found[2]
     if token is None:
-        return _MASK
+        return MASK
     scheme, blank, value = token.partition(" ")
     if not blank:
         # No key of a provider is without digits: `sk-some-name-of-a-class` is a word.
-        return before + (_MASK if any(map(str.isdigit, token)) else token)
+        return before + (MASK if any(map(str.isdigit, token)) else token)
     value = value.lstrip()
     # `Bearer authentication failed.`, `basic auth/digest`: words of a sentence.
     inner = value.rstrip(".=")
     plain = inner.replace("-", "").replace("/", "").replace(".", "")
     if plain.isalpha() and (plain.islower() or plain.isupper() or plain.istitle()):
         return before + str(token)
-    return f"{before}{scheme} {_MASK}"
+    return f"{before}{scheme} {MASK}"

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from mapping.masks.mask import MASK, QUERY_MASK
 from mapping.masks.neighbours import PASS_OPTIONS
 from mapping.rules.codings import garbled
 
-MASK = "[REDACTED]"
 # A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
 # stack traces and log lines are shorter; 64 Ki characters take some ten milliseconds at worst.
 MAX_TEXT_CHARS = 64 * 1024
@@ -48,7 +48,7 @@ _HEADER_LINE = re.compile(
 )
 # GraphQL arguments, loose JSON and what Go prints: `password: "x"`, `map[password:x]`, but not `http://token:80`.
 _COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])")
-_COLON_VALUE = re.compile(r"\[REDACTED\]|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
+_COLON_VALUE = re.compile(re.escape(MASK) + r"|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
 # A line of YAML or of a header dump.
 _LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w.\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
 # In the middle of a sentence: `wrong password: x1`, `the password is: x1`. What follows may be one more word of it.
@@ -341,7 +341,7 @@ def encoded_pairs(text: str, secret: Secret) -> str:
         if not secret(found[1]):
             return None
         value = (_ENCODED_QUOTED if found[2] else _ENCODED_VALUE).match(text, found.end())
-        return (value.end(), "REDACTED") if value is not None else None
+        return (value.end(), QUERY_MASK) if value is not None else None
 
     return _hidden(text, _ENCODED_KEY, value_of)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import quote, unquote_plus
 
+from mapping.masks.mask import MASK, QUERY_MASK
 from mapping.masks.shapes import may_show_a_key, tokens
-from mapping.masks.text import MASK, encoded_pairs, passwords_in_urls
+from mapping.masks.text import encoded_pairs, passwords_in_urls
 from mapping.masks.verdicts import Verdicts
 
-QUERY_MASK: Final = "REDACTED"
 _URL_QUERY: Final = re.compile(r"([?#])([^\s\"'<>#?]+)")
 _PATH_PARAMETER: Final = re.compile(r"([;/])([A-Za-z_][\w.\-]{0,60})=([^\s;/?#&,\"'<>]+)")
 _MAX_NESTED: Final = 4  # encodings, one in the other: three hops of a login that each pass on where they came from

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from mapping.rules import ids, uri
+from mapping.rules import uri
+from mapping.rules.verbs import STANDARD_VERBS
 
 ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
 DIRECTIONS: Final = {"incoming": "Incoming", "outgoing": "Outgoing", "internal": "Internal"}
@@ -23,11 +24,11 @@ def verb_of(method: str, original: str, name: str) -> str:
     """The verb of a call (spec/mapping.md §3.1). method: as sent, "" for none; name: the span's."""
     if not method:
         first = name.partition(" ")[0]
-        return first if first in ids.STANDARD_VERBS else "_OTHER"
+        return first if first in STANDARD_VERBS else "_OTHER"
     if method == "_OTHER" and original:
         method = original
     upper = method.upper()
-    return upper if upper in ids.STANDARD_VERBS else method
+    return upper if upper in STANDARD_VERBS else method
 
 
 def path_version(path: str) -> str:

@@ -16,13 +16,14 @@ from base64 import b64decode
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from mapping.event import MAX_BODY_BYTES as MAX_BODY_BYTES
+
 if sys.version_info >= (3, 14):
     from compression import zstd  # pragma: no cover
 else:
     from backports import zstd
 
 UNREADABLE: Final = "[UNREADABLE]"  # what stands for a value, or a part of a body, that cannot be read
-MAX_BODY_BYTES: Final = 450 * 1024  # of a body so much is kept, so no more is inflated
 _MOST_LAYERS: Final = 4  # codings in one another, base64 of gzip of UTF-16 among them; more is nobody's body
 _MOST_PARTS: Final = 64  # of a multipart body; those after are left out
 _SAMPLE_BYTES: Final = 4096  # from which a charset without a mark is guessed

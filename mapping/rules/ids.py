@@ -5,10 +5,11 @@ from __future__ import annotations
 from hashlib import sha1
 from uuid import UUID
 
+from mapping.rules.verbs import STANDARD_VERBS
+
 # Fixed for ever: another namespace would give every stored event a second identity.
 NAMESPACE = UUID("6f1d3c52-8a0e-5b7c-9d24-5a3e7c1b9f60")
 
-STANDARD_VERBS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE", "QUERY"))
 
 _SEED = sha1(NAMESPACE.bytes, usedforsecurity=False)  # UUIDv5 is SHA-1 by definition (RFC 9562 §5.5)
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

@@ -9,19 +9,14 @@ import re
 from functools import lru_cache
 
 from mapping.rules.null_words import is_absent
+from mapping.rules.verbs import VERBS
 
 _QUERY = re.compile(
     r"[?#][\w.\-\[\]%]{1,200}(?:=|%3[Dd])"
 ).search  # `/a?b=c` and `/a#b=c`, but not `/users/:id?` and `(?:…)`
 
 MAX_ROUTE_CHARS = 2048  # longer "routes" are no routes; bounds what one value can cost
-_VERBS = "|".join(
-    """
-    acl baseline-control bind checkin checkout connect copy delete get head label link lock merge mkactivity mkcalendar
-    mkcol mkredirectref mkworkspace move options orderpatch patch post propfind proppatch purge put query rebind report
-    search trace unbind uncheckout unlink unlock update updateredirectref version-control _other any all
-    """.split()  # noqa: SIM905 - a list literal of forty words takes forty lines
-)
+_VERBS = "|".join(sorted((*VERBS, "_OTHER", "ANY", "ALL")))
 
 # `GET /a`, `http get /a`, `GET|HEAD /a`, `UsersController.get /a`: what stands before the path.
 _BEFORE_PATH = re.compile(r"[^/{}<>()*^$]{1,128}\s(?=/)").match

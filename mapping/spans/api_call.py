@@ -39,6 +39,7 @@ from mapping.rules.call import (
 )
 from mapping.rules.call_status import GRPC_STATUSES, SUCCESSES, rpc_status, status_of
 from mapping.rules.route import OTHER
+from mapping.rules.verbs import STANDARD_VERBS
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots
@@ -49,7 +50,7 @@ from mapping.spans.who import WhoPlan
 
 _NO_ERROR: Final = frozenset(("", "none", "null", "false"))  # Micrometer's and OpenTracing's for no error
 
-_VERBS: Final = {verb: verb for verb in ids.STANDARD_VERBS}
+_VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__
 
 

@@ -38,13 +38,12 @@ from receiver.decode.json_fields import (
     unsigned,
 )
 from receiver.decode.json_repair import BYTE_ORDER_MARK, repaired
-from receiver.decode.prescan import Limits, too_many_elements, too_many_records
+from receiver.decode.prescan import SLICE_BYTES, Limits, too_many_elements, too_many_records
 from receiver.errors import BadRequest
 
 _MAX_DEPTH = 40  # levels of nested values; mapping accepts 32, and Python recurses about 3 frames a level
 _LONGEST_CACHED = 512  # bytes of an attribute that is kept for the rest of the request
 _MOST_CACHED = 50_000  # such attributes; a table of a million takes half a second to grow, and nothing else runs
-_SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
 _AT_ONCE = 10_000  # attributes of one record that are joined, and their parts freed, in one call
 _SHOWN = 3  # reasons named in the answer
 
@@ -114,11 +113,11 @@ def _check_size(data: bytes, limits: Limits) -> None:
     if len(data) <= most:
         return
     objects, lists, members = 3 * most + 3 * records, most + 5 * records + 1, 4 * most + 16 * records
-    pieces = range(0, len(data), _SLICE)
+    pieces = range(0, len(data), SLICE_BYTES)
     if (
-        sum(data.count(b"{", at, at + _SLICE) for at in pieces) <= objects
-        and sum(data.count(b",", at, at + _SLICE) for at in pieces) <= members
-        and sum(data.count(b"[", at, at + _SLICE) for at in pieces) <= lists
+        sum(data.count(b"{", at, at + SLICE_BYTES) for at in pieces) <= objects
+        and sum(data.count(b",", at, at + SLICE_BYTES) for at in pieces) <= members
+        and sum(data.count(b"[", at, at + SLICE_BYTES) for at in pieces) <= lists
     ):
         return
     texts = 2 * members  # keys and values
@@ -134,8 +133,8 @@ def _check_size(data: bytes, limits: Limits) -> None:
 def _between_texts(data: bytes) -> Iterator[bytes]:
     """The JSON with a quote in place of each text: bodies that are JSON or CSV are full of braces and commas."""
     escaped = inside = 0  # whether the last byte escapes the next, and whether it is inside a text
-    for at in range(0, len(data), _SLICE // 4):  # taking one apart takes longer than looking at it
-        piece = data[at + escaped : at + _SLICE // 4]
+    for at in range(0, len(data), SLICE_BYTES // 4):  # taking one apart takes longer than looking at it
+        piece = data[at + escaped : at + SLICE_BYTES // 4]
         escaped = (len(piece) - len(piece.rstrip(b"\\"))) & 1
         parts = piece.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
         yield b'"'.join(parts[inside::2])

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 
 from receiver.errors import BadRequest
 
-_SLICE = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
+SLICE_BYTES = 1 << 20  # bytes looked at in one call, as nothing else runs meanwhile: about a millisecond
 _BREATHE = 0x7FF  # elements less one between breaks, about half a millisecond
 _MAX_DEPTH = 128  # deeper than protobuf itself decodes
 _LONGEST_VARINT = 10  # bytes, 64 bits; of a tag 5
@@ -200,10 +200,10 @@ def _few_elements(data: bytes, limits: Limits) -> bool:
     if size <= 2 * limits.max_elements:
         return True
     left = limits.max_elements - 2 * limits.max_records - size // (_SMALL + 2)
-    for at in range(0, size, _SLICE):
+    for at in range(0, size, SLICE_BYTES):
         if left < 0:
             break
-        left -= telling_bytes(data[at : at + _SLICE])
+        left -= telling_bytes(data[at : at + SLICE_BYTES])
     return left >= 0
 
 
