@@ -2,6 +2,8 @@
 
 - A SERVER span without a method whose parent is in the same process, below or beside the framework's own span, is the
   same call again: it becomes an action.
+- So does one with a method, directly or by INTERNAL spans below one of the same resource, where method, path and status
+  agree, or it has none: a framework that traces itself under an instrumented server. Whom it names, the call is of.
 - Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
   skipped. A span around several calls is a step, and its tokens are theirs.
 - A resolver that failed is plumbing; its error goes to the GraphQL operation above it.
@@ -12,31 +14,45 @@ proportion to the spans: no walk is longer than `_HIGHEST`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 from mapping.context import Work
 from mapping.event import ACTION, API_CALL
+from mapping.otlp.decode import SpanRecord
+from mapping.rules.identity import Identity
 from mapping.shape import REMOTE_FLAG
+from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.hops import parents_of
 from mapping.spans.inheritance import slices
 from mapping.spans.plans import Plans
 
 _HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
 _PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
+_TARGETS: Final = ("url.path", "http.target", "url.full", "http.url")
+_EXCHANGE: Final = frozenset((*METHODS, *STATUSES, *_TARGETS))
+_HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is another exchange
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
 def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] | None]:
     """Gives spans of `works` other plans where others tell the same. Returns the parents of the spans if it looked."""
+    parents: list[int] | None = None
+    if incoming := (yield from _incoming_together(works)):
+        parents = yield from parents_of(works)
+        for start in range(0, len(incoming), _PAUSE):
+            for at in incoming[start : start + _PAUSE]:
+                _settle_nested_call(at, parents, works, plans)
+            yield
     if not plans.second_look:
-        return None
+        return parents
     doubtful: list[int] = []
     for part in slices(len(works)):
         doubtful += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work.plan.second_look]
         yield
     if not doubtful:
-        return None
+        return parents
     models: list[int] = []
     failed: list[int] = []
     calls: list[int] = []
@@ -52,8 +68,9 @@ def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] |
         elif works[at].record.status.code == 2:
             failed.append(at)
     if not (failed or calls or len(models) > 1 or (models and telling)):
-        return None
-    parents = yield from parents_of(works)
+        return parents
+    if parents is None:
+        parents = yield from parents_of(works)
     for part in slices(len(failed)):
         for at in failed[part.start : part.stop]:
             _lend_failure(at, parents, works, plans)
@@ -76,6 +93,57 @@ def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
         if at < 0:
             return
         yield at
+
+
+def _incoming_together(works: list[Work]) -> Generator[None, None, list[int]]:
+    """Incoming calls below a span, of traces that have several: nearly always none."""
+    incoming: list[int] = []
+    for part in slices(len(works)):
+        incoming += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work[2].incoming]
+        yield
+    if len(incoming) < 2:
+        return []
+    count = Counter(works[at].record.trace_id for at in incoming)
+    if len(count) == len(incoming):
+        return []
+    return [at for at in incoming if works[at].record.parent_id and count[works[at].record.trace_id] > 1]
+
+
+def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+    work = works[at]
+    for up in _above(at, parents):
+        outer = works[up]
+        if outer.group.resource != work.group.resource or outer.record.span.kind in _HOPS:
+            return
+        if outer.plan.incoming:
+            if _agrees(work.record, outer.record):
+                works[at] = work._replace(plan=plans.same_call(work.record))
+                works[up] = outer._replace(who=_named(outer.who, work.who))
+            return
+
+
+def _agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
+    (verb, path, status), (its_verb, its_path, its_status) = _exchange(inner), _exchange(outer)
+    return verb in ("", its_verb) and its_path.endswith(path) and status in ("", its_status)
+
+
+def _exchange(record: SpanRecord) -> tuple[str, str, str]:
+    """Method, path and status as they were sent; "" for what was not."""
+    said = {key: value for key, value, _ in record.entries if key in _EXCHANGE}
+    verb, status = (next((str(said[name]) for name in names if name in said), "") for names in (METHODS, STATUSES))
+    target = next((text for name in _TARGETS if isinstance(text := said.get(name), str)), "")
+    if "://" in target:
+        rest = target.partition("://")[2]
+        target = rest[rest.find("/") :] if "/" in rest else "/"
+    return verb.upper(), target.partition("?")[0].rstrip("/"), status
+
+
+def _named(who: Identity, inner: Identity) -> Identity:
+    if not who.user_id and inner.user_id:
+        who = who._replace(user_id=inner.user_id, user_source=inner.user_source)
+    if not who.company_id and inner.company_id:
+        who = who._replace(company_id=inner.company_id, company_source=inner.company_source)
+    return who
 
 
 def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
