@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from exporter.errors import Fault, Rejected, Retryable, SinkError, TooLarge, Unauthorised, fault_of
 from exporter.journal import JournalError
-from exporter.retry import wait_s
 from exporter.settings import RetrySettings
 from exporter.sink_log import SinkLog
 
@@ -19,6 +19,23 @@ T = TypeVar("T")
 DISK_PAUSE_S = 1.0
 # So often in a row may a call meet a fault of ours before its rows are held to be the cause.
 MOST_FAULTS = 3
+
+
+def wait_s(settings: RetrySettings, attempt: int, error: SinkError, uniform: float | None = None) -> float:
+    """Seconds to wait before the next attempt.
+
+    attempt: 1 after the first failure. uniform: a number in [0, 1) in place of chance.
+    A destination's Retry-After is honoured up to 120 intervals (10 minutes by default): beyond that it is more likely a
+    mistake than a wish.
+    """
+    spread = (random.random() if uniform is None else uniform) * 2 - 1
+    if isinstance(error, Unauthorised):
+        return settings.unauthorised_interval_s * (1 + settings.jitter * spread)
+    backoff = min(settings.max_interval_s, settings.initial_interval_s * settings.multiplier ** min(attempt - 1, 64))
+    backoff *= 1 + settings.jitter * spread
+    if isinstance(error, Retryable) and error.retry_after_s is not None:
+        return max(backoff, min(error.retry_after_s, settings.max_interval_s * 120))
+    return backoff
 
 
 @dataclass

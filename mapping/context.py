@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 from mapping.bounds import held
@@ -15,6 +15,7 @@ from mapping.masks.prompts import without_content
 from mapping.masks.redactor import MASK
 from mapping.masks.shapes import may_show_a_key
 from mapping.masks.text import may_hide_secrets
+from mapping.memory import Memory
 from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
 from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
@@ -27,11 +28,7 @@ from mapping.spans.captured import event_body
 from mapping.spans.classify import is_plumbing_name
 from mapping.spans.models import words
 
-Value = TypeVar("Value")
-
 LATE_NS: Final = 5 * 60 * 1_000_000_000  # older than this the analytics API calls an event late (spec/mapping.md §1.4)
-_LONGEST_KEY: Final = 4096
-_ALL_KEYS: Final = 1 << 20  # characters of all keys of one memory; its values are about as large
 SKEW_NS: Final = 5 * 60 * 1_000_000_000  # this far ahead of our clock the sender's is wrong (spec/mapping.md §9)
 
 
@@ -81,39 +78,6 @@ class Work(NamedTuple):
     response_headers: Mapping[str, str]
     group: Group
     decision: Decision  # UNSAMPLED when sampling decides later
-
-
-class Memory(dict[Any, Value]):
-    """A dict that fills itself with `make(key)` and starts over when it has `limit` entries.
-
-    Hits cost no Python frame. Keys of more than `longest` characters are not remembered, and all keys together are
-    bounded.
-    """
-
-    __slots__ = ("_limit", "_longest", "_make", "_size")
-
-    def __init__(self, make: Callable[[Any], Value], limit: int = 8192, longest: int = _LONGEST_KEY) -> None:
-        super().__init__()
-        self._make = make
-        self._limit = limit
-        self._longest = longest
-        self._size = 0  # characters of all keys
-
-    def __missing__(self, key: Any) -> Value:
-        value = self._make(key)
-        size = _size(key)
-        if size <= self._longest:
-            self._size += size
-            if len(self) >= self._limit or self._size > _ALL_KEYS:
-                self.clear()
-                self._size = size
-            self[key] = value
-        return value
-
-
-def _size(key: Any) -> int:
-    """Characters in a key: a text, bytes, or a tuple of texts and small values."""
-    return sum(map(_size, key)) if isinstance(key, tuple) else len(key) if isinstance(key, str | bytes) else 8
 
 
 def text_of(value: Any) -> str:

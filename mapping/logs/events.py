@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from mapping.bounds import CUT
-from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Memory
+from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
 from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
 from mapping.logs.http import HttpExchange, HttpKeys
@@ -29,6 +29,7 @@ from mapping.logs.record import (
 )
 from mapping.masks.prompts import without_content
 from mapping.masks.redactor import MASK
+from mapping.memory import Memory
 from mapping.otlp.decode import LogItem
 from mapping.rules import extras, ids, taxonomy
 from mapping.rules.call import (

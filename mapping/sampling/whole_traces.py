@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 import orjson
 
 from mapping.event import API_CALL, Decision, Event
-from mapping.facts import event_fact
+from mapping.event_facts import event_fact
 from mapping.sampling.counts import thresholds_of
 from mapping.sampling.decide import Rate, Upstream
 from mapping.sampling.plan import Ruled

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from mapping.context import Context, Memory
+from mapping.context import Context
 from mapping.event import ACTION, API_CALL, SKIP
+from mapping.memory import Memory
 from mapping.otlp.decode import SpanRecord
 from mapping.shape import ABSENT, Shape
 from mapping.spans.actions import ActionPlan

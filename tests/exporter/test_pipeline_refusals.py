@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from events import event
+from exporter.attempts import wait_s
 from exporter.deadletter import event_of
 from exporter.errors import Expired, Rejected, Retryable, TooLarge, Unauthorised
-from exporter.retry import wait_s
 from exporter.settings import RetrySettings
 from exporter.sink import Batch
 from mapping.event import API_CALL, LOG

@@ -14,7 +14,7 @@ from pathlib import Path
 from exporter.durable import replace_file
 from exporter.settings import SinkSettings
 from mapping.event import Decision, Event
-from mapping.facts import event_fact
+from mapping.event_facts import event_fact
 from mapping.mapper import Mapped
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.ledger import Ledger, LedgerRow
