@@ -105,6 +105,7 @@ _PLACES_OF_SOURCES: dict[str, Place] = {
 _CODED_BODY = re.compile(r'ody"\s*+:\s*+"(?:[A-Za-z0-9+/_\-]{16}|b\')').search  # in a log line, perhaps in base64
 _LEAST_CODED_CHARS = 16  # of a body that is base64
 _REMOVED = object()
+_ASKED_ONLY = {*NOTHING, ASKED}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -278,16 +279,18 @@ class Redactor:
     @_guarded
     def leaves_json_as_it_is(self, text: str, place: Place) -> bool:
         """True when no mask of a place changes anything in a JSON text: its values need not be walked through."""
-        if self._hide is not None or self._ip_keys or "@" in text or _ODD_PARAMETER(text) is not None:
+        if self._hide is not None or self._ip_keys:
+            return False
+        verdicts = self._verdicts[place]
+        found = verdicts.seen_in_json(text, self._query.mentions)
+        if found == NOTHING or (found is not None and {*found} == _ASKED_ONLY and "=" not in text):
+            return True
+        if "@" in text or _ODD_PARAMETER(text) is not None:
             return False
         if '"-' in text or "\\u" in text or ":\\/" in text:  # options in lists, and escapes that hide keys or URLs
             return False
         if "\ufffd" in text or holds_coded(text) or ('ody"' in text and _CODED_BODY(text) is not None):
             return False
-        verdicts = self._verdicts[place]
-        found = verdicts.seen_in_json(text, self._query.mentions)
-        if found == NOTHING:
-            return True
         if (found is None or SHAPED in found) and (beyond_keys(text) or (self._defaults and tokens(text) is not text)):
             return False
         if (found is None or KEYED in found) and verdicts.mentioned_in(text, json=True):

@@ -99,8 +99,12 @@ _MAX_REMEMBERED_CHARS = 128
 SHAPED: Final = 1
 KEYED: Final = 2
 ASKED: Final = 3
+UNSURE: Final = 4
 _SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
 _shaped: Final = searcher(_SHAPES)
+# All that `Redactor.leaves_json_as_it_is` asks of a text beside these: mail addresses and passwords in URLs, encoded
+# parameters, options in lists, escapes, what may be base64 of something, and U+FFFD.
+_UNSURE: Final = rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|ody"|\xef\xbf\xbd"""
 # Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
 # of halves of keys would fill it again and again, at 60 ns a character.
 _MAX_IN_ONE_PASS: Final = 4096
@@ -204,13 +208,11 @@ class Verdicts:
         return found
 
     def seen_in_json(self, text: str, of_queries: Mentions) -> list[int] | None:
-        """The same of JSON; with ASKED a masked parameter of a query."""
-        if "=" not in text:
-            return self.seen_in(text)
+        """The same of JSON; with ASKED a masked parameter of a query, UNSURE what only a look at its values tells."""
         if len(text) > _MAX_IN_ONE_PASS:
-            return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else [])]
+            return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else []), UNSURE]
         if self._seek_in_json is None:
-            self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes())
+            self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes(), _UNSURE)
         found: list[int] | None = self._seek_in_json(as_bytes(text))
         return found
 
