@@ -107,7 +107,7 @@ _shaped: Final = searcher(_SHAPES)
 _UNSURE: Final = rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|ody"|\xef\xbf\xbd"""
 # Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
 # of halves of keys would fill it again and again, at 60 ns a character.
-_MAX_IN_ONE_PASS: Final = 4096
+_MAX_IN_ONE_PASS: Final = 16_384
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
 _HIDING: frozenset[Verdict] = frozenset(("mask", "hash", "remove", "drop"))
 _ALL_BELOW = frozenset(("cookies", "credentials", "secrets"))  # maps of secrets: what is below them is one

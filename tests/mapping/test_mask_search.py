@@ -70,7 +70,7 @@ def test_a_long_text_is_searched_for_the_same() -> None:
     other = Redactor(MaskSettings())._verdicts["query"].mentions
     for text in ("a b ", "api key: 1 ", "a --b ", "?code=1 ", "sk-a1b2c3d4e5f6a7b8 password=1 ?code=2 "):
         for seen in (verdicts.seen_in, lambda text: verdicts.seen_in_json(text, other)):
-            short, long = seen(text), seen(text * 2000)
+            short, long = seen(text), seen(text * 9000)
             # Of what only a look at its values tells, nothing is said of a long text.
             assert {*(short or ()), UNSURE} == {*(long or ()), UNSURE}
 
