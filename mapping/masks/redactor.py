@@ -25,7 +25,7 @@ from mapping.masks.patterns import hider
 from mapping.masks.prompts import holds_content, is_of_a_model
 from mapping.masks.search import NOTHING
 from mapping.masks.settings import MaskSettings, Place
-from mapping.masks.shapes import SHORTEST, may_show_a_key, tokens
+from mapping.masks.shapes import KEYS_BEGIN, SHORTEST, is_or_tells_a_key, may_show_a_key, tokens
 from mapping.masks.text import (
     MAX_TEXT_CHARS,
     bare_pairs,
@@ -207,7 +207,7 @@ class Redactor:
         source: as `mapping.rules.identity` names it: `header:x-user-id`, `attr:user.id`, `query:user`. With a hash_key
         the hash is that of the action `hash`, without one that of session tokens.
         """
-        if self._hide is None and self._seals.get(source) is False and not may_show_a_key(value):
+        if self._hide is None and self._seals.get(source) is False and not value.startswith(KEYS_BEGIN):
             return value
         return self._sealed(source, value)
 
@@ -331,7 +331,7 @@ class Redactor:
                 kind = type(value)
                 if kind is int:
                     continue
-                if kind is str and not (may_hide_secrets(value) or may_show_a_key(value)):  # type: ignore[arg-type]
+                if kind is str and not (may_hide_secrets(value) or is_or_tells_a_key(value)):  # type: ignore[arg-type]
                     continue
             new = self._attribute(key, value)
             if new is not value:

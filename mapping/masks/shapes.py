@@ -85,6 +85,11 @@ def may_show_a_key(text: str) -> bool:
     )
 
 
+def is_or_tells_a_key(text: str) -> bool:
+    """False for most texts, sooner still: they are no such secret alone, and no sentence that may have one."""
+    return len(text) >= SHORTEST and (text.startswith(KEYS_BEGIN) or (" " in text and may_show_a_key(text)))
+
+
 def _hidden(found: Any) -> str:
     before, token = found[1] or "", found[2]
     if token is None:
