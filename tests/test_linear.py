@@ -143,7 +143,8 @@ def all_uses() -> tuple[dict[tuple[Any, int, str], Use], list[str]]:
                 if isinstance(text, re.Pattern):
                     text = text.pattern
             except NameError:
-                if (module.__name__, function) not in MADE_LATER:
+                # In a comprehension of a module: what it made was looked at above, in the variable that holds it.
+                if function and (module.__name__, function) not in MADE_LATER:
                     unknown.append(f"{module.__name__}.{function}: {ast.unparse(call)}")
                 continue
             if function and (call.func.attr != "compile" or text not in known):  # type: ignore[attr-defined]
