@@ -30,7 +30,7 @@ _MAX_FOUND: Final = 32  # different words in one text that may be keys; with mor
 # quote and the line's end (the name of a form's field), or what ends the tag of an XML element.
 _AFTER_KEY: Final = re.compile(
     r"\.\w[\w.]{0,200}+(?:[\\\"']|\s?[:=])|"
-    r"[.\[\]*$]*+(?:\s*+(?:\\{0,8}+[\"'])?+\s*+(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=]"
+    r"[.\[\]*$]*+(?:\s*+(?:\\{0,8}+[\"'])?+\s*+(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=\u2192]"
     r"|\\{0,8}+[\"'](?:\s*+,|[^\r\n]{0,200}(?:[\r\n]|\\[rn]))|[^<>]{0,200}+>)"
 ).match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}.
@@ -75,7 +75,15 @@ class Mentions:
         if json:
             if "\\u" in text or ":\\/" in text:  # an escape may spell a key or hide a URL; only decoding tells
                 return True
-        elif not (":" in text or "=" in text or "</" in text or "'," in text or '",' in text):
+        elif not (
+            ":" in text
+            or "=" in text
+            or "->" in text
+            or "\u2192" in text
+            or "</" in text
+            or "'," in text
+            or '",' in text
+        ):
             return False
         return self._has_key(text, _words_of(text), (_AFTER_NAME if json else _AFTER_KEY,))
 

@@ -14,6 +14,8 @@ Found = TypeVar("Found")
 
 _MAX_NAME_CHARS: Final = 128  # no option or header has a longer name
 
+_MOST_OPTIONS: Final = 64  # of a command line among which the user is looked for
+
 _OPTION: Final = re.compile(r"(?:--?|/)[A-Za-z][\w.\-]{1,100}").fullmatch
 _NAME: Final = re.compile(r"[A-Za-z][\w\-]{0,100}").fullmatch
 _PORT_OR_PATH: Final = re.compile(r"[\d:.,\-/]*|[.~/].*|\d+:.*|[A-Za-z]:[\\/].*", re.DOTALL).fullmatch
@@ -64,10 +66,16 @@ def hidden_items(items: Sequence[object], verdict_of: Callable[[str], Found | No
                 hidden = _behind(before, item, program, verdict_of)
                 if hidden is not None:
                     found[index] = hidden
+            if item[:3] == "/p:" and len(item) > 3 and "=" not in item and _names_a_user(items):
+                found[index] = Hidden("/p:", "mask")  # FreeRDP; `/p:Name=x` of MSBuild is a property
             if program in _ATTACHED and item[:2] == "-p" and len(item) > 2:
                 found[index] = Hidden("-p", "mask")
         before = item
     return found
+
+
+def _names_a_user(items: Sequence[object]) -> bool:
+    return any(isinstance(item, str) and item[:3] == "/u:" for item in items[:_MOST_OPTIONS])
 
 
 def _behind(before: str, item: str, program: str, verdict_of: Callable[[str], Found | None]) -> Hidden | None:

@@ -34,7 +34,7 @@ _VALUE = re.compile(
     r"|[^\s,}\])]+",
     re.DOTALL,
 )
-_BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}(?::=|=>|=(?!=))[ \t]{0,4}")
+_BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}(?::=|=>|->|\u2192|=(?!=))[ \t]{0,4}")
 # The secret of `Authorization=Bearer x` is the word after the scheme.
 _BARE_VALUE = re.compile(
     r"\"[^\"]*\"?|'[^']*'?|\\{1,8}[\"'][^\"']*|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+"
@@ -47,7 +47,9 @@ _HEADER_LINE = re.compile(
     re.IGNORECASE,
 )
 # GraphQL arguments, loose JSON and what Go prints: `password: "x"`, `map[password:x]`, but not `http://token:80`.
-_COLON_KEY = re.compile(r"(?<![\w.\-:/@\"'])([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])")
+_COLON_KEY = re.compile(
+    r"(?:(?<![\w.\-:/@\"'])|(?<=\s/)|(?<=^/))([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])"
+)
 _COLON_VALUE = re.compile(re.escape(MASK) + r"|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
 # A line of YAML or of a header dump.
 _LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w.\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
@@ -142,10 +144,11 @@ def may_hide_secrets(text: str) -> bool:
         or "@" in text
         or "</" in text
         or "--" in text
+        or "->" in text
         or (" -" in text and _SHORT_OPTION(text) is not None)
         or (":" in text and _colon_tells(text))
         or ("%" in text and _ENCODED(text) is not None)
-        or (not text.isascii() and garbled(text))
+        or (not text.isascii() and ("\u2192" in text or garbled(text)))
     )
 
 

@@ -315,7 +315,7 @@ class AttributeCache(dict[bytes, Entry]):
                     odd = raw.translate(None, _PLAIN)
                     if not odd.translate(None, b":='@%") and raw != b"graphql":
                         text = raw.decode()
-                        look = (odd or "--" in text) and may_hide_secrets(text)
+                        look = (odd or "--" in text or "->" in text) and may_hide_secrets(text)
                         if not look and rest > 15:  # with two bytes before it
                             look = text.startswith(KEYS_BEGIN) or (" " in text and may_show_a_key(text))
                         return known[1] if look else known[0], text, f'{known[2]}"{text}"'

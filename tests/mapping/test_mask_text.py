@@ -9,6 +9,8 @@ import orjson
 import pytest
 
 from mapping.masks import text as mask_text
+from mapping.masks.redactor import Redactor
+from mapping.masks.settings import MaskSettings
 
 
 def secret(key: str) -> bool:
@@ -259,3 +261,34 @@ def test_form_parts() -> None:
 def test_form_parts_in_escaped_text(escaped: Callable[[str], str]) -> None:
     text = escaped('--b\r\nContent-Disposition: form-data; name="password"\r\n\r\nabc\r\n--b--\r\n')
     assert mask_text.form_parts(text, secret) == text.replace("abc", "[REDACTED]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password -> hunter2fake",
+        "API_KEY -> hunter2fake",
+        "token->hunter2fake9",
+        "db_password \u2192 hunter2fake",
+        "net use /password:hunter2fake",
+        "/password:hunter2fake",
+        "BeArEr hunter2fake99",
+        "Incorrect API key provided: sk-proj-hunter2fakeABCD1234. You can find yours",
+        "Incorrect API key provided: hunter2fake*****ABCD.",
+        "invalid x-api-key: sk-ant-***hunter2fake",
+    ],
+)
+def test_arrows_slashes_and_sentences_of_providers_hide_secrets(text: str) -> None:
+    masks = Redactor(MaskSettings())
+    assert "hunter2fake" not in masks.text(text)
+    assert "hunter2fake" not in str(masks.attributes({"note": text}))
+    for more in ("GET -> 200", "a -> b", "see /token/list: ok", "password policy -> strict? no"):
+        assert masks.text(more) == more or "policy" in more
+
+
+def test_the_password_of_a_remote_desktop_is_hidden_beside_its_user() -> None:
+    masks = Redactor(MaskSettings())
+    shown = masks.value("process.command_args", ["xfreerdp", "/u:ann", "/p:hunter2fake"])
+    assert shown == ["xfreerdp", "/u:ann", "/p:[REDACTED]"]
+    kept = ["msbuild", "/p:Configuration=Release"]
+    assert masks.value("process.command_args", kept) == kept
