@@ -23,7 +23,7 @@ _ESCAPE: Final = "[nrtbf]"
 # Of patterns for texts as they are.
 _NO_WORD: Final = r"[^a-z0-9_\-]"
 _DASHES: Final = r"[_\-]*"
-_CHARACTER: Final = re.compile(r"\[[^\]]*\]|[a-z0-9 ]")
+_CHARACTER: Final = re.compile(r"\[[^\[\]]*\]|[a-z0-9 ]")
 _NEVER: Final = r"[^\x00-\xff]"
 _MAX_FOUND: Final = 32  # different words in one text that may be keys; with more of them it is searched properly
 # What follows a key in text that masks would change: perhaps the rest of a path, a closing quote, then : or =. Or the
