@@ -256,9 +256,11 @@ class Verdicts:
         told = tells_a_fact(last)
         for part in parts:
             found = self._names.get(fold(part))
-            if found in _HIDING and (not told or fold(part) in self._own):
+            secret = self._judge is not None and self._judge(part)
+            # Names of one's own hide all below them; those that are known for secrets in any case let facts be told.
+            if found in _HIDING and (not told or (fold(part) in self._own and not secret)):
                 return found
-            if self._judge is not None and (part.lower() in _ALL_BELOW or (not told and self._judge(part))):
+            if self._judge is not None and (part.lower() in _ALL_BELOW or (not told and secret)):
                 return "mask"
         return None
 

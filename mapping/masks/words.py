@@ -113,8 +113,9 @@ def names_a_secret(name: str) -> bool:
 
 # What a key below the name of a secret may tell without telling it: `token.count`, `k8s.secret.name`.
 _FACTS: Final = _set("""
-    count counts name id type length len size limit kind arn version ttl expires expiry expiration exp iat at in policy
-    status source enabled required present valid error errors max min total usage used created updated provider strategy
+    count counts name alias id type length len size limit kind arn version ttl expires expiry expiration exp iat at in
+    policy status source enabled required present valid error errors max min total usage used created updated provider
+    strategy
     method algorithm alg index format scope scopes position line column expired missing issuer duration age ms seconds
     """)
 

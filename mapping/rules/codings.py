@@ -97,7 +97,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c\x1d\x1f\x7f-\x84\x86-
 _LATIN: Final = re.compile("[\udcc0-\udcff]")
 _ODD: Final = re.compile("[\udc80-\udcff]")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_\-]{4,80}+(?:\r?\n?[A-Za-z0-9+/_\-]{1,80}+)*+={0,2}\s{0,2}").fullmatch
-_LEAST_REPLACED: Final = 4  # U+FFFD in a text: fewer are a cut word or a lone bad byte, not another coding
+_LEAST_ODD: Final = 4  # in a text: fewer are a cut word, a lone bad byte or a stray control, not another coding
 _ODD_SHARE: Final = 16  # of a text at most one character in so many is a control or U+FFFD
 _LEAST_BASE64: Final = 16  # characters; shorter ones are words
 _LONG_BASE64: Final = 20  # from here on what has capitals, small letters and digits is no word
@@ -177,9 +177,8 @@ def readable_text(
 
 def garbled(text: str) -> bool:
     """True for what is left of bytes that someone decoded as if they were text."""
-    replaced = text.count("\ufffd")
-    odd = len(_CONTROL.findall(text)) + (replaced if replaced >= _LEAST_REPLACED else 0)
-    return odd * _ODD_SHARE > len(text)
+    odd = len(_CONTROL.findall(text)) + text.count("\ufffd")
+    return odd * _ODD_SHARE > len(text) and (odd >= _LEAST_ODD or "\0" in text)
 
 
 def coded(text: str) -> bool:

@@ -24,6 +24,10 @@ _TRACE_ID, _SPAN_ID = 16, 8  # bytes
 _NOUN: Final = {"traces": "spans", "logs": "log records"}
 _PATH: Final = {"traces": "/v1/traces", "logs": "/v1/logs"}
 _LIST_BEGINS: Final = re.compile(rb"\s{0,20}:\s{0,20}\[").match
+_HAS_RECORDS: Final = {
+    "traces": re.compile(rb'"spans"\s{0,20}:\s{0,20}\[\s{0,20}\{').search,
+    "logs": re.compile(rb'"logRecords"\s{0,20}:\s{0,20}\[\s{0,20}\{').search,
+}
 _METRICS: Final = "these are metrics, which are not taken"
 _PROFILES: Final = "these are profiles, which are not taken"
 
@@ -78,6 +82,8 @@ def check_json(plain: bytes, signal: str) -> str:
 def beside_json(plain: bytes, signal: str) -> str:
     """What to tell the sender of a JSON body that holds another signal too, which is not taken; "" for all others."""
     other, key = ("logs", b'"resourceLogs"') if signal == "traces" else ("traces", b'"resourceSpans"')
+    if _HAS_RECORDS[other](plain) is None:  # envelopes without a record in them lose nothing
+        return ""
     at = plain.find(key)
     while at >= 0:
         if plain[at - 1 : at] != b"\\" and _LIST_BEGINS(plain, at + len(key)) is not None:  # else it is in a text

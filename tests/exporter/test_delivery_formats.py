@@ -68,6 +68,7 @@ def test_dead_letters_of_version_1_are_read_and_can_be_sent_again(tmp_path: Path
     )
     assert event_of(first) == event(
         transaction_id="11111111-1111-5111-8111-111111111111",
+        trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
         tenant="acme",
         request_headers={"accept": "*/*"},
         flags=("late",),

@@ -26,6 +26,8 @@ from exporter.sinks import types
 from mapping.event import ACTION, LOG, Event
 from sink_destinations import DESTINATIONS, Destination
 
+pytestmark = pytest.mark.process  # a real engine is among the sinks
+
 KINDS = sorted(DESTINATIONS)
 DAY_NS = 86_400 * SECOND_NS
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from exporter.clickhouse.rows import event_day
@@ -16,6 +17,8 @@ from exporter.sink import Batch
 from mapping.event import SKIP, Event
 from mapping_requests import NOW, key_values, log, logs, mapped, span, traces
 from sink_destinations import DESTINATIONS
+
+pytestmark = pytest.mark.process  # a real engine is among the sinks
 
 KEYS = [
     "",

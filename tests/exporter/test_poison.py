@@ -25,6 +25,8 @@ from pipeline_bench import QUICK_RETRY, Bench, ListSource, ids, outcomes
 from sink_destinations import DESTINATIONS
 from sink_memory import MemorySink
 
+pytestmark = pytest.mark.process  # a real engine is among the sinks
+
 KINDS = sorted(DESTINATIONS)
 DAY_NS = 86_400 * 10**9
 DEEP = 300

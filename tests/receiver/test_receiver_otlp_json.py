@@ -231,7 +231,7 @@ def test_braces_and_commas_inside_a_text_count_for_nothing(text: str, monkeypatc
     record = {"body": {"stringValue": text * 500}}
     document = {"resourceLogs": [{"scopeLogs": [{"logRecords": [record] * 3}]}]}
     for size in (8, 20, 28, 1 << 20):  # where a piece ends: within an escape, before and behind it
-        monkeypatch.setattr(otlp_json, "_SLICE", size)
+        monkeypatch.setattr(otlp_json, "SLICE_BYTES", size)
         plain = transcode(json.dumps(document).encode(), "logs", Limits(3, 5), Refused())
         assert len(ExportLogsServiceRequest.FromString(plain).resource_logs[0].scope_logs[0].log_records) == 3
 

@@ -156,7 +156,8 @@ class Moesif(HttpDouble):
     def sink(self, *, wrong_credentials: bool = False, **settings: Any) -> moesif.MoesifSink:
         application_id = SecretStr("wrong" if wrong_credentials else "app-1")
         base_url = f"http://127.0.0.1:{self.port}"
-        chosen = moesif.Settings(name="sink", application_id=application_id, base_url=base_url, **settings)
+        asked = {"hops": "all", **settings}  # what is tested here is delivery, not whose call it is
+        chosen = moesif.Settings(name="sink", application_id=application_id, base_url=base_url, **asked)
         return moesif.create(chosen)
 
     def _knows(self, request: web.Request) -> bool:

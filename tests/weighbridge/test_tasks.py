@@ -28,6 +28,8 @@ from weighbridge.sampling.running import Sampling
 from weighbridge.sampling.windows import Windows
 from weighbridge.tasks import Tasks
 
+pytestmark = pytest.mark.process  # a real engine is among the sinks
+
 
 class Planted(Exception):
     """Nobody expects it."""
