@@ -82,11 +82,11 @@ def check_json(plain: bytes, signal: str) -> str:
 def beside_json(plain: bytes, signal: str) -> str:
     """What to tell the sender of a JSON body that holds another signal too, which is not taken; "" for all others."""
     other, key = ("logs", b'"resourceLogs"') if signal == "traces" else ("traces", b'"resourceSpans"')
-    if _HAS_RECORDS[other](plain) is None:  # envelopes without a record in them lose nothing
-        return ""
     at = plain.find(key)
     while at >= 0:
         if plain[at - 1 : at] != b"\\" and _LIST_BEGINS(plain, at + len(key)) is not None:  # else it is in a text
+            if _HAS_RECORDS[other](plain) is None:  # envelopes without a record in them lose nothing
+                return ""
             return f"{_NOUN[other]} are not taken here: send them to {_PATH[other]}"
         at = plain.find(key, at + 1)
     return ""
