@@ -238,7 +238,7 @@ class Journal:
             if entry is None:
                 if line:  # the torn last line of a killed process, or damage: later lines are still true
                     damaged = True
-                    log.warning("journal line unreadable, ignored", extra={"file": str(self.path), "line": number})
+                    log.warning("line %d of %s is unreadable, passed over", number, self.path)
             elif "journal" in entry:
                 if entry.get("version") != VERSION:
                     raise JournalError(

@@ -67,10 +67,7 @@ class Replay:
         event = self._events.pop(key, None)
         if event is None and position != self._told_of:  # once for all of a request's
             self._told_of = position
-            log.error(
-                "a waiting event is no longer in the spool",
-                extra={"sink": self._sink, "position": position},
-            )
+            log.error("sink %s: a waiting event of request %d is no longer in the spool", self._sink, position)
         return event
 
     async def _index(self, position: int, first: int) -> None:

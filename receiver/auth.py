@@ -13,7 +13,7 @@ from pathlib import Path
 from receiver.errors import BadRequest
 from receiver.settings import ReceiverSettings
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="weighbridge", Basic realm="weighbridge"'}
 
@@ -83,11 +83,11 @@ class Keys:
         except (OSError, ValueError) as error:
             if str(error) != self.complaint:  # once, not at every look
                 self.complaint = str(error)
-                _log.warning("keys file not reloaded, the keys stay as they were: %s", error)
+                log.warning("keys file not reloaded, the keys stay as they were: %s", error)
             return False
         self._set(keys)
         self.complaint = ""
-        _log.info("keys file reloaded")
+        log.info("keys file reloaded")
         return True
 
     def _set(self, from_file: dict[bytes, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from receiver.settings import TlsSettings
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Tls:
@@ -35,10 +35,10 @@ class Tls:
             self._build()  # a trial: the context in use must not end with a certificate of another key
             self._load(self.context)
         except OSError as error:
-            _log.warning("certificates not reloaded, the old ones stay in use: %s", error)
+            log.warning("certificates not reloaded, the old ones stay in use: %s", error)
             return False
         self._versions = versions
-        _log.info("certificates reloaded")
+        log.info("certificates reloaded")
         return True
 
     def _build(self) -> ssl.SSLContext:

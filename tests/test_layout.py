@@ -241,6 +241,51 @@ def test_only_the_settings_module_reads_the_environment() -> None:
     assert {name for name in readers if not name.startswith("weighbridge/demo/")} == {"weighbridge/settings.py"}
 
 
+# What is beside the sentence of a log line: only what somebody filters by.
+BESIDE = {"sink", "service", "trace_id"}
+
+
+def odd_logging(source: str) -> list[str]:
+    """What is not the one style of logging: a logger `log`, its calls a literal sentence with its values after it."""
+    odd = []
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Assign(targets=[target], value=ast.Call(func=ast.Attribute(attr="getLogger"), args=[_])):
+                if ast.unparse(target) != "log":
+                    odd.append(ast.unparse(node))
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level)) if level != "isEnabledFor":
+                sentence = node.args[1] if level == "log" else node.args[0]
+                fields = [word.value for word in node.keywords if word.arg == "extra"]
+                beside = {key.value for one in fields for key in one.keys}  # type: ignore[attr-defined]
+                if not isinstance(sentence, ast.Constant) or beside - BESIDE:
+                    odd.append(ast.unparse(node))
+    return odd
+
+
+def test_there_is_one_style_of_logging() -> None:
+    found = {
+        str(path): odd
+        for package, root in PACKAGES.items()
+        for path in root.rglob("*.py")
+        if not path.is_relative_to(root / "demo")  # whose logs are what it sends
+        and (odd := odd_logging(path.read_text(encoding="utf-8")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "logger = logging.getLogger(__name__)",
+        "log.error(f'no {this}')",
+        "log.info('x', extra={'path': path})",
+        "log.log(level, text)",
+    ],
+)
+def test_another_style_of_logging_is_seen(source: str) -> None:
+    assert odd_logging(source)
+
+
 def test_no_other_distribution_installs_our_import_names() -> None:
     """`receiver`, `mapping`, `exporter` are plain names: two wheels with one of them overwrite each other silently."""
     owners: dict[str, set[str]] = {name: set() for name in PACKAGES}

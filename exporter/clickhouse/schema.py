@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from exporter.errors import SinkError
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 VERSION = 1
 TABLE = "api_events"
@@ -146,7 +146,7 @@ def prepare(runner: Runner, place: Place) -> None:
             f"{place.stored} has schema {version}, this program knows up to {VERSION}: it is too old for it"
         )
     for statement in _alterations(runner, place, name, definition, version):
-        logger.warning("changing the table: %s", statement)
+        log.warning("changing the table: %s", statement)
         runner.command(statement)
     runner.command(view_statement(place))
 

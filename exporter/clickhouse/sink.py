@@ -43,7 +43,7 @@ from exporter.errors import Expired, Retryable, TooLarge, Unwritable
 from exporter.sink import Batch, Sink
 from mapping.event import Event
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # With every insert: we batch ourselves, metadata keys may collide, and a string that looks like a date stays one.
@@ -262,7 +262,7 @@ class ClickHouseSink(Sink):
         if count == len(batch.events):
             return True
         if count:
-            logger.warning(
+            log.warning(
                 "batch %d is there in part (%d of %d rows): removing them", batch.batch_id, count, len(batch.events)
             )
             removal = f"ALTER TABLE {self._place.table} DELETE WHERE {within} SETTINGS mutations_sync = 2"

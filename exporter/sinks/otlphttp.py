@@ -29,7 +29,7 @@ from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.source import RawRequest
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _LONGEST_ANSWER = 1 << 20  # bytes of an answer that are read
 

@@ -23,7 +23,7 @@ from receiver.spool.scan import Region, Scan, scan
 from receiver.spool.segments import Segment, Segments, segment_path
 from receiver.spool.settings import SpoolSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 _CHUNKS = 4
@@ -262,7 +262,7 @@ class Reader:
         self._counts.quarantined_records += lost
         self._counts.quarantined_regions += 1
         self._counts.quarantined_bytes += size
-        logger.error(
+        log.error(
             "damaged records in the spool: segment %d, offset %d, %d bytes, %d records",
             segment.number,
             region.start,
@@ -290,7 +290,7 @@ class Reader:
             finally:
                 self._files.close(fd)
         except (OSError, SpoolFailed) as error:
-            logger.warning("cannot keep damaged bytes", extra={"segment": number, "error": str(error)})
+            log.warning("damaged bytes of spool segment %d cannot be kept: %s", number, error)
 
     def _check_start(self, segment: Segment, number: int, offset: int) -> None:
         """A position whose own segment is gone: say so when the segment after it names more than was read."""
@@ -313,7 +313,7 @@ class Reader:
         reported.add(-1)
         self._counts.quarantined_records += lost
         self._counts.quarantined_regions += 1
-        logger.error("spool segment missing or unreadable: segment %d, offset %d, %d records", number, offset, lost)
+        log.error("spool segment missing or unreadable: segment %d, offset %d, %d records", number, offset, lost)
 
     def _header(self, segment: Segment, offset: int) -> RecordHeader | None:
         try:

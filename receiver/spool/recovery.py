@@ -25,7 +25,7 @@ from receiver.spool.segments import Segment, numbers_in, segment_path, sidecar_p
 from receiver.spool.settings import SpoolSettings
 from receiver.spool.sidecar import Sidecar, decode_sidecar, write_sidecar
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # Numbers of an empty directory start at the seconds since 2020: positions keep rising when the directory was
 # emptied by hand.
@@ -242,7 +242,7 @@ class _Recovery:
         end = next_header.first_sequence if next_header is not None else start
         if this.sidecar is not None:
             start, end = this.sidecar.first_sequence, this.sidecar.end_sequence
-        logger.error("spool segment of a later format version is kept unread", extra={"segment": this.number})
+        log.error("spool segment %d is of a later format version: it is kept unread", this.number)
         return Segment(this.number, start or end, end, this.size, this.size, this.size, sealed=True, foreign=True)
 
     def _tail(self, this: _Found, before: Segment | None) -> Segment | None:
@@ -287,9 +287,10 @@ class _Recovery:
             return
         self._counts.unconfirmed_records += sum(max(1, region.records) for region in loose)
         self._counts.unconfirmed_bytes += sum(region.end - region.start for region in loose)
-        logger.warning(
-            "incomplete records after the last certain commit, never acknowledged",
-            extra={"segment": this.number, "offset": loose[0].start, "regions": len(loose)},
+        log.warning(
+            "spool segment %d, offset %d: incomplete requests after the last certain commit, never acknowledged",
+            this.number,
+            loose[0].start,
         )
 
     def _make_durable(self, fd: int, start: int, end: int) -> None:
@@ -326,13 +327,13 @@ class _Recovery:
             )
         except OSError as error:  # a full disk: the segment is read again at the next start
             self._unsaved.append(sidecar)
-            logger.warning("cannot write a spool index", extra={"segment": segment.number, "error": str(error)})
+            log.warning("the index of spool segment %d cannot be written: %s", segment.number, error)
 
     def _delete(self, path: str) -> None:
         try:
             self._files.unlink(path)
         except OSError as error:
-            logger.warning("cannot delete a spool file", extra={"path": path, "error": str(error)})
+            log.warning("a file of the spool cannot be deleted: %s", error)
 
     def _memory(self, present: set[int]) -> tuple[list[Remembered], list[tuple[int, float]]]:
         """What is to be remembered, and the sidecars that are kept for that alone. Deletes those too old."""

@@ -17,7 +17,7 @@ from receiver.spool.files import FileLayer
 from receiver.spool.record import crc32
 from receiver.spool.segments import sidecar_path
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _MAGIC = b"WBINDEX\n"
 _VERSION = 1
@@ -115,7 +115,7 @@ class Sidecars:
             try:
                 size = write_sidecar(self._files, self._directory, sidecar, sync=self._sync)
             except OSError as error:
-                logger.warning("cannot write a spool index", extra={"segment": sidecar.number, "error": str(error)})
+                log.warning("the index of spool segment %d cannot be written: %s", sidecar.number, error)
                 break
             del self._unsaved[0]
             saved.append((sidecar.number, size))

@@ -34,7 +34,7 @@ from receiver.spool.settings import SpoolSettings
 from receiver.spool.sidecar import Sidecars
 from receiver.spool.writer import Writer
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _FREE_SPACE_AGE_S = 0.1  # how long a look at the free space is good for
 _FULL_PAUSE_S = 0.2  # after the disk refused a write, until it is tried again
@@ -320,7 +320,7 @@ class Spool:
         try:
             self._loop.call_soon_threadsafe(self._handle, event)
         except RuntimeError:  # the loop is closed: nobody waits any longer
-            logger.warning("the event loop ended before the spool was closed")
+            log.warning("the event loop ended before the spool was closed")
 
     def _handle(self, event: Event) -> None:
         match event:

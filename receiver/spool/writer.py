@@ -31,7 +31,7 @@ from receiver.spool.segments import segment_path
 from receiver.spool.settings import SpoolSettings
 from receiver.spool.sidecar import Sidecar, Sidecars
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _GROUP_BYTES = 8 << 20  # written in one go: bounds how long the first of a group waits for the last
 _GROUP_RECORDS = 4096
@@ -128,7 +128,7 @@ class Writer:
         try:
             self._work()
         except BaseException as error:
-            logger.exception("the spool writer has stopped")
+            log.exception("the spool writer has stopped")
             self._deliver(Broken(error))
 
     def _work(self) -> None:
@@ -198,10 +198,7 @@ class Writer:
                         self._files.sync_directory(self._directory)
             except OSError as error:
                 self._counts.sync_errors += 1
-                logger.error(
-                    "sync failed, the segment is given up",
-                    extra={"segment": active.header.number, "error": str(error)},
-                )
+                log.error("spool segment %d is written no more, its sync failed: %s", active.header.number, error)
                 self._abandon(active)
                 if error.errno in _FULL:  # delayed allocation, or a quota on a network file system
                     raise SpoolFull(f"the disk of {self._directory} is full") from error
@@ -394,6 +391,6 @@ class Writer:
         except FileNotFoundError:
             return True
         except OSError as error:
-            logger.warning("spool file operation failed", extra={"error": str(error)})
+            log.warning("a file of the spool: %s", error)
             return False
         return True

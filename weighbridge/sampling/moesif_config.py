@@ -75,7 +75,7 @@ class MoesifConfiguration:
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("kept Moesif configuration is unusable, ignored", extra={"error": str(error)})
+            log.warning("the kept Moesif configuration cannot be used: %s", error)
             return
         self._refresh.resume(str(etag))
         self._apply(remote, str(etag))
@@ -113,10 +113,8 @@ class MoesifConfiguration:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:  # ConfigError, or a header that cannot be sent
             self.failed += 1
             self._refresh.failed()
-            log.warning(
-                "Moesif configuration not fetched, keeping the last one",
-                extra={"error": str(error) or type(error).__name__},
-            )
+            why = str(error) or type(error).__name__
+            log.warning("the Moesif configuration was not fetched, the last one stays in force: %s", why)
             return False
         changed = etag != self._refresh.current
         self._refresh.succeeded(etag)
@@ -143,9 +141,9 @@ class MoesifConfiguration:
     def _apply(self, remote: RemoteConfig, etag: str) -> None:
         self.warnings = remote.warnings
         for warning in remote.warnings[:20]:
-            log.warning("part of the Moesif configuration is ignored", extra={"part": warning})
+            log.warning("part of the Moesif configuration is ignored: %s", warning)
         self._use(remote, etag)
-        log.info("Moesif sampling configuration in force", extra={"etag": etag})
+        log.info("the Moesif sampling configuration %s is in force", etag)
 
     def _keep(self, body: bytes, etag: str) -> None:
         """Replace the kept file in one step; a failure costs only the memory across a restart."""
@@ -153,4 +151,4 @@ class MoesifConfiguration:
         try:
             replace_file(self._state_file, text.encode())
         except OSError as error:
-            log.warning("Moesif configuration not kept on disk", extra={"error": str(error)})
+            log.warning("the Moesif configuration is not kept on disk: %s", error)

@@ -277,7 +277,7 @@ class Windows:
     def _warn(self, message: str) -> None:
         if time.monotonic() - self._warned_s >= WARN_S:
             self._warned_s = time.monotonic()
-            log.warning(message)
+            log.warning("%s", message)
 
 
 class WindowSource:

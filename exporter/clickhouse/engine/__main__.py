@@ -27,7 +27,7 @@ from exporter.clickhouse.engine.protocol import Passwords, Server
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.log_format import FORMATS
 
-logger = logging.getLogger("exporter.clickhouse.engine")
+log = logging.getLogger("exporter.clickhouse.engine")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -80,7 +80,7 @@ def serve(data: Path, settings: EngineSettings, stop: Stop) -> int:
         lanes.open(stop.is_set)
     except (Locked, EngineError, OSError) as error:
         if not stop.is_set():
-            logger.error("cannot open the store: %s", error)
+            log.error("cannot open the store: %s", error)
             print(json.dumps({"error": str(error)}), flush=True)
         return 1
     server = Server(lanes, Guard(), passwords, settings)
@@ -101,7 +101,7 @@ def _finish(data: Path, server: Server, lanes: Lanes, drain_s: float) -> int:
     server.server_close()
     if not drained:
         # Closing under a running statement crashes the engine (spec/store.md §1.4); it survives a sudden end.
-        logger.error("a statement still runs after %g s: ending without it", drain_s)
+        log.error("a statement still runs after %g s: ending without it", drain_s)
         os._exit(1)
     lanes.close()
     return 0

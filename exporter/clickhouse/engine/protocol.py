@@ -36,7 +36,7 @@ from exporter.clickhouse.engine.guard import Guard, Refused
 from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quoted
 from exporter.clickhouse.engine.settings import EngineSettings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 AUTHENTICATION_FAILED = 516
 SYNTAX_ERROR = 62
@@ -168,7 +168,7 @@ class Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no event; anything else is a fault of ours and is told."""
         if not isinstance(sys.exc_info()[1], OSError):
-            logger.exception("a request failed")
+            log.exception("a request failed")
 
     def user(self, name: str, password: str) -> str | None:
         """WRITER or READER when the password is right, else None."""

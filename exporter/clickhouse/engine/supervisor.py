@@ -20,7 +20,7 @@ from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, WRITER, Endpoi
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.log_format import format_in_use
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 30.0
@@ -106,7 +106,7 @@ class EngineSupervisor:
         try:
             await asyncio.wait_for(process.wait(), self._settings.drain_s + 10)
         except TimeoutError:
-            logger.error("the engine did not stop in time: killing it")
+            log.error("the engine did not stop in time: killing it")
             process.kill()
             await process.wait()
 
@@ -141,7 +141,7 @@ class EngineSupervisor:
         secret = await asyncio.to_thread(password, self._data, WRITER)
         self._endpoint = Endpoint("127.0.0.1", published.port, WRITER, secret, self._database)
         self._up.set()
-        logger.info("engine %s runs as process %d on port %d", published.version, published.pid, published.port)
+        log.info("engine %s runs as process %d on port %d", published.version, published.pid, published.port)
         return self._endpoint
 
     async def _watch(self) -> None:
@@ -153,14 +153,14 @@ class EngineSupervisor:
                 self._down()
                 if time.monotonic() - started > _HEALTHY_S:
                     pause_s = _FIRST_PAUSE_S
-                logger.error("the engine ended with status %d: starting it again in %.1f s", status, pause_s)
+                log.error("the engine ended with status %d: starting it again in %.1f s", status, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             self.restarts += 1
             try:
                 await self._launch()
             except (EngineFailed, OSError) as error:
-                logger.error("%s", error)
+                log.error("%s", error)
             except Exception:  # the engine said what nobody expected: without this it would never be started again
-                logger.exception("the engine could not be started; it is tried again")
+                log.exception("the engine could not be started; it is tried again")
                 await self._end()
