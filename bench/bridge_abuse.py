@@ -126,7 +126,7 @@ class Bridge:
     def backlog(self) -> float:
         """Requests that some sink still needs."""
         text = self.ask("/metrics") or ""
-        lines = [line for line in text.splitlines() if line.startswith("weighbridge_spool_records ")]
+        lines = [line for line in text.splitlines() if line.startswith("weighbridge_spool_requests ")]
         return float(lines[0].split()[1]) if lines else 0.0
 
 

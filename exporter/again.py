@@ -1,10 +1,10 @@
 """Dead letters sent again: each counts once, whatever kills the process and whatever is asked for meanwhile.
 
-    group of letters -> its file, fsynced -> sink, as a batch in doubt -> journal (counts and token) -> letters marked
+    parcel of letters -> its file, fsynced -> sink, as a batch in doubt -> journal (counts and token) -> letters marked
                                                                                             -> the file deleted
 
-A group is finished before another one is begun, by the next process if need be, with the same rows and the same batch
-ids. The journal knows the token of the group that it counted last, so that a group is never counted twice.
+A parcel is finished before another one is begun, by the next process if need be, with the same rows and the same batch
+ids. The journal knows the token of the parcel that it counted last, so that a parcel is never counted twice.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from mapping.event import Event
 
 log = logging.getLogger(__name__)
 
-# Of a group: in memory and in its file at a time.
+# Of a parcel: in memory and in its file at a time.
 MOST_LETTERS = 2_000
 MOST_BYTES = 16 << 20
 
 Existing = Callable[[list[Event], Collection[int]], Awaitable[set[str]]]
 
 
-class Group(NamedTuple):
+class Parcel(NamedTuple):
     token: str
     letters: list[Letter]
 
 
 class Again:
-    """Of one sink. path: the file of the group under way."""
+    """Of one sink. path: the file of the parcel under way."""
 
     def __init__(
         self,
@@ -66,44 +66,44 @@ class Again:
         self._day_of = day_of
 
     async def finish(self) -> None:
-        """Go on with the group that an earlier process had begun."""
-        group = await asyncio.to_thread(self._load)
-        if group is not None:
-            await self._send(group)
+        """Go on with the parcel that an earlier process had begun."""
+        parcel = await asyncio.to_thread(self._load)
+        if parcel is not None:
+            await self._send(parcel)
 
     async def send(self, letters: Sequence[Letter]) -> int:
         """Send these once more; how many the destination took this time. Those it refuses are dead letters again.
 
-        Raises Retryable when the disk has no room for the group: then nothing has begun, and the sink goes on.
+        Raises Retryable when the disk has no room for the parcel: then nothing has begun, and the sink goes on.
         """
-        # Some may have been sent between the reading of the file and now, in a group that an earlier process began.
+        # Some may have been sent between the reading of the file and now, in a parcel that an earlier process began.
         left = await asyncio.to_thread(self._letters.still_dead, letters)
         if not left:
             return 0
-        group = Group(secrets.token_hex(8), left)
+        parcel = Parcel(secrets.token_hex(8), left)
         try:
-            await asyncio.to_thread(self._keep, group)
+            await asyncio.to_thread(self._keep, parcel)
         except OSError as error:
             raise Retryable(f"the disk does not take what is to be sent again: {error.strerror}") from error
-        return await self._send(group)
+        return await self._send(parcel)
 
-    async def _send(self, group: Group) -> int:
+    async def _send(self, parcel: Parcel) -> int:
         taken = 0
-        events, copies = await asyncio.to_thread(_events_of, group.letters)
-        if self._journal.again != group.token:
-            ended = await self._ended(group.token, list(events.values()))
+        events, copies = await asyncio.to_thread(_events_of, parcel.letters)
+        if self._journal.again != parcel.token:
+            ended = await self._ended(parcel.token, list(events.values()))
             for transaction_id, count in copies.items():  # it was refused more than once: these end with it
                 ended.add(events[transaction_id].tenant, "deduplicated", count - 1)
             taken = ended.get("delivered")
             moved = moved_from_dead(self._journal.totals, ended)
-            await self._attempts.on_disk(lambda: self._journal.adjust(moved, group.token))
-        sent = [letter for letter in group.letters if letter.entry["transaction_id"] in events]
+            await self._attempts.on_disk(lambda: self._journal.adjust(moved, parcel.token))
+        sent = [letter for letter in parcel.letters if letter.entry["transaction_id"] in events]
         await self._attempts.on_disk(lambda: self._letters.delivered(sent))
         await self._attempts.on_disk(self._forget)
         return taken
 
     async def _ended(self, token: str, events: list[Event]) -> Totals:
-        """Deliver the events of a group; where they ended this time."""
+        """Deliver the events of a parcel; where they ended this time."""
         ended = Totals()
         days: dict[int, list[Event]] = {}
         for event in events:
@@ -117,13 +117,13 @@ class Again:
                 await self._writer.write(batch._replace(events=missing), ended, (0, 0), in_doubt=True)
         return ended
 
-    def _keep(self, group: Group) -> None:
-        replace_file(self._path, orjson.dumps({"token": group.token, "letters": list(map(list, group.letters))}))
+    def _keep(self, parcel: Parcel) -> None:
+        replace_file(self._path, orjson.dumps({"token": parcel.token, "letters": list(map(list, parcel.letters))}))
 
-    def _load(self) -> Group | None:
+    def _load(self) -> Parcel | None:
         try:
             kept = orjson.loads(self._path.read_bytes())
-            return Group(kept["token"], [Letter(*letter) for letter in kept["letters"]])
+            return Parcel(kept["token"], [Letter(*letter) for letter in kept["letters"]])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -153,20 +153,20 @@ def moved_from_dead(totals: Totals, ended: Totals) -> Counts:
     return changed
 
 
-def groups(letters: Iterable[Letter], wanted: Callable[[Letter], bool]) -> Iterator[list[Letter]]:
+def parcels_of(letters: Iterable[Letter], wanted: Callable[[Letter], bool]) -> Iterator[list[Letter]]:
     """The wanted letters, as many at a time as may be sent together."""
-    group: list[Letter] = []
+    parcel: list[Letter] = []
     size, last = 0, 0
     for letter in letters:
         length, last = letter.offset - last, letter.offset  # of the line before, and that is near enough
         if wanted(letter):
             size += length
-            group.append(letter)
-            if len(group) >= MOST_LETTERS or size >= MOST_BYTES:
-                yield group
-                group, size = [], 0
-    if group:
-        yield group
+            parcel.append(letter)
+            if len(parcel) >= MOST_LETTERS or size >= MOST_BYTES:
+                yield parcel
+                parcel, size = [], 0
+    if parcel:
+        yield parcel
 
 
 def _events_of(letters: Sequence[Letter]) -> tuple[dict[str, Event], Counter[str]]:

@@ -222,7 +222,7 @@ async def _stored(system: System, log: Log) -> None:
 
 async def _caught_up(system: System) -> None:
     until = time.monotonic() + CAUGHT_UP_S
-    while await system.metric("weighbridge_spool_records"):
+    while await system.metric("weighbridge_spool_requests"):
         assert time.monotonic() < until, "the backlog is not delivered"
         await asyncio.sleep(0.1)
 

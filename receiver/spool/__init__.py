@@ -1,6 +1,6 @@
 """The promise: what `Spool.append` returned for is on disk, and is read again after any crash.
 
-Read `spool.py` first, then `record.py` for the bytes on disk, `writer.py` for the group commit, `recovery.py`
+Read `spool.py` first, then `on_disk.py` for the bytes on disk, `writer.py` for the group commit, `recovery.py`
 for the start.
 
 By hand, because no library has it: many senders share one fdatasync, several sinks let go at their own pace, and what a

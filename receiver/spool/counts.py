@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class SpoolCounts:
     """Counters since start; all but the recovered ones only rise."""
 
-    appended_records: int = 0
+    appended_requests: int = 0
     appended_bytes: int = 0  # on disk, headers included
     duplicates: int = 0  # appends answered without storing
     groups: int = 0  # commits, each with one fdatasync
@@ -20,12 +20,12 @@ class SpoolCounts:
     segments_created: int = 0
     segments_deleted: int = 0
     delete_errors: int = 0  # segments that could not be deleted; tried again at the next start
-    read_records: int = 0
-    quarantined_records: int = 0  # acknowledged records that cannot be read; at least this many
+    read_requests: int = 0
+    quarantined_requests: int = 0  # acknowledged requests that cannot be read; at least this many
     quarantined_regions: int = 0
     quarantined_bytes: int = 0
-    unconfirmed_records: int = 0  # incomplete records of the last group before a crash: never acknowledged
+    unconfirmed_requests: int = 0  # incomplete requests of the last group before a crash: never acknowledged
     unconfirmed_bytes: int = 0
-    recovered_records: int = 0  # intact records found in the unsealed tail at start
+    recovered_requests: int = 0  # intact requests found in the unsealed tail at start
     forgotten_early: int = 0  # remembered requests dropped before remember_s because of remember_max_requests
-    commit_errors: int = 0  # on_commit raised; the record is safe and is read again after a restart
+    commit_errors: int = 0  # on_commit raised; the request is safe and is read again after a restart

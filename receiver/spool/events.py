@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from receiver.spool.entry import Appended, Entry, SpoolFailed, SpoolFull
-from receiver.spool.record import HEADER_SIZE, Names, SegmentHeader
+from receiver.spool.on_disk import HEADER_SIZE, Names, SegmentHeader
 
 
-class Record:
+class Queued:
     """One entry on its way to the disk. The event loop makes it, the writer fills in the positions."""
 
     __slots__ = ("digest", "entry", "futures", "names", "next_position", "payload", "position", "size")
@@ -31,7 +31,7 @@ class Record:
 class Committed(NamedTuple):
     """A group is durable."""
 
-    records: list[Record]
+    requests: list[Queued]
     segment: int
     end: int  # of the segment
     end_sequence: int
@@ -43,7 +43,7 @@ class Committed(NamedTuple):
 class Refused(NamedTuple):
     """Nothing of a group was acknowledged, nor will be."""
 
-    records: list[Record]
+    requests: list[Queued]
     error: SpoolFull | SpoolFailed
 
 

@@ -1,7 +1,7 @@
-"""Reading records back, stepping over what is damaged.
+"""Reading requests back, stepping over what is damaged.
 
 Reads go through a few buffers of 1 MiB, so that a replay costs one call to the reading thread per MiB and
-several readers at different places do not disturb each other. When a record does not verify, its whole
+several readers at different places do not disturb each other. When a request does not verify, its whole
 segment is scanned once; every lost region is then counted, reported with its offset, and kept in the
 quarantine folder as far as there is room.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 from receiver.spool.counts import SpoolCounts
 from receiver.spool.entry import Entry, SpoolFailed, Stored, position_of, split_position
 from receiver.spool.files import FileLayer
-from receiver.spool.record import HEADER_SIZE, LONGEST_HEADER, RecordHeader, decode_entry, decode_record_header
+from receiver.spool.on_disk import HEADER_SIZE, LONGEST_HEADER, RequestHeader, decode_entry, decode_request_header
 from receiver.spool.scan import Region, Scan, scan
 from receiver.spool.segments import Segment, Segments, segment_path
 from receiver.spool.settings import SpoolSettings
@@ -40,7 +40,7 @@ class _Chunk(NamedTuple):
 
 
 class Reader:
-    """Reads committed records. Event loop only; the file work is done in one thread."""
+    """Reads committed requests. Event loop only; the file work is done in one thread."""
 
     def __init__(
         self, files: FileLayer, settings: SpoolSettings, counts: SpoolCounts, segments: Segments, key: int
@@ -55,7 +55,7 @@ class Reader:
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._descriptors: OrderedDict[int, int] = OrderedDict()  # used in the reading thread only
         self._reported: dict[int, set[int]] = {}  # segment: offsets of regions counted already
-        self._first_known = (-1, 0, 0)  # a position; sequence and receive time of the record there
+        self._first_known = (-1, 0, 0)  # a position; sequence and receive time of the request there
         self._quarantine_room = settings.quarantine_max_bytes
 
     async def read(self, position: int) -> Stored | None:
@@ -68,7 +68,7 @@ class Reader:
             if not segment.foreign:
                 stored = await self._read_in(segment, max(offset, HEADER_SIZE))
                 if stored is not None:
-                    self._counts.read_records += 1
+                    self._counts.read_requests += 1
                     return stored
             following = self._segments.at_or_after(segment.number + 1)
             if following is not None:
@@ -77,7 +77,7 @@ class Reader:
         return None
 
     def first_kept(self, released: int) -> tuple[int, int]:
-        """Sequence and receive time of the first record at or after a position; time 0: none, or damaged.
+        """Sequence and receive time of the first request at or after a position; time 0: none, or damaged.
 
         Reads one header, on the loop, when the position is not the one of the last call.
         """
@@ -112,7 +112,7 @@ class Reader:
         self._executor.shutdown(wait=True)
 
     async def _read_in(self, segment: Segment, offset: int) -> Stored | None:
-        """The next intact record in a segment, or None after its last."""
+        """The next intact request in a segment, or None after its last."""
         while offset < segment.end:
             found = self._in_chunks(segment, offset)
             if found is None:
@@ -132,8 +132,8 @@ class Reader:
             offset = intact
         return None
 
-    def _in_chunks(self, segment: Segment, offset: int) -> tuple[RecordHeader, Entry] | None:
-        """The record at an offset when it is whole and intact in a buffer."""
+    def _in_chunks(self, segment: Segment, offset: int) -> tuple[RequestHeader, Entry] | None:
+        """The request at an offset when it is whole and intact in a buffer."""
         for index in range(len(self._chunks) - 1, -1, -1):
             chunk = self._chunks[index]
             at = offset - chunk.start
@@ -144,17 +144,17 @@ class Reader:
                     return found
         return None
 
-    def _decode(self, segment: Segment, data: bytes, at: int) -> tuple[RecordHeader, Entry] | None:
-        header = decode_record_header(data, at, segment.number, self._key)
+    def _decode(self, segment: Segment, data: bytes, at: int) -> tuple[RequestHeader, Entry] | None:
+        header = decode_request_header(data, at, segment.number, self._key)
         if header is None:
             return None
         entry = decode_entry(header, data, at)
         return (header, entry) if entry is not None else None
 
-    async def _fetch(self, segment: Segment, offset: int) -> tuple[RecordHeader, Entry] | None:
+    async def _fetch(self, segment: Segment, offset: int) -> tuple[RequestHeader, Entry] | None:
         size = min(_CHUNK_BYTES, segment.end - offset)
         data = await self._in_thread(segment, size, offset)
-        header = decode_record_header(data, 0, segment.number, self._key)
+        header = decode_request_header(data, 0, segment.number, self._key)
         if header is None:
             return None
         if len(data) < header.size <= segment.end - offset:
@@ -219,7 +219,7 @@ class Reader:
             self._close_descriptor(number)
 
     async def _step_over(self, segment: Segment, offset: int) -> int | None:
-        """The next intact record at or after an offset where none verifies; accounts for what is between."""
+        """The next intact request at or after an offset where none verifies; accounts for what is between."""
         known = self._scans.get(segment.number) or await self._scan(segment)
         if self._segments.get(segment.number) is None:  # released meanwhile
             return None
@@ -255,15 +255,15 @@ class Reader:
         if region.start in reported:
             return
         reported.add(region.start)
-        lost = max(1, region.records)
+        lost = max(1, region.requests)
         size = region.end - region.start
         if not region.confirmed:  # counted when the tail was recovered, if that was in this process
             return
-        self._counts.quarantined_records += lost
+        self._counts.quarantined_requests += lost
         self._counts.quarantined_regions += 1
         self._counts.quarantined_bytes += size
         log.error(
-            "damaged records in the spool: segment %d, offset %d, %d bytes, %d records",
+            "damaged requests in the spool: segment %d, offset %d, %d bytes, %d requests",
             segment.number,
             region.start,
             size,
@@ -311,11 +311,11 @@ class Reader:
         if -1 in reported:
             return
         reported.add(-1)
-        self._counts.quarantined_records += lost
+        self._counts.quarantined_requests += lost
         self._counts.quarantined_regions += 1
-        log.error("spool segment missing or unreadable: segment %d, offset %d, %d records", number, offset, lost)
+        log.error("spool segment missing or unreadable: segment %d, offset %d, %d requests", number, offset, lost)
 
-    def _header(self, segment: Segment, offset: int) -> RecordHeader | None:
+    def _header(self, segment: Segment, offset: int) -> RequestHeader | None:
         try:
             fd = self._files.open(segment_path(self._directory, segment.number), writable=False)
             try:
@@ -324,4 +324,4 @@ class Reader:
                 self._files.close(fd)
         except OSError:
             return None
-        return decode_record_header(data, 0, segment.number, self._key)
+        return decode_request_header(data, 0, segment.number, self._key)

@@ -1,6 +1,6 @@
 """The start: what is on disk, in a time that does not depend on how much it is.
 
-Enters: a directory after any crash. Leaves: every committed record readable at its old position, the last
+Enters: a directory after any crash. Leaves: every committed request readable at its old position, the last
 segment sealed. Segments before the last are taken from their sidecars and from the header of the one after;
 only the last, unsealed one is read.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from receiver.spool.counts import SpoolCounts
 from receiver.spool.entry import SpoolFailed
 from receiver.spool.files import FileLayer
-from receiver.spool.record import (
+from receiver.spool.on_disk import (
     HEADER_SIZE,
     VERSION,
     SegmentHeader,
@@ -120,7 +120,7 @@ class _Recovery:
         finally:
             self._files.close(fd)
         if header is not None and header.number != number:
-            header = None  # a file under a wrong name: its records do not verify either
+            header = None  # a file under a wrong name: its requests do not verify either
         return _Found(number, size, header, self._sidecars.get(number))
 
     def _load_sidecar(self, number: int) -> None:
@@ -135,13 +135,13 @@ class _Recovery:
             self._sidecars[number] = sidecar
 
     def _refuse_newer(self, found: list[_Found]) -> None:
-        """A newer build wrote here last: starting would leave its records behind."""
+        """A newer build wrote here last: starting would leave its requests behind."""
         newest = next((this for this in reversed(found) if this.header is not None), None)
         if newest is not None and newest.header is not None and newest.header.version > VERSION:
             raise SpoolFailed(
                 f"{segment_path(self._directory, newest.number)} has format version {newest.header.version}, "
                 f"this build reads up to {VERSION}: start the newer build, or move the file away "
-                "to give its records up"
+                "to give its requests up"
             )
 
     def _without_dead(self, found: list[_Found]) -> list[_Found]:
@@ -277,7 +277,7 @@ class _Recovery:
         )
         if this.header is not None:
             segment.previous, segment.previous_end = this.header.previous, this.header.previous_end
-        self._counts.recovered_records += len(found.offsets)
+        self._counts.recovered_requests += len(found.offsets)
         self._write_sidecar(segment, found)
         return segment
 
@@ -285,7 +285,7 @@ class _Recovery:
         loose = [region for region in found.regions if not region.confirmed]
         if not loose:
             return
-        self._counts.unconfirmed_records += sum(max(1, region.records) for region in loose)
+        self._counts.unconfirmed_requests += sum(max(1, region.requests) for region in loose)
         self._counts.unconfirmed_bytes += sum(region.end - region.start for region in loose)
         log.warning(
             "spool segment %d, offset %d: incomplete requests after the last certain commit, never acknowledged",
@@ -346,7 +346,7 @@ class _Recovery:
             recent = sidecar is not None and age_s < self._settings.remember_s
             if sidecar is not None and recent and room > 0:
                 remembered.append(Remembered(number, age_s, sidecar.digests))
-                room -= sidecar.records
+                room -= sidecar.requests
             if number in present:
                 continue
             if recent or number == newest:  # the newest keeps the numbering

@@ -1,7 +1,7 @@
-"""Reading a segment from end to end: where the intact records are, and what is between them.
+"""Reading a segment from end to end: where the intact requests are, and what is between them.
 
 Pure over a `read(size, offset)` function. A damaged header is survived by searching for the next intact one;
-a damaged body costs its own record only.
+a damaged body costs its own request only.
 """
 
 from __future__ import annotations
@@ -13,17 +13,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from receiver.spool.record import HEADER_SIZE, LONGEST_HEADER, RECORD_MAGIC, RecordHeader, crc32, decode_record_header
+from receiver.spool.on_disk import (
+    HEADER_SIZE,
+    LONGEST_HEADER,
+    REQUEST_MAGIC,
+    RequestHeader,
+    crc32,
+    decode_request_header,
+)
 
 Read = Callable[[int, int], bytes]  # (size, offset) -> bytes, fewer only at the end of the file
 
 
 class Region(NamedTuple):
-    """Bytes in which no intact record begins."""
+    """Bytes in which no intact request begins."""
 
     start: int
     end: int
-    records: int  # how many are lost there; 0 when that cannot be known
+    requests: int  # how many are lost there; 0 when that cannot be known
     confirmed: bool  # False: written after the last commit that is certain, so perhaps never acknowledged
 
 
@@ -31,13 +38,13 @@ class Region(NamedTuple):
 class Scan:
     """What a segment holds."""
 
-    offsets: array[int] = field(default_factory=lambda: array("Q"))  # of intact records
+    offsets: array[int] = field(default_factory=lambda: array("Q"))  # of intact requests
     digests: bytearray = field(default_factory=bytearray)
     regions: list[Region] = field(default_factory=list)
-    end: int = HEADER_SIZE  # of the last intact record
-    proven: int = HEADER_SIZE  # acknowledged for certain, as later records tell
+    end: int = HEADER_SIZE  # of the last intact request
+    proven: int = HEADER_SIZE  # acknowledged for certain, as later requests tell
     first_sequence: int | None = None
-    end_sequence: int | None = None  # one more than the last record's, None without records
+    end_sequence: int | None = None  # one more than the last request's, None without requests
     received_min: int = 0
     received_max: int = 0
 
@@ -46,7 +53,7 @@ class Scan:
         return self.offsets[index] if index < len(self.offsets) else None
 
 
-class Window:
+class BufferedFile:
     """A file seen through a buffer."""
 
     def __init__(self, read: Read, size: int) -> None:
@@ -78,13 +85,13 @@ class Window:
         return None
 
 
-def header_at(window: Window, offset: int, segment: int, key: int | None) -> RecordHeader | None:
-    """The intact record header at an offset, or None."""
-    data, at = window.take(offset, HEADER_SIZE)
-    header = decode_record_header(data, at, segment, key)
-    if header is None and data.startswith(RECORD_MAGIC, at):  # the names may reach beyond the buffer
-        data, at = window.take(offset, LONGEST_HEADER)
-        header = decode_record_header(data, at, segment, key)
+def header_at(file: BufferedFile, offset: int, segment: int, key: int | None) -> RequestHeader | None:
+    """The intact request header at an offset, or None."""
+    data, at = file.take(offset, HEADER_SIZE)
+    header = decode_request_header(data, at, segment, key)
+    if header is None and data.startswith(REQUEST_MAGIC, at):  # the names may reach beyond the buffer
+        data, at = file.take(offset, LONGEST_HEADER)
+        header = decode_request_header(data, at, segment, key)
     return header
 
 
@@ -106,21 +113,21 @@ def scan(
     bodies: False trusts bodies unread, which makes it as fast as hopping over headers.
     """
     found = Scan(first_sequence=first_sequence, proven=max(HEADER_SIZE, proven))
-    window = Window(read, 1 << 20 if bodies else 4096)
+    file = BufferedFile(read, 1 << 20 if bodies else 4096)
     holes: list[tuple[int, int, int]] = []
     expected = first_sequence
-    offset = hole = HEADER_SIZE  # `hole` is where intact records ended
+    offset = hole = HEADER_SIZE  # `hole` is where intact requests ended
     while offset < end:
-        header = header_at(window, offset, segment, key)
+        header = header_at(file, offset, segment, key)
         if header is None or offset + header.size > end:
-            following = window.find(RECORD_MAGIC, offset + 1, end)
+            following = file.find(REQUEST_MAGIC, offset + 1, end)
             if following is None:
                 break
             offset = following
             continue
         after = offset + header.size
         stale = expected is not None and header.sequence < expected
-        if stale or (bodies and not _body_intact(window, offset, header)):
+        if stale or (bodies and not _body_intact(file, offset, header)):
             offset = after  # the header is good, so its length is: the hole ends here or grows on
             continue
         if hole < offset:
@@ -135,7 +142,7 @@ def scan(
     return found
 
 
-def _note(found: Scan, offset: int, header: RecordHeader) -> None:
+def _note(found: Scan, offset: int, header: RequestHeader) -> None:
     if not found.offsets:
         found.received_min = found.received_max = header.received_unix_ns
         if found.first_sequence is None:
@@ -149,23 +156,23 @@ def _note(found: Scan, offset: int, header: RecordHeader) -> None:
     found.received_max = max(found.received_max, header.received_unix_ns)
 
 
-def _body_intact(window: Window, offset: int, header: RecordHeader) -> bool:
+def _body_intact(file: BufferedFile, offset: int, header: RequestHeader) -> bool:
     start = offset + header.size - header.body_size
-    data, at = window.take(start, header.body_size)
+    data, at = file.take(start, header.body_size)
     body = memoryview(data)[at : at + header.body_size]
     return len(body) == header.body_size and crc32(body, 0) == header.body_crc
 
 
 def guess_key(read: Read, segment: int, end: int) -> int | None:
-    """The spool key as most records of a segment state it; for a spool that has lost every header."""
-    window = Window(read, 1 << 20)
+    """The spool key as most requests of a segment state it; for a spool that has lost every header."""
+    file = BufferedFile(read, 1 << 20)
     votes: Counter[int] = Counter()
     offset: int | None = HEADER_SIZE
     while offset is not None and offset < end:
-        offset = window.find(RECORD_MAGIC, offset, end)
+        offset = file.find(REQUEST_MAGIC, offset, end)
         if offset is None:
             break
-        header = header_at(window, offset, segment, None)
+        header = header_at(file, offset, segment, None)
         if header is not None:
             votes[header.key] += 1
         offset += header.size if header is not None else 1

@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from receiver.spool.record import HEADER_SIZE
+from receiver.spool.on_disk import HEADER_SIZE
 
 _SEGMENT_NAME = re.compile(r"(\d{10})\.spool")
 _SIDECAR_NAME = re.compile(r"(\d{10})\.index")
@@ -36,7 +36,7 @@ def numbers_in(names: Iterable[str]) -> tuple[list[int], set[int]]:
 class Segment:
     number: int
     first_sequence: int
-    end_sequence: int  # one more than the last record's
+    end_sequence: int  # one more than the last request's
     end: int = HEADER_SIZE  # committed bytes: reads stop here
     bytes: int = HEADER_SIZE  # on disk
     proven: int = HEADER_SIZE  # acknowledged for certain; less than end when a crash cut the segment short

@@ -79,7 +79,7 @@ class SpoolSettings(BaseModel):
     quarantine_max_bytes: int = Field(
         default=64 * MIB,
         ge=0,
-        description="Bytes of damaged records kept in the directory's quarantine folder for inspection. 0: none.",
+        description="Bytes of damaged requests kept in the directory's quarantine folder for inspection. 0: none.",
     )
 
     @model_validator(mode="after")

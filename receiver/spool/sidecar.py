@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from receiver.spool.files import FileLayer
-from receiver.spool.record import crc32
+from receiver.spool.on_disk import crc32
 from receiver.spool.segments import sidecar_path
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ class Sidecar(NamedTuple):
     proven: int  # bytes that were acknowledged for certain; less than end when a crash cut the segment short
     first_sequence: int
     end_sequence: int
-    records: int
+    requests: int
     received_min_unix_ns: int
     received_max_unix_ns: int
     sealed_unix_ns: int  # our wall clock
-    digests: bytes  # 16 bytes a record, in order
+    digests: bytes  # 16 bytes a request, in order
 
 
 def encode_sidecar(sidecar: Sidecar) -> bytes:

@@ -19,15 +19,15 @@ from receiver.spool.entry import (
     position_of,
     split_position,
 )
-from receiver.spool.events import Broken, Committed, Event, Forgotten, Record, Refused, Sealed
+from receiver.spool.events import Broken, Committed, Event, Forgotten, Queued, Refused, Sealed
 from receiver.spool.files import FileLayer, OsFiles
-from receiver.spool.reader import Reader
-from receiver.spool.record import (
+from receiver.spool.on_disk import (
     HEADER_SIZE,
     MAX_BODY_BYTES,
     Names,
     encode_names,
 )
+from receiver.spool.reader import Reader
 from receiver.spool.recovery import Recovered, recover
 from receiver.spool.segments import Segment, Segments
 from receiver.spool.settings import SpoolSettings
@@ -49,7 +49,7 @@ OnCommit = Callable[[Appended, Entry, object], None]
 class Spool:
     """One directory of segments. Event loop only; the disk work is done in two threads of its own.
 
-    `on_commit` is called on the loop, once per new record, in position order, before the appends of that
+    `on_commit` is called on the loop, once per new request, in position order, before the appends of that
     group return.
     """
 
@@ -63,7 +63,7 @@ class Spool:
         self.last_sync_s = 0.0  # how long its fdatasync took
         self._segments = Segments()
         self._memory = RequestMemory(settings.remember_s, settings.remember_max_requests, time.monotonic)
-        self._in_flight: dict[bytes, Record] = {}
+        self._in_flight: dict[bytes, Queued] = {}
         self._queued_bytes = 0
         self._bytes = 0  # on disk: segments and their indexes
         self._sidecar_bytes: dict[int, int] = {}
@@ -149,20 +149,20 @@ class Spool:
         names = self._names.get(entry[:4]) or self._encode_names(entry)
         if len(entry.body) > MAX_BODY_BYTES or not -_INT64 <= entry.received_unix_ns < _INT64:
             raise ValueError(f"{len(entry.body)} bytes received at {entry.received_unix_ns} ns cannot be stored")
-        record = Record(entry, payload, names, digest, [waiting])
-        self._admit(record.size)
-        self._in_flight[digest] = record
-        self._queued_bytes += record.size
-        self._writer.append(record)
+        request = Queued(entry, payload, names, digest, [waiting])
+        self._admit(request.size)
+        self._in_flight[digest] = request
+        self._queued_bytes += request.size
+        self._writer.append(request)
         if not self._kicked:  # once per round of the loop, so that all requests of the round share a group
             self._kicked = True
             self._loop.call_soon(self._kick)
         return await waiting
 
     async def read(self, position: int) -> Stored | None:
-        """The next intact committed record at or after a position, None at the committed end. Raises SpoolFailed.
+        """The next intact committed request at or after a position, None at the committed end. Raises SpoolFailed.
 
-        Damaged records are counted, reported and stepped over. A position inside a record reads the one after it.
+        Damaged requests are counted, reported and stepped over. A position inside a request reads the one after it.
         """
         if self._closed:
             raise self._unusable()
@@ -189,13 +189,13 @@ class Spool:
 
     @property
     def start_position(self) -> int:
-        """Where the oldest record is, or the end when there is none."""
+        """Where the oldest request is, or the end when there is none."""
         first = self._segments.first
         return position_of(first.number, HEADER_SIZE) if first else self._end
 
     @property
     def end_position(self) -> int:
-        """After the last committed record."""
+        """After the last committed request."""
         return self._end
 
     @property
@@ -227,14 +227,14 @@ class Spool:
         )
 
     @property
-    def record_count(self) -> int:
-        """Records committed and not released. Reads one header when the release position has moved."""
+    def request_count(self) -> int:
+        """Requests committed and not released. Reads one header when the release position has moved."""
         last = self._segments.last
         return last.end_sequence - self._reader.first_kept(self._released)[0] if last else 0
 
     @property
     def oldest_received_unix_ns(self) -> int:
-        """Receive time of the oldest record not released, 0 when there is none or it is damaged."""
+        """Receive time of the oldest request not released, 0 when there is none or it is damaged."""
         return self._reader.first_kept(self._released)[1]
 
     def _recover(self) -> Recovered:
@@ -326,8 +326,8 @@ class Spool:
         match event:
             case Committed():
                 self._committed(event)
-            case Refused(records, error):
-                self._refused(records, error)
+            case Refused(requests, error):
+                self._refused(requests, error)
             case Sealed(number, size):
                 segment = self._segments.get(number)
                 if segment is not None:
@@ -359,33 +359,33 @@ class Spool:
         self.last_sync_s = group.sync_s
         self._pause_reason = None
         self._no_room_for = 1
-        for record in group.records:
-            del self._in_flight[record.digest]
-            self._queued_bytes -= record.size
-            self._memory.add(record.digest)
+        for request in group.requests:
+            del self._in_flight[request.digest]
+            self._queued_bytes -= request.size
+            self._memory.add(request.digest)
             self.counts.forgotten_early = self._memory.forgotten_early
-            appended = Appended(record.position, record.next_position, False)
+            appended = Appended(request.position, request.next_position, False)
             try:
-                self._on_commit(appended, record.entry, record.payload)
+                self._on_commit(appended, request.entry, request.payload)
             except Exception as error:
-                # The record is durable, so the answer is yes; it is mapped when it is read again after a restart.
+                # The request is durable, so the answer is yes; it is mapped when it is read again after a restart.
                 self.counts.commit_errors += 1
                 self._loop.call_exception_handler({"message": "on_commit failed", "exception": error})
-            for waiting in record.futures:
+            for waiting in request.futures:
                 if not waiting.done():
                     waiting.set_result(appended)
 
-    def _refused(self, records: list[Record], error: SpoolFull | SpoolFailed) -> None:
+    def _refused(self, requests: list[Queued], error: SpoolFull | SpoolFailed) -> None:
         pause = _FULL_PAUSE_S if isinstance(error, SpoolFull) else _FAILED_PAUSE_S
         self._pause_reason = error
         self._paused_until = time.monotonic() + pause
         if isinstance(error, SpoolFailed) and self._broken is None:
             # Not ready means that no appends come: find out without them when the disk is well again.
             self._loop.call_later(pause, self._probe)
-        for record in records:
-            del self._in_flight[record.digest]
-            self._queued_bytes -= record.size
-            for waiting in record.futures:
+        for request in requests:
+            del self._in_flight[request.digest]
+            self._queued_bytes -= request.size
+            for waiting in request.futures:
                 self._count_refusal(error)
                 if not waiting.done():
                     waiting.set_exception(_anew(error))

@@ -1,6 +1,6 @@
 """The group commit: one thread that writes, syncs and deletes.
 
-Enters: records, in order, through a deque. Leaves: one `Committed` or `Refused` per group, in order, handed
+Enters: requests, in order, through a deque. Leaves: one `Committed` or `Refused` per group, in order, handed
 to `deliver`. A group is everything that waited while the group before it was synced. After a failed sync the
 segment is dead: what is not acknowledged is written again to a new one, because a second fdatasync on the
 same file may succeed without writing anything (https://wiki.postgresql.org/wiki/Fsync_Errors).
@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 
 from receiver.spool.counts import SpoolCounts
 from receiver.spool.entry import SpoolFailed, SpoolFull, position_of
-from receiver.spool.events import Broken, Committed, Event, Forgotten, Record, Refused, Sealed
+from receiver.spool.events import Broken, Committed, Event, Forgotten, Queued, Refused, Sealed
 from receiver.spool.files import Buffer, FileLayer
-from receiver.spool.record import (
+from receiver.spool.on_disk import (
     HEADER_SIZE,
     VERSION,
     SegmentHeader,
-    encode_record_header,
+    encode_request_header,
     encode_segment_header,
 )
 from receiver.spool.segments import segment_path
@@ -34,7 +34,7 @@ from receiver.spool.sidecar import Sidecar, Sidecars
 log = logging.getLogger(__name__)
 
 _GROUP_BYTES = 8 << 20  # written in one go: bounds how long the first of a group waits for the last
-_GROUP_RECORDS = 4096
+_GROUP_REQUESTS = 4096
 _IOV_MAX = 1024  # Linux
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _ATTEMPTS = 2  # the second in a new segment
@@ -79,7 +79,7 @@ class Writer:
         self._active: _Active | None = None
         self._sidecars = sidecars
         self._stub: int | None = None  # an emptied segment that stays only because it is the newest
-        self._queue: deque[Record] = deque()
+        self._queue: deque[Queued] = deque()
         self._chores: deque[tuple[str, int]] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -90,9 +90,9 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    def append(self, record: Record) -> None:
-        """Queue a record. `wake` makes the writer look."""
-        self._queue.append(record)
+    def append(self, request: Queued) -> None:
+        """Queue a request. `wake` makes the writer look."""
+        self._queue.append(request)
 
     def wake(self) -> None:
         if not self._wake.is_set():
@@ -110,7 +110,7 @@ class Writer:
         self._do("seal", 0)
 
     def probe(self) -> None:
-        """Try the disk without a record; says `Committed` or `Refused` of no records."""
+        """Try the disk without a request; says `Committed` or `Refused` of no requests."""
         self._do("probe", 0)
 
     def stop(self, released: int = 0) -> None:
@@ -150,18 +150,18 @@ class Writer:
                     self._do_chores()
                 return
 
-    def _take_group(self) -> list[Record]:
-        group: list[Record] = []
+    def _take_group(self) -> list[Queued]:
+        group: list[Queued] = []
         size = 0
         limit = min(_GROUP_BYTES, self._settings.segment_bytes)
-        while self._queue and len(group) < _GROUP_RECORDS:
+        while self._queue and len(group) < _GROUP_REQUESTS:
             size += self._queue[0].size
             if group and size > limit:
                 break
             group.append(self._queue.popleft())
         return group
 
-    def _commit(self, group: list[Record]) -> None:
+    def _commit(self, group: list[Queued]) -> None:
         try:
             committed = self._write_durably(group)
         except (SpoolFull, SpoolFailed) as error:
@@ -175,7 +175,7 @@ class Writer:
         if committed.end >= self._settings.segment_bytes:
             self._seal()
 
-    def _write_durably(self, group: list[Record]) -> Committed:
+    def _write_durably(self, group: list[Queued]) -> Committed:
         failure: OSError | None = None
         for _ in range(_ATTEMPTS):
             active = self._active or self._begin_segment()
@@ -225,8 +225,8 @@ class Writer:
         self._active = _Active(header, fd)
         return self._active
 
-    def _encode(self, active: _Active, group: list[Record]) -> tuple[int, list[Buffer]]:
-        """Where the group will end, and its bytes. Sets the records' positions."""
+    def _encode(self, active: _Active, group: list[Queued]) -> tuple[int, list[Buffer]]:
+        """Where the group will end, and its bytes. Sets the requests' positions."""
         buffers: list[Buffer] = []
         offset = active.end
         number = active.header.number
@@ -235,24 +235,24 @@ class Writer:
             offset = HEADER_SIZE
         committed = offset
         sequence = self._sequence
-        for record in group:
-            entry = record.entry
+        for request in group:
+            entry = request.entry
             buffers.append(
-                encode_record_header(
-                    record.names,
+                encode_request_header(
+                    request.names,
                     sequence=sequence,
                     received_unix_ns=entry.received_unix_ns,
                     body=entry.body,
                     committed=committed,
-                    digest=record.digest,
+                    digest=request.digest,
                     key=self._key,
                     segment=number,
                 )
             )
             buffers.append(entry.body)
-            record.position = position_of(number, offset)
-            offset += record.size
-            record.next_position = position_of(number, offset)
+            request.position = position_of(number, offset)
+            offset += request.size
+            request.next_position = position_of(number, offset)
             sequence += 1
         return offset, buffers
 
@@ -278,14 +278,14 @@ class Writer:
                     buffers[start] = memoryview(buffers[start])[written:]
                     written = 0
 
-    def _note(self, active: _Active, group: list[Record], end: int) -> None:
+    def _note(self, active: _Active, group: list[Queued], end: int) -> None:
         if group:
-            times = [record.entry.received_unix_ns for record in group]
+            times = [request.entry.received_unix_ns for request in group]
             first = not active.digests
             active.received_min = min(times) if first else min(active.received_min, *times)
             active.received_max = max(times) if first else max(active.received_max, *times)
-            active.digests += b"".join([record.digest for record in group])
-        self._counts.appended_records += len(group)
+            active.digests += b"".join([request.digest for request in group])
+        self._counts.appended_requests += len(group)
         self._counts.appended_bytes += end - active.end
         active.end = end
         self._sequence += len(group)

@@ -56,9 +56,9 @@ def replay(bench: Bench, wanted: Callable[[dict[str, Any]], bool] = lambda entry
         task = asyncio.create_task(bench.pipeline.run())
         taken = 0
         try:
-            for group in again.groups(bench.dead.letters(), lambda letter: wanted(letter.entry)):
+            for parcel in again.parcels_of(bench.dead.letters(), lambda letter: wanted(letter.entry)):
                 try:
-                    taken += await asyncio.wait_for(bench.pipeline.deliver_again(group), 10)
+                    taken += await asyncio.wait_for(bench.pipeline.deliver_again(parcel), 10)
                 except (Retryable, TimeoutError):
                     await task  # what ended it
                     raise

@@ -76,7 +76,7 @@ def test_at_a_start_at_which_the_destination_is_away(own_bridge: BridgeProcess, 
     bridge.start()
     assert bridge.post("/v1/logs", body(1))[0] == 200
     delivered(bridge, 1)
-    eventually(lambda: bridge.metric("weighbridge_spool_records") == 0, "noted")
+    eventually(lambda: bridge.metric("weighbridge_spool_requests") == 0, "noted")
     bridge.kill()
     (tmp_path / "spool" / "sinks" / "lines.journal").rename(tmp_path / "spool" / "sinks" / "away.journal")
     away = {"name": "away", "type": "clickhouse", "dsn": f"http://127.0.0.1:{free_port()}/none"}

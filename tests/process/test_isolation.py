@@ -106,13 +106,13 @@ def test_a_dead_destination_slows_nobody_and_catches_up_byte_for_byte(tmp_path: 
         eventually(lambda: len(written(tmp_path)) >= 2000, "the file has all", 5)
         eventually(lambda: bridge.query("SELECT count() AS n FROM api_events") == [{"n": 2000}], "the store has all")
         assert set(written(tmp_path)) == ids
-        assert bridge.metric("weighbridge_spool_records") == 40, "the spool keeps them for the one that is away"
+        assert bridge.metric("weighbridge_spool_requests") == 40, "the spool keeps them for the one that is away"
         rows = {row["sink"]: row for row in bridge.ledger()["sinks"]}
         assert (rows["copy"]["in_spool"], rows["copy"]["delivered"], rows["lines"]["delivered"]) == (2000, 0, 2000)
 
         endpoint.start()
         eventually(lambda: len(endpoint.received) >= 40, "the one that was away catches up")
-        eventually(lambda: bridge.metric("weighbridge_spool_records") == 0, "the spool lets go")
+        eventually(lambda: bridge.metric("weighbridge_spool_requests") == 0, "the spool lets go")
         assert sorted(body for _, _, body in endpoint.received) == sorted(bodies)
         path, headers, _ = endpoint.received[0]
         assert (path, headers["Content-Type"], headers["Content-Encoding"]) == (
@@ -198,7 +198,7 @@ def test_sinks_come_and_go_with_the_settings(tmp_path: Path, endpoint: Endpoint)
 
         bridge.configure(**settings(lines(tmp_path), lines(tmp_path, "later")))
         bridge.start()
-        eventually(lambda: bridge.metric("weighbridge_spool_records") == 0, "the spool waits for nobody")
+        eventually(lambda: bridge.metric("weighbridge_spool_requests") == 0, "the spool waits for nobody")
         assert "sink copy is not in the settings any more" in bridge.log.read_text()
         assert (tmp_path / "spool" / "sinks" / "copy.journal").exists()
         assert len(written(tmp_path)) == 550, "nothing came twice"
@@ -211,7 +211,7 @@ def test_sinks_come_and_go_with_the_settings(tmp_path: Path, endpoint: Endpoint)
         bridge.start()
         bodies, _, _ = send(bridge, 1, seed=6)
         eventually(lambda: bodies[0] in [body for _, _, body in endpoint.received], "the one that is back goes on")
-        eventually(lambda: bridge.metric("weighbridge_spool_records") == 0, "the spool lets go")
+        eventually(lambda: bridge.metric("weighbridge_spool_requests") == 0, "the spool lets go")
         assert not any(bridge.ledger()["residue"].values())
     finally:
         bridge.stop()

@@ -65,7 +65,7 @@ def test_a_long_request_holds_up_nobody_before_or_after_a_restart(tmp_path: Path
         started = time.monotonic()
         bridge.start()
         probe = Probe(bridge)
-        eventually(lambda: bridge.metric("weighbridge_spool_records") == 0, "the long request is delivered", 120)
+        eventually(lambda: bridge.metric("weighbridge_spool_requests") == 0, "the long request is delivered", 120)
         took_s, waited_s = time.monotonic() - started, probe.end()
         assert waited_s < took_s / 3, "others waited for what came before the restart"
         lines = events.read_text().splitlines()

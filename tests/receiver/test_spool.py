@@ -96,7 +96,7 @@ async def test_on_commit_is_called_in_position_order_before_the_appends_return(t
 async def test_concurrent_appends_share_a_sync(tmp_path: Path) -> None:
     async with opened(settings(tmp_path)) as spool:
         await asyncio.gather(*(spool.append(entry(b"%d" % number)) for number in range(64)))
-        assert spool.counts.appended_records == 64
+        assert spool.counts.appended_requests == 64
         assert spool.counts.groups <= 3
 
 
@@ -234,14 +234,14 @@ async def test_released_segments_are_deleted_and_the_rest_stays(tmp_path: Path) 
         spool.release(appended[10].position)
         await soon(lambda: spool.counts.segments_deleted > 0)
         assert spool.bytes_used < used - 15_000
-        assert spool.record_count == 10
+        assert spool.request_count == 10
         stored = await spool.read(appended[10].position)
         assert stored is not None
         assert stored.position == appended[10].position
         spool.release(appended[3].position)  # going back changes nothing
-        assert spool.record_count == 10
+        assert spool.request_count == 10
         spool.release(spool.end_position)
-        assert spool.record_count == 0
+        assert spool.request_count == 0
     async with opened(chosen) as spool:
         assert spool.start_position >= appended[9].position - 5000
 
@@ -326,15 +326,15 @@ async def test_while_nothing_is_released_no_files_are_begun(tmp_path: Path) -> N
 @on_a_loop
 async def test_count_and_age_of_the_backlog(tmp_path: Path) -> None:
     async with opened(settings(tmp_path)) as spool:
-        assert (spool.record_count, spool.oldest_received_unix_ns) == (0, 0)
+        assert (spool.request_count, spool.oldest_received_unix_ns) == (0, 0)
         appended = [await spool.append(entry(b"%d" % number, received=NOW + number)) for number in range(5)]
-        assert (spool.record_count, spool.oldest_received_unix_ns) == (5, NOW)
+        assert (spool.request_count, spool.oldest_received_unix_ns) == (5, NOW)
         spool.release(appended[2].position)
-        assert (spool.record_count, spool.oldest_received_unix_ns) == (3, NOW + 2)
+        assert (spool.request_count, spool.oldest_received_unix_ns) == (3, NOW + 2)
         files = sum(path.stat().st_size for path in (tmp_path / "spool").glob("0*"))
         assert spool.bytes_used == files
     async with opened(settings(tmp_path)) as spool:
-        assert (spool.record_count, spool.oldest_received_unix_ns) == (5, NOW)
+        assert (spool.request_count, spool.oldest_received_unix_ns) == (5, NOW)
 
 
 @on_a_loop

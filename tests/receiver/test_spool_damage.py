@@ -1,4 +1,4 @@
-"""Damage stays where it is: every record that was not touched is delivered, and what is lost is counted."""
+"""Damage stays where it is: every request that was not touched is delivered, and what is lost is counted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from project_files import TESTDATA
 from receiver.spool import Spool, SpoolFailed, SpoolSettings
 from receiver.spool.entry import split_position
-from receiver.spool.record import HEADER_SIZE, decode_segment_header, encode_segment_header
+from receiver.spool.on_disk import HEADER_SIZE, decode_segment_header, encode_segment_header
 from spool_fixture import entries
 from spool_tools import entry, fill, on_a_loop, opened, read_all, segments, settings
 
@@ -23,7 +23,7 @@ SEEDS = 100
 
 
 class Extent(NamedTuple):
-    """Where a record lies, as its append said."""
+    """Where a request lies, as its append said."""
 
     segment: int
     start: int
@@ -179,7 +179,7 @@ def reopened(work: Work) -> SpoolSettings:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 @on_a_loop
-async def test_only_damaged_records_are_lost_and_all_of_them_are_counted(
+async def test_only_damaged_requests_are_lost_and_all_of_them_are_counted(
     seed: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "receiver.spool")
@@ -194,14 +194,14 @@ async def test_only_damaged_records_are_lost_and_all_of_them_are_counted(
         assert time.monotonic() - started < 30
         found = await read_all(spool)
         assert [one.body for one in found] == expected
-        counted = spool.counts.quarantined_records + spool.counts.unconfirmed_records
+        counted = spool.counts.quarantined_requests + spool.counts.unconfirmed_requests
         if clean:
             assert counted == len(lost)
-            assert spool.counts.unconfirmed_records == 0
-        else:  # whole records cut off the unsealed end cannot be told from records never written
+            assert spool.counts.unconfirmed_requests == 0
+        else:  # whole requests cut off the unsealed end cannot be told from requests never written
             assert counted <= len(lost)
         assert await read_all(spool) == found
-        assert spool.counts.quarantined_records + spool.counts.unconfirmed_records == counted, "counted twice"
+        assert spool.counts.quarantined_requests + spool.counts.unconfirmed_requests == counted, "counted twice"
         assert not (await spool.append(entry(b"life goes on"))).duplicate
     async with opened(reopened(work)) as spool:
         assert [one.body for one in await read_all(spool)] == [*expected, b"life goes on"]
@@ -235,10 +235,10 @@ async def test_a_report_names_segment_offset_and_count_and_keeps_the_bytes(
     overwrite(work, path, victims[0].start, bytes(size))
     async with opened(reopened(work)) as spool:
         await read_all(spool)
-        assert spool.counts.quarantined_records == 2
+        assert spool.counts.quarantined_requests == 2
         assert spool.counts.quarantined_regions == 1
         assert spool.counts.quarantined_bytes == size
-    said = f"segment {victims[0].segment}, offset {victims[0].start}, {size} bytes, 2 records"
+    said = f"segment {victims[0].segment}, offset {victims[0].start}, {size} bytes, 2 requests"
     assert any(said in record.getMessage() for record in caplog.records)
     kept = work.directory / "quarantine" / f"{victims[0].segment:010d}-{victims[0].start}.bin"
     assert kept.read_bytes() == bytes(size)
@@ -261,10 +261,10 @@ async def test_a_torn_end_that_was_never_acknowledged_is_no_damage(
 
 
 @on_a_loop
-async def test_a_body_that_contains_records_cannot_smuggle_them_in(
+async def test_a_body_that_contains_requests_cannot_smuggle_them_in(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Searching for the next intact record passes through bodies, which are the sender's."""
+    """Searching for the next intact request passes through bodies, which are the sender's."""
     caplog.set_level(logging.CRITICAL, "receiver.spool")
     other = await build(random.Random(3), tmp_path / "other", clean=True)
     smuggled = b"".join(path.read_bytes() for path in segments(reopened(other)))
@@ -275,12 +275,12 @@ async def test_a_body_that_contains_records_cannot_smuggle_them_in(
     overwrite(other, path, split_position(first.position)[1], b"\0" * 32)
     async with opened(settings(tmp_path)) as spool:
         assert [one.body for one in await read_all(spool)] == [b"honest"]
-        assert spool.counts.quarantined_records == 1
+        assert spool.counts.quarantined_requests == 1
 
 
 @on_a_loop
-async def test_any_position_reads_the_next_intact_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A reader whose place is garbage gets a record or the end, never an error and never an altered record."""
+async def test_any_position_reads_the_next_intact_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader whose place is garbage gets a request or the end, never an error and never an altered request."""
     caplog.set_level(logging.CRITICAL, "receiver.spool")
     work = await build(random.Random(2), tmp_path, clean=True)
     chosen = random.Random(4)

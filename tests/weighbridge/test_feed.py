@@ -138,7 +138,7 @@ def test_answers_wait_for_mapping_and_not_for_destinations(tmp_path: Path) -> No
             bench.feed.has_read(sink, position)
         assert not bench.feed._behind, "all have, though none has delivered it"
         await bench.feed.pace()
-        assert bench.spool.record_count == 30, "the spool keeps it"
+        assert bench.spool.request_count == 30, "the spool keeps it"
         await bench.spool.close()
 
     asyncio.run(go())
@@ -202,9 +202,9 @@ def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Pa
             await bench.send(10)
         _, end = await bench.take_all(position)
         bench.feed.release("a", end)
-        assert bench.spool.record_count == 30
+        assert bench.spool.request_count == 30
         bench.feed.release("b", end)
-        assert bench.spool.record_count == 0
+        assert bench.spool.request_count == 0
         assert bench.feed._bytes == 0
         await bench.spool.close()
 
@@ -252,10 +252,10 @@ def test_the_spool_waits_for_a_sink_that_comes_and_not_for_one_that_goes(tmp_pat
         _, end = await bench.take_all(position)
         bench.feed.release("a", end)
         bench.feed.release("b", end)
-        assert bench.spool.record_count == 3
+        assert bench.spool.request_count == 3
         assert bench.feed._bytes == 0, "a sink that forwards needs nothing in memory"
         bench.feed.drop_sink("c")
-        assert bench.spool.record_count == 0
+        assert bench.spool.request_count == 0
         await bench.spool.close()
 
     asyncio.run(go())

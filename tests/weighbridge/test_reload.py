@@ -145,7 +145,7 @@ def test_a_reload_that_fails_at_any_new_sink_has_let_go_of_nothing(own_bridge: B
             rows = {row["sink"]: row for row in bridge.ledger()["sinks"]}
             assert (sorted(rows), rows["away"]["in_spool"]) == (["away", "lines"], 20)
             assert {path.stem for path in journals.glob("*.journal")} == {"lines", "away", broken}
-            assert bridge.metric("weighbridge_spool_records") == 1
+            assert bridge.metric("weighbridge_spool_requests") == 1
         (journals / f"{broken}.journal").rmdir()
 
     bridge.configure(**settings(lines(tmp_path), mapping={"should_skip": "req_method =="}))  # and no sink `away`

@@ -78,7 +78,7 @@ def test_metrics_and_warnings_arrive_with_their_labels(tmp_path: Path, watcher: 
         (point, *_) = eventually(delivered, "the watcher has been told of seven spans")
         assert {"sink": "nowhere"}.items() <= {item.key: item.value.string_value for item in point.attributes}.items()
         assert watcher.metrics["weighbridge_sink_records_total"].sum.is_monotonic
-        assert watcher.metrics["weighbridge_spool_records"].HasField("gauge")
+        assert watcher.metrics["weighbridge_spool_requests"].HasField("gauge")
         bridge.config.write_text("nonsense: 1")
         bridge.reload()
         eventually(lambda: "not reloaded" in bridge.log.read_text(), "the mistake is logged")

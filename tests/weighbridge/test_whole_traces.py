@@ -211,9 +211,9 @@ def test_the_spool_is_given_back_when_the_view_of_open_traces_needs_it_no_more(t
             await bench.send([(second.to_bytes(8, "big") + b"\xff" * 8, 200)] * 5, T0 + second)
         await bench.until(lambda: len(bench.handed) > 40)
         await asyncio.sleep(0.1)
-        assert 10 < bench.spool.record_count < 60, "the newest are undecided, and before them is their view"
+        assert 10 < bench.spool.request_count < 60, "the newest are undecided, and before them is their view"
         bench.wall_s = T0 + 100
-        await bench.until(lambda: bench.spool.record_count == 0)
+        await bench.until(lambda: bench.spool.request_count == 0)
         assert bench.feed._bytes == 0
         await bench.stop()
 

@@ -323,10 +323,10 @@ def test_the_spool_and_the_windows_are_given_back(tmp_path: Path, monkeypatch: p
         for spans, at_s in traffic(6, 120):
             await bench.send(spans, at_s)
         bench.wall_s = T0 + 100
-        await bench.until(lambda: bench.spool.record_count == 0)
+        await bench.until(lambda: bench.spool.request_count == 0)
         await bench.send([(b"\x07" * 16, 200)], T0 + 200)
         bench.wall_s = T0 + 300
-        await bench.until(lambda: bench.spool.record_count == 0)
+        await bench.until(lambda: bench.spool.request_count == 0)
         await bench.stop()
         assert not bench.windows._decided
         with sqlite3.connect(tmp_path / "windows.sqlite") as file:

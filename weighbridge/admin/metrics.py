@@ -50,14 +50,14 @@ def _spool(parts: Parts) -> Values:
     spool, counts = parts.spool, parts.spool.counts
     oldest = spool.oldest_received_unix_ns
     yield "weighbridge_spool_bytes", _one(spool.bytes_used)
-    yield "weighbridge_spool_records", _one(spool.record_count)
+    yield "weighbridge_spool_requests", _one(spool.request_count)
     yield "weighbridge_spool_oldest_age_seconds", _one((time.time_ns() - oldest) / 1e9 if oldest else 0)
     yield "weighbridge_spool_sync_seconds", _one(spool.last_sync_s)
     yield "weighbridge_spool_sync_timestamp_seconds", _one(spool.last_sync_unix_ns / 1e9)
     yield "weighbridge_spool_groups_total", _one(counts.groups)
     yield "weighbridge_spool_refused_full_total", _one(counts.refused_full)
     yield "weighbridge_spool_refused_failed_total", _one(counts.refused_failed)
-    yield "weighbridge_spool_quarantined_records_total", _one(counts.quarantined_records)
+    yield "weighbridge_spool_quarantined_requests_total", _one(counts.quarantined_requests)
     yield "weighbridge_spool_sync_errors_total", _one(counts.sync_errors)
     yield "weighbridge_spool_write_errors_total", _one(counts.write_errors)
 

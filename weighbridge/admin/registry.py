@@ -66,7 +66,7 @@ _ALL = (
     _gauge("weighbridge_receiver_connections", "{connection}", "", "Open connections."),
     _gauge("weighbridge_receiver_in_flight_bytes", "By", "", "Bytes of requests under way."),
     _gauge("weighbridge_spool_bytes", "By", "", "Bytes on disk."),
-    _gauge("weighbridge_spool_records", "{request}", "", "Requests that some sink still needs."),
+    _gauge("weighbridge_spool_requests", "{request}", "", "Requests that some sink still needs."),
     _gauge("weighbridge_spool_oldest_age_seconds", "s", "", "Age of the oldest request kept."),
     _gauge("weighbridge_spool_sync_seconds", "s", "", "Duration of the last fdatasync."),
     _gauge(
@@ -79,7 +79,7 @@ _ALL = (
     _counter("weighbridge_spool_refused_full", "{request}", "", "Appends refused because the spool was full."),
     _counter("weighbridge_spool_refused_failed", "{request}", "", "Appends refused because the disk failed."),
     _counter(
-        "weighbridge_spool_quarantined_records",
+        "weighbridge_spool_quarantined_requests",
         "{request}",
         "",
         "Acknowledged requests that cannot be read any more.",

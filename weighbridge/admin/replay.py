@@ -1,4 +1,4 @@
-"""Dead letters sent again while the bridge runs: asked for on the admin port, sink by sink, a group at a time."""
+"""Dead letters sent again while the bridge runs: asked for on the admin port, sink by sink, a parcel at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from exporter.again import groups
+from exporter.again import parcels_of
 from exporter.deadletter import DeadLetters, Letter
 from exporter.delivery import Delivery
 from exporter.errors import Retryable
@@ -83,10 +83,10 @@ class Replays:
         def matches(letter: Letter) -> bool:
             return letter.entry["sink"] == name and wanted(letter.entry)
 
-        found = groups(self._letters.letters(), matches)
+        found = parcels_of(self._letters.letters(), matches)
         taken = 0
-        while group := await asyncio.to_thread(next, found, None):
-            taken += await pipeline.deliver_again(group)
+        while parcel := await asyncio.to_thread(next, found, None):
+            taken += await pipeline.deliver_again(parcel)
         return taken
 
     async def _requests(self, name: str, pipeline: RawPipeline, wanted: Wanted) -> int:

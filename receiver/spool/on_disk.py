@@ -1,20 +1,20 @@
 """The bytes on disk, format version 1: pure functions, no files.
 
-A segment is a 64-byte header and records one after the other:
+A segment is a 64-byte header and requests one after the other:
 
     segment header   magic "WBSPOOL\\n", version, header size, spool key, number, previous segment and its end,
-                     sequence of the first record, creation time, CRC of the 60 bytes before it (true of every
+                     sequence of the first request, creation time, CRC of the 60 bytes before it (true of every
                      version)
-    record header    magic, CRC of the rest of the header and the names; sequence, receive time, body size, body CRC,
+    request header   magic, CRC of the rest of the header and the names; sequence, receive time, body size, body CRC,
                      committed, sizes of the four names, flags, digest, spool key
     names            tenant, content type, signal, content encoding in UTF-8
     body             raw
 
-All little-endian. Record CRCs start from the segment's number, so that a stale block of another segment is no record.
-`committed` is the end of what was durable in this segment when the record was written: it tells, after a
+All little-endian. Request CRCs start from the segment's number, so that a stale block of another segment is no request.
+`committed` is the end of what was durable in this segment when the request was written: it tells, after a
 crash, damage (before it) from a write that was never acknowledged (after it). Sequence numbers rise by one,
 so that a gap says how many are lost. The spool key is random and never leaves the disk: bytes inside a
-sender's body cannot pass for a record when a damaged segment is searched for the next intact one.
+sender's body cannot pass for a request when a damaged segment is searched for the next intact one.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from receiver.spool.files import Buffer
 
 VERSION = 1
 SEGMENT_MAGIC = b"WBSPOOL\n"
-RECORD_MAGIC = b"\xf5Wb\n"
-HEADER_SIZE = 64  # of a segment and of a record, in version 1
-LONGEST_HEADER = HEADER_SIZE + 2 * 65535 + 2 * 255  # of a record, names included
+REQUEST_MAGIC = b"\xf5Wb\n"
+HEADER_SIZE = 64  # of a segment and of a request, in version 1
+LONGEST_HEADER = HEADER_SIZE + 2 * 65535 + 2 * 255  # of a request, names included
 MAX_BODY_BYTES = (1 << 31) - 1
 
 # The same values as zlib.crc32, ten times as fast: 0.7 µs for 30 KB.
@@ -49,14 +49,14 @@ class SegmentHeader(NamedTuple):
     version: int
     key: int
     number: int
-    previous: int  # number of the segment before that holds records, 0 for none
+    previous: int  # number of the segment before that holds requests, 0 for none
     previous_end: int  # its committed end: what lies beyond was never acknowledged
     previous_proven: int  # what of it was acknowledged for certain; less than its end when a crash cut it short
     first_sequence: int
     created_unix_ns: int
 
 
-class RecordHeader(NamedTuple):
+class RequestHeader(NamedTuple):
     sequence: int
     received_unix_ns: int
     body_size: int
@@ -76,7 +76,7 @@ class RecordHeader(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of the whole record."""
+        """Bytes of the whole request."""
         return HEADER_SIZE + self.names_size + self.body_size
 
 
@@ -131,7 +131,7 @@ def encode_names(entry: Entry) -> Names:
     return Names(len(parts[0]), len(parts[1]), len(parts[2]), len(parts[3]), b"".join(parts))
 
 
-def encode_record_header(
+def encode_request_header(
     names: Names,
     *,
     sequence: int,
@@ -160,20 +160,20 @@ def encode_record_header(
         )
         + names.encoded
     )
-    return _START.pack(RECORD_MAGIC, crc32(rest, segment & 0xFFFFFFFF)) + rest
+    return _START.pack(REQUEST_MAGIC, crc32(rest, segment & 0xFFFFFFFF)) + rest
 
 
-def decode_record_header(data: bytes, at: int, segment: int, key: int | None) -> RecordHeader | None:
-    """The record header at an index of data, or None when no intact one is there.
+def decode_request_header(data: bytes, at: int, segment: int, key: int | None) -> RequestHeader | None:
+    """The request header at an index of data, or None when no intact one is there.
 
     data must reach to the end of the names. key: None accepts any (only for finding the key of a damaged spool).
     """
     if len(data) - at < HEADER_SIZE:
         return None
     magic, crc, *fields = _HEADER.unpack_from(data, at)
-    if magic != RECORD_MAGIC:
+    if magic != REQUEST_MAGIC:
         return None
-    header = RecordHeader(*fields)
+    header = RequestHeader(*fields)
     if key is not None and header.key != key:
         return None
     end = at + HEADER_SIZE + header.names_size
@@ -182,8 +182,8 @@ def decode_record_header(data: bytes, at: int, segment: int, key: int | None) ->
     return header
 
 
-def decode_entry(header: RecordHeader, data: bytes, at: int) -> Entry | None:
-    """The entry of a record that starts at an index of data, or None when its body is damaged or cut."""
+def decode_entry(header: RequestHeader, data: bytes, at: int) -> Entry | None:
+    """The entry of a request that starts at an index of data, or None when its body is damaged or cut."""
     tenant = at + HEADER_SIZE
     content_type = tenant + header.tenant_size
     signal = content_type + header.content_type_size
