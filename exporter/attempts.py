@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from exporter.errors import Fault, Rejected, Retryable, SinkError, TooLarge, Unauthorised, fault_of
+from exporter.errors import Fault, Refused, Retryable, SinkError, TooLarge, Unauthorised, fault_of
 from exporter.journal import JournalError
 from exporter.settings import RetrySettings
 from exporter.sink_log import SinkLog
@@ -64,7 +64,7 @@ class Attempts:
         self._trying_again = asyncio.Lock()
 
     async def until_done(self, attempt: Callable[[], Awaitable[T]], *, faults: int = MOST_FAULTS) -> T:
-        """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Rejected at once.
+        """What `attempt` returns, as soon as it does not fail. Raises TooLarge and Refused at once.
 
         faults: after so many faults of ours in a row it is TooLarge that is raised: perhaps fewer rows bring none
         about; 0: they are tried again without end, as a destination that is away is.
@@ -99,7 +99,7 @@ class Attempts:
 
     def _failed(self, raised: Exception) -> SinkError:
         """What it means, counted and told. Raises what shall not be tried again."""
-        if isinstance(raised, (TooLarge, Rejected)):
+        if isinstance(raised, (TooLarge, Refused)):
             raise raised
         error = fault_of(raised)
         if error is not raised:

@@ -10,18 +10,16 @@ from abc import ABC, abstractmethod
 from exporter.attempts import Attempts
 from exporter.journal import Journal
 from exporter.settings import RetrySettings
-from exporter.sink import Destination
+from exporter.sink import AnySink
 from exporter.totals import Totals
 
 
 class Delivery(ABC):
     """One life: `run`, which `stop` or `leave` asks to end, then `close`; the next one goes on where the journal is."""
 
-    sink: Destination
+    sink: AnySink
 
-    def __init__(
-        self, sink: Destination, journal: Journal, retry: RetrySettings, before: Attempts | None = None
-    ) -> None:
+    def __init__(self, sink: AnySink, journal: Journal, retry: RetrySettings, before: Attempts | None = None) -> None:
         """journal: open. before: those of the delivery that this sink had before, so that its counters only grow."""
         self.sink = sink
         self.journal = self._journal = journal

@@ -3,7 +3,7 @@
     SinkError
       Retryable      the same batch may succeed later: wait, try again, for ever by default
       TooLarge       the batch as such is too big or cannot be parsed: split it in two and try both
-      Rejected       a row the destination refuses whenever it is sent: bisect to it, dead-letter it alone
+      Refused       a row the destination refuses whenever it is sent: bisect to it, dead-letter it alone
         Expired      every row of the batch is too old for the destination: dead-letter them all
         Unwritable   the sink itself found rows that it cannot encode: dead-letter these, go on with the others
       Unauthorised   401, 402, 403: keep everything, alarm, try again slowly; never dead-letter a backlog
@@ -31,15 +31,15 @@ class TooLarge(SinkError):
     pass
 
 
-class Rejected(SinkError):
+class Refused(SinkError):
     pass
 
 
-class Expired(Rejected):
+class Expired(Refused):
     pass
 
 
-class Unwritable(Rejected):
+class Unwritable(Refused):
     """rows: place in the batch -> why that row cannot be written. Nothing of the batch was sent."""
 
     def __init__(self, rows: Mapping[int, str]) -> None:

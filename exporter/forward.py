@@ -19,11 +19,11 @@ from typing import Any, NamedTuple, Protocol
 from exporter.again import moved_from_dead
 from exporter.attempts import Attempts, give_up
 from exporter.delivery import Delivery
-from exporter.errors import Rejected, TooLarge
+from exporter.errors import Refused, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sink import Destination
+from exporter.sink import AnySink
 from exporter.source import RawRequest, RawSource
 from exporter.totals import Totals
 
@@ -37,7 +37,7 @@ class Taken(NamedTuple):
     reason: str = ""
 
 
-class RequestSink(Destination, Protocol):
+class RequestSink(AnySink, Protocol):
     """A destination of whole requests. Calls of `send` overlap."""
 
     signals: Collection[str]  # the others are skipped
@@ -173,7 +173,7 @@ class RawPipeline(Delivery):
         async with self._gate:
             try:
                 taken = await self._attempts.until_done(lambda: self.sink.send(request))
-            except (TooLarge, Rejected) as error:
+            except (TooLarge, Refused) as error:
                 taken = Taken(request.records, str(error))
                 await self._set_aside(request, taken)
                 self._attempts.told.refused(taken.reason, request.records)
@@ -190,7 +190,7 @@ class RawPipeline(Delivery):
         taken = 0
         try:
             for about in refused:
-                with contextlib.suppress(OSError, TooLarge, Rejected):  # gone meanwhile, or refused again: it stays
+                with contextlib.suppress(OSError, TooLarge, Refused):  # gone meanwhile, or refused again: it stays
                     taken += await self._delivered_again(about)
         except BaseException:
             give_up(done)

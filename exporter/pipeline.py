@@ -21,7 +21,7 @@ from exporter.deadletter import DeadLetters, Letter
 from exporter.delivery import Delivery
 from exporter.draft import Draft
 from exporter.duplicates import RecentIds
-from exporter.errors import Rejected, Retryable, TooLarge
+from exporter.errors import Refused, Retryable, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.replay import SLICE, Replay
 from exporter.settings import BatchSettings, RetrySettings
@@ -274,7 +274,7 @@ class Pipeline(Delivery):
         """Which of these the destination has. An event that it cannot be asked about is one that it does not have."""
         try:
             return await self._attempts.until_done(lambda: self.sink.existing(events, not_in))
-        except (TooLarge, Rejected):
+        except (TooLarge, Refused):
             if len(events) < 2:
                 return set()
             half = len(events) // 2

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
         return f"{self.batch_id:016x}{self.part and '.' + self.part}"
 
 
-class Destination(Protocol):
+class AnySink(Protocol):
     """What every sink has, whether it gets events (`Sink`) or requests (`exporter.forward.RequestSink`).
 
     Sinks derive from their contract, and so have what it says where they say nothing.
@@ -37,7 +37,7 @@ class Destination(Protocol):
     async def close(self) -> None: ...
 
 
-class Sink(Destination, Protocol):
+class Sink(AnySink, Protocol):
     """A destination of events. One pipeline task calls it; calls never overlap, but for `write` by `at_once`."""
 
     at_once: int = 1  # pieces of a refused batch that come at a time
@@ -58,7 +58,7 @@ class Sink(Destination, Protocol):
         in_doubt: an earlier process may have written all, some or none of it; the sink finds out before it writes.
         The pieces of a batch in doubt are in doubt too; they come when the whole was refused, and a sink that has
         started over for the whole need not do it for a piece.
-        Raises Retryable, TooLarge, Rejected (Unwritable, where it knows the rows) or Unauthorised.
+        Raises Retryable, TooLarge, Refused (Unwritable, where it knows the rows) or Unauthorised.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from exporter.attempts import MOST_FAULTS, Attempts
 from exporter.deadletter import DeadLetters
-from exporter.errors import Expired, Rejected, TooLarge, Unwritable
+from exporter.errors import Expired, Refused, TooLarge, Unwritable
 from exporter.sink import Batch, Sink
 from exporter.totals import Totals
 from mapping.event import Event
@@ -30,7 +30,7 @@ class Ended(NamedTuple):
     """How a call of the sink for one piece ended."""
 
     left_out: Sequence[Event] = ()
-    refused: TooLarge | Rejected | None = None
+    refused: TooLarge | Refused | None = None
 
 
 class Writer:
@@ -87,14 +87,14 @@ class Writer:
             left_out = await self._attempts.until_done(
                 lambda: self._sink.write(piece, in_doubt=in_doubt), faults=faults
             )
-        except (TooLarge, Rejected) as error:
+        except (TooLarge, Refused) as error:
             return Ended(refused=error)
         self._attempts.counts.batches += 1
         self._attempts.counts.last_delivery_unix_ns = self._now_unix_ns()
         return Ended(left_out)
 
     def _smaller(
-        self, piece: Batch, refused: TooLarge | Rejected, letters: dict[str, list[Event]], *, apart: bool
+        self, piece: Batch, refused: TooLarge | Refused, letters: dict[str, list[Event]], *, apart: bool
     ) -> list[Batch]:
         """What of a refused piece is to be tried again; the rest goes to `letters`, by reason."""
         events = piece.events

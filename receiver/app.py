@@ -106,7 +106,7 @@ class Receiver:
         body = compression.without_time(await read_body(export, self._settings, self._budgets))
         received_unix_ns = self._now_unix_ns()
         decoded = await self.decoding.decode(export.signal, media, codings, body, export.tenant or export.peer)
-        export.records = decoded.accepted + decoded.rejected
+        export.records = decoded.accepted + decoded.refused
         self._budgets.hold(export, decoded.size * _AMPLIFICATION)
         if len(content_encoding) > _LONGEST_HEADER or not content_encoding.isascii():
             content_encoding = compression.plain_header(codings)
@@ -117,13 +117,13 @@ class Receiver:
         )
 
         self._budgets.charge(export.tenant, export.records)
-        self._counts.accepted(export.tenant, export.signal, decoded.accepted, decoded.rejected, len(body), decoded.size)
-        if decoded.message and not decoded.rejected:
+        self._counts.accepted(export.tenant, export.signal, decoded.accepted, decoded.refused, len(body), decoded.size)
+        if decoded.message and not decoded.refused:
             self._counts.warned_requests[Key(export.tenant, export.signal, "misspelled")] += 1
             if self._may_log("misspelled"):
                 log.warning("%s, tenant %r: %s", export.signal, export.tenant, decoded.message)
         if decoded.message:
-            answer = status.partial_success(media, export.signal, decoded.rejected, decoded.message)
+            answer = status.partial_success(media, export.signal, decoded.refused, decoded.message)
         else:
             answer = status.SUCCESS[media]
         return web.Response(body=answer, headers=_HEADERS[media])

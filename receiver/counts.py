@@ -59,14 +59,14 @@ class ReceiverCounts:
         self.connections = 0  # open now
         self.in_flight_bytes = 0  # now
 
-    def accepted(self, tenant: str, signal: str, records: int, rejected: int, sent: int, inflated: int) -> None:
+    def accepted(self, tenant: str, signal: str, records: int, refused: int, sent: int, inflated: int) -> None:
         key = Key(tenant, signal)
         self.requests[key] += 1
         self.accepted_records[key] += records
         self.received_bytes[key] += sent
         self.inflated_bytes[key] += inflated
-        if rejected:
-            self.refused_records[Key(tenant, signal, "partial")] += rejected
+        if refused:
+            self.refused_records[Key(tenant, signal, "partial")] += refused
 
     def refused(self, tenant: str, signal: str, reason: str, records: int = 0) -> None:
         """records: how many the request held, when it was decoded."""

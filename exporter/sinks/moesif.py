@@ -19,7 +19,7 @@ import aiohttp
 from isal import igzip
 from pydantic import Field, SecretStr, field_validator
 
-from exporter.errors import Rejected, Retryable, TooLarge
+from exporter.errors import Refused, Retryable, TooLarge
 from exporter.http_address import refuse_odd_address
 from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
@@ -65,7 +65,7 @@ class MoesifCounts:
 
     sent: int = 0
     not_its_kind: int = 0  # logs; actions and, of calls, those that are no entries unless asked for
-    late_rejected: int = 0  # older than 30 days
+    late_refused: int = 0  # older than 30 days
 
 
 class MoesifSink(Sink):
@@ -103,7 +103,7 @@ class MoesifSink(Sink):
             for number, request in enumerate(posts[done:], done):
                 self._sent[batch.token] = number, now
                 await self._post(request)
-        except (TooLarge, Rejected):  # this batch does not come again
+        except (TooLarge, Refused):  # this batch does not come again
             self._sent.pop(batch.token, None)
             raise
         self._sent.pop(batch.token, None)
@@ -112,7 +112,7 @@ class MoesifSink(Sink):
         )
         self.counts.sent += len(batch.events) - len(others) - len(late)
         self.counts.not_its_kind += len(others)
-        self.counts.late_rejected += len(late)
+        self.counts.late_refused += len(late)
         return [*others, *late]
 
     async def close(self) -> None:

@@ -105,7 +105,7 @@ class OtlpHttpSink(RequestSink):
             raise Retryable(f"no answer from {whom} ({type(failure).__name__})") from failure
         if error is not None:
             raise error
-        refused = rejected_records(request.signal, said, is_json=is_json)
+        refused = refused_records(request.signal, said, is_json=is_json)
         return Taken(refused, f"the endpoint refused {refused} records") if refused else Taken()
 
     async def close(self) -> None:
@@ -126,7 +126,7 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
     return said
 
 
-def rejected_records(signal: str, said: bytes, *, is_json: bool) -> int:
+def refused_records(signal: str, said: bytes, *, is_json: bool) -> int:
     """How many records a 200 says were refused: its partial success. A 200 is a 200 whatever else it says."""
     try:
         if is_json:

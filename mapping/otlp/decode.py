@@ -117,9 +117,9 @@ class LogGroup(NamedTuple):
 
 
 class Decoded:
-    """A validated request. `accepted + rejected` is what the sender sent; `groups` is private to mapping."""
+    """A validated request. `accepted + refused` is what the sender sent; `groups` is private to mapping."""
 
-    __slots__ = ("accepted", "groups", "message", "rejected", "signal", "size")
+    __slots__ = ("accepted", "groups", "message", "refused", "signal", "size")
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class Decoded:
         self.signal = signal
         self.groups = groups
         self.accepted = accepted
-        self.rejected = sum(refused.values())
+        self.refused = sum(refused.values())
         self.message = _message(refused)  # why some were refused, "" when none were
         self.size = size  # bytes, inflated
 

@@ -27,7 +27,7 @@ class DecodeLimits(NamedTuple):
 def decode_request(
     decoder: Decoder, signal: str, content_type: str, content_encoding: str, raw: bytes, limits: DecodeLimits
 ) -> Decoded:
-    """What the body says, with the records that were refused alone counted in `rejected`.
+    """What the body says, with the records that were refused alone counted in `refused`.
 
     signal: "traces" or "logs"; content_type and content_encoding as in the headers, "" when absent; raw as sent.
     Raises BadRequest: 415 for another media type or coding, 413 over a limit, 400 when nothing in it is usable.
@@ -53,14 +53,14 @@ def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limi
         raise BadRequest(400, _with_hint(str(error), plain)) from error
     if media is not Media.JSON:
         wrong_address.check_protobuf(plain, signal, decoded)
-    elif not (decoded.accepted or decoded.rejected or refused.count):
+    elif not (decoded.accepted or decoded.refused or refused.count):
         decoded.message = wrong_address.check_json(plain, signal)
     if media is Media.JSON and (beside := wrong_address.beside_json(plain, signal)):
         decoded.message = "; ".join(filter(None, (decoded.message, beside)))
     if refused.count:
-        decoded.rejected += refused.count
+        decoded.refused += refused.count
         decoded.message = "; ".join(filter(None, (refused.message(), decoded.message)))
-    if decoded.rejected and not decoded.accepted:
+    if decoded.refused and not decoded.accepted:
         # Nothing was usable: a partial success would read as delivered in most clients' logs.
         raise BadRequest(400, f"no usable record: {decoded.message}")
     return decoded

@@ -15,7 +15,7 @@ import pytest
 from events import event
 from exporter import again
 from exporter.deadletter import DeadLetters, Letter
-from exporter.errors import Rejected, Retryable, TooLarge
+from exporter.errors import Refused, Retryable, TooLarge
 from exporter.journal import Journal
 from exporter.sink import Batch
 from mapping.event import Event
@@ -35,7 +35,7 @@ def refusing(refused: dict[str, str]) -> Callable[[Batch, bool], None]:
     def fail(batch: Batch, in_doubt: bool) -> None:
         for row in batch.events:
             if row.transaction_id in refused:
-                raise Rejected(refused[row.transaction_id])
+                raise Refused(refused[row.transaction_id])
 
     return fail
 

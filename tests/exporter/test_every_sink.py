@@ -20,7 +20,7 @@ from exporter import http_answer
 from exporter.clickhouse import errors as clickhouse_errors
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import Endpoint
-from exporter.errors import Rejected, Retryable, SinkError, TooLarge, Unauthorised
+from exporter.errors import Refused, Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
 from exporter.sinks import types
 from mapping.event import ACTION, LOG, Event
@@ -160,7 +160,7 @@ def test_one_bad_row_is_found_by_halving(kind: str, tmp_path: Path) -> None:
     async def write(sink: Any, batch: Batch) -> None:
         try:
             await sink.write(batch, in_doubt=False)
-        except (TooLarge, Rejected):
+        except (TooLarge, Refused):
             if len(batch.events) == 1:
                 lost.append(batch.events[0].transaction_id)
                 return

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import Rejected, Retryable, TooLarge, Unauthorised
+from exporter.errors import Refused, Retryable, TooLarge, Unauthorised
 from exporter.forward import RawPipeline, RequestSink, Taken
 from exporter.journal import Journal
 from exporter.refused import RefusedRequests
@@ -148,7 +148,7 @@ def test_a_request_refused_for_good_is_kept_with_the_reason_and_the_rest_goes_on
         if request.position == 20:
             raise TooLarge("the destination answered 400")
         if request.position == 30:
-            raise Rejected("the destination answered 413")
+            raise Refused("the destination answered 413")
 
     requests = [request(number) for number in range(6)]
     bench = Bench(tmp_path, ListSource(*requests), MemorySink(answer))

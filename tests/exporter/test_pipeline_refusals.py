@@ -10,7 +10,7 @@ import pytest
 from events import event
 from exporter.attempts import wait_s
 from exporter.deadletter import event_of
-from exporter.errors import Expired, Rejected, Retryable, TooLarge, Unauthorised
+from exporter.errors import Expired, Refused, Retryable, TooLarge, Unauthorised
 from exporter.settings import RetrySettings
 from exporter.sink import Batch
 from mapping.event import API_CALL, LOG
@@ -40,7 +40,7 @@ def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path)
 
     def fail(batch: Batch, in_doubt: bool) -> None:
         if poison in batch.events:
-            raise Rejected("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
+            raise Refused("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
 
     bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
     bench.drain()
@@ -67,7 +67,7 @@ def test_what_a_sink_leaves_out_is_skipped_and_not_delivered(tmp_path: Path) -> 
 
 def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Path) -> None:
     def fail(batch: Batch, in_doubt: bool) -> None:
-        raise Rejected("a log is not for us")
+        raise Refused("a log is not for us")
 
     bench = Bench(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
     bench.drain()
@@ -92,7 +92,7 @@ def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(
 
     def fail(batch: Batch, in_doubt: bool) -> None:
         if any(e.transaction_id in refused for e in batch.events):
-            raise Rejected("unknown column")
+            raise Refused("unknown column")
 
     bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
     bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 3)

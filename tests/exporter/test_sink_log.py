@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from events import event
-from exporter.errors import Fault, Rejected, Retryable, SinkError, Unauthorised
+from exporter.errors import Fault, Refused, Retryable, SinkError, Unauthorised
 from exporter.sink import Batch
 from exporter.sink_log import MOST_REASONS, OTHER_REASONS, SinkLog, duration
 from pipeline_bench import Bench, ListSource
@@ -91,7 +91,7 @@ def test_refusals_are_counted_by_reason_and_none_is_forgotten(told: Told) -> Non
 
 def test_a_pipeline_tells_what_was_refused_for_good(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def fail(batch: Batch, in_doubt: bool) -> None:
-        raise Rejected("the destination answered 400")
+        raise Refused("the destination answered 400")
 
     bench = Bench(tmp_path, ListSource([event() for _ in range(178)]), MemorySink(fail=fail))
     bench.drain()

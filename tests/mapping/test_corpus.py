@@ -60,7 +60,7 @@ def events(capture: str, settings: MappingSettings) -> list[Event]:
         (CORPUS / f"{capture}.bin").read_bytes(),
         LIMITS,
     )
-    assert decoded.rejected == 0
+    assert decoded.refused == 0
     mapper = Mapper(settings, Sampler(SamplingSettings()))
     return mapper.map(decoded, received_unix_ns=RECEIVED, keep_skips=True).events
 

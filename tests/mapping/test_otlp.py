@@ -85,7 +85,7 @@ def test_bad_record_is_refused_alone() -> None:
     zero = span()
     zero.trace_id = bytes(16)
     decoded = decode(traces(good, no_id, short, zero, span(number=8)))
-    assert (decoded.accepted, decoded.rejected) == (2, 3)
+    assert (decoded.accepted, decoded.refused) == (2, 3)
     assert decoded.message == "3 refused: a span needs a trace id of 16 bytes and a span id of 8, not all zero"
 
 
@@ -94,13 +94,13 @@ def test_parent_of_a_wrong_length_is_refused_and_zeros_are_no_parent() -> None:
     odd.parent_span_id = b"123"
     zeros.parent_span_id = bytes(8)
     decoded = decode(traces(odd, zeros))
-    assert (decoded.accepted, decoded.rejected) == (1, 1)
+    assert (decoded.accepted, decoded.refused) == (1, 1)
     assert first(decoded).parent_id == b""
 
 
 def test_log_with_invalid_ids_is_kept_without_them() -> None:
     decoded = decode(logs(log("a", trace_id=b"123", span_id=b"1"), log("b", trace_id=bytes(16), span_id=bytes(8))))
-    assert (decoded.accepted, decoded.rejected) == (2, 0)
+    assert (decoded.accepted, decoded.refused) == (2, 0)
     assert [(item.trace_id, item.span_id) for item in decoded.groups[0].records] == [(b"", b"")] * 2
 
 
@@ -109,7 +109,7 @@ def test_attribute_that_is_no_protobuf_refuses_its_record_only() -> None:
     good = span(number=4).SerializeToString()
     scope = b"".join(b"\x12" + sized(made) for made in (bad, good))
     decoded = Decoder().traces(b"\x0a" + sized(b"\x12" + sized(scope)))
-    assert (decoded.accepted, decoded.rejected) == (1, 1)
+    assert (decoded.accepted, decoded.refused) == (1, 1)
     assert "an attribute is not valid protobuf" in decoded.message
 
 
@@ -126,7 +126,7 @@ def test_deeper_values_refuse_their_record_only() -> None:
     for _ in range(33):
         value = [value]
     decoded = decode(traces(span({"a": value}), span(number=2)))
-    assert (decoded.accepted, decoded.rejected) == (1, 1)
+    assert (decoded.accepted, decoded.refused) == (1, 1)
     assert "nested deeper than 32 levels" in decoded.message
 
 
@@ -202,7 +202,7 @@ def test_undecodable_resource_refuses_its_records_only() -> None:
     scope = bad.resource_spans[0].SerializeToString()
     broken = b"\x0a\x03\x0a\x01\x0f" + scope  # resource { attributes: <one byte that is no message> }
     decoded = Decoder().traces(good + b"\x0a" + sized(broken))
-    assert (decoded.accepted, decoded.rejected) == (1, 2)
+    assert (decoded.accepted, decoded.refused) == (1, 2)
 
 
 def test_cache_is_bounded_and_keeps_what_is_in_use() -> None:
@@ -225,7 +225,7 @@ def test_long_values_are_not_kept() -> None:
 
 def test_message_names_the_most_frequent_reasons_only() -> None:
     decoded = Decoded("traces", [], 0, {"a": 1, "b": 5, "c": 2, "d": 3}, 0)
-    assert decoded.rejected == 11
+    assert decoded.refused == 11
     assert decoded.message == "5 refused: b; 3 refused: d; 2 refused: c; and 1 more reasons"
 
 

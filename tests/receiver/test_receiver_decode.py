@@ -55,8 +55,8 @@ def test_the_same_bytes_are_decoded_the_same_again() -> None:
     first, second = (
         decode_request(decoder, "traces", PROTOBUF, "", message.SerializeToString(), LIMITS) for _ in range(2)
     )
-    assert (first.accepted, first.rejected, first.message) == (second.accepted, second.rejected, second.message)
-    assert (first.accepted, first.rejected) == (4, 1)
+    assert (first.accepted, first.refused, first.message) == (second.accepted, second.refused, second.message)
+    assert (first.accepted, first.refused) == (4, 1)
 
 
 def test_json_and_protobuf_of_the_same_spans_decode_alike() -> None:

@@ -40,8 +40,8 @@ def decode(signal: str, content_type: str, encoding: str, raw: bytes) -> None:
     refusal = None
     try:
         decoded = decode_request(DECODER, signal, content_type, encoding, raw, LIMITS)
-        assert decoded.accepted or not decoded.rejected
-        assert bool(decoded.rejected) == bool(decoded.message)
+        assert decoded.accepted or not decoded.refused
+        assert bool(decoded.refused) == bool(decoded.message)
     except BadRequest as error:
         refusal = error
     if refusal:

@@ -314,7 +314,7 @@ class Count:
 
     def __init__(self, data: bytes) -> None:
         decoded = Decoder().traces(data)
-        self.records = decoded.accepted + decoded.rejected
+        self.records = decoded.accepted + decoded.refused
         groups = cast("list[SpanGroup]", decoded.groups)
         spans = [record for group in groups for record in group.records]
         self.elements = sum(len(span.entries) - 1 + len(span.events) + len(span.links) for span in spans)

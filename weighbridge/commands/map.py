@@ -59,11 +59,11 @@ def map_request(
         if reason := mapper.reasons.get(event.transaction_id):
             line["explained"] = reason
         sys.stdout.write(escaped_json(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()))
-    if not decoded.accepted and not decoded.rejected:
+    if not decoded.accepted and not decoded.refused:
         why = f": {decoded.message}" if decoded.message else ""
         click.echo(f"{file}: no span and no log record in it{why}", err=True)
-    if decoded.rejected:
-        click.echo(f"{decoded.rejected} records refused: {decoded.message}", err=True)
+    if decoded.refused:
+        click.echo(f"{decoded.refused} records refused: {decoded.message}", err=True)
     if sampled_out:
         click.echo(f"{sampled_out} records sampled out", err=True)
 

@@ -99,7 +99,7 @@ def test_node_exporters(server: RunningReceiver, node: Path, encoding: str, comp
     by_signal = {"traces": 0, "logs": 0}
     for received in server.intake.received:
         by_signal[received.signal] += received.decoded.accepted
-        assert received.decoded.rejected == 0
+        assert received.decoded.refused == 0
         assert (received.content_type, received.content_encoding) == (
             "application/json" if encoding == "json" else "application/x-protobuf",
             "" if compression == "none" else "gzip",
