@@ -91,7 +91,7 @@ class Again:
         taken = 0
         events, copies = await asyncio.to_thread(_events_of, parcel.letters)
         if self._journal.again != parcel.token:
-            ended = await self._ended(parcel.token, list(events.values()))
+            ended = await self._deliver(parcel.token, list(events.values()))
             for transaction_id, count in copies.items():  # it was refused more than once: these end with it
                 ended.add(events[transaction_id].tenant, "deduplicated", count - 1)
             taken = ended.get("delivered")
@@ -102,7 +102,7 @@ class Again:
         await self._attempts.on_disk(self._forget)
         return taken
 
-    async def _ended(self, token: str, events: list[Event]) -> Totals:
+    async def _deliver(self, token: str, events: list[Event]) -> Totals:
         """Deliver the events of a parcel; where they ended this time."""
         ended = Totals()
         days: dict[int, list[Event]] = {}

@@ -72,9 +72,9 @@ class Attempts:
         async with self._trying_again:
             pass
         try:
-            return self._well(await attempt())
+            return self._note_success(await attempt())
         except Exception as error:
-            failed = self._failed(error)
+            failed = self._note_failure(error)
         failures, in_a_row = 1, 0
         queued = self._trying_again.locked()
         async with self._trying_again:
@@ -86,18 +86,18 @@ class Attempts:
                     await asyncio.sleep(wait_s(self._retry, failures, failed))
                 queued = False
                 try:
-                    return self._well(await attempt())
+                    return self._note_success(await attempt())
                 except Exception as error:
                     failures += 1
-                    failed = self._failed(error)
+                    failed = self._note_failure(error)
 
-    def _well(self, result: T) -> T:
+    def _note_success(self, result: T) -> T:
         self.counts.last_error = ""
         self.counts.unauthorised = False
         self.told.well()
         return result
 
-    def _failed(self, raised: Exception) -> SinkError:
+    def _note_failure(self, raised: Exception) -> SinkError:
         """What it means, counted and told. Raises what shall not be tried again."""
         if isinstance(raised, (TooLarge, Refused)):
             raise raised
@@ -133,7 +133,7 @@ class Attempts:
                 await asyncio.sleep(DISK_PAUSE_S)
             else:
                 if failures:
-                    self._well(None)
+                    self._note_success(None)
                 return
 
 

@@ -191,14 +191,14 @@ class RawPipeline(Delivery):
         try:
             for about in refused:
                 with contextlib.suppress(OSError, TooLarge, Refused):  # gone meanwhile, or refused again: it stays
-                    taken += await self._delivered_again(about)
+                    taken += await self._send_again(about)
         except BaseException:
             give_up(done)
             raise
         if not done.done():
             done.set_result(taken)
 
-    async def _delivered_again(self, about: dict[str, Any]) -> int:
+    async def _send_again(self, about: dict[str, Any]) -> int:
         """Records of one request that were taken this time; it is sent, counted, removed, in this order."""
         token = f"{about['id']} {about['dead_lettered_unix_ns']}"
         taken = 0

@@ -180,7 +180,7 @@ class Journal:
         self._append({"adjust": counts, "again": again}, sync=True)
         with self._state:
             self.again = again
-            self.totals, self.lowered = self.totals.plus(counts), self.lowered.plus(_lowered(counts))
+            self.totals, self.lowered = self.totals.plus(counts), self.lowered.plus(_lower(counts))
             if self.at_mark is not None:  # what is received by this came from no spool
                 received = {tenant: {"received": outcomes.get("received", 0)} for tenant, outcomes in counts.items()}
                 self.at_mark = self.at_mark.plus(received)
@@ -273,7 +273,7 @@ class Journal:
                 )
             elif "adjust" in entry:
                 self.totals = self.totals.plus(entry["adjust"])
-                self.lowered = self.lowered.plus(_lowered(entry["adjust"]))
+                self.lowered = self.lowered.plus(_lower(entry["adjust"]))
                 self.again = entry.get("again", "")
             elif "done" in entry:
                 self._apply_done(entry["done"], entry["counts"])
@@ -346,7 +346,7 @@ class Journal:
         self._size += len(line)
 
 
-def _lowered(counts: Counts) -> Counts:
+def _lower(counts: Counts) -> Counts:
     """What of a change lowers, as positive numbers."""
     return {
         tenant: {outcome: -count for outcome, count in outcomes.items() if count < 0}

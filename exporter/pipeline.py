@@ -147,7 +147,7 @@ class Pipeline(Delivery):
             events = await self._replay.rows_of(plan)
             self._oldest_unix_ns = self._replay.oldest_unix_ns
             ended = plan.balance(len(events))
-            events = await self._compared_again(plan, events, ended)
+            events = await self._compare_again(plan, events, ended)
             await self._deliver(plan, events, in_doubt=True, ended=ended)
         lost = []
         for place, ref in enumerate(list(journal.waiting)):
@@ -186,7 +186,7 @@ class Pipeline(Delivery):
             totals.tenants(), key=lambda tenant: totals.get("received", tenant) - totals.ended(tenant), default=""
         )
 
-    async def _compared_again(self, plan: Plan, events: list[Event], ended: Totals) -> list[Event]:
+    async def _compare_again(self, plan: Plan, events: list[Event], ended: Totals) -> list[Event]:
         """The rows without those that the destination has from other batches.
 
         Nearly always all of them. But other rates than when the batch was planned, a budget's or new settings', let

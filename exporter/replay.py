@@ -55,7 +55,7 @@ class Replay:
             else:
                 events += unit.events
             position = unit.next_position
-        return [_corrected(event, statuses) for event in events] if statuses else events
+        return [_correct(event, statuses) for event in events] if statuses else events
 
     async def event_at(self, ref: Ref) -> Event | None:
         """The waiting call that a reference names; None when it is there no more, which is logged."""
@@ -96,6 +96,6 @@ def _take_one(left_out: Counter[Ref], position: int, event: Event) -> bool:
     return True
 
 
-def _corrected(event: Event, statuses: dict[int, int]) -> Event:
+def _correct(event: Event, statuses: dict[int, int]) -> Event:
     status = statuses.get(event_key(event.transaction_id))
     return event if status is None else with_status(event, status)

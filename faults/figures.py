@@ -25,7 +25,7 @@ from bench.end_to_end import Row, measure, rotel, send
 from bench.process import Program, children, free_port, rss_mib
 from bench.sinkhole import Sinkhole
 from bench.traffic import SPANS_PER_REQUEST, bodies
-from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, password, published
+from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, password, read_published
 from faults import report
 from faults.judge import JudgeFailed, Store
 from faults.outage import Figures, met, outage
@@ -68,7 +68,7 @@ async def store_in(directory: Path) -> Store:
     """The embedded store of a running bridge, for reading. The bridge accepts before its engine is up."""
     data = directory / "store"
     async with asyncio.timeout(30):
-        while (engine := published(data)) is None:  # noqa: ASYNC110 - files tell nobody
+        while (engine := read_published(data)) is None:  # noqa: ASYNC110 - files tell nobody
             await asyncio.sleep(0.05)
         store = Store(f"http://127.0.0.1:{engine.port}", READER, password(data, READER), DEFAULT_DATABASE)
         while not await _answers(store):  # noqa: ASYNC110

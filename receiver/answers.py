@@ -45,7 +45,7 @@ SUCCESS = {Media.PROTOBUF: b"", Media.JSON: b"{}"}
 
 def partial_success(media: Media, signal: str, rejected: int, message: str) -> bytes:
     """An Export*ServiceResponse that says how many records were refused, and why."""
-    message = _trimmed(message)
+    message = _trim(message)
     if media is Media.JSON:
         field = "rejectedSpans" if signal == "traces" else "rejectedLogRecords"
         return orjson.dumps({"partialSuccess": {field: str(rejected), "errorMessage": message}})
@@ -63,7 +63,7 @@ def error(media: Media, status: int, message: str, field: str = "body") -> bytes
     Source: opentelemetry-proto docs/specification.md, "Bad Data".
     """
     code = _RPC_CODES.get(status, code_pb2.UNKNOWN)
-    message = _trimmed(message)
+    message = _trim(message)
     if media is Media.JSON:
         answer: dict[str, object] = {"code": code, "message": message}
         if status == 400:
@@ -78,7 +78,7 @@ def error(media: Media, status: int, message: str, field: str = "body") -> bytes
     return body
 
 
-def _trimmed(message: str) -> str:
+def _trim(message: str) -> str:
     """At most a kilobyte of valid UTF-8: an error text must never fail to marshal (the Collector's does: 500)."""
     if len(message) > _MAX_MESSAGE:
         message = message[: _MAX_MESSAGE - 1] + "…"

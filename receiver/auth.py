@@ -47,14 +47,14 @@ class Keys:
         """
         if self._open:
             return ""
-        user, key = _presented(headers)
+        user, key = _read_credentials(headers)
         if not key:
             if self.required:
                 raise BadRequest(
                     401, "no key; send X-Moesif-Application-Id or Authorization with Bearer or Basic", _CHALLENGE
                 )
             return ""
-        tenant = self._tenants.get(self._salted(_digest(key)))
+        tenant = self._tenants.get(self._add_salt(_digest(key)))
         if tenant is None or (user and not hmac.compare_digest(user.encode(), tenant.encode())):
             raise BadRequest(401, "unknown key", _CHALLENGE)
         return tenant
@@ -92,9 +92,9 @@ class Keys:
 
     def _set(self, from_file: dict[bytes, str]) -> None:
         tenants = {**from_file, **self._configured}
-        self._tenants = {self._salted(digest): name for digest, name in tenants.items()}
+        self._tenants = {self._add_salt(digest): name for digest, name in tenants.items()}
 
-    def _salted(self, digest: bytes) -> bytes:
+    def _add_salt(self, digest: bytes) -> bytes:
         return hashlib.blake2b(digest, key=self._salt, digest_size=16).digest()
 
     def _read_file(self) -> dict[bytes, str]:
@@ -130,7 +130,7 @@ def parse_keys(text: str) -> dict[bytes, str]:
     return keys
 
 
-def _presented(headers: Mapping[str, str]) -> tuple[str, str]:
+def _read_credentials(headers: Mapping[str, str]) -> tuple[str, str]:
     """User ("" unless basic) and key as sent, "" for none. Raises BadRequest 401 for credentials of another form."""
     key = headers.get("X-Moesif-Application-Id", "").strip()
     if key:

@@ -48,7 +48,7 @@ class Tls:
         if self._settings.client_ca_file is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         self._load(context)
-        context.sslobject_class = _watched(self._failed)
+        context.sslobject_class = _watch(self._failed)
         return context
 
     def _load(self, context: ssl.SSLContext) -> None:
@@ -72,7 +72,7 @@ class Tls:
         return [_version(path) for path in files if path is not None]
 
 
-def _watched(failed: Callable[[str, str], None]) -> type[ssl.SSLObject]:
+def _watch(failed: Callable[[str, str], None]) -> type[ssl.SSLObject]:
     """A TLS connection that tells when its handshake fails: event loops drop such connections without a word."""
 
     class Watched(ssl.SSLObject):

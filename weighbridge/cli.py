@@ -103,10 +103,10 @@ def query(
       weighbridge query percentile q=0.95 by=endpoint
     """
     if listing:
-        from weighbridge.commands.named_query import listed
+        from weighbridge.commands.named_query import list_named
         from weighbridge.commands.query import show
 
-        show(listed(), form)
+        show(list_named(), form)
         return
     if sql is None:
         raise click.UsageError("ask something: SQL, or the name of a query (--list shows them)")

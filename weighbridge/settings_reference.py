@@ -55,7 +55,7 @@ def reference() -> str:
 def _fields(model: BaseModel, indent: int) -> Iterator[str]:
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        yield from _comment(_told(field), indent)
+        yield from _comment(_describe(field), indent)
         if isinstance(value, BaseModel):
             yield f"{' ' * indent}{name}:"
             yield from _fields(value, indent + 2)
@@ -103,13 +103,13 @@ def _shape(field: FieldInfo, indent: int) -> Iterator[str]:
 def _keys(model: type[BaseModel], indent: int, depth: int = 1) -> Iterator[str]:
     for name, field in model.model_fields.items():
         start = f"{'  ' * depth}{name} ({_default_of(field)})"
-        told = _told(field)
+        told = _describe(field)
         yield from _comment(f"{start}: {told}" if told else start, indent)
         for inner in _models(field.annotation):
             yield from _keys(inner, indent, depth + 1)
 
 
-def _told(field: FieldInfo) -> str:
+def _describe(field: FieldInfo) -> str:
     """What the setting does, and the words it allows as far as that does not name them already."""
     told, words = field.description or "", list(dict.fromkeys(_words(field.annotation)))
     if len(words) < 2 or all(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told) for word in words):

@@ -39,7 +39,7 @@ class Tasks:
 
     def keep(self, name: str, make: Make, first_pause_s: float = FIRST_PAUSE_S) -> asyncio.Task[None]:
         """Run `make()` until it returns or the task is cancelled; after an exception again, and again."""
-        return asyncio.create_task(self._kept(name, make, first_pause_s), name=name)
+        return asyncio.create_task(self._keep_running(name, make, first_pause_s), name=name)
 
     def once(self, name: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run it once, also when nobody waits for its end any more: an exception is told and counted, and raised."""
@@ -72,7 +72,7 @@ class Tasks:
             self._stack_told[kind] = now
         log.error("%s ended by %s: %s", name, told(error), then, exc_info=error if stack else None)
 
-    async def _kept(self, name: str, make: Make, first_pause_s: float) -> None:
+    async def _keep_running(self, name: str, make: Make, first_pause_s: float) -> None:
         pause_s = first_pause_s
         try:
             while True:

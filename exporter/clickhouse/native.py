@@ -46,13 +46,13 @@ def block(rows: int, columns: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def strings(values: Sequence[str]) -> bytes:
     """Each string's length in bytes as a varint, and its UTF-8."""
-    text = _prefixed(values)
+    text = _prefix(values)
     if not text.isascii() and not "".join(values).isascii():  # not only lengths above 127
-        text = _prefixed([value if value.isascii() else value.encode().decode("latin-1") for value in values])
+        text = _prefix([value if value.isascii() else value.encode().decode("latin-1") for value in values])
     return text.encode("latin-1")
 
 
-def _prefixed(values: Sequence[str]) -> str:
+def _prefix(values: Sequence[str]) -> str:
     """The strings behind their lengths. One character stands for one byte: right only where all are ASCII or bytes."""
     if values and len(values[0]) == len(values[-1]) and len(set(map(len, values))) == 1:  # ids
         prefix = _PREFIXES[len(values[0])]

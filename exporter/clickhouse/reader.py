@@ -20,7 +20,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalErr
 from urllib3 import Timeout
 
 from exporter.clickhouse.client import connect
-from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, published
+from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, read_published
 from exporter.clickhouse.engine.supervisor import command, environment
 from exporter.clickhouse.errors import why
 from exporter.clickhouse.queries import Statement
@@ -70,7 +70,7 @@ class StoreReader:
             if server is not None:
                 self._client = _connect(server, {"readonly": 2, "max_execution_time": _TIMEOUT_S})
             elif path is not None:
-                self._client = self._embedded(path.absolute())
+                self._client = self._connect_embedded(path.absolute())
         except json.JSONDecodeError as error:
             raise StoreError(f"the engine of the store in {path} said what nobody understands") from error
         except (ClickHouseError, OSError, ValueError, LookupError) as error:  # the last two: what answers is another
@@ -121,7 +121,7 @@ class StoreReader:
                 engine.stdout.close()
             engine.wait()
 
-    def _embedded(self, data: Path) -> Client:
+    def _connect_embedded(self, data: Path) -> Client:
         if not data.is_dir():
             raise StoreError(f"there is no store in {data}")
         deadline = time.monotonic() + self._settings.engine.lock_wait_s
@@ -135,7 +135,7 @@ class StoreReader:
 
     def _running(self, data: Path) -> Client | None:
         """A connection to the engine that says it runs, None when it does not answer."""
-        found = published(data)
+        found = read_published(data)
         if found is None:
             return None
         try:

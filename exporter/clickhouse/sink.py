@@ -180,7 +180,7 @@ class ClickHouseSink(Sink):
         self._refuse_expired(batch)
         compressor = get_compressor(client.write_compression)
         try:
-            body = self._encoded(batch, compressor)
+            body = self._encode(batch, compressor)
             self._unsure.add(batch.batch_id)
             self._insert(client, batch, token, body)
         except Unwritable:
@@ -216,7 +216,7 @@ class ClickHouseSink(Sink):
             date = datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date()
             raise Expired(f"events of {date} are older than the {days} days that the store keeps (retention_days)")
 
-    def _encoded(self, batch: Batch, compressor: Any) -> bytearray:
+    def _encode(self, batch: Batch, compressor: Any) -> bytearray:
         """The statement and its rows. Raises Unwritable for rows that do not fit their columns."""
         try:
             found = insert(batch.events, batch.batch_id, self._settings.retention_days)
@@ -278,7 +278,7 @@ class ClickHouseSink(Sink):
             f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
         )
         if batch.part:  # other pieces of the batch may be there, and right
-            ids = ",".join(_quoted(event.transaction_id) for event in batch.events)
+            ids = ",".join(_quote(event.transaction_id) for event in batch.events)
             within += f" AND event_id IN ({ids})"
         return within
 
@@ -309,7 +309,7 @@ class ClickHouseSink(Sink):
         for part, low, high in self._windows(events):
             answer = client.query(
                 f"SELECT DISTINCT event_id FROM {self._place.table} "  # noqa: S608
-                f"WHERE event_id IN {_named([event.transaction_id for event in part])} "
+                f"WHERE event_id IN {_quote_all([event.transaction_id for event in part])} "
                 f"AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
                 f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'){others}",
                 settings=_LONG,
@@ -356,13 +356,13 @@ def _query_prefix(batch: Batch) -> str:
     return f"weighbridge-{batch.batch_id:016x}-"
 
 
-def _named(ids: Sequence[str]) -> str:
+def _quote_all(ids: Sequence[str]) -> str:
     """These as the right side of IN. One text that is split costs a third of what a list of them does to parse."""
     text = "\n".join(ids)
     if text.count("\n") != len(ids) - 1:  # an id that holds the separator: none of ours does
-        return f"({','.join(map(_quoted, ids))})"
-    return f"splitByChar('\\n', {_quoted(text)})"
+        return f"({','.join(map(_quote, ids))})"
+    return f"splitByChar('\\n', {_quote(text)})"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -30,7 +30,7 @@ def event_dict(event: Event) -> dict[str, Any]:
         raise TooLarge(f"an event holds what is no JSON ({type(error).__name__})") from error
 
 
-def encoded(events: Iterable[Event], encode: Callable[[Event], T]) -> list[T]:
+def encode_all(events: Iterable[Event], encode: Callable[[Event], T]) -> list[T]:
     """Every event as `encode` makes it. Raises Unwritable for those that cannot be, all of them at once."""
     made: list[T] = []
     wrong: dict[int, str] = {}

@@ -22,7 +22,7 @@ from exporter.durable import sync_folder
 from exporter.errors import Retryable
 from exporter.settings import SinkSettings
 from exporter.sink import Batch, Sink
-from exporter.sinks.json_line import dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encode_all, event_dict
 from mapping.event import Event
 
 
@@ -49,13 +49,13 @@ class JsonLinesSink(Sink):
 
     async def open(self) -> None:
         if self._settings.path != "-":
-            await self._threaded(self._open)
+            await self._run_in_thread(self._open)
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         if self._settings.path == "-":
-            await self._threaded(lambda: self._print(batch.events))
+            await self._run_in_thread(lambda: self._print(batch.events))
         else:
-            await self._threaded(lambda: self._append(batch, in_doubt))
+            await self._run_in_thread(lambda: self._append(batch, in_doubt))
         return ()
 
     async def close(self) -> None:
@@ -63,7 +63,7 @@ class JsonLinesSink(Sink):
             os.close(self._descriptor)
             self._descriptor = -1
 
-    async def _threaded(self, call: Callable[[], None]) -> None:
+    async def _run_in_thread(self, call: Callable[[], None]) -> None:
         running = asyncio.ensure_future(asyncio.to_thread(call))
         try:
             await asyncio.shield(running)
@@ -95,7 +95,7 @@ class JsonLinesSink(Sink):
         """Which events of a batch in doubt are there. Those of its pieces are looked for together with the whole's."""
         batch_id, there = self._doubted
         if not batch.part or batch_id != batch.batch_id:
-            there = self._found({event.transaction_id for event in batch.events})
+            there = self._find({event.transaction_id for event in batch.events})
             if not batch.part:
                 self._doubted = batch.batch_id, there
         return there
@@ -128,9 +128,9 @@ class JsonLinesSink(Sink):
         sys.stdout.buffer.flush()
 
     def _lines(self, events: Sequence[Event]) -> list[bytes]:
-        return encoded(events, lambda event: dumps(event_dict(event)) + b"\n")
+        return encode_all(events, lambda event: dumps(event_dict(event)) + b"\n")
 
-    def _found(self, wanted: set[str]) -> set[str]:
+    def _find(self, wanted: set[str]) -> set[str]:
         """Which of these transaction ids are in the newest two files: a batch in doubt is never further back."""
         found: set[str] = set()
         for path in [self._path, *self._aside()[-1:]]:

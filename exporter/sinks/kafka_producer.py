@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
-from exporter.sinks.json_line import dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encode_all, event_dict
 from exporter.sinks.kafka import Settings
 from mapping.event import Event
 
@@ -62,16 +62,16 @@ class KafkaSink(Sink):
         self._producer: Producer | None = None
 
     async def open(self) -> None:
-        await self._threaded(self._connect)
+        await self._run_in_thread(self._connect)
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
-        await self._threaded(lambda: self._send(batch.events))
+        await self._run_in_thread(lambda: self._send(batch.events))
         return ()
 
     async def close(self) -> None:
-        await self._threaded(self._drop)
+        await self._run_in_thread(self._drop)
 
-    async def _threaded(self, call: Callable[[], None]) -> None:
+    async def _run_in_thread(self, call: Callable[[], None]) -> None:
         running = asyncio.ensure_future(asyncio.to_thread(call))
         try:
             await asyncio.shield(running)
@@ -109,7 +109,7 @@ class KafkaSink(Sink):
         self._producer.list_topics(settings.topic, timeout=min(settings.timeout_s, 10.0))
 
     def _send(self, events: Sequence[Event]) -> None:
-        messages = encoded(events, self._message)
+        messages = encode_all(events, self._message)
         if self._producer is None:
             self._connect()
         producer = self._producer

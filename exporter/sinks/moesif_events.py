@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from exporter.sinks.json_line import dumps, encoded, event_dict
+from exporter.sinks.json_line import dumps, encode_all, event_dict
 from mapping.event import ACTION, API_CALL, INNER, MAX_BODY_BYTES, Event
 
 # Moesif's hard limit is 1 MB an event; a batch of events 50 MB, of actions 15 MB, whatever the compression.
@@ -95,7 +95,7 @@ def requests(
         sent = event.start_unix_ns >= oldest and is_sent(event, actions, entries_only)
         return encoders[event.event_type](event) if sent else b""
 
-    made = encoded(events, row_of)
+    made = encode_all(events, row_of)
     for kind, path in ((API_CALL, "/v1/events/batch"), (ACTION, "/v1/actions/batch")):
         limit = min(max_bytes, 14_000_000) if kind == ACTION else max_bytes
         rows: list[bytes] = []

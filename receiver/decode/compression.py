@@ -251,7 +251,7 @@ def _too_large(limit: int) -> BadRequest:
     return BadRequest(413, f"body is longer than {limit} bytes after decompression")
 
 
-def _installed() -> dict[str, Callable[[bytes, int], bytes]]:
+def _find_installed() -> dict[str, Callable[[bytes, int], bytes]]:
     """The decoders whose libraries are there: gzip, deflate and zstd always, snappy and lz4 when installed."""
     decoders: dict[str, Callable[[bytes, int], bytes]] = {"gzip": _gzip, "zstd": _zstd, "deflate": _deflate}
     for name, module, decoder in (("snappy", "cramjam", _snappy), ("lz4", "lz4.frame", _lz4)):
@@ -263,5 +263,5 @@ def _installed() -> dict[str, Callable[[bytes, int], bytes]]:
     return decoders
 
 
-_DECODERS = _installed()
+_DECODERS = _find_installed()
 ACCEPTED = ", ".join([*_DECODERS, "identity"])

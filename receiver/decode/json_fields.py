@@ -32,7 +32,7 @@ class BadField(ValueError):
 def _string_value(content: Any) -> bytes:
     if type(content) is not str:
         raise BadField(f'"stringValue" must be a string, not {name_of(content)}')
-    return b"\x0a" + sized(content.encode())
+    return b"\x0a" + with_size(content.encode())
 
 
 def _bool_value(content: Any) -> bytes:
@@ -71,7 +71,7 @@ def _bytes_value(content: Any) -> bytes:
         decoded = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
         raise BadField('"bytesValue" must be base64') from error
-    return b"\x3a" + sized(decoded)
+    return b"\x3a" + with_size(decoded)
 
 
 SCALARS: dict[str, Callable[[Any], bytes]] = {
@@ -85,14 +85,14 @@ SCALARS: dict[str, Callable[[Any], bytes]] = {
 ONE_BYTE = [bytes([length]) for length in range(0x80)]
 
 
-def sized(content: bytes) -> bytes:
+def with_size(content: bytes) -> bytes:
     """content with its length in front."""
     length = len(content)
     return (ONE_BYTE[length] if length < 0x80 else varint(length)) + content
 
 
 def message(out: list[bytes], tag: bytes, parts: list[bytes]) -> None:
-    out += (tag, sized(b"".join(parts)))
+    out += (tag, with_size(b"".join(parts)))
 
 
 def json_object(value: Any, name: str) -> Json:
@@ -116,7 +116,7 @@ def text(out: list[bytes], tag: bytes, parent: Json, name: str) -> None:
         return
     if type(value) is not str:
         raise BadField(f'"{name}" must be a string, not {name_of(value)}')
-    out += (tag, sized(value.encode()))
+    out += (tag, with_size(value.encode()))
 
 
 def hex_id(out: list[bytes], tag: bytes, parent: Json, name: str) -> None:
@@ -132,7 +132,7 @@ def hex_id(out: list[bytes], tag: bytes, parent: Json, name: str) -> None:
         raise BadField(f'"{name}" is not hex') from error
     if len(raw) * 2 != len(value):  # fromhex skips spaces
         raise BadField(f'"{name}" is not hex')
-    out += (tag, sized(raw))
+    out += (tag, with_size(raw))
 
 
 def hex_id_or_none(out: list[bytes], tag: bytes, parent: Json, name: str) -> None:

@@ -26,7 +26,7 @@ _ESCAPE = 6  # bytes of \ud83d
 _REPLACED = rb"\ufffd"
 
 
-def repaired(data: bytes) -> bytes:
+def repair(data: bytes) -> bytes:
     """The same JSON with U+FFFD for what is no Unicode: runs of bad bytes, and halves of characters that were escaped.
 
     `data` itself when nothing of the kind is in it.

@@ -33,11 +33,11 @@ from receiver.decode.json_fields import (
     json_object,
     message,
     name_of,
-    sized,
     text,
     unsigned,
+    with_size,
 )
-from receiver.decode.json_repair import BYTE_ORDER_MARK, repaired
+from receiver.decode.json_repair import BYTE_ORDER_MARK, repair
 from receiver.decode.prescan import SLICE_BYTES, Limits, too_many_elements, too_many_records
 from receiver.errors import BadRequest
 
@@ -73,7 +73,7 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
     data = data.removeprefix(BYTE_ORDER_MARK)
     _check_size(data, limits)
     pieces: list[Any] = []
-    request = _parsed(data, pieces)
+    request = _parse(data, pieces)
     try:
         json_object(request, "the body")
         wire = _Transcoder(limits, refused).request(request, signal)
@@ -86,13 +86,13 @@ def transcode(data: bytes, signal: str, limits: Limits, refused: Refused) -> byt
     return wire
 
 
-def _parsed(data: bytes, pieces: list[Any]) -> Any:
+def _parse(data: bytes, pieces: list[Any]) -> Any:
     """The JSON, with U+FFFD for what is no Unicode in it: one bad text must not cost the others. Raises BadRequest."""
     try:
         return json_pieces.loads(data, pieces)
     except orjson.JSONDecodeError as error:
         pieces.clear()
-        whole = repaired(data) if data.lstrip(b" \t\r\n")[:1] == b"{" else data
+        whole = repair(data) if data.lstrip(b" \t\r\n")[:1] == b"{" else data
         if whole is data:
             raise BadRequest(400, f"the body is not JSON: {str(error)[:200]}") from error
     try:
@@ -290,7 +290,7 @@ class _Transcoder:
         text(out, b"\x1a", record, "severityText")
         body = record.get("body")
         if body is not None:
-            out += (b"\x2a", sized(self._any_value(body, 0)))
+            out += (b"\x2a", with_size(self._any_value(body, 0)))
         self._attributes(out, b"\x32", record)
         unsigned(out, b"\x38", record, "droppedAttributesCount")
         fixed32(out, b"\x45", record, "flags")
@@ -351,8 +351,8 @@ class _Transcoder:
             start = self._keys[key or ""] = b"".join(parts)
         value = item.get("value")
         if value is None:
-            return sized(start)
-        return sized(start + b"\x12" + sized(self._any_value(value, depth)))
+            return with_size(start)
+        return with_size(start + b"\x12" + with_size(self._any_value(value, depth)))
 
     def _any_value(self, value: Any, depth: int) -> bytes:
         if value is None:
@@ -369,12 +369,12 @@ class _Transcoder:
                 return write(content)
             if kind == "arrayValue":
                 values = self._elements(json_object(content, kind), "values")
-                parts = [b"\x0a" + sized(self._any_value(item, depth + 1)) for item in values]
-                return b"\x2a" + sized(b"".join(parts))
+                parts = [b"\x0a" + with_size(self._any_value(item, depth + 1)) for item in values]
+                return b"\x2a" + with_size(b"".join(parts))
             if kind == "kvlistValue":
                 values = self._elements(json_object(content, kind), "values")
                 parts = [b"\x0a" + self._key_value(item, depth + 1) for item in values if item is not None]
-                return b"\x32" + sized(b"".join(parts))
+                return b"\x32" + with_size(b"".join(parts))
         return b""
 
 

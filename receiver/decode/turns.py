@@ -92,7 +92,7 @@ class Decoding:
             self._turns.give(sender, rest_s)
         if rest_s:
             await asyncio.sleep(rest_s)
-        return _unboxed(box)
+        return _unbox(box)
 
     async def close(self) -> bool:
         """Whether all threads have ended; one that is busy ends with its body. No request is answered any more."""
@@ -129,7 +129,7 @@ class _Turns:
         """Let the next one have its turn; this sender not before it has rested."""
         self._free += 1
         if rest_s:
-            asyncio.get_running_loop().call_later(rest_s, self._rested, sender)
+            asyncio.get_running_loop().call_later(rest_s, self._end_rest, sender)
         else:
             self._busy.discard(sender)
         self._go_on()
@@ -138,7 +138,7 @@ class _Turns:
         self._free -= 1
         self._busy.add(sender)
 
-    def _rested(self, sender: str) -> None:
+    def _end_rest(self, sender: str) -> None:
         self._busy.discard(sender)
         self._go_on()
 
@@ -166,7 +166,7 @@ def _is_slow(media: Media, plain: bytes) -> bool:
     return prescan.is_crowded(plain) or max(prescan.records_in(plain, _INLINE_RECORDS)) > _INLINE_RECORDS
 
 
-def _unboxed(box: list[Decoded | Exception]) -> Decoded:
+def _unbox(box: list[Decoded | Exception]) -> Decoded:
     """What is in the box, returned or raised. A frame that goes on holding what it raised would be a cycle as well."""
     outcome = box.pop()
     try:

@@ -68,13 +68,13 @@ def check_json(plain: bytes, signal: str) -> str:
     sent_as = next((found for key, found in _SIGNALS.items() if key in keys), signal)
     right_keys = keys & {key for key, found in _SIGNALS.items() if found == signal}
     if sent_as != signal and not right_keys and keys & _OF_RECORDS:
-        raise _refused(f"these are {_NOUN[sent_as]}: send them to {_PATH[sent_as]}")
+        raise _refusal(f"these are {_NOUN[sent_as]}: send them to {_PATH[sent_as]}")
     if not right_keys and keys & {b"resourceMetrics", b"resource_metrics"}:
-        raise _refused(_METRICS)
+        raise _refusal(_METRICS)
     if not right_keys and keys & {b"resourceProfiles", b"resource_profiles"}:
-        raise _refused(_PROFILES)
+        raise _refusal(_PROFILES)
     if not keys & set(_SIGNALS) and (other := _other_format(keys)):
-        raise _refused(other)
+        raise _refusal(other)
     wrong = [f'"{key.decode()}", which is "{spelled}"' for key, spelled in _SPELLED.items() if key in keys]
     return f"nothing was taken: OTLP/JSON has no key {', and no '.join(wrong)}" if wrong else ""
 
@@ -118,17 +118,17 @@ def check_protobuf(plain: bytes, signal: str, decoded: Decoded) -> None:
     if signal == "logs":
         if types.get(1) == _SIZED:  # where a log record has its time
             if len(fields[1][1]) == _TRACE_ID and types.get(2) == _SIZED and len(fields[2][1]) == _SPAN_ID:
-                raise _refused(f"these are spans: send them to {_PATH['traces']}")
-            raise _refused("these are no log records; metrics and profiles are not taken")
+                raise _refusal(f"these are spans: send them to {_PATH['traces']}")
+            raise _refusal("these are no log records; metrics and profiles are not taken")
     elif types.get(1) == _FIXED64 or types.get(11) == _FIXED64:  # where a span has its trace id and its events
-        raise _refused(f"these are log records: send them to {_PATH['logs']}")
+        raise _refusal(f"these are log records: send them to {_PATH['logs']}")
     elif (
         types.get(1) == _SIZED
         and len(fields[1][1]) != _TRACE_ID
         and _SIZED in (types.get(5), types.get(7), types.get(9))
         and _FIXED64 not in (types.get(7), types.get(8))  # where a span has its times
     ):
-        raise _refused("these are no spans; metrics and profiles are not taken")
+        raise _refusal("these are no spans; metrics and profiles are not taken")
 
 
 def _is_without_times(decoded: Decoded) -> bool:
@@ -181,5 +181,5 @@ def _other_format(keys: set[bytes]) -> str:
     return ""
 
 
-def _refused(message: str) -> BadRequest:
+def _refusal(message: str) -> BadRequest:
     return BadRequest(400, message, reason=REASON)

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from bridge import eventually
 from engine_process import EngineProcess
-from exporter.clickhouse.engine.endpoint import READER, password, published
+from exporter.clickhouse.engine.endpoint import READER, password, read_published
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor, command, environment
 
@@ -121,11 +121,11 @@ def test_a_slow_reader_does_not_hold_up_an_insert(engine: EngineProcess, table: 
 
 def test_what_it_says_about_itself_is_true_and_gone_at_the_end(tmp_path: Path) -> None:
     engine = EngineProcess(tmp_path)
-    found = published(tmp_path)
+    found = read_published(tmp_path)
     assert found is not None
     assert (found.port, found.pid) == (engine.port, engine.process.pid)
     assert engine.stop() == 0
-    assert published(tmp_path) is None
+    assert read_published(tmp_path) is None
 
 
 def test_a_second_engine_waits_for_the_first_and_names_it_when_it_gives_up(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from receiver.decode import json_repair
-from receiver.decode.json_repair import repaired
+from receiver.decode.json_repair import repair
 
 pieces = st.sampled_from(
     [
@@ -44,20 +44,20 @@ def whole(value: Any) -> Any:
 @given(st.lists(pieces, max_size=12).map("".join), st.lists(pieces, max_size=12).map("".join))
 def test_escaped_halves_become_what_a_lenient_parser_replaces(key: str, text: str) -> None:
     body = f'{{"k{key}":["{text}",{{"a":"{text}"}}],"b":1}}'
-    assert orjson.loads(repaired(body.encode())) == whole(json.loads(body))
+    assert orjson.loads(repair(body.encode())) == whole(json.loads(body))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=40).filter(lambda raw: not set(raw) & set(b'"\\') and min(raw, default=32) >= 32))
 def test_any_bytes_in_a_text_can_be_read(raw: bytes) -> None:
-    (text,) = orjson.loads(repaired(b'["' + raw + b'"]'))
+    (text,) = orjson.loads(repair(b'["' + raw + b'"]'))
     good = raw.decode("utf-8", "ignore")
     assert text.replace("\ufffd", "") == good.replace("\ufffd", "")
 
 
 def test_what_is_good_is_the_same_object() -> None:
     for good in (b'{"a":"\\ud83d\\ude00 \\\\ud83d"}', '{"a":"ä🚚"}'.encode(), b"{", b""):
-        assert repaired(good) is good
+        assert repair(good) is good
 
 
 @pytest.mark.parametrize("bad", [b"\\ud83d", b"\xff", b"\xed\xa0\xbd", b"\xe2\x82", b"\\udfff"])
@@ -65,7 +65,7 @@ def test_long_bodies_are_repaired_in_pieces(bad: bytes) -> None:
     """Wherever a piece ends: in the middle of a character, an escape, a run of halves."""
     texts = [b"\xc3\xa4" * 1000 + b"\\\\" * 999 + bad + b"x" * (number % 7) for number in range(400)]
     assert sum(map(len, texts)) > 3 * json_repair._SLICE
-    found = orjson.loads(repaired(b'["' + b'","'.join(texts) + b'"]'))
+    found = orjson.loads(repair(b'["' + b'","'.join(texts) + b'"]'))
     assert found == ["ä" * 1000 + "\\" * 999 + "\ufffd" + "x" * (number % 7) for number in range(400)]
 
 
@@ -87,6 +87,6 @@ def test_a_body_of_nothing_else_takes_steps_in_proportion_and_grows_at_most_twof
     for size in (100_000, 400_000):
         steps = 0
         body = b'["' + part * (size // len(part)) + b'"'  # without an end, so it is never whole
-        assert len(repaired(body)) <= 2 * len(body)
+        assert len(repair(body)) <= 2 * len(body)
         counts.append(steps)
     assert counts[1] <= 4 * counts[0] + 8

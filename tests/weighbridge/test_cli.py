@@ -32,8 +32,8 @@ from weighbridge.commands.check import effective_yaml
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.event_text import Seen, seen, visible
 from weighbridge.commands.moments import parse_length, parse_since
-from weighbridge.commands.named_query import listed, named, said_under
-from weighbridge.commands.query import aligned, csv_text, json_text, print_table
+from weighbridge.commands.named_query import list_named, named, said_under
+from weighbridge.commands.query import align, csv_text, json_text, print_table
 from weighbridge.commands.serve import welcome
 from weighbridge.commands.tail import line as tail_line
 from weighbridge.commands.tail import parse_where
@@ -307,7 +307,7 @@ def test_every_named_query_can_be_asked_with_texts() -> None:
         "trace": ["trace_id=ab", "around=2026-11-20"], "user_calls": ["user_id=u", "limit=5"],
         "onboarding_funnel": ["steps=POST /signup, POST /keys", "window=7d"], "tail": ["after=5m"],
     }  # fmt: skip
-    for name, parameters, answers in listed().rows:
+    for name, parameters, answers in list_named().rows:
         assert named(name, needed.get(name, []), "trace", NOW).sql
         assert parameters
         assert answers.endswith(".")
@@ -413,7 +413,7 @@ def test_a_row_too_wide_for_the_terminal_is_a_list_of_its_columns(width: int, wi
 
 
 def test_a_table_in_a_pipe_is_aligned_text_a_row_a_line() -> None:
-    lines = list(aligned(RESULT))
+    lines = list(align(RESULT))
     assert len(lines) == 3
     assert [line[line.index("calls") :][:5] for line in lines[:1]] == ["calls"]
     assert lines[1][lines[0].index("calls") :][:5] == "    3"
@@ -466,7 +466,7 @@ def test_under_an_answer_stands_the_time_it_is_about_and_what_an_error_is() -> N
 
 
 def test_the_list_says_that_a_query_is_about_the_last_day() -> None:
-    parameters = {name: text for name, text, _ in listed().rows}
+    parameters = {name: text for name, text, _ in list_named().rows}
     assert "since=1d until=now" in parameters["totals"]
     assert "after=1m" in parameters["tail"]
 

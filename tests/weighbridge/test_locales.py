@@ -16,7 +16,7 @@ import mapping
 import receiver
 import weighbridge
 from cli_process import environment
-from weighbridge.commands.plain_text import data_text, defused, escaped_json, visible
+from weighbridge.commands.plain_text import data_text, defuse, escaped_json, visible
 
 ROOTS = [Path(next(iter(module.__path__))) for module in (mapping, exporter, receiver, weighbridge)]
 SOURCES = [path for root in ROOTS for path in sorted(root.rglob("*.py"))]
@@ -155,9 +155,9 @@ def test_a_joiner_between_latin_letters_is_shown() -> None:
     ["=1+1", "+1+2", "-2+3", "@SUM(A1)", "\tx", "\rx", "  =x", "\u200b=x", "＝1", "+1 (2)", "=cmd|' /C calc'!A0"],
 )
 def test_a_text_that_spreadsheets_would_run_is_defused(text: str) -> None:
-    assert defused(text) == f"'{text}"
+    assert defuse(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["", "-", "-5", "+49170", "-1.5e-3", "a=b", "1-2", "'=1"])
 def test_other_texts_keep_their_first_letter(text: str) -> None:
-    assert defused(text) == text
+    assert defuse(text) == text

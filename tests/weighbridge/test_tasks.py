@@ -205,7 +205,7 @@ async def test_pauses_double_up_to_the_longest_and_a_task_that_was_well_begins_a
         now[0] += lived.pop(0)
         raise Planted
 
-    await kept._kept("it", work, 1.0)
+    await kept._keep_running("it", work, 1.0)
     assert pauses == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 1, 2]
     assert (kept.failures["it"], kept.down) == (14, {})
 

@@ -52,7 +52,7 @@ def map_request(
     mapper = Mapper(settings.mapping, sampler, explain=explain)
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
-    events = _decided(sampler, mapped.events) if sample else mapped.events
+    events = _decide(sampler, mapped.events) if sample else mapped.events
     sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
     for event in events:
         line = event_json(event)
@@ -68,11 +68,11 @@ def map_request(
         click.echo(f"{sampled_out} records sampled out", err=True)
 
 
-def _decided(sampler: Sampler, events: list[Event]) -> list[Event]:
+def _decide(sampler: Sampler, events: list[Event]) -> list[Event]:
     """With sampling.tail, as if this request were all there is of its traces; with a window, of the window."""
     budget = sampler.settings.budget
     if budget is not None and budget.window is not None:
-        return _capped(budget.window_events, events)
+        return _cap(budget.window_events, events)
     if sampler.settings.tail is None:
         return events
     whole: WholeTraces[int] = WholeTraces(sampler)
@@ -81,7 +81,7 @@ def _decided(sampler: Sampler, events: list[Event]) -> list[Event]:
     return [one.event for one in finished if one.event is not None]
 
 
-def _capped(budget: int, events: list[Event]) -> list[Event]:
+def _cap(budget: int, events: list[Event]) -> list[Event]:
     cap = cap_of((place_of(e.decision, e.trace_id)[:2] for e in events if e.event_type != SKIP), budget)
     kept = []
     for event in events:

@@ -78,7 +78,7 @@ def said_under(name: str, statement: Statement, given: Sequence[str]) -> Iterato
     yield from said_of(text.partition("=")[2] for text in given if text.startswith("where="))
 
 
-def listed() -> Result:
+def list_named() -> Result:
     """Every named query, its parameters and what it answers."""
     return Result(("query", "parameters", "answers"), list(_rows()))
 

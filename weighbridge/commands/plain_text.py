@@ -37,7 +37,7 @@ def data_text(text: str) -> str:
     return text if text.isascii() and text.isprintable() else _IN_DATA.sub(_code, text)
 
 
-def defused(text: str) -> str:
+def defuse(text: str) -> str:
     """A text that no spreadsheet takes for a formula; numbers are left as they are."""
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 

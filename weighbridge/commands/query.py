@@ -19,7 +19,7 @@ from rich.text import Text
 from exporter.clickhouse.reader import Result
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.named_query import is_name, named, said_under
-from weighbridge.commands.plain_text import data_text, defused, escaped_json, visible
+from weighbridge.commands.plain_text import data_text, defuse, escaped_json, visible
 from weighbridge.commands.store import open_store
 from weighbridge.settings import Settings
 
@@ -57,7 +57,7 @@ def show(result: Result, form: str, *, raw: bool = False) -> None:
     elif sys.stdout.isatty():
         print_table(Console(), result)
     else:
-        for line in aligned(result):
+        for line in align(result):
             click.echo(line)
 
 
@@ -82,7 +82,7 @@ def csv_text(result: Result, *, raw: bool = False, safe: Callable[[str], str] = 
     writer = csv.writer(output, lineterminator="\n")
 
     def text(cell: str, *, is_text: bool) -> str:
-        return cell if raw else defused(safe(cell)) if is_text else safe(cell)
+        return cell if raw else defuse(safe(cell)) if is_text else safe(cell)
 
     writer.writerow([text(name, is_text=True) for name in result.columns])
     for row in result.rows:
@@ -90,7 +90,7 @@ def csv_text(result: Result, *, raw: bool = False, safe: Callable[[str], str] = 
     return output.getvalue()
 
 
-def aligned(result: Result) -> Iterator[str]:
+def align(result: Result) -> Iterator[str]:
     """The header and the rows in columns of equal width, numbers to the right."""
     table = [
         list(map(visible, result.columns)),

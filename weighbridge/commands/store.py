@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from exporter.clickhouse.engine.endpoint import published
+from exporter.clickhouse.engine.endpoint import read_published
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
 from weighbridge.commands.admin_client import ask, reachable
@@ -54,7 +54,7 @@ def _wait_for_the_bridges_engine(settings: Settings, store: StoreSettings) -> No
     Raises StoreError when it does not come back.
     """
     path, deadline = store.engine_path, time.monotonic() + ENGINE_WAIT_S
-    while path is not None and published(path.absolute()) is None and _runs_with(settings, path):
+    while path is not None and read_published(path.absolute()) is None and _runs_with(settings, path):
         if time.monotonic() > deadline:
             raise StoreError(f"the store in {path} does not answer")
         time.sleep(ENGINE_LOOK_S)
@@ -81,7 +81,7 @@ def _runs_with(settings: Settings, path: Path) -> bool:
 def bridge_has_store(settings: Settings) -> bool:
     """Whether a store is there without us starting an engine: a server, or the running bridge's engine."""
     path = store_settings(settings).engine_path
-    return path is None or published(path.absolute()) is not None
+    return path is None or read_published(path.absolute()) is not None
 
 
 def _where_it_runs(settings: Settings, store: StoreSettings) -> StoreSettings:

@@ -121,9 +121,9 @@ class OpenWindow:
             unit = held.unit
             unit = unit._replace(events=held.events, sampled_out=unit.sampled_out + held.dropped)
             decided.append(Decided(unit, held.size))
-        return decided, self._closed(cap, kept)
+        return decided, self._close(cap, kept)
 
-    def _closed(self, cap: Cap, kept: Mapping[Key, Sequence[Event]]) -> Closed:
+    def _close(self, cap: Cap, kept: Mapping[Key, Sequence[Event]]) -> Closed:
         counted, capped = [], 0
         for key in {**self._by_rule, **self._tallied}:
             sums: Mapping[CountKey, Sums] = self._by_rule.get(key, {})

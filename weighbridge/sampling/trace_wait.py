@@ -102,7 +102,7 @@ class Reader:
                 self.held_bytes -= head.size
                 if head.unit.position >= position:
                     self.at = head.unit.next_position
-                    return _decided(head)
+                    return _decide(head)
             unit = await self._feed.next(self.read_to, patience_s)
             patience_s = 0.0
             if unit is not None:
@@ -181,7 +181,7 @@ class Reader:
             self._finish(self._whole.tick(self._grid_s))
 
 
-def _decided(record: _Record) -> Decided:
+def _decide(record: _Record) -> Decided:
     kept = [event for event in record.events if event is not None]
     unit = record.unit
     dropped = len(record.events) - len(kept)

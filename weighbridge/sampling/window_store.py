@@ -88,7 +88,7 @@ class WindowStore:
     def _execute(self, sql: str, values: tuple[int | str, ...]) -> list[Any]:
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._connected()
+            self._file = self._connect()
         return self._file.execute(sql, values).fetchall()
 
     def _shut(self) -> None:
@@ -109,7 +109,7 @@ class WindowStore:
             if file.exists():
                 file.replace(f"{aside}{suffix}")
 
-    def _connected(self) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         file = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         try:
             file.execute("PRAGMA journal_mode = WAL")

@@ -31,7 +31,7 @@ class Unreadable(ValueError):
     """No such body: its length, its chunks or its coding are not what they should be."""
 
 
-def announced(headers: Message) -> int | None:
+def read_length(headers: Message) -> int | None:
     """The length a body has, None for one in chunks. Raises Unreadable for what cannot be told or is told twice."""
     lengths, codings = headers.get_all("Content-Length", []), headers.get_all("Transfer-Encoding", [])
     if codings:
@@ -46,7 +46,7 @@ def announced(headers: Message) -> int | None:
 
 
 def read(stream: BinaryIO, length: int | None, limit: int) -> bytes:
-    """The body as sent. length: as `announced`. Raises TooLarge, Unreadable, OSError."""
+    """The body as sent. length: as `read_length`. Raises TooLarge, Unreadable, OSError."""
     if length is None:
         return _chunks(stream, limit)
     if length > limit:

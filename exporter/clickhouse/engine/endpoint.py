@@ -67,7 +67,7 @@ def publish(data: Path, published: Published) -> None:
     write_file(data / "engine.json", json.dumps(published._asdict()).encode(), sync=False)
 
 
-def published(data: Path) -> Published | None:
+def read_published(data: Path) -> Published | None:
     """The engine that says it runs on this data, None where none does or the file cannot be understood.
 
     It may have died without a word: connect to find out.
@@ -81,6 +81,6 @@ def published(data: Path) -> Published | None:
 
 def withdraw(data: Path) -> None:
     """Remove engine.json if it is this process's own."""
-    found = published(data)
+    found = read_published(data)
     if found is not None and found.pid == os.getpid():
         (data / "engine.json").unlink(missing_ok=True)

@@ -134,7 +134,7 @@ class Guard:
         if not self._exact:
             self._learn(connection)
         try:
-            answer = connection.execute(_PARSE, {"statement": _escaped(text)})
+            answer = connection.execute(_PARSE, {"statement": _escape(text)})
         except EngineError as error:
             if error.code == _BAD_ARGUMENTS:  # kinds of statement that have no tree, GRANT or SHOW PROCESSLIST
                 raise Refused(_ONLY) from None
@@ -144,7 +144,7 @@ class Guard:
         except RecursionError:
             raise Refused("too many levels") from None
         if tree.get("type") not in ("SelectWithUnionQuery", "SelectIntersectExceptQuery", "ExplainQuery"):
-            raise Refused(f"{_shown(tree.get('type'))}; {_ONLY}")
+            raise Refused(f"{_show(tree.get('type'))}; {_ONLY}")
         form = tree.pop("format_ast", None)
         if form is not None:
             self._format(str(form.get("name")))
@@ -175,7 +175,7 @@ class Guard:
     def _node(self, node: Node) -> None:
         kind = node["type"]
         if kind not in _NODES:
-            raise Refused(f"{_shown(kind)} is not for readers")
+            raise Refused(f"{_show(kind)} is not for readers")
         if node.get("out_file") is not None or node.get("format_ast") is not None:
             raise Refused("INTO OUTFILE, and FORMAT anywhere but at the end")
         if kind == "Function":
@@ -191,7 +191,7 @@ class Guard:
             raise Refused("a parameter as the name of a table or column")
         elif kind == "ExplainQuery" and node.get("kind") not in ("EXPLAIN", "EXPLAIN AST", "EXPLAIN SYNTAX",
                                                                  "EXPLAIN PIPELINE", "EXPLAIN ESTIMATE"):  # fmt: skip
-            raise Refused(f"{_shown(node.get('kind'))}")
+            raise Refused(f"{_show(node.get('kind'))}")
 
     def _function(self, name: str) -> None:
         if name in self._exact or name.lower() in self._folded:
@@ -200,13 +200,13 @@ class Guard:
         while base not in self._aggregates:
             shorter = _COMBINATORS.sub("", base)
             if shorter == base:
-                raise Refused(f"the function {_shown(name)}")
+                raise Refused(f"the function {_show(name)}")
             base = shorter
 
     def _identifier(self, name: str) -> None:
         """`arrayMap(f, x)` calls the function f, although f is written like a column."""
         if name in self._closed or name.lower() in self._closed:
-            raise Refused(f"{_shown(name)}, the name of a function that is not for readers")
+            raise Refused(f"{_show(name)}, the name of a function that is not for readers")
 
     def _in(self, node: Node) -> None:
         """`x IN t` reads the table t, although t is written like a column."""
@@ -219,7 +219,7 @@ class Guard:
     def _table(self, node: Node) -> None:
         function = node.get("table_function")
         if function is not None and function.get("name") not in _TABLE_FUNCTIONS:
-            raise Refused(f"the table function {_shown(function.get('name'))}")
+            raise Refused(f"the table function {_show(function.get('name'))}")
         table = node.get("database_and_table_name")
         if table is not None:
             self._name(table)
@@ -233,11 +233,11 @@ class Guard:
             return
         database = parts[0].lower()
         if len(parts) > 2 or database == "default" or (database == "system" and parts[1] not in _SYSTEM_TABLES):
-            raise Refused(f"the table {_shown('.'.join(parts))}")
+            raise Refused(f"the table {_show('.'.join(parts))}")
 
     def _format(self, name: str) -> None:
         if not _FORMATS.fullmatch(name):
-            raise Refused(f"the format {_shown(name)}")
+            raise Refused(f"the format {_show(name)}")
 
 
 def _nodes(value: object) -> Iterator[Node]:
@@ -258,10 +258,10 @@ def _nodes(value: object) -> Iterator[Node]:
             waiting.extend(current)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """A String parameter's text: the engine reads backslash escapes in it."""
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
-def _shown(value: object) -> str:
+def _show(value: object) -> str:
     return repr(str(value)[:60])

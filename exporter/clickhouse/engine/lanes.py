@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exporter.clickhouse.engine.endpoint import published
+from exporter.clickhouse.engine.endpoint import read_published
 from exporter.clickhouse.engine.settings import EngineSettings
 
 _CODE = re.compile(r"Code: (\d+)")
@@ -62,7 +62,7 @@ def wait_for_lock(data: Path, wait_s: float, stopping: Callable[[], bool]) -> No
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if stopping() or time.monotonic() >= deadline:
-                holder = published(data)
+                holder = read_published(data)
                 who = f" (process {holder.pid})" if holder else ""
                 raise Locked(f"{data} is in use by another process{who}; waited {wait_s:g} s") from None
         else:
@@ -125,7 +125,7 @@ class Connection:
             del self._settings[name]
         for name, value in settings.items():
             if self._settings.get(name) != value:
-                self.execute(f"SET {name} = {quoted(value)}")
+                self.execute(f"SET {name} = {quote(value)}")
                 self._settings[name] = value
 
     def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
@@ -239,7 +239,7 @@ class Lanes:
                 self._writer = None
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """`text` as a string literal of SQL."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

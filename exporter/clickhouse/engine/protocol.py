@@ -33,7 +33,7 @@ from urllib.parse import parse_qsl, urlsplit
 from exporter.clickhouse.engine import body as bodies
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
 from exporter.clickhouse.engine.guard import Guard, Refused
-from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quoted
+from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quote
 from exporter.clickhouse.engine.settings import EngineSettings
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ def _use(connection: Connection, database: str) -> None:
 
 
 def _settings_clause(settings: Mapping[str, str]) -> str:
-    return " SETTINGS " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items()) if settings else ""
+    return " SETTINGS " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()) if settings else ""
 
 
 class _Head:
@@ -315,7 +315,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _end_if_unread(self) -> None:
         try:
-            self.close_connection |= bodies.announced(self.headers) != 0
+            self.close_connection |= bodies.read_length(self.headers) != 0
         except bodies.Unreadable:
             self.close_connection = True
 
@@ -333,7 +333,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         """The inflated body. Raises TooLarge, Unreadable, OSError."""
         limit = self.server.settings.max_request_bytes
-        length = bodies.announced(self.headers)
+        length = bodies.read_length(self.headers)
         most = limit if length is None else min(length, limit)
         self.server.allow(self.connection, _BODY_S + most / _BODY_BYTES_PER_S)
         if self.headers.get("Expect", "").lower() == "100-continue" and (length or 0) <= limit:
