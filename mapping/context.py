@@ -201,11 +201,11 @@ class Context:
         mask = self.masks.request_body if side == "request" else self.masks.response_body
         if value is None or not self.keep_bodies[side]:
             return "", ""
-        cuts = self.masks.redactor.cuts
+        cuts = self.masks.redactor.values.cuts
         text, encoding, cut, unread = bodies.encode(
             value, headers.get("content-type", ""), headers.get("content-encoding", ""), mask, room
         )
-        if cut or self.masks.redactor.cuts != cuts:
+        if cut or self.masks.redactor.values.cuts != cuts:
             extra["body_truncated"] = True
         elif unread is not None:
             note_unread(unread, side, extra)

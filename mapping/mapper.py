@@ -195,7 +195,7 @@ class Mapper:
             inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns, job.tenant)
         hops = yield from find_hops(works, parents)
         judged = not early or self._should_skip is not None
-        events, masks = out.events, self._context.masks.redactor
+        events, masks = out.events, self._context.masks.redactor.values
         clock, until, left = self._clock, 0.0, 0
         for at, work in enumerate(works):
             if not left or clock() > until:
@@ -311,7 +311,7 @@ class Mapper:
         return out.mapped()
 
     def _log_event(self, work: LogWork, facts: Group, job: Job, decision: Decision) -> Event:
-        masks = self._context.masks.redactor
+        masks = self._context.masks.redactor.values
         cuts = masks.cuts
         event = self._logs.event(work, facts, job, decision)
         over = work.plan.over

@@ -6,30 +6,19 @@ call that a log describes gets the transaction id of its span, so that both coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
-from mapping.dialects.reading import Dialects, Reading
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
-from mapping.logs.http import HttpExchange, HttpKeys
+from mapping.logs.http import HttpExchange
 from mapping.logs.location import of_exchange
-from mapping.logs.record import (
-    Body,
-    ExceptionInfo,
-    LogKeys,
-    LogRecord,
-    flatten,
-    log_keys,
-    read_body,
-    understand,
-)
+from mapping.logs.plans import CONSUMED, LogPlan, LogPlans
+from mapping.logs.record import Body, ExceptionInfo, LogKeys, LogRecord, flatten, read_body, understand
 from mapping.masks.prompts import without_content
 from mapping.masks.redactor import MASK
-from mapping.memory import Memory
 from mapping.otlp.decode import LogItem
 from mapping.rules import extras, ids, taxonomy
 from mapping.rules.call import (
@@ -43,43 +32,10 @@ from mapping.rules.call import (
 )
 from mapping.rules.identity import NOBODY, Identity, Resolver
 from mapping.rules.metadata import flat_object
-from mapping.rules.names import CONTEXTS, LONGEST_KEY, folded
-from mapping.sampling.stated import WEIGHTS
-from mapping.shape import MetadataPlan, Shape
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
-_CONSUMED: Final = frozenset(
-    (
-        "exception.type",
-        "exception.message",
-        "exception.stacktrace",
-        "sampling.threshold",
-        "sampling.randomness",
-    )
-)
-_STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
 _VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
-_LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
-
-
-class LogPlan(NamedTuple):
-    """What is known of all log records of one shape: attribute keys, and keys of the flattened body."""
-
-    names: tuple[str, ...]  # of the attributes
-    nulls: bool  # some attributes have no value
-    plain: bool  # no attribute needs a mask, whatever its value
-    metadata: MetadataPlan
-    of_model: bool  # prompts and answers are left out
-    keys: LogKeys
-    resolver: Resolver  # of whom the record names
-    request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
-    weights: tuple[str, ...]  # attributes that state a weight
-    stated: bool  # attributes state what upstream sampling did
-    over: bool  # attributes were over a bound
-    extras: bool  # attributes or the body tell more than metadata as it is
-    hidden: frozenset[str]  # attributes and keys of the body that the settings hide: no column is read from them
-    open_keys: LogKeys  # what the others say
 
 
 class LogWork(NamedTuple):
@@ -103,12 +59,7 @@ class LogMapper:
         self._context = context
         self._http_from_attributes = http_from_attributes
         self._drops_bodies = bool(context.masks.dropped_bodies)
-        self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks))
-        self._of_models: Memory[MetadataPlan] = Memory(
-            lambda keys: MetadataPlan(Shape(keys), _CONSUMED, context.masks, of_model=True)
-        )
-        self._dialects = Dialects(context.dialects, headers=context.resolver.request_headers)
-        self._plans: Memory[LogPlan] = Memory(self._plan, 1024, longest=_LONGEST_PLAN)
+        self._plans = LogPlans(context, http_from_attributes=http_from_attributes)
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
         """seen: how often each record came in this request."""
@@ -117,7 +68,7 @@ class LogMapper:
         body = read_body(item.body)
         if self._drops_bodies and body.map is not None:
             body = self._without_bodies(body)
-        plan = self._plans[keys, tuple(body.flat), group.scope]
+        plan = self._plans.of[keys, tuple(body.flat), group.scope]
         attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
         if plan.nulls:
             attributes = {key: value for key, value in attributes.items() if value is not None}
@@ -183,7 +134,9 @@ class LogMapper:
         extra = self._error(understood) or {}
         of_model = self._is_of_a_model(work)
         body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
-        metadata = self._of_models[tuple([key for key, _, _ in work.item.entries])] if of_model else work.plan.metadata
+        metadata = (
+            self._plans.of_models[tuple([key for key, _, _ in work.item.entries])] if of_model else work.plan.metadata
+        )
         transaction = self._transaction(work, job.tenant)
         return _new(
             Event,
@@ -332,7 +285,7 @@ class LogMapper:
         if masks.custom:  # what holds for log bodies alone holds here too
             flat = masks.redactor.members(flat)
         if plan.keys.exception:
-            attributes = {key: value for key, value in attributes.items() if key not in _CONSUMED}
+            attributes = {key: value for key, value in attributes.items() if key not in CONSUMED}
         of_model = self._is_of_a_model(work)
         if of_model:
             flat, attributes = without_content(flat), without_content(attributes)
@@ -380,78 +333,6 @@ class LogMapper:
         )
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
         return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key, tenant)
-
-    def _plan(self, key: tuple[tuple[str, ...], tuple[str, ...], str]) -> LogPlan:
-        marked, body, scope = key
-        parts = [name.partition("\0") for name in marked[:-1]]
-        names = tuple(name for name, _, _ in parts)
-        keys = log_keys(names, body, self._dialects, scope)
-        http = keys.http or keys.attribute_http
-        headers = [header for _, header, _ in http.headers] if http is not None else []
-        hidden = self._hidden(names, body, http)
-        full = self._context.resolver
-        # An exchange that attributes describe may bring any header.
-        resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
-        for reading, there in ((keys.attribute_reading, names), (keys.reading, body)):
-            resolver = resolver.speaking(self._callers(reading, there), reading.ignored)
-        places = ((False, keys.attribute_reading), (True, keys.reading))
-        return LogPlan(
-            names=names,
-            nulls=any(mark == "null" for _, _, mark in parts),
-            plain=not self._context.masks.looks_inside_text
-            and not any(mark in ("look", "list", "looklist", "tree") for _, _, mark in parts)
-            and all(self._context.masks.verdict(name) == "keep" for name in names),
-            metadata=self._metadata[marked],
-            of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
-            keys=keys,
-            resolver=resolver,
-            request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),
-            weights=tuple(name for name in WEIGHTS if name in names),
-            stated=not _STATED.isdisjoint(names),
-            over=CUT in names,
-            hidden=hidden,
-            open_keys=log_keys(
-                [name for name in names if name not in hidden],
-                [name for name in body if name not in hidden],
-                self._dialects,
-                scope,
-            )
-            if hidden
-            else keys,
-            extras=not (extras.ATTRIBUTES | extras.LOG_FIELDS).isdisjoint((*names, *body)),
-        )
-
-    def _hidden(self, names: Iterable[str], body: Iterable[str], http: HttpKeys | None) -> frozenset[str]:
-        hides = self._context.masks.hides
-        if not self._context.masks.custom:
-            return frozenset()
-        found = {name for name in names if hides(f"attr:{name}")} | {
-            name for name in body if hides(f"body:{name}") or hides(f"attr:{name}")
-        }
-        for key, header, of_request in http.headers if http is not None else ():
-            if hides(f"{'header' if of_request else 'response_header'}:{header}"):
-                found.add(key)
-        return frozenset(found)
-
-    def _callers(self, reading: Reading, there: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """Keys that name the caller: those of the dialects, and those of the settings in any case and spelling, also
-        below what loggers fill (`UserID`, `mdc.user_id`).
-        """
-        identity, said = self._context.identity, dict(reading.keys)
-        for field, names in (("user", identity.user.attributes), ("company", identity.company.attributes)):
-            wanted = frozenset(map(_spelled, names))
-            more = (name for name in there if name not in reading.ignored and _spelled(name) in wanted)
-            said[field] = (*said.get(field, ()), *more)
-        return said
-
-
-def _spelled(name: str) -> str:
-    """The key folded, without the objects in which loggers keep their context."""
-    parts = name.split(".") if len(name) <= LONGEST_KEY else ()
-    parts = [folded(part) for part in parts]
-    while len(parts) > 1 and parts[0] in CONTEXTS:
-        parts = parts[1:]
-    return ".".join(parts)
 
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:

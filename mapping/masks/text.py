@@ -1,4 +1,4 @@
-"""Masks for text that is almost structure: cut-off JSON, Python reprs, key=value lines, header dumps, XML, URLs.
+"""Masks for text that is almost structure: cut-off JSON, Python reprs, key=value lines, header dumps, URLs.
 
 Every function takes `secret`, which tells whether a key is masked, and gives back the same text when nothing was. Where
 the end of a value cannot be known, everything from there on is hidden. All patterns take time linear in the text.
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mapping.masks.mask import MASK, QUERY_MASK
-from mapping.masks.neighbours import PASS_OPTIONS
 from mapping.rules.codings import garbled
 
 # A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
@@ -61,40 +60,18 @@ _TWO_WORDS = re.compile(
     rf"(?<![\w.\-/])([A-Za-z]{{2,30}} [A-Za-z]{{2,30}})(?:[ \t](?:{_VERBS}))?[ \t]?[:=][ \t]*+(?=[^\s=])"
 )
 _SENTENCE_VALUE = re.compile(r"(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;\"']+", re.IGNORECASE)
-_PLAIN_WORD = re.compile(r"[^A-Za-z0-9]*|[(\[<]?(?:[A-Z]?[a-z]+(?:[-/'][a-z]+)*|[A-Z_]+)[.:!?)\]>]*").fullmatch
+PLAIN_WORD = re.compile(r"[^A-Za-z0-9]*|[(\[<]?(?:[A-Z]?[a-z]+(?:[-/'][a-z]+)*|[A-Z_]+)[.:!?)\]>]*").fullmatch
 _RAW_HEADERS = re.compile(r"raw_?[hH]eaders\\{0,8}+[\"']?\s*+[:=]\s*+\[")
 # A printed list of texts: `['app', '--password', 'x']`.
 _TEXT_LIST = re.compile(r"\[(?=\s*+\\{0,8}+[\"'])")
 _ITEM = re.compile(r"[\s,]*+(\\{0,8}+[\"'])((?:(?!\1)(?:\\.|[^\\]))*+)(?:\1|\\?\Z)", re.DOTALL).match
 # Short options: `mysql -px`, `sshpass -p x`, `redis-cli -a x`, `curl -b name=x`, `-u ann:x`.
-_SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S|(?:-?pass|passwd|password|passin|passout|token|secret)[ :])").search
-_PROGRAM_PASSWORD = re.compile(
-    r"\b(?:(?:mysql|mariadb)[a-z\-]{0,20}+(?= )[^\r\n|;&]{0,200}? -p|sshpass -p ?|redis-cli [^\r\n|;&]{0,200}?-a )"
-    r"(?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'])"
-)
-_CURL_COOKIE = re.compile(
-    r"\bcurl [^\r\n|;&]{0,200}?(?:-b|--cookie)[ =](?P<quote>\\{0,8}+[\"'])?(?=[^\s\"'=]{1,100}+=)"
-)
-_USER_OPTION = re.compile(
-    r"(?<=\s)(?:-[uU][ =]?|--(?:(?:proxy-)?user(?:name)?|(?:basic-)?auth)[ =])"
-    r"(?P<quote>\\{0,8}+[\"'])?[A-Za-z][^\s:\"'/]{0,200}+:(?=[^\s\"'])"
-)
+SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S|(?:-?pass|passwd|password|passin|passout|token|secret)[ :])").search
 # `ann:x@tcp(db:3306)/`, `ann:x@db:5432`, `ann:x@db/`; but not `to:ann@example.com`.
 _PLAIN_USERINFO = re.compile(
     r"(?<![\w/:@.\-])([A-Za-z][\w.\-]{0,60}+):([^\s:@/\"'<>=]{3,100}+)@(?=(?:tcp|unix)\(|[A-Za-z0-9][\w.\-]{0,100}+(?::\d{2,5}\b|/))"
 )
-# `--password x1`, `-password x1` and `--password:x1` of a command line; `--token is needed` is a sentence.
-_OPTION_WORD = re.compile(r"-(?<!\S-)-?([A-Za-z][\w\-]{1,99})(?:[ \t]+|:)(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
 _OPTION = re.compile(r"--(?<!\S--)[A-Za-z][\w\-]{1,99}[ \t:]").search
-_CURL_USER = re.compile(
-    r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"
-)
-_SHELL_WORD_END = re.compile(r"[\s\"'\\]").search
-# Variables of an environment: `PGPASSWORD=x psql`. The group is the key that says whether they are masked.
-_ENVIRONMENT = re.compile(
-    r"(?<!\w)[A-Z][A-Z0-9_]*?(PASSWORD|PASSWD|PWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|SECRET(?=_(?:ACCESS_)?KEY))"
-    r"(?:_(?:ACCESS_)?KEY)?=(?P<quote>\\{0,8}[\"'])?"
-)
 # Keys in percent-encoded text, once or several times: `password%3Dx`, `%22password%22%3A%22x%22`.
 _ESCAPED = r"%(?:25){0,3}"
 _ENCODED_KEY = re.compile(
@@ -108,17 +85,6 @@ _ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
 # A word right before a colon and something right behind it, but neither a URL nor a route `/<int:id>`.
 _COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
 _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
-_LINE_END = r"(?:\r?\n|(?:\\{1,8}r)?\\{1,8}n)"  # as it is, or escaped as in JSON and Python's repr
-_FORM_NAME = re.compile(r"(?:(?<!\w)|(?<=\\[nrt]))name=\\{0,8}+\"([^\"\\]{1,200}+)\\{0,8}+\"")
-_EMPTY_LINE = re.compile(_LINE_END + _LINE_END).search
-_MAX_PART_HEADER_CHARS = 2000  # behind the name of a form's part; other texts hold name="x" too
-_PART_END = re.compile(rf"{_LINE_END}--").search
-# Without an end where the text was cut.
-_XML_ELEMENT = re.compile(r"<([\w:.\-]{1,200}+)((?:\s[^<>]*+)?)>(?:<!\[CDATA\[)?([^<]*+)(</|\Z)")
-# One step of a walk through tags: where a tag ends, a name, a value.
-_TAG_STEP = re.compile(
-    r"[<>]|\b(?:name|key)=(\\{0,8}+[\"'])([^\"'<>\\]{1,200}+)\1|(?<=\s)value=(?P<quote>\\{0,8}+[\"'])(?=[^\"'])"
-)
 _TOKEN_USER = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
 _USERINFO = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 _LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
@@ -145,7 +111,7 @@ def may_hide_secrets(text: str) -> bool:
         or "</" in text
         or "--" in text
         or "->" in text
-        or (" -" in text and _SHORT_OPTION(text) is not None)
+        or (" -" in text and SHORT_OPTION(text) is not None)
         or (":" in text and _colon_tells(text))
         or ("%" in text and _ENCODED(text) is not None)
         or (not text.isascii() and ("\u2192" in text or garbled(text)))
@@ -165,7 +131,7 @@ def beyond_keys(text: str) -> bool:
         or "'-" in text
         or '"-' in text
         or "curl" in text
-        or (" -" in text and _SHORT_OPTION(text) is not None)
+        or (" -" in text and SHORT_OPTION(text) is not None)
         or ("%" in text and _ENCODED(text) is not None)
         or ("=" in text and ("D=" in text or "T=" in text or "N=" in text or "Y=" in text))
     )
@@ -175,7 +141,7 @@ def beyond_keys(text: str) -> bool:
 BEYOND_KEYS: Final = rb"--[A-Za-z]|curl| -[pauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
 
 
-def _hidden(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:
+def hide_behind(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:
     """The text with values hidden. value_of: where the value of a found key ends and what is shown behind the key
     instead; None: it may be read, and other keys may be in it."""
     out: list[str] = []
@@ -196,7 +162,7 @@ def quoted_pairs(text: str, secret: Secret) -> str:
         value = _VALUE.match(text, found.end())
         return value.end() if value is not None else found.end(), f"{found[1]}{MASK}{found[1]}"
 
-    return _hidden(text, _QUOTED_KEY, value_of)
+    return hide_behind(text, _QUOTED_KEY, value_of)
 
 
 def tuples(text: str, secret: Secret) -> str:
@@ -206,12 +172,12 @@ def tuples(text: str, secret: Secret) -> str:
         if not secret(found[3]) or (value := _VALUE.match(text, found.end())) is None:
             return None
         # ['password', 'email'] more often lists fields than a field and its value.
-        lists = found[1] == "[" and _PLAIN_WORD(value[0].strip("\\\"'"))
+        lists = found[1] == "[" and PLAIN_WORD(value[0].strip("\\\"'"))
         if lists or not _PAIR_END(text, value.end()):
             return None
         return value.end(), f"{found[2]}{MASK}{found[2]}"
 
-    return _hidden(text, _PAIR_KEY, value_of)
+    return hide_behind(text, _PAIR_KEY, value_of)
 
 
 def bare_pairs(text: str, secret: Secret) -> str:
@@ -222,7 +188,7 @@ def bare_pairs(text: str, secret: Secret) -> str:
         value = _BARE_VALUE.match(text, found.end()) if _hides(found, secret) else None
         return (value.end(), MASK) if value is not None else None
 
-    return _hidden(text, _BARE_KEY, value_of)
+    return hide_behind(text, _BARE_KEY, value_of)
 
 
 def colon_pairs(text: str, secret: Secret) -> str:
@@ -237,15 +203,15 @@ def colon_pairs(text: str, secret: Secret) -> str:
         value = (_VALUE if text[begin : begin + 1] in ("\\", '"', "'") else _COLON_VALUE).match(text, begin)
         return value.end() if value is not None else begin, text[found.end() : begin] + MASK
 
-    hidden = _hidden(text, _COLON_KEY, value_of)
+    hidden = hide_behind(text, _COLON_KEY, value_of)
     hidden = _LINE.sub(lambda found: f"{found[1]}{found[2]}: {MASK}" if secret(found[2]) else found[0], hidden)
 
     def word_of(found: re.Match[str]) -> tuple[int, str] | None:
         value = _SENTENCE_VALUE.match(hidden, found.end()) if secret(found[1].replace(" ", "_")) else None
-        return (value.end(), MASK) if value is not None and not _PLAIN_WORD(value[0]) else None
+        return (value.end(), MASK) if value is not None and not PLAIN_WORD(value[0]) else None
 
-    hidden = _hidden(hidden, _SENTENCE, word_of)
-    return _hidden(hidden, _TWO_WORDS, word_of)
+    hidden = hide_behind(hidden, _SENTENCE, word_of)
+    return hide_behind(hidden, _TWO_WORDS, word_of)
 
 
 def two_words(text: str, secret: Secret) -> str:
@@ -253,9 +219,9 @@ def two_words(text: str, secret: Secret) -> str:
 
     def word_of(found: re.Match[str]) -> tuple[int, str] | None:
         value = _SENTENCE_VALUE.match(text, found.end()) if secret(found[1].replace(" ", "_")) else None
-        return (value.end(), MASK) if value is not None and not _PLAIN_WORD(value[0]) else None
+        return (value.end(), MASK) if value is not None and not PLAIN_WORD(value[0]) else None
 
-    return _hidden(text, _TWO_WORDS, word_of)
+    return hide_behind(text, _TWO_WORDS, word_of)
 
 
 def raw_headers(text: str, secret: Secret) -> str:
@@ -296,45 +262,6 @@ def printed_lists(text: str, hidden: Callable[[Sequence[str]], dict[int, str]]) 
     return "".join((*out, text[at:])) if out else text
 
 
-def command_lines(text: str, secret: Secret) -> str:
-    """`--password x`, `PGPASSWORD=x psql`, `curl -u user:x`."""
-    if "--" in text or " -" in text:
-        text = _hidden_words(
-            text,
-            _OPTION_WORD,
-            lambda found, word: (
-                (secret(found[1]) or (found[1].lower() in PASS_OPTIONS and secret("password")))
-                and not _PLAIN_WORD(word)
-            ),
-        )
-    if secret("password"):
-        if "curl" in text:
-            text = _hidden_words(text, _CURL_USER, lambda found, word: True)
-            text = _hidden_words(text, _CURL_COOKIE, lambda found, word: True)
-        if " -" in text and ("--" in text or _SHORT_OPTION(text) is not None):
-            text = _hidden_words(text, _PROGRAM_PASSWORD, lambda found, word: True)
-            text = _hidden_words(text, _USER_OPTION, lambda found, word: not word.isdigit())
-    if "=" in text:
-        text = _hidden_words(text, _ENVIRONMENT, lambda found, word: secret(found[1]))
-    return text
-
-
-def _hidden_words(text: str, before: re.Pattern[str], hides: Callable[[re.Match[str], str], bool]) -> str:
-    """The text with words of a shell hidden that stand right behind `before`, whose group `quote` is their quote."""
-
-    def value_of(found: re.Match[str]) -> tuple[int, str] | None:
-        begin = found.end()
-        if found["quote"]:
-            end = text.find(found["quote"], begin)
-        else:
-            stop = _SHELL_WORD_END(text, begin)
-            end = stop.start() if stop is not None else -1
-        end = len(text) if end < 0 else end
-        return (end, MASK) if end > begin and hides(found, text[begin:end]) else None
-
-    return _hidden(text, before, value_of)
-
-
 def encoded_pairs(text: str, secret: Secret) -> str:
     """`password%3Dx` and `%22password%22%3A%22x%22`: forms, queries and JSON in a query, encoded up to four times."""
     if "%" not in text or _ENCODED(text) is None:
@@ -346,28 +273,7 @@ def encoded_pairs(text: str, secret: Secret) -> str:
         value = (_ENCODED_QUOTED if found[2] else _ENCODED_VALUE).match(text, found.end())
         return (value.end(), QUERY_MASK) if value is not None else None
 
-    return _hidden(text, _ENCODED_KEY, value_of)
-
-
-def form_parts(text: str, secret: Secret) -> str:
-    """Fields of a multipart/form-data body."""
-    if 'name="' not in text and "name=\\" not in text:
-        return text
-
-    out: list[str] = []
-    at = 0
-    names = list(_FORM_NAME.finditer(text))
-    if not names:
-        return text
-    for found, following in zip(names, [*(name.start() for name in names[1:]), len(text)], strict=True):
-        # A part's header ends before the next name does: each stretch of the text is looked through once.
-        limit = min(following, found.end() + _MAX_PART_HEADER_CHARS)
-        if found.start() < at or not secret(found[1]) or (empty := _EMPTY_LINE(text, found.end(), limit)) is None:
-            continue
-        end = _PART_END(text, empty.end())
-        out += text[at : empty.end()], MASK
-        at = end.start() if end is not None else len(text)
-    return "".join((*out, text[at:])) if out else text
+    return hide_behind(text, _ENCODED_KEY, value_of)
 
 
 def header_lines(text: str, secret: Secret) -> str:
@@ -382,41 +288,6 @@ def _hides(found: re.Match[str], secret: Secret) -> bool:
         return True
     before = found.string[max(found.start() - 1, 0) : found.start()]
     return before == "\\" and key[0] in "nrt" and secret(key[1:])
-
-
-def xml_elements(text: str, secret: Secret) -> str:
-    """The text of XML elements; a namespace prefix does not count."""
-    return _XML_ELEMENT.sub(
-        lambda found: f"<{found[1]}{found[2]}>{MASK}{found[4]}" if secret(found[1].rpartition(":")[2]) else found[0],
-        text,
-    )
-
-
-def value_attributes(text: str, secret: Secret) -> str:
-    """`<add key="password" value="x"/>`, `<input value="x" name="password">`: a name and a value in one tag."""
-    spans: list[tuple[int, int]] = []  # of values to hide
-    values: list[tuple[int, int]] = []  # of this tag
-    named, at = False, 0
-
-    for found in _TAG_STEP.finditer(text):
-        if found.start() < at:
-            continue
-        if found[2]:
-            named = named or secret(found[2])
-        elif found["quote"]:
-            end = text.find(found["quote"], found.end())
-            at = end if end >= 0 else len(text)
-            values.append((found.end(), at))
-        else:
-            spans += values if named else ()
-            values, named = [], False
-    spans += values if named else ()
-    out: list[str] = []
-    at = 0
-    for begin, end in spans:
-        out += text[at:begin], MASK
-        at = end
-    return "".join((*out, text[at:])) if out else text
 
 
 def passwords_in_urls(text: str) -> str:

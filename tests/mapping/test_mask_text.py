@@ -8,6 +8,7 @@ from collections.abc import Callable
 import orjson
 import pytest
 
+from mapping.masks import command_lines, markup
 from mapping.masks import text as mask_text
 from mapping.masks.redactor import Redactor
 from mapping.masks.settings import MaskSettings
@@ -107,7 +108,7 @@ def test_tuples(text: str, masked: str) -> None:
     ],
 )
 def test_command_lines(text: str, masked: str) -> None:
-    assert mask_text.command_lines(text, secret) == masked
+    assert command_lines.command_lines(text, secret) == masked
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_encoded_pairs(text: str, masked: str) -> None:
     ],
 )
 def test_value_attributes(text: str) -> None:
-    assert mask_text.value_attributes(text, secret) == text.replace("a b", "[REDACTED]")
+    assert markup.value_attributes(text, secret) == text.replace("a b", "[REDACTED]")
 
 
 def test_a_text_is_cut_before_the_word_that_would_be_halved() -> None:
@@ -150,7 +151,7 @@ def test_a_text_is_cut_before_the_word_that_would_be_halved() -> None:
 
 
 def test_xml_elements() -> None:
-    assert mask_text.xml_elements("<a><n:Password t='1'>x</n:Password><b>y</b></a>", secret) == (
+    assert markup.xml_elements("<a><n:Password t='1'>x</n:Password><b>y</b></a>", secret) == (
         "<a><n:Password t='1'>[REDACTED]</n:Password><b>y</b></a>"
     )
 
@@ -204,13 +205,13 @@ def test_hostile_text_takes_time_linear_in_its_length(unit: str) -> None:
             mask_text.quoted_pairs,
             mask_text.bare_pairs,
             mask_text.colon_pairs,
-            mask_text.form_parts,
+            markup.form_parts,
             mask_text.header_lines,
-            mask_text.xml_elements,
+            markup.xml_elements,
             mask_text.tuples,
-            mask_text.command_lines,
+            command_lines.command_lines,
             mask_text.encoded_pairs,
-            mask_text.value_attributes,
+            markup.value_attributes,
         ):
             step(text, secret)
         mask_text.passwords_in_urls(text)
@@ -248,19 +249,19 @@ def test_colon_pairs(text: str, masked: str) -> None:
 
 @pytest.mark.parametrize("text", ['username="ann" password=b', 'name="" password=b', 'name=\\"'])
 def test_what_only_looks_like_a_part_of_a_form_stays(text: str) -> None:
-    assert mask_text.form_parts(text, secret) == text
+    assert markup.form_parts(text, secret) == text
 
 
 def test_form_parts() -> None:
     part = '--b\r\nContent-Disposition: form-data; name="{}"\r\nContent-Type: text/plain\r\n\r\n{}\r\n'
     text = part.format("user", "ann") + part.format("password", "a\r\nb") + "--b--\r\n"
-    assert mask_text.form_parts(text, secret) == text.replace("a\r\nb", "[REDACTED]")
+    assert markup.form_parts(text, secret) == text.replace("a\r\nb", "[REDACTED]")
 
 
 @pytest.mark.parametrize("escaped", [repr, lambda text: orjson.dumps(text).decode()])
 def test_form_parts_in_escaped_text(escaped: Callable[[str], str]) -> None:
     text = escaped('--b\r\nContent-Disposition: form-data; name="password"\r\n\r\nabc\r\n--b--\r\n')
-    assert mask_text.form_parts(text, secret) == text.replace("abc", "[REDACTED]")
+    assert markup.form_parts(text, secret) == text.replace("abc", "[REDACTED]")
 
 
 @pytest.mark.parametrize(
