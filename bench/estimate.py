@@ -1,6 +1,6 @@
 """From kept records back to the population: totals, rates, quantiles, and their errors (spec/sampling.md §11).
 
-In Python what the questions by name ask in SQL (exporter/clickhouse/queries.sql): what tests and pictures compare with.
+In Python what the questions by name ask in SQL (exporter/clickhouse/queries): what tests and pictures compare with.
 Knows nothing of events: a record is a value, the number of records it stands for, and the trace it came with.
 Records of a trace are kept or dropped together, so the error of a sum follows traces, not records. Treating records as
 independent gives error bars that are too short: with 1 to 12 spans per trace, a "95 %" bar holds 46 % of the time.

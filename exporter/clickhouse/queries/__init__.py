@@ -1,0 +1,37 @@
+"""The store's questions by name: functions that give a Statement, SQL with typed parameters, for StoreReader.run.
+
+`names()` lists them; a name's function is the attribute of this package that is called so. They know no command line.
+"""
+
+from exporter.clickhouse.queries.named import (
+    GROUPS,
+    endpoint_coverage,
+    endpoint_percentiles,
+    failing_customers,
+    latest,
+    logs_of_failing_calls,
+    onboarding_funnel,
+    percentile,
+    retention_cohorts,
+    tail,
+    top_erroring_customers,
+    totals,
+    trace,
+    traffic_by_plan,
+    user_calls,
+)
+from exporter.clickhouse.queries.statement import (
+    ALWAYS,
+    EVENT_COLUMNS,
+    Condition,
+    Statement,
+    names,
+    parse_condition,
+)
+
+__all__ = [
+    "ALWAYS", "EVENT_COLUMNS", "GROUPS", "Condition", "Statement", "endpoint_coverage", "endpoint_percentiles",
+    "failing_customers", "latest", "logs_of_failing_calls", "names", "onboarding_funnel", "parse_condition",
+    "percentile", "retention_cohorts", "tail", "top_erroring_customers", "totals", "trace", "traffic_by_plan",
+    "user_calls",
+]  # fmt: skip

@@ -1,0 +1,122 @@
+"""What a question is made of: its SQL from the files beside this one, its values, the conditions on its rows.
+
+Nothing a caller passes becomes SQL text: values travel as parameters, columns are looked up.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import NamedTuple
+
+from exporter.clickhouse.schema import columns
+
+_FILES = ("named.sql", "estimates.sql")
+ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))
+
+# What `trace`, `tail`, `latest` and `user_calls` return of an event, in this order.
+EVENT_COLUMNS = (
+    "event_type", "event_time", "received_at", "event_id", "service", "method", "endpoint", "uri", "name", "action",
+    "family", "direction", "status_code", "error_type", "duration_ms", "user_id", "company_id", "plan", "weight",
+    "adjusted_count", "severity", "body", "trace_id", "span_id", "parent_span_id", "span_status", "source", "tenant",
+    "toJSONString(metadata) AS attributes", "flags",
+)  # fmt: skip
+_CALLS = "api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE "
+_HOPS = {"entry": _CALLS + "entry", "all": _CALLS + "direction = 'incoming'"}
+_OPERATORS = {"=": "=", "==": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "LIKE"}
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*)", re.DOTALL)
+
+
+class Statement(NamedTuple):
+    """SQL and the values of its {name:Type} parameters."""
+
+    sql: str
+    parameters: Mapping[str, object]
+
+
+class Condition(NamedTuple):
+    """One condition on an event: a column of api_events, or `metadata.<key>`."""
+
+    column: str
+    operator: str
+    value: str
+
+
+def parse_condition(text: str) -> Condition:
+    """`column=value`, with = != > >= < <= or ~ (contains, % and _ are wildcards). Raises ValueError."""
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"not a condition: {text!r}; write column=value, with = != > >= < <= or ~")
+    condition = Condition(found[1], _OPERATORS[found[2]], found[3].strip())
+    _term(condition, 0)
+    return condition
+
+
+def statement(
+    name: str,
+    parameters: Mapping[str, object],
+    where: Iterable[Condition] = (),
+    replace: Mapping[str, str] | None = None,
+    hops: str = "entry",
+) -> Statement:
+    """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed."""
+    if hops not in _HOPS:
+        raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
+    sql = _texts()[name]
+    values = dict(parameters)
+    terms = []
+    for number, condition in enumerate(where):
+        term, value = _term(condition, number)
+        terms.append(f" AND {term}")
+        values[f"where{number}"] = value
+    texts = {"$calls": _HOPS[hops], "$where": "".join(terms), "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
+    for mark, text in texts.items():
+        sql = sql.replace(mark, text)
+    return Statement(sql, values)
+
+
+def _term(condition: Condition, number: int) -> tuple[str, str | float]:
+    """A condition as SQL with one parameter, and the parameter's value. Raises ValueError."""
+    column, operator, value = condition
+    if operator not in _OPERATORS.values():
+        raise ValueError(f"unknown operator {operator!r}")
+    known = columns()
+    if column.startswith("metadata."):
+        path = ".".join(f"`{part}`" for part in column.split(".")[1:])
+        left, numeric = f"metadata.{path}::String", False
+    elif column in known and not re.match(r"JSON|Map|Array", known[column]):
+        kind = known[column]
+        left, numeric = column, bool(re.match(r"(?:Nullable\()?(?:U?Int|Float)", kind))
+        if kind.startswith("DateTime64"):
+            return f"{left} {operator} parseDateTime64BestEffort({{where{number}:String}}, 6, 'UTC')", value
+    else:
+        raise ValueError(f"no column {column!r}")
+    if numeric:
+        try:
+            return f"{left} {operator} {{where{number}:Float64}}", float(value)
+        except ValueError:
+            raise ValueError(f"{column} is a number, {value!r} is none") from None
+    if operator == "LIKE" and "%" not in value:
+        value = f"%{value}%"
+    if operator in (">", ">=", "<", "<="):
+        return f"toFloat64OrNull(toString({left})) {operator} toFloat64({{where{number}:String}})", value
+    return f"{left} {operator} {{where{number}:String}}", value
+
+
+@functools.cache
+def _texts() -> dict[str, str]:
+    folder = files("exporter.clickhouse.queries")
+    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+    found = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
+    return {
+        name: "\n".join(line for line in body.strip().splitlines() if not line.startswith("--"))
+        for name, body in zip(found[::2], found[1::2], strict=True)
+    }
+
+
+def names() -> list[str]:
+    """The names of all queries."""
+    return list(_texts())
