@@ -211,6 +211,23 @@ def deadletter_replay(reason: str | None, since: str | None, config: str | None)
     replay_dead(settings, reason, since)
 
 
+@main.command("export")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--format", "form", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet", show_default=True)
+@click.option("--since", metavar="T", help="From this UTC day on: 2026-11-20, or 30d ago.")
+@click.option("--until", metavar="T", help="Before this UTC day.")
+@config_option
+def export_store(folder: Path, form: str, since: str | None, until: str | None, config: str | None) -> None:
+    """Write the stored events to files, a folder for each day in DIR.
+
+    Run again with the same DIR, it goes on where it was, and writes what has changed since.
+    """
+    settings = _settings(config)
+    from weighbridge.commands.export import run_export
+
+    run_export(settings, folder, form, since, until)
+
+
 @main.command()
 @click.option("--requests", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Calls by customers.")
 @click.option("--endpoint", metavar="URL", help="Base URL of the bridge. Default: from the settings.")

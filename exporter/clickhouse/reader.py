@@ -10,7 +10,8 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, cast
@@ -21,10 +22,13 @@ from urllib3 import Timeout
 
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import READER, Endpoint, password, read_published
+from exporter.clickhouse.engine.frames import Cut
+from exporter.clickhouse.engine.lanes import EngineError, Piece
 from exporter.clickhouse.engine.supervisor import command, environment
-from exporter.clickhouse.errors import why
+from exporter.clickhouse.errors import CLIENT_ERRORS, why
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.settings import Settings
+from exporter.clickhouse.stream import engine_pieces, server_pieces
 
 _TIMEOUT_S = 120  # for the answer to a question
 # For the first answer, which says who is there: a store that accepts and says nothing is away.
@@ -49,8 +53,11 @@ class Result(NamedTuple):
 class StoreReader:
     """A read-only connection to the store of one clickhouse sink, in a `with` statement; one thread at a time."""
 
+    user = READER  # of the embedded engine
+
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._endpoint: Endpoint | None = None  # of the embedded engine, where the store is one
         self._engine: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
 
@@ -68,7 +75,7 @@ class StoreReader:
         path, server = self._settings.engine_path, self._settings.server
         try:
             if server is not None:
-                self._client = _connect(server, {"readonly": 2, "max_execution_time": _TIMEOUT_S})
+                self._client = self._connect(server)
             elif path is not None:
                 self._client = self._connect_embedded(path.absolute())
         except json.JSONDecodeError as error:
@@ -96,6 +103,24 @@ class StoreReader:
     def run(self, statement: Statement) -> Result:
         """The answer to one of `exporter.clickhouse.queries`. Raises StoreError."""
         return self.query(statement.sql, statement.parameters)
+
+    def pieces(self, sql: str, form: str) -> Iterator[Piece]:
+        """The answer to one SELECT in a format of ClickHouse, however long it is, a piece at a time.
+
+        Texts are cut between rows; a piece of Parquet from the embedded store is a file of its own, from a server the
+        pieces are one. Raises StoreError, also between pieces.
+        """
+        if self._client is None:
+            raise StoreError("not connected")
+        try:
+            if self._endpoint is not None:
+                yield from engine_pieces(self._endpoint, f"{sql}\nFORMAT {form}")
+            else:
+                yield from server_pieces(self._client, sql, form)
+        except EngineError as error:
+            raise StoreError(_one_line(error)) from error
+        except (*CLIENT_ERRORS, HTTPException, Cut) as error:
+            raise StoreError(self._away(error) if _no_answer(error) else _one_line(error)) from error
 
     def _away(self, error: Exception) -> str:
         """Which store gave no answer, or none that is ClickHouse's, and the reason in a few words."""
@@ -139,7 +164,7 @@ class StoreReader:
         if found is None:
             return None
         try:
-            return _connect(self._reader(data, found.port))
+            return self._connect(self._reader(data, found.port))
         except (ClickHouseError, OSError) as error:
             if getattr(error, "code", None) is None:
                 return None  # nobody there: it died, or is stopping
@@ -163,13 +188,19 @@ class StoreReader:
             if "in use by another process" in said["error"]:
                 return None
             raise StoreError(f"the store in {data} cannot be opened: {_one_line(said['error'])}")
-        return _connect(self._reader(data, int(said["port"])))
+        return self._connect(self._reader(data, int(said["port"])))
 
     def _reader(self, data: Path, port: int) -> Endpoint:
-        return Endpoint("127.0.0.1", port, READER, password(data, READER), self._settings.database)
+        self._endpoint = Endpoint("127.0.0.1", port, self.user, password(data, self.user), self._settings.database)
+        return self._endpoint
+
+    def _connect(self, endpoint: Endpoint) -> Client:
+        limits = {"readonly": 2, "max_execution_time": _TIMEOUT_S}
+        return connected(endpoint, limits if self._settings.server is not None else None)
 
 
-def _connect(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
+def connected(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
+    """A client for questions of a person. Raises the client's ClickHouseError, OSError."""
     client: Any = connect(
         endpoint,
         database=endpoint.database,

@@ -10,6 +10,7 @@ import re
 from importlib.resources import files
 from typing import NamedTuple, Protocol
 
+from exporter.clickhouse.settings import Settings
 from exporter.errors import SinkError
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ class Place(NamedTuple):
     database: str
     cluster: str
     retention_days: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Place:
+        """Where a sink with these settings has its table."""
+        return cls(settings.database, settings.cluster, settings.retention_days)
 
     @property
     def table(self) -> str:

@@ -77,7 +77,7 @@ class ClickHouseSink(Sink):
         self.shared = settings.engine_path is None if settings.shared == "auto" else settings.shared
         self._settings = settings
         self._endpoint = endpoint or self._own_endpoint
-        self._place = Place(settings.database, settings.cluster, settings.retention_days)
+        self._place = Place.of(settings)
         self._insert_settings: dict[str, Any] = {
             **_INSERT_SETTINGS,
             **(_CLUSTER_SETTINGS if settings.cluster else {}),

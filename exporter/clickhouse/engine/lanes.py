@@ -13,7 +13,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,15 @@ from exporter.clickhouse.engine.endpoint import read_published
 from exporter.clickhouse.engine.settings import EngineSettings
 
 _CODE = re.compile(r"Code: (\d+)")
+_MOST_STREAMS = 3  # long answers at the same time: each holds a piece in memory
+# A piece is a block: so many bytes of the columns it reads, and at most so many rows. Memory is some five times that.
+_STREAM_LIMITS: Mapping[str, object] = {
+    "preferred_block_size_bytes": 24 << 20,
+    "max_block_size": 65_536,
+    "date_time_output_format": "'iso'",  # of texts: 2026-11-20T18:00:00.000000Z
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_parquet_compression_method": "'zstd'",
+}
 _STACK = "Stack trace"  # of the engine's own code: pages that tell nobody anything
 
 
@@ -44,6 +53,13 @@ class Answer(NamedTuple):
     rows_read: int
     rows_written: int
     elapsed_s: float
+
+
+class Piece(NamedTuple):
+    """A part of a long answer, whole in its format: some rows, or a file of its own where the format has a footer."""
+
+    data: bytes
+    rows: int
 
 
 def wait_for_lock(data: Path, wait_s: float, stopping: Callable[[], bool]) -> None:
@@ -153,6 +169,24 @@ class Connection:
             raise _engine_error(error) from None
         return Answer(b"", 0, int(result.rows_written), float(result.elapsed))
 
+    def pieces(self, sql: str, parameters: Mapping[str, str] | None = None) -> Generator[Piece]:
+        """The answer in pieces, none of which is kept: memory stays that of one, however long the answer is.
+
+        To be run to its end or closed. Raises EngineError, also between two pieces.
+        """
+        handle = self._sound()
+        self._failed = True  # until the end is seen: what a cancelled statement leaves behind is nobody's answer
+        try:
+            answer = handle.send_query(sql, "TabSeparated", params=dict(parameters or {}))
+            try:
+                while (piece := answer.fetch()) is not None and (data := bytes(piece.bytes())):
+                    yield Piece(data, int(piece.rows_read()))
+            finally:
+                answer.close()
+        except RuntimeError as error:
+            raise _engine_error(error) from None
+        self._failed = False
+
     def close(self) -> None:
         self._handle.close()
 
@@ -166,6 +200,7 @@ class Lanes:
         self._writing = threading.Lock()
         self._writer: Connection | None = None
         self._readers: queue.Queue[Connection] = queue.Queue()
+        self._streaming = threading.Semaphore(_MOST_STREAMS)
         self.version = ""
 
     def open(self, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -193,21 +228,29 @@ class Lanes:
                     raise _engine_error(error) from None
         self.version = self._writer.execute("SELECT version()").body.decode().strip()
         for _ in range(settings.readers):
-            self._readers.put(self._reader(str(self._data)))
+            self._readers.put(self._reader())
 
-    def _reader(self, target: str) -> Connection:
+    def _reader(self) -> Connection:
         settings = self._settings
-        limits = {
+        return self._limited(
+            {
+                "max_execution_time": settings.reader_max_execution_s,
+                "max_result_bytes": settings.reader_max_result_bytes,
+                "result_overflow_mode": "'throw'",
+            }
+        )
+
+    def _limited(self, limits: Mapping[str, object]) -> Connection:
+        """A connection that only reads, within limits that it cannot change."""
+        all_of_them = {
             "max_threads": 1,
-            "max_execution_time": settings.reader_max_execution_s,
-            "max_memory_usage": settings.reader_max_memory_bytes,
-            "max_result_bytes": settings.reader_max_result_bytes,
-            "result_overflow_mode": "'throw'",
+            "max_memory_usage": self._settings.reader_max_memory_bytes,
+            **limits,
             "allow_introspection_functions": 0,
             "allow_ddl": 0,
             "readonly": 1,  # last: nothing can be changed after it
         }
-        return Connection(target, [f"SET {name} = {value}" for name, value in limits.items()])
+        return Connection(str(self._data), [f"SET {name} = {value}" for name, value in all_of_them.items()])
 
     @contextmanager
     def writer(self) -> Iterator[Connection]:
@@ -228,6 +271,23 @@ class Lanes:
             yield connection
         finally:
             self._readers.put(connection)
+
+    @contextmanager
+    def streamer(self) -> Iterator[Connection]:
+        """A read-only connection for one answer of any length, in pieces; a few at a time.
+
+        Raises EngineError when too many are under way.
+        """
+        if not self._streaming.acquire(blocking=False):
+            raise EngineError(202, "Too many exports at the same time")
+        try:
+            connection = self._limited(_STREAM_LIMITS)
+            try:
+                yield connection
+            finally:
+                connection.close()
+        finally:
+            self._streaming.release()
 
     def close(self) -> None:
         """Close every connection; waits for the ones that are lent."""

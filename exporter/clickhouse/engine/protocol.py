@@ -25,45 +25,27 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from exporter.clickhouse.engine import body as bodies
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
+from exporter.clickhouse.engine.frames import FRAMES_HEADER, write_frames
 from exporter.clickhouse.engine.guard import Guard, Refused
-from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, quote
+from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, Piece
 from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.clickhouse.engine.statements import SYNTAX_ERROR, Request, read_request
 
 log = logging.getLogger(__name__)
 
 AUTHENTICATION_FAILED = 516
-SYNTAX_ERROR = 62
 READONLY = 164
 TOO_LARGE = 307  # TOO_MANY_BYTES
 ABORTED = 236
 UNKNOWN_DATABASE = 81
-
-# Parameters that the client sends about the transport; the engine would refuse them as unknown settings.
-_TRANSPORT = frozenset(
-    {
-        "query", "database", "user", "password", "query_id", "session_id", "session_timeout", "session_check",
-        "quota_key", "role", "compress", "decompress", "buffer_size", "wait_end_of_query", "default_format",
-        "client_protocol_version", "send_progress_in_http_headers", "http_headers_progress_interval_ms",
-        "enable_http_compression", "cancel_http_readonly_queries_on_client_close", "add_http_cors_header",
-    }
-)  # fmt: skip
-_SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_QUOTED = rb"`(?:[^`\\]++|\\.)*+`|\"(?:[^\"\\]++|\\.)*+\"|'(?:[^'\\]++|\\.)*+'"
-# INSERT INTO table (columns) [SETTINGS ..] FORMAT Name <data>; one with VALUES or SELECT is an ordinary statement.
-_INSERT = re.compile(
-    rb"\s*+(INSERT\s++INTO\s++(?:"
-    + _QUOTED
-    + rb"|(?!\b(?:FORMAT|VALUES|SELECT|WITH)\b)[^`\"'])++)\bFORMAT\s++(\w++)[ \t]*+\r?\n?",
-    re.IGNORECASE,
-)
-_HEAD_BYTES = 65_536  # an INSERT's head is found within this
 
 # A request's line and headers together; the statement may be in the line. http.server alone would take 6 MB of them.
 _MAX_HEAD_BYTES = 131_072
@@ -82,15 +64,6 @@ _UNREAD_BYTES = 65_536  # of a refused request's body are thrown away, so that i
 class Passwords(NamedTuple):
     writer: str
     reader: str
-
-
-class Request(NamedTuple):
-    """One statement as sent: its text, or an INSERT's head with its data still attached to `text`."""
-
-    text: bytes
-    database: str
-    parameters: Mapping[str, str]
-    settings: Mapping[str, str]
 
 
 class Server(ThreadingHTTPServer):
@@ -188,15 +161,31 @@ class Server(ThreadingHTTPServer):
                     return connection.execute(sql, request.parameters)
             except Refused as error:
                 raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
-        head = _INSERT.match(request.text[:_HEAD_BYTES])
         with self.lanes.writer() as connection:
             connection.use(request.database)
-            if head is not None:
-                statement = head[1].decode().rstrip() + _settings_clause(request.settings)
-                return connection.insert(statement, head[2].decode(), request.text[head.end() :])
+            insert = request.insert
+            if insert is not None:
+                return connection.insert(*insert)
             connection.configure({name: value for name, value in request.settings.items() if name != "readonly"})
-            sql = request.text.decode().rstrip().rstrip(";")
-            return connection.execute(sql, request.parameters)
+            return connection.execute(request.text.decode().rstrip().rstrip(";"), request.parameters)
+
+    @contextmanager
+    def pieces(self, request: Request) -> Iterator[Iterator[Piece]]:
+        """The answer to a reader's statement, however long. Raises EngineError."""
+        with self.lanes.streamer() as connection:
+            try:
+                sql = self.guard.check(connection, request.text.decode(), request.database)
+            except Refused as error:
+                raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
+            _use(connection, request.database)
+            with closing(connection.pieces(sql, request.parameters)) as pieces:
+                yield self._until_stop(pieces)
+
+    def _until_stop(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            if self._stopping:  # an export can take hours; the engine's end waits for a statement, not for that
+                raise EngineError(ABORTED, f"Code: {ABORTED}. The engine is stopping")
+            yield piece
 
 
 def _use(connection: Connection, database: str) -> None:
@@ -207,10 +196,6 @@ def _use(connection: Connection, database: str) -> None:
         if database or error.code != UNKNOWN_DATABASE:
             raise
         connection.use("system")
-
-
-def _settings_clause(settings: Mapping[str, str]) -> str:
-    return " SETTINGS " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items()) if settings else ""
 
 
 class _Head:
@@ -294,13 +279,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _statement(self, user: str, query: Mapping[str, str], body: bytes) -> None:
         try:
-            answer = self.server.answer(user, _request(query, body, self.headers.get("Content-Type", "")))
+            request = read_request(query, body, self.headers.get("Content-Type", ""))
+            if self.headers.get(FRAMES_HEADER):
+                self._frames(request)
+                return
+            answer = self.server.answer(user, request)
         except EngineError as error:
             self._fail(error)
         except UnicodeDecodeError:
             self._fail(EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. The statement is not UTF-8"))
         else:
             self._reply(200, answer.body, answer, query.get("query_id", ""))
+
+    def _frames(self, request: Request) -> None:
+        """The answer in frames (frames.py), read-only whoever asks: as long as it is, a piece at a time in memory."""
+        with self.server.pieces(request) as pieces:
+            first = next(pieces, None)  # what cannot be run at all is refused as any statement is
+            self.close_connection = True
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            write_frames(self.wfile, first, pieces)
 
     def _refuse(self, error: EngineError) -> None:
         """Answer and end the connection: what is left of the body cannot be told from a next request."""
@@ -373,23 +373,3 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
         self.wfile.flush()
-
-
-def _request(query: Mapping[str, str], body: bytes, content_type: str) -> Request:
-    """The statement in URL and body. Raises EngineError for a setting that is not a name, and for form uploads."""
-    if content_type.startswith("multipart/"):
-        raise EngineError(48, "Code: 48. Form uploads and external data are not supported by the embedded engine")
-    text = query.get("query", "").encode()
-    text = text + b"\n" + body if text and body else text or body
-    if not text.strip():
-        raise EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. Empty query")
-    parameters: dict[str, str] = {}
-    settings: dict[str, str] = {}
-    for name, value in query.items():
-        if name.startswith("param_"):
-            parameters[name.removeprefix("param_")] = value
-        elif name not in _TRANSPORT:
-            if not _SETTING.fullmatch(name):
-                raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
-            settings[name] = value
-    return Request(text, query.get("database", ""), parameters, settings)
