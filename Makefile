@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The engine's metadata asks for pandas and pyarrow, which nothing here imports; --no-deps saves 350 MB.
 ENGINE := chdb-core
+# What reads the environment must not be part of it.
+SBOM := $(VENV)/sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast check bench faults clean
+.PHONY: help install run test test-fast check bench faults sbom clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,7 +24,7 @@ $(BIN)/python:
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing weighbridge and its store engine (about 250 MB to download, once)"
-	@$(PIP) install --constraint constraints.txt --editable '.[demo]'
+	@$(PIP) install --constraint constraints.txt --editable '.[demo,kafka,compression]'
 	@$(PIP) install --constraint constraints.txt --no-deps $(ENGINE)
 	@touch $@
 
@@ -54,6 +56,14 @@ bench: $(VENV)/.development  ## CPU per span, beside rotel in the same run
 
 faults: $(VENV)/.development  ## kill, starve and corrupt a running bridge; compare what it acknowledged with what it stored
 	@$(BIN)/python -m faults
+
+sbom: $(VENV)/.development  ## dist/weighbridge.cdx.json: what the image installs, as CycloneDX
+	@test -x $(SBOM)/bin/cyclonedx-py || { $(PYTHON) -m venv $(SBOM) && \
+		$(SBOM)/bin/python -m pip --disable-pip-version-check --quiet install cyclonedx-bom==7.5.0; }
+	@mkdir -p dist
+	@$(SBOM)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/environment.cdx.json $(BIN)/python
+	@$(BIN)/python -m deploy.sbom dist/environment.cdx.json >dist/weighbridge.cdx.json
+	@rm dist/environment.cdx.json
 
 clean:  ## remove the environment and caches, keep data/
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist

@@ -30,6 +30,7 @@ from weighbridge.settings_units import UnitError, with_units
 from weighbridge.telemetry_settings import TelemetrySettings
 
 ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
+DEFAULTS_VARIABLE = "WEIGHBRIDGE_DEFAULTS"  # a file whose settings hold where the other one names none
 DEFAULT_FILE = "weighbridge.yaml"
 _NO_SECRETS = frozenset({"database"})  # in the query of an address
 
@@ -157,9 +158,23 @@ def find_file(path: str | None, environment: Mapping[str, str] | None = None) ->
 def load_settings(path: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The effective settings. Raises SettingsError, whose text is one line."""
     environment = os.environ if environment is None else environment
-    file = find_file(path, environment)
-    if file is None:
+    beneath = environment.get(DEFAULTS_VARIABLE)
+    files = [file for file in (Path(beneath) if beneath else None, find_file(path, environment)) if file is not None]
+    document: dict[str, Any] = {}
+    for file in files:
+        document = _laid_over(document, _document(file))
+    if not document:
         return Settings()
+    try:
+        return Settings.model_validate(with_units(expand(document, environment), Settings))
+    except ValidationError as error:
+        raise SettingsError(f"{files[-1]}: {explain(error, Settings)}") from error
+    except (TextError, UnitError) as error:
+        raise SettingsError(f"{files[-1]}: {error}") from error
+
+
+def _document(file: Path) -> dict[str, Any]:
+    """What a file says, references not yet replaced. Raises SettingsError."""
     try:
         document = read_document(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -168,16 +183,18 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
         raise SettingsError(f"{file}: not YAML: no UTF-8 at byte {error.start + 1}") from error
     except TextError as error:
         raise SettingsError(f"{file}: {error}") from error
-    if document is None:
-        return Settings()
-    if not isinstance(document, dict):
+    if document is not None and not isinstance(document, dict):
         raise SettingsError(f"{file}: expected sections such as `receiver:` at the top level")
-    try:
-        return Settings.model_validate(with_units(expand(document, environment), Settings))
-    except ValidationError as error:
-        raise SettingsError(f"{file}: {explain(error, Settings)}") from error
-    except (TextError, UnitError) as error:
-        raise SettingsError(f"{file}: {error}") from error
+    return document or {}
+
+
+def _laid_over(beneath: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Sections of both, setting by setting; where both name one, `above` has it. Lists are replaced whole."""
+    found = {**beneath, **above}
+    for name in beneath.keys() & above.keys():
+        if isinstance(beneath[name], dict) and isinstance(above[name], dict):
+            found[name] = _laid_over(beneath[name], above[name])
+    return found
 
 
 def shown(settings: BaseModel) -> dict[str, Any]:

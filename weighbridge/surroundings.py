@@ -5,6 +5,7 @@ Looked at by `weighbridge check`, at start and at SIGHUP; other commands need no
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,11 @@ def _sink(path: str, sink: Any) -> Iterator[str]:
     match sink.type:
         case "clickhouse":
             if sink.engine_path is not None:
+                if importlib.util.find_spec("chdb") is None:
+                    yield (
+                        f"{path}.dsn: the embedded store needs the Python package `chdb-core`, which is not installed "
+                        "(the small image has none); name a server, http://user:password@host:8123/database"
+                    )
                 yield from _directory(f"{path}.dsn", sink.engine_path)
         case "jsonlines":
             if sink.path != "-":

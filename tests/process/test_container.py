@@ -6,9 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 import tomllib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ import pytest
 import yaml
 from click import Command
 
+from bridge import BridgeProcess, free_port
+from mapping.quantities import seconds, size_bytes
 from project_files import ROOT, project_file
 from weighbridge.cli import main
 from weighbridge.settings import Settings, load_settings
@@ -41,10 +41,15 @@ def environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for argument in instructions("ENV") for pair in shlex.split(argument))
 
 
+def loaded(own: Path | None = None) -> Settings:
+    """What the image runs with, own settings laid over its defaults."""
+    defaults = ROOT / "config" / Path(environment()["WEIGHBRIDGE_DEFAULTS"]).name
+    return load_settings(str(own) if own else None, {"WEIGHBRIDGE_DEFAULTS": str(defaults)})
+
+
 @pytest.fixture(scope="module")
 def settings() -> Settings:
-    """The settings that the image runs with."""
-    return load_settings(str(ROOT / "config" / Path(environment()["WEIGHBRIDGE_CONFIG"]).name), {})
+    return loaded()
 
 
 def port(endpoint: str) -> int:
@@ -83,14 +88,37 @@ def test_the_image_installs_what_make_install_installs() -> None:
     assert wanted(DOCKERFILE) == wanted(recipe[0])
 
 
+def test_no_destination_lacks_its_client_in_image_and_make_run() -> None:
+    """Every optional package is installed but the engine, which comes without what its metadata asks for."""
+    installed = re.search(r"'\.\[([\w,]+)\]'", DOCKERFILE)
+    assert installed
+    assert set(installed[1].split(",")) == set(PROJECT["optional-dependencies"]) - {"dev", "embedded"}
+
+
 def test_the_python_of_the_image_is_one_that_the_project_accepts() -> None:
-    images = {image.split(" ")[0] for image in instructions("FROM")}
+    stages = {image.split(" ")[-1] for image in instructions("FROM")}
+    images = {image.split(" ")[0] for image in instructions("FROM")} - stages
     assert len(images) == 1, "build and run time must be the same image: the environment is copied between them"
     version = re.fullmatch(r"python:(3\.\d+)-slim", images.pop())
     lowest = re.fullmatch(r">=(3\.\d+)", PROJECT["requires-python"])
     assert version
     assert lowest
     assert tuple(map(int, version[1].split("."))) >= tuple(map(int, lowest[1].split(".")))
+
+
+def test_the_small_target_is_the_other_one_without_the_engine() -> None:
+    stages = re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]
+    *_, small, embedded = stages
+    assert small.splitlines()[0].endswith(" AS small")
+    assert "--from=engine" not in small
+    assert embedded.splitlines() == ["small AS embedded", "COPY --from=engine /opt/weighbridge /opt/weighbridge"]
+
+
+def test_the_image_says_what_it_is() -> None:
+    labels = dict(pair.split("=", 1) for argument in instructions("LABEL") for pair in shlex.split(argument))
+    of = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert (of["title"], of["version"], of["licenses"]) == (PROJECT["name"], PROJECT["version"], PROJECT["license"])
+    assert of["base.name"].rpartition("/")[2] in instructions("FROM")[0]
 
 
 def test_the_image_starts_a_command_that_exists() -> None:
@@ -122,41 +150,75 @@ def test_the_bridge_can_write_to_its_volume_and_tmp_only() -> None:
 
 
 def test_ports_agree_with_the_settings(settings: Settings) -> None:
-    inside = port(settings.receiver.endpoint)
-    assert [int(argument) for argument in instructions("EXPOSE")] == [inside]
-    assert [mapping.split(":")[-1] for mapping in COMPOSE["services"]["weighbridge"]["ports"]] == [str(inside)]
+    inside = [str(port(endpoint)) for endpoint in (settings.receiver.endpoint, settings.admin.endpoint)]
+    assert only("EXPOSE").split() == inside
+    assert [mapping.split(":")[-1] for mapping in COMPOSE["services"]["weighbridge"]["ports"]] == inside
     exporter = COLLECTOR["exporters"]["otlp_http"]
-    assert exporter["endpoint"] == f"http://weighbridge:{inside}"
+    assert exporter["endpoint"] == f"http://weighbridge:{inside[0]}"
 
 
-def test_the_health_check_succeeds_only_while_the_bridge_answers(settings: Settings) -> None:
-    """The very command of the image, against an admin port that is there and then is not."""
+def test_own_settings_keep_the_ports_and_places_of_the_image(tmp_path: Path, settings: Settings) -> None:
+    own = tmp_path / "weighbridge.yaml"
+    own.write_text(
+        "receiver: {max_records: 7}\n"
+        "admin: {allowed_hosts: [bridge-1]}\n"
+        "exporter: {sinks: [{name: files, type: jsonlines, path: /var/lib/weighbridge/events}]}\n"
+    )
+    found = loaded(own)
+    assert (found.receiver.endpoint, found.receiver.max_records) == (settings.receiver.endpoint, 7)
+    assert (found.admin.endpoint, found.admin.allowed_hosts) == (settings.admin.endpoint, ("bridge-1",))
+    assert found.spool == settings.spool
+    assert [sink.name for sink in found.exporter.sinks] == ["files"]
 
-    class Healthy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/healthz" else 404)
-            self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
+def test_prometheus_and_probes_reach_the_admin_port(settings: Settings) -> None:
+    """From another host, by address or by the name that compose gives the container."""
+    assert settings.admin.endpoint.startswith("0.0.0.0:")
+    assert set(settings.admin.allowed_hosts) == set(COMPOSE["services"]) - {"collector"}
 
+
+def test_the_health_check_asks_the_ports_of_the_image(settings: Settings) -> None:
     _, _, command = only("HEALTHCHECK").partition("CMD ")
-    program, option, script = yaml.safe_load(command)
-    assert program == "python"
-    assert settings.admin.endpoint in script
+    *program, receiver_port, admin_port = yaml.safe_load(command)
+    assert program == ["python", "-P", "-m", "weighbridge.healthcheck"]
+    assert (int(receiver_port), int(admin_port)) == (port(settings.receiver.endpoint), port(settings.admin.endpoint))
 
-    def check(port: int) -> int:
-        here = script.replace(settings.admin.endpoint, f"127.0.0.1:{port}")
-        return subprocess.run([sys.executable, option, here], capture_output=True, timeout=30).returncode
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        bound: int = server.server_address[1]
-        assert check(bound) == 0
-        server.shutdown()
-        thread.join()
-    assert check(bound) != 0
+def check_health(receiver_port: int, admin_port: int, *host: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "weighbridge.healthcheck", str(receiver_port), str(admin_port), *host]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_bridge_is_healthy_only_where_others_reach_it(tmp_path: Path) -> None:
+    """127.0.0.2 is another address of this machine: a receiver on 127.0.0.1 alone does not listen there."""
+    bridge = BridgeProcess(tmp_path, exporter={"sinks": [{"name": "nowhere", "type": "blackhole"}]})
+    bridge.configure(
+        admin={"endpoint": f"0.0.0.0:{bridge.admin}"}, exporter={"sinks": [{"name": "nowhere", "type": "blackhole"}]}
+    )
+    bridge.start()
+    try:
+        assert check_health(bridge.port, bridge.admin, "127.0.0.1").stderr == ""
+        hidden = check_health(bridge.port, bridge.admin, "127.0.0.2")
+        assert (hidden.returncode, "receiver.endpoint cannot be reached" in hidden.stderr) == (1, True)
+        other = check_health(bridge.port, free_port(), "127.0.0.1")
+        assert (other.returncode, "admin.endpoint does not answer" in other.stderr) == (1, True)
+    finally:
+        assert bridge.stop() == 0
+    gone = check_health(bridge.port, bridge.admin)
+    assert gone.returncode == 1
+
+
+def test_compose_bounds_memory_above_what_the_engine_may_take(settings: Settings) -> None:
+    assert all("mem_limit" in service for service in COMPOSE["services"].values())
+    (sink,) = settings.exporter.sinks
+    engine_bytes = sink.engine.max_memory_bytes  # type: ignore[attr-defined]
+    assert size_bytes(COMPOSE["services"]["weighbridge"]["mem_limit"] + "iB") > engine_bytes * 4 / 3 + (512 << 20)
+
+
+def test_compose_waits_until_a_drain_must_have_ended(settings: Settings) -> None:
+    (sink,) = settings.exporter.sinks
+    drain_s = sink.engine.drain_s  # type: ignore[attr-defined]
+    assert seconds(COMPOSE["services"]["weighbridge"]["stop_grace_period"]) >= drain_s + 20
 
 
 def test_ports_are_published_on_this_machine_only() -> None:

@@ -96,6 +96,21 @@ def test_the_file_is_the_named_one_else_the_environments_else_the_one_here(
     assert find_file("/tmp/own.yaml", {"WEIGHBRIDGE_CONFIG": "/etc/w.yaml"}) == Path("/tmp/own.yaml")
 
 
+def test_own_settings_are_laid_over_those_of_the_defaults_file(tmp_path: Path) -> None:
+    defaults = tmp_path / "defaults.yaml"
+    defaults.write_text("receiver: {endpoint: 0.0.0.0:4318, max_records: 5}\nadmin: {endpoint: 0.0.0.0:13133}")
+    under = {"WEIGHBRIDGE_DEFAULTS": str(defaults)}
+    found = load(tmp_path, "receiver: {max_records: 7}\n", **under)
+    assert isinstance(found, Settings)
+    assert (found.receiver.endpoint, found.receiver.max_records) == ("0.0.0.0:4318", 7)
+    assert found.admin.endpoint == "0.0.0.0:13133"
+    assert load_settings(None, under).receiver.max_records == 5
+    with pytest.raises(SettingsError, match=r"weighbridge\.yaml: receiver: expected settings below it"):
+        load(tmp_path, "receiver: 5", **under)
+    with pytest.raises(SettingsError, match=r"gone\.yaml: No such file"):
+        load(tmp_path, "", WEIGHBRIDGE_DEFAULTS=str(tmp_path / "gone.yaml"))
+
+
 def test_secrets_are_shown_to_nobody(tmp_path: Path) -> None:
     text = """
 receiver: {tenants: {acme: {keys: [hunter2]}}}
