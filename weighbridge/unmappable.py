@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter.durable import sync_folder, write_file
+from exporter.durable import sync_folder
 from exporter.pipeline import Pipeline
+from exporter.request_file import BODY, read_requests, remove_request, write_request
 from exporter.totals import Counts
 from mapping.otlp.decode import Decoded
 from receiver.spool import Entry, SpoolFailed, SpoolFull, Stored
 
 log = logging.getLogger(__name__)
 
-_SIDECAR = ".headers.json"
 # Of the folder: what comes beyond is counted and not kept, so that what is there stays until it is looked at.
 MAX_BYTES = 256 << 20
 MAX_REQUESTS = 10_000
@@ -39,18 +38,12 @@ def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequ
 
     sinks: which count its records as failed. Blocks for disk writes. Raises OSError.
     """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / f"{stored.position:016x}.bin"
+    path = directory / f"{stored.position:016x}{BODY}"
     entry = stored.entry
     requests, size = held(directory)
     if not path.exists() and (requests >= MAX_REQUESTS or size + len(entry.body) > MAX_BYTES):
         return None
-    headers = [["Content-Type", entry.content_type.removesuffix(RETURNED)]]
-    if entry.content_encoding:
-        headers.append(["Content-Encoding", entry.content_encoding])
     about = {
-        "path": f"/v1/{entry.signal}",
-        "headers": headers,
         "tenant": entry.tenant,
         "received_unix_ns": entry.received_unix_ns,
         "dead_lettered_unix_ns": time.time_ns(),
@@ -58,16 +51,15 @@ def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequ
         "records": records,
         "sinks": list(sinks),
     }
-    write_file(path, entry.body)
-    write_file(path.with_suffix(_SIDECAR), json.dumps(about).encode())  # last: an entry exists when this file does
-    sync_folder(directory)
+    content_type = entry.content_type.removesuffix(RETURNED)
+    write_request(path, entry.signal, content_type, entry.content_encoding, entry.body, about)
     return path
 
 
 def held(directory: Path) -> tuple[int, int]:
     """Requests that are kept, and the bytes of their bodies."""
     sizes = []
-    for path in directory.glob("*.bin"):
+    for path in directory.glob(f"*{BODY}"):
         with contextlib.suppress(FileNotFoundError):
             sizes.append(path.stat().st_size)
     return len(sizes), sum(sizes)
@@ -75,15 +67,13 @@ def held(directory: Path) -> tuple[int, int]:
 
 def read(directory: Path) -> Iterator[dict[str, Any]]:
     """What is known about each, oldest first, with its `id`, `position` and the `file` of its body."""
-    for path in sorted(directory.glob(f"*{_SIDECAR}")):
+    for name, about in read_requests(directory):
         try:
-            about = json.loads(path.read_bytes())
-            position = int(path.name.removesuffix(_SIDECAR), 16)
-        except (OSError, ValueError):  # removed meanwhile, or not ours
+            position = int(name, 16)
+        except ValueError:  # not ours
             continue
         if "sinks" in about:  # else of an earlier version, which did not say whose they were
-            body = path.with_name(path.name.removesuffix(_SIDECAR) + ".bin")
-            yield {"id": f"unmappable-{position:016x}", "position": position, **about, "file": str(body)}
+            yield {"id": f"unmappable-{position:016x}", "position": position, **about}
 
 
 class Returns:
@@ -140,7 +130,5 @@ class Returns:
         return decoded.accepted
 
     def _forget(self, about: Mapping[str, Any]) -> None:
-        body = Path(about["file"])
-        body.with_suffix(_SIDECAR).unlink(missing_ok=True)
-        body.unlink(missing_ok=True)
+        remove_request(Path(about["file"]))
         sync_folder(self._directory)

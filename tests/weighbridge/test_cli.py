@@ -284,7 +284,8 @@ def test_an_age_or_a_time_says_since_when() -> None:
     ]
     assert parse_since("1w", now) == parse_since("7 d", now), "an age is a length of time"
     assert parse_length("1w", "width") == parse_length("7d", "width") == timedelta(days=7)
-    for absurd in ("999999999w", "99999d" * 9, "999999d", "²d"):
+    assert parse_since("1h30m", now) == parse_since("90 minutes", now), "as in the settings"
+    for absurd in ("999999999w", "99999d" * 9, "999999d", "²d", "90", "5M"):
         with pytest.raises(CommandError, match="--since"):
             parse_since(absurd, now)
 

@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exporter.request_file import beside
+
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -31,9 +33,8 @@ class Hints(NamedTuple):
 
 def read_hints(file: Path) -> Hints:
     """The hints beside `file`, empty ones where there is no such file or it says something else."""
-    beside = file.with_suffix(".headers.json")
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-        hints: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        hints: dict[str, Any] = json.loads(beside(file).read_text(encoding="utf-8"))
         headers = {name.lower(): value for name, value in hints.get("headers", [])}
         received_unix_ns = 0
         with contextlib.suppress(ValueError, KeyError):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 
+from mapping.quantities import seconds
 from weighbridge.commands.errors import CommandError
-
-_LENGTH = re.compile(r"([0-9]{1,9})\s*([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def parse_length(text: str, what: str) -> timedelta:
@@ -32,10 +29,7 @@ def parse_since(text: str, now: datetime, what: str = "--since") -> int:
 
 
 def _length(text: str) -> timedelta | None:
-    length = _LENGTH.fullmatch(text.strip().lower())
-    if length is None:
-        return None
     try:
-        return timedelta(**{_UNITS[length[2]]: int(length[1])})
-    except OverflowError:
+        return timedelta(seconds=seconds(text))
+    except (ValueError, OverflowError):
         return None
