@@ -50,7 +50,7 @@ def check(config: str | None) -> None:
     settings = _settings(config)
     from weighbridge.commands.check import run_check
 
-    run_check(settings)
+    run_check(settings, config)
 
 
 @main.command("map")

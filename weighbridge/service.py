@@ -158,8 +158,8 @@ class Bridge:
         now = self.settings
         if settings.sampling.tail != now.sampling.tail:
             raise ValueError("sampling.tail cannot change while requests wait by it: restart the bridge")
-        if settings.sampling.window != now.sampling.window:
-            raise ValueError("sampling.budget.window cannot change while events wait by it: restart the bridge")
+        if settings.sampling.window_s != now.sampling.window_s:
+            raise ValueError("sampling.budget.window_s cannot change while events wait by it: restart the bridge")
         needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")

@@ -17,7 +17,7 @@ from exporter.http_address import without_secrets
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of, parse_sink
 from mapping.presets import KongPreset, Presets
-from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.settings import BudgetSettings, MoesifRemoteSettings, SamplingSettings, TailSettings
 from mapping.settings import MappingSettings
 from receiver.settings import ReceiverSettings
 from receiver.spool.settings import SpoolSettings
@@ -158,11 +158,8 @@ def find_file(path: str | None, environment: Mapping[str, str] | None = None) ->
 def load_settings(path: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The effective settings. Raises SettingsError, whose text is one line."""
     environment = os.environ if environment is None else environment
-    beneath = environment.get(DEFAULTS_VARIABLE)
-    files = [file for file in (Path(beneath) if beneath else None, find_file(path, environment)) if file is not None]
-    document: dict[str, Any] = {}
-    for file in files:
-        document = _laid_over(document, _document(file))
+    files = _files(path, environment)
+    document = _given(files)
     if not document:
         return Settings()
     try:
@@ -171,6 +168,37 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
         raise SettingsError(f"{files[-1]}: {explain(error, Settings)}") from error
     except (TextError, UnitError) as error:
         raise SettingsError(f"{files[-1]}: {error}") from error
+
+
+def old_spellings(path: str | None = None, environment: Mapping[str, str] | None = None) -> list[str]:
+    """A sentence for each setting that the files name by an old name, which is read all the same.
+
+    For files that `load_settings` has read. Raises SettingsError when one cannot be read any more.
+    """
+    document = _given(_files(path, os.environ if environment is None else environment))
+    sampling = document.get("sampling")
+    if not isinstance(sampling, dict):
+        return []
+    return [
+        f"sampling.{part}.{old} is called {new} now, and may be renamed in the settings file"
+        for part, model in (("budget", BudgetSettings), ("tail", TailSettings), ("moesif_remote", MoesifRemoteSettings))
+        for old, new in model.RENAMED.items()
+        if isinstance(sampling.get(part), dict) and old in sampling[part]
+    ]
+
+
+def _files(path: str | None, environment: Mapping[str, str]) -> list[Path]:
+    """The settings files that there are, the one that is beneath first."""
+    beneath = environment.get(DEFAULTS_VARIABLE)
+    return [file for file in (Path(beneath) if beneath else None, find_file(path, environment)) if file is not None]
+
+
+def _given(files: list[Path]) -> dict[str, Any]:
+    """What the files say together, references not yet replaced. Raises SettingsError."""
+    document: dict[str, Any] = {}
+    for file in files:
+        document = _laid_over(document, _document(file))
+    return document
 
 
 def _document(file: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ HEAD = """\
 # exactly these values. A key that nobody knows, or that stands twice, is an error.
 # A value may hold ${env:NAME} or ${env:NAME:-default}, also written ${NAME} and ${NAME:-default}; $$ is a dollar sign.
 # A setting whose name ends in _s, _ms, _days or _bytes takes a plain number, or a text with its unit: 30s, 5m, 1h30m,
-# 7d, 64MiB (power of 1024), 10GB (of 1000). So do the times and sizes of sampling.
+# 7d, 64MiB (power of 1024), 10GB (of 1000).
 # `weighbridge check --config F` validates a file and prints what is in force.
 """
 

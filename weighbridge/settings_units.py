@@ -4,7 +4,7 @@
     max_bytes: 1073741824, max_bytes: 1GiB, 10GB          bytes
     retention_days: 90, retention_days: 12w               days
 
-Plain numbers mean what the name says. Settings of sampling, whose names have no unit, read theirs with the same reader.
+Plain numbers mean what the name says.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _READERS: dict[str, Callable[[str], float]] = {
     "_bytes_per_s": _rate,
     "_per_s": float,  # so many a second: a number, and no length of time
     "_bytes": size_bytes,
+    "_bytes_per_peer": size_bytes,
     "_ms": lambda text: seconds(text) * 1000,
     "_s": seconds,
     "_days": lambda text: seconds(text) / DAY_S,

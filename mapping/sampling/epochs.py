@@ -60,8 +60,8 @@ class Budget:
     def __init__(self, settings: BudgetSettings) -> None:
         self.tables = [Table(0, {}, Fraction(1))]  # newest first
         self._settings = settings
-        self._epoch_ns = int(settings.epoch * 1e9)
-        self._records = settings.events_per_second * settings.epoch  # budget of an epoch
+        self._epoch_ns = int(settings.epoch_s * 1e9)
+        self._records = settings.events_per_second * settings.epoch_s  # budget of an epoch
         self._pool = settings.cold_start_share * self._records
         self._began_ns = 0
         self._arrived: dict[Key, Histogram] = {}
@@ -120,7 +120,7 @@ class Budget:
         """Publish what is due. True when a new table is in force."""
         if not self._began_ns:
             self._began_ns = now_unix_ns
-            if not 0 < self.tables[0].from_unix_ns < now_unix_ns - int(self._settings.remember * 1e9):
+            if not 0 < self.tables[0].from_unix_ns < now_unix_ns - int(self._settings.remember_s * 1e9):
                 return False
             self.tables.insert(0, Table(now_unix_ns, {}, Fraction(1)))
             return True
@@ -173,13 +173,13 @@ class Budget:
         demand = {key: _demand(cells, self._ceiling[key]) for key, cells in self._forecast.items()}
         reserve = min(self._pool, self._unknown)
         weights = {key: self._settings.shares.get(key[0], 1.0) for key in demand}
-        floor = self._settings.floor * self._settings.epoch
+        floor = self._settings.floor * self._settings.epoch_s
         share = water_fill(demand, self._records - reserve, weights, floor).share
         rates = {key: self._probability(key, demand[key], share[key]) for key in demand}
         cold = 1.0 if self._unknown <= self._pool else self._pool / self._unknown
         self.tables[0].ruled.clear()  # seldom used from now on, and rebuilt when it is
         self.tables.insert(0, Table(now_unix_ns, rates, _on_grid(cold)))
-        oldest_ns = now_unix_ns - int(self._settings.remember * 1e9)
+        oldest_ns = now_unix_ns - int(self._settings.remember_s * 1e9)
         while len(self.tables) > 2 and self.tables[-2].from_unix_ns <= oldest_ns:
             self.tables.pop()
         small = self._records / 20  # a key this small may burst within the noise of everybody else

@@ -62,7 +62,7 @@ class Sampler:
         # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
         self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
         # With a window its survivors leave here uncounted, with their R in `rv`; see window.py.
-        self._windowed = settings.window is not None
+        self._windowed = settings.window_s is not None
         self._head = {
             service: threshold(parse_rate(rate), max(settings.precision, DEFAULT_PRECISION))
             for service, rate in settings.head_rate.items()

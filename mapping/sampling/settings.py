@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -51,6 +52,19 @@ Precedence = Literal["regex-user-company", "user-company", "min", "regexmin-comp
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Old spellings that are still read, and what each is now. The version of the rules is made with the old ones.
+    RENAMED: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_spellings(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or not cls.RENAMED.keys() & values.keys():
+            return values
+        for old, new in cls.RENAMED.items():
+            if old in values and new in values:
+                raise ValueError(f"{old} is the old name of {new}: leave one of them out")
+        return {cls.RENAMED.get(name, name): value for name, value in values.items()}
+
 
 class ConditionSettings(_Section):
     path: str = Field(
@@ -73,11 +87,13 @@ class RuleSettings(_Section):
 
 
 class BudgetSettings(_Section):
+    RENAMED = {"epoch": "epoch_s", "remember": "remember_s", "window": "window_s"}
+
     events_per_second: float = Field(gt=0, description="Events per second to keep in all, on average over an epoch")
     key: Literal["company", "service", "user", "tenant"] = Field(
         default="company", description="Who gets a fair share each; records without it are keyed by service"
     )
-    epoch: Seconds = Field(default=10.0, ge=1, description="Seconds between new rates")
+    epoch_s: Seconds = Field(default=10.0, ge=1, serialization_alias="epoch", description="Seconds between new rates")
     floor: float = Field(
         default=1.0,
         ge=0,
@@ -88,12 +104,18 @@ class BudgetSettings(_Section):
         default_factory=dict, description="Weight of a company (or other key) in the fair share; 1 where not named"
     )
     max_keys: int = Field(default=2000, ge=1, description="Keys remembered; the rest share the cold start pool")
-    remember: Seconds = Field(default=900.0, ge=60, description="How long old rates stay usable for late records")
-    window: Seconds | None = Field(
+    remember_s: Seconds = Field(
+        default=900.0,
+        ge=60,
+        serialization_alias="remember",
+        description="Seconds for which old rates stay usable for late records",
+    )
+    window_s: Seconds | None = Field(
         default=None,
+        serialization_alias="window",
         ge=0.1,
         le=60,
-        description="Hold events for so long and keep at most the budget of each window: a cap, not an average",
+        description="Hold events for so many seconds and keep at most the budget of each window: a cap, not an average",
     )
     max_bytes: ByteSize = Field(
         default=128 << 20, ge=1 << 20, description="Bytes held for a window; beyond, it ends early and a new one begins"
@@ -101,9 +123,9 @@ class BudgetSettings(_Section):
 
     @model_validator(mode="after")
     def _can_be_held(self) -> BudgetSettings:
-        if self.window is not None and not 1 <= self.window_events <= MAX_WINDOW_EVENTS:
+        if self.window_s is not None and not 1 <= self.window_events <= MAX_WINDOW_EVENTS:
             raise ValueError(
-                f"window: {self.window:g} s of {self.events_per_second:g} events per second must be 1 to "
+                f"window_s: {self.window_s:g} s of {self.events_per_second:g} events per second must be 1 to "
                 f"{MAX_WINDOW_EVENTS:,} events"
             )
         return self
@@ -111,15 +133,22 @@ class BudgetSettings(_Section):
     @property
     def window_events(self) -> int:
         """That a window may keep."""
-        return int(self.events_per_second * (self.window or 0))
+        return int(self.events_per_second * (self.window_s or 0))
 
 
 class TailSettings(_Section):
-    decision_wait: Seconds = Field(
-        default=10.0, gt=0, description="Seconds from a trace's first record to its decision"
+    RENAMED = {"decision_wait": "decision_wait_s", "delay_after_root": "delay_after_root_s", "remember": "remember_s"}
+
+    decision_wait_s: Seconds = Field(
+        default=10.0,
+        gt=0,
+        serialization_alias="decision_wait",
+        description="Seconds from a trace's first record to its decision",
     )
-    delay_after_root: Seconds | None = Field(
-        default=None, description="Seconds to wait once the trace's root has come, if that is sooner"
+    delay_after_root_s: Seconds | None = Field(
+        default=None,
+        serialization_alias="delay_after_root",
+        description="Seconds to wait once the trace's root has come, if that is sooner",
     )
     max_bytes: ByteSize = Field(
         default=512 << 20, gt=0, description="Bytes buffered; beyond, the oldest are decided early"
@@ -128,10 +157,17 @@ class TailSettings(_Section):
     cache: int = Field(
         default=1_000_000, ge=2, description="Decided traces remembered for late records, 100 bytes each"
     )
-    remember: Seconds = Field(default=900.0, gt=0, description="How long a decided trace is remembered")
+    remember_s: Seconds = Field(
+        default=900.0,
+        gt=0,
+        serialization_alias="remember",
+        description="Seconds for which a decided trace is remembered",
+    )
 
 
 class MoesifRemoteSettings(_Section):
+    RENAMED = {"poll": "poll_s", "timeout": "timeout_s"}
+
     enabled: bool = Field(default=True, description="Fetch sampling rates from Moesif (GET /v1/config)")
     precedence: Precedence = Field(default="regex-user-company", description="Which Moesif SDK's order to follow")
     place: Literal["before-rules", "after-rules"] = Field(default="before-rules", description="Where its rules go")
@@ -139,8 +175,13 @@ class MoesifRemoteSettings(_Section):
     application_id: SecretStr = Field(
         default=SecretStr(""), description="Collector Application Id; empty: that of the sink"
     )
-    poll: Seconds = Field(default=300.0, ge=60, description="Seconds between fetches when nothing suggests a change")
-    timeout: Seconds = Field(default=10.0, gt=0, description="Seconds for one fetch")
+    poll_s: Seconds = Field(
+        default=300.0,
+        ge=60,
+        serialization_alias="poll",
+        description="Seconds between fetches when nothing suggests a change",
+    )
+    timeout_s: Seconds = Field(default=10.0, gt=0, serialization_alias="timeout", description="Seconds for one fetch")
 
 
 class SamplingSettings(_Section):
@@ -184,12 +225,12 @@ class SamplingSettings(_Section):
         for index, rule in enumerate(self.rules[:-1]):
             if not rule.when:
                 raise ValueError(f"rules.{index}: {rule.name!r} has no condition, so the rules after it never apply")
-        if self.tail and self.budget and self.budget.window:
-            raise ValueError("tail and budget.window both hold events until they are decided: leave out one of them")
-        if self.window and self.sample_unit != "trace":
+        if self.tail and self.budget and self.budget.window_s:
+            raise ValueError("tail and budget.window_s both hold events until they are decided: leave out one of them")
+        if self.window_s and self.sample_unit != "trace":
             raise ValueError(
-                f"budget.window caps each window by itself, so it would not keep all calls of a {self.sample_unit}: "
-                "leave out window or sample_unit"
+                f"budget.window_s caps each window by itself, so it would not keep all calls of a {self.sample_unit}: "
+                "leave out window_s or sample_unit"
             )
         if self.tail and (self.budget or self.sample_unit != "trace"):
             raise ValueError("tail decides whole traces by the rules alone: leave out budget and sample_unit")
@@ -199,9 +240,9 @@ class SamplingSettings(_Section):
         return self
 
     @property
-    def window(self) -> float | None:
+    def window_s(self) -> float | None:
         """Seconds of a window under a hard cap."""
-        return self.budget.window if self.budget else None
+        return self.budget.window_s if self.budget else None
 
     def version(self) -> str:
         """Short name of these rules for Decision.config.
@@ -215,5 +256,5 @@ class SamplingSettings(_Section):
         content = self.model_copy(
             update={"untrusted_tenants": sorted(self.untrusted_tenants), "max_upstream_adjusted_count": most}
         )
-        text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False)
+        text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False, by_alias=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -25,7 +25,7 @@ class Released(NamedTuple, Generic[Item]):
     trace_id: bytes
     items: list[Item]
     rate: Rate
-    early: bool  # decided before decision_wait was over, on a partial view
+    early: bool  # decided before decision_wait_s was over, on a partial view
     late: bool  # came after the decision
     t_shed: int  # threshold raised under overload while this trace was buffered, 0 normally
 
@@ -55,7 +55,7 @@ class TailBuffer(Generic[Item]):
     def __init__(self, settings: TailSettings, decide: Callable[[Sequence[Item]], Rate]) -> None:
         self.bytes = 0
         self.decided_early = 0
-        self.shed = Shed(settings.max_bytes / settings.decision_wait)
+        self.shed = Shed(settings.max_bytes / settings.decision_wait_s)
         self._settings = settings
         self._decide = decide
         self._open: dict[bytes, _Trace[Item]] = {}  # in order of first item, hence of due_s
@@ -82,13 +82,13 @@ class TailBuffer(Generic[Item]):
             return [Released(trace_id, [item], known.rate, known.early, True, known.t_shed)]
         trace = self._open.get(trace_id)
         if trace is None:
-            trace = self._open[trace_id] = _Trace(now_s + self._settings.decision_wait)
+            trace = self._open[trace_id] = _Trace(now_s + self._settings.decision_wait_s)
         trace.items.append(item)
         trace.size += size
         trace.t_shed = max(trace.t_shed, self.shed.t)
         self.bytes += size
-        if root and self._settings.delay_after_root is not None:
-            trace.due_s = min(trace.due_s, now_s + self._settings.delay_after_root)
+        if root and self._settings.delay_after_root_s is not None:
+            trace.due_s = min(trace.due_s, now_s + self._settings.delay_after_root_s)
         released = []
         # A trace that is shed is shed as a whole, earlier items too, and stays shed: with one T_shed per
         # trace the view that T_dec was made from is the same for every R that can still be kept.
@@ -101,10 +101,10 @@ class TailBuffer(Generic[Item]):
     def tick(self, now_s: float) -> list[Released[Item]]:
         """What is due by now. Call it several times a second."""
         self.shed.tick(now_s)
-        if now_s - self._turned_s >= self._settings.remember:
+        if now_s - self._turned_s >= self._settings.remember_s:
             self._turn()
             self._turned_s = now_s
-        if self._settings.delay_after_root is None:
+        if self._settings.delay_after_root_s is None:
             due = []
             for trace_id, trace in self._open.items():
                 if trace.due_s > now_s:
@@ -146,7 +146,7 @@ class TailBuffer(Generic[Item]):
 
 
 class Shed:
-    """A threshold that rises when more arrives than can be held for decision_wait.
+    """A threshold that rises when more arrives than can be held for decision_wait_s.
 
     From arrival bytes per second, not from occupancy: occupancy depends on what was let in, and a rate must
     not depend on its own outcomes. Applies from the next second on.

@@ -14,7 +14,7 @@ TRACES = 60
 
 def test_traces_that_wait_when_the_process_is_killed_are_decided_whole_by_the_next(tmp_path: Path) -> None:
     """At a rate of 0, exactly the traces with an error stay, also those whose halves two processes received."""
-    bridge = BridgeProcess(tmp_path, sampling={"rate": 0, "rules": RULES, "tail": {"decision_wait": "12s"}})
+    bridge = BridgeProcess(tmp_path, sampling={"rate": 0, "rules": RULES, "tail": {"decision_wait_s": "12s"}})
     dice = random.Random(9)
     traces = [dice.randbytes(16) for _ in range(TRACES)]
     failed = set(dice.sample(traces, 15))
@@ -56,11 +56,11 @@ def test_traces_that_wait_when_the_process_is_killed_are_decided_whole_by_the_ne
 
 
 def test_rules_change_while_traces_wait_and_the_wait_itself_only_with_a_restart(tmp_path: Path) -> None:
-    tail = {"decision_wait": "2s"}
+    tail = {"decision_wait_s": "2s"}
     bridge = BridgeProcess(tmp_path, sampling={"rate": 0, "tail": tail})
     try:
         bridge.start()
-        bridge.configure(sampling={"rate": 0, "tail": {"decision_wait": "3s"}})
+        bridge.configure(sampling={"rate": 0, "tail": {"decision_wait_s": "3s"}})
         bridge.reload()
         eventually(lambda: "sampling.tail cannot change" in bridge.log.read_text(), "the reload is refused")
         assert (

@@ -17,7 +17,7 @@ from bridge import BridgeProcess, eventually
 from whole_trace_bench import RULES, request
 
 # The whole budget is open to keys not seen before, so that only the window thins what the rules keep.
-BUDGET = {"events_per_second": 400, "window": "500ms", "epoch": "1h", "cold_start_share": 1}
+BUDGET = {"events_per_second": 400, "window_s": "500ms", "epoch_s": "1h", "cold_start_share": 1}
 
 
 def test_two_sinks_get_the_same_capped_windows_over_kills_and_the_ledger_counts_all_once(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_the_window_changes_only_with_a_restart_and_its_budget_at_once(tmp_path:
     bridge = BridgeProcess(tmp_path, sampling={"budget": BUDGET}, **sections)
     try:
         bridge.start()
-        bridge.configure(sampling={"budget": {**BUDGET, "window": "1s"}}, **sections)
+        bridge.configure(sampling={"budget": {**BUDGET, "window_s": "1s"}}, **sections)
         bridge.reload()
-        eventually(lambda: "sampling.budget.window cannot change" in bridge.log.read_text(), "the reload is refused")
+        eventually(lambda: "sampling.budget.window_s cannot change" in bridge.log.read_text(), "the reload is refused")
         bridge.configure(sampling={"budget": {**BUDGET, "events_per_second": 8}}, **sections)
         bridge.reload()
         eventually(lambda: "mapping and sampling" in bridge.log.read_text(), "the budget is reloaded")

@@ -67,7 +67,7 @@ class TraceBench:
         self.sink = sink
         self.wall_s = wall_s
         self.sampling = SamplingSettings.model_validate(
-            {"rate": rate, "rules": RULES, "tail": {"decision_wait": "10s", **tail}}
+            {"rate": rate, "rules": RULES, "tail": {"decision_wait_s": "10s", **tail}}
         )
         self.sampler = Sampler(self.sampling)
         self.decoder = Decoder()

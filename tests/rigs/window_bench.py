@@ -41,7 +41,7 @@ class WindowBench:
         for number, sink in enumerate(self.sinks):
             sink.name = self._name(number)
         self.wall_s = wall_s
-        window = {"events_per_second": budget, "window": "1s", **settings.pop("window", {})}
+        window = {"events_per_second": budget, "window_s": "1s", **settings.pop("window", {})}
         self.settings = SamplingSettings.model_validate({"budget": window, **settings})
         assert self.settings.budget is not None
         self.budget = self.settings.budget

@@ -65,7 +65,7 @@ def decided_by(bridge: Sampling, records: list[tuple[bytes, int]]) -> list[Decis
 
 def test_rates_of_a_budget_outlive_the_process(tmp_path: Path) -> None:
     """What is mapped again after a kill is decided as it was, each record by the rates of its time."""
-    budget = {"events_per_second": 5, "epoch": "10s"}
+    budget = {"events_per_second": 5, "epoch_s": "10s"}
     first = sampling(tmp_path / "spool", budget=budget)
     dice = random.Random(8)
     records: list[tuple[bytes, int]] = []
@@ -95,7 +95,7 @@ def test_rates_of_a_budget_outlive_the_process(tmp_path: Path) -> None:
 
 def test_a_request_that_is_mapped_again_is_decided_by_the_rates_of_its_time(tmp_path: Path) -> None:
     """Spans, logs, and spans of a sender whose clock is an hour ahead; the rates have changed meanwhile."""
-    bridge = sampling(tmp_path, budget={"events_per_second": 5, "epoch": "10s"})
+    bridge = sampling(tmp_path, budget={"events_per_second": 5, "epoch_s": "10s"})
     mapper, decoder, dice = Mapper(MappingSettings(), bridge.sampler), Decoder(), random.Random(8)
 
     def decisions(decoded: Decoded, received_unix_ns: int) -> list[tuple[str, Decision]]:
@@ -130,7 +130,7 @@ def logs_request(traces: list[bytes], at_unix_ns: int) -> bytes:
 
 
 def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: Path) -> None:
-    budget = {"events_per_second": 5, "epoch": "10s"}
+    budget = {"events_per_second": 5, "epoch_s": "10s"}
     first = sampling(tmp_path, budget=budget)
     dice = random.Random(8)
     for second in range(25):
@@ -242,7 +242,7 @@ def test_whole_traces_count_when_they_are_decided(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "waits",
-    [{}, {"tail": {"decision_wait": "1s"}}, {"budget": {"events_per_second": 10, "window": "300ms"}}],
+    [{}, {"tail": {"decision_wait_s": "1s"}}, {"budget": {"events_per_second": 10, "window_s": "300ms"}}],
     ids=["streaming", "whole traces", "windows"],
 )
 def test_the_ledger_by_the_minute_is_exact_over_kills(tmp_path: Path, waits: dict[str, object]) -> None:

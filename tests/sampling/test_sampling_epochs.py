@@ -138,7 +138,7 @@ def test_a_kept_record_names_the_table_that_gave_its_rate() -> None:
 
 def test_memory_is_bounded_by_keys_and_time() -> None:
     rng = random.Random(9)
-    s = sampler(max_keys=50, epoch="1s", remember="60s")
+    s = sampler(max_keys=50, epoch_s="1s", remember_s="60s")
     for second in range(100):
         seconds(s, rng, second, 1, {f"k{second}-{i}": 1 for i in range(100)})
     assert s.budget is not None

@@ -168,7 +168,7 @@ def test_open_clusters_are_bounded() -> None:
 def windowed(seed: int, spans: int, signal: str, wrong: float = 1.0, windows: int = 15) -> float:
     """z after so many windows under a cap that keeps about a third of what a rule of 30 % leaves."""
     rng = random.Random(seed)
-    s = sampler(rate=30, budget={"events_per_second": 30, "window": "1s", "cold_start_share": 1})
+    s = sampler(rate=30, budget={"events_per_second": 30, "window_s": "1s", "cold_start_share": 1})
     s.budget = None
     ledger = Ledger()
     for _ in range(windows):

@@ -45,7 +45,7 @@ class Bench:
         self.session: aiohttp.ClientSession
 
     def follower(self, timeout: str = "5s", application_id: str = "application-1") -> MoesifConfiguration:
-        settings = MoesifRemoteSettings.model_validate({"base_uri": self.base_uri, "timeout": timeout})
+        settings = MoesifRemoteSettings.model_validate({"base_uri": self.base_uri, "timeout_s": timeout})
         return MoesifConfiguration(
             settings,
             application_id,

@@ -127,7 +127,7 @@ def capped(
     rng = random.Random(f"{seed} {rate}")
     sampler = Sampler(
         SamplingSettings.model_validate(
-            {"rules": ERRORS, "rate": rate, "budget": {"events_per_second": budget, "window": "1s"}}
+            {"rules": ERRORS, "rate": rate, "budget": {"events_per_second": budget, "window_s": "1s"}}
         )
     )
     sampler.budget = None  # rates of a budget have tests of their own; all the rest is for the cap
@@ -186,7 +186,7 @@ def test_wrong_weights_of_capped_windows_are_found() -> None:
 def budget_error(seed: int, excess: float = 0.0) -> float:
     """Relative error of 40 s under a budget, with a load that wanders. excess: a defect, thinned records weigh more."""
     rng = random.Random(seed)
-    sampler = Sampler(SamplingSettings.model_validate({"budget": {"events_per_second": 20, "epoch": "5s"}}))
+    sampler = Sampler(SamplingSettings.model_validate({"budget": {"events_per_second": 20, "epoch_s": "5s"}}))
     sampler.tick(START)
     pace, came, total = 60.0, 0, 0.0
     for second in range(40):

@@ -308,12 +308,12 @@ def test_a_tracestate_never_grows_beyond_32_members() -> None:
             "bad pattern",
         ),
         ({"head_rate": {"a": 0}}, "rate 0"),
-        ({"budget": {"events_per_second": 10, "epoch": "ten"}}, "length of time such as"),
+        ({"budget": {"events_per_second": 10, "epoch_s": "ten"}}, "length of time such as"),
         ({"tail": {"max_bytes": "1 parsec"}}, "size such as|number of bytes"),
-        ({"tail": {}, "budget": {"events_per_second": 9, "window": "1s"}}, "tail and budget.window"),
-        ({"sample_unit": "user", "budget": {"events_per_second": 9, "window": "1s"}}, "all calls of a user"),
-        ({"budget": {"events_per_second": 9, "window": "100ms"}}, "1 to 100,000 events"),
-        ({"budget": {"events_per_second": 9, "window": "2m"}}, "less than or equal to 60"),
+        ({"tail": {}, "budget": {"events_per_second": 9, "window_s": "1s"}}, "tail and budget.window_s"),
+        ({"sample_unit": "user", "budget": {"events_per_second": 9, "window_s": "1s"}}, "all calls of a user"),
+        ({"budget": {"events_per_second": 9, "window_s": "100ms"}}, "1 to 100,000 events"),
+        ({"budget": {"events_per_second": 9, "window_s": "2m"}}, "less than or equal to 60"),
     ],
 )
 def test_a_mistake_in_the_settings_is_refused_with_its_reason(settings: dict[str, object], complaint: str) -> None:
@@ -327,18 +327,18 @@ def test_the_settings_of_the_specification_are_accepted() -> None:
             "precision": 4,
             "mode": "equalizing",
             "rules": RULES,
-            "budget": {"events_per_second": 1000, "key": "company", "epoch": "10s", "floor": 1, "window": "1s"},
+            "budget": {"events_per_second": 1000, "key": "company", "epoch_s": "10s", "floor": 1, "window_s": "1s"},
             "moesif_remote": {"enabled": True, "precedence": "regex-user-company", "place": "before-rules"},
         }
     )
     assert settings.budget is not None
-    assert settings.budget.epoch == 10.0
+    assert settings.budget.epoch_s == 10.0
     assert settings.budget.window_events == 1000
     tail = SamplingSettings.model_validate(
-        {"tail": {"decision_wait": "10s", "max_bytes": "512MiB", "max_trace_bytes": "4MiB"}}
+        {"tail": {"decision_wait_s": "10s", "max_bytes": "512MiB", "max_trace_bytes": "4MiB"}}
     ).tail
     assert tail is not None
-    assert (tail.decision_wait, tail.max_bytes, tail.max_trace_bytes) == (10.0, 512 << 20, 4 << 20)
+    assert (tail.decision_wait_s, tail.max_bytes, tail.max_trace_bytes) == (10.0, 512 << 20, 4 << 20)
 
 
 def test_a_decision_names_the_rules_it_was_made_under() -> None:

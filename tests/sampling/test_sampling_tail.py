@@ -41,7 +41,7 @@ def trace(n: int) -> bytes:
 
 
 def test_a_trace_is_decided_once_after_the_wait_with_all_it_has() -> None:
-    b = buffer(decision_wait="10s")
+    b = buffer(decision_wait_s="10s")
     assert b.add(trace(1), "call", 100, 0, now_s=0.0) == []
     assert b.add(trace(1), "error", 100, 0, now_s=5.0) == []
     assert b.tick(9.9) == []
@@ -50,7 +50,7 @@ def test_a_trace_is_decided_once_after_the_wait_with_all_it_has() -> None:
 
 
 def test_the_root_can_shorten_the_wait() -> None:
-    b = buffer(decision_wait="10s", delay_after_root="2s")
+    b = buffer(decision_wait_s="10s", delay_after_root_s="2s")
     b.add(trace(1), "call", 1, 0, now_s=0.0)
     b.add(trace(2), "call", 1, 0, now_s=0.0)
     b.add(trace(2), "root", 1, 0, now_s=1.0, root=True)
@@ -79,7 +79,7 @@ def test_a_huge_trace_is_decided_early_and_the_rest_streams_under_the_same_decis
 
 
 def test_late_items_meet_the_decision_of_their_trace_whatever_it_was() -> None:
-    b = buffer(decision_wait="1s")
+    b = buffer(decision_wait_s="1s")
     b.add(trace(1), "call", 1, 0, 0.0)
     b.add(trace(2), "error", 1, 0, 0.0)
     b.tick(1.0)
@@ -88,7 +88,7 @@ def test_late_items_meet_the_decision_of_their_trace_whatever_it_was() -> None:
 
 
 def test_remembered_decisions_are_bounded_in_age_and_number() -> None:
-    b = buffer(decision_wait="1s", remember="100s", cache=1000)
+    b = buffer(decision_wait_s="1s", remember_s="100s", cache=1000)
     for n in range(5000):
         b.add(trace(n), "call", 1, 0, float(n))
         b.tick(float(n))
@@ -99,7 +99,7 @@ def test_remembered_decisions_are_bounded_in_age_and_number() -> None:
 
 
 def test_traces_that_share_half_of_their_id_share_no_decision() -> None:
-    b = buffer(decision_wait="1s")
+    b = buffer(decision_wait_s="1s")
     b.add(b"\0" * 8 + b"\1" * 8, "error", 1, 0, 0.0)
     b.tick(1.0)
     assert b.add(b"\1" * 16, "call", 1, 0, 2.0) == []
@@ -125,7 +125,7 @@ RULES = [
 
 
 def whole(tail: dict[str, Any] | None = None, **settings: Any) -> tuple[Sampler, WholeTraces[int]]:
-    given: dict[str, Any] = {"tail": {"decision_wait": "10s", **(tail or {})}, "rules": RULES, **settings}
+    given: dict[str, Any] = {"tail": {"decision_wait_s": "10s", **(tail or {})}, "rules": RULES, **settings}
     sampler = Sampler(SamplingSettings.model_validate(given))
     return sampler, WholeTraces(sampler)
 
@@ -340,7 +340,7 @@ def test_totals_are_unbiased_also_with_late_items_early_decisions_and_shedding(
     ratios = []
     for _ in range(200):
         traffic = ordinary(rng)
-        b = buffer(**{"decision_wait": "10s", **settings})
+        b = buffer(**{"decision_wait_s": "10s", **settings})
         if not expected[1]:
             b.shed = Shed(1e12)  # early decisions alone
         total, came, early, shed = estimate(b, traffic)
@@ -358,7 +358,7 @@ def test_remembering_only_kept_traces_would_be_found_out() -> None:
     rng = random.Random(12)
     ratios = []
     for _ in range(100):
-        b = buffer(decision_wait="10s")
+        b = buffer(decision_wait_s="10s")
         calls = [(rng.uniform(0, 60), rng.randbytes(16)) for _ in range(200)]
         traffic = sorted([(t, i, "call", 1) for t, i in calls] + [(t + 30, i, "error", 1) for t, i in calls])
         total = 0.0

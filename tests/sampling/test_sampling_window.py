@@ -114,7 +114,7 @@ def test_what_a_window_forgets_changes_no_cap(huge: int) -> None:
 
 
 def survivor(settings: dict[str, object], trace_id: bytes, trace_state: str = "") -> Decision:
-    budget = {"events_per_second": 1000, "window": "1s"}
+    budget = {"events_per_second": 1000, "window_s": "1s"}
     sampler = Sampler(SamplingSettings.model_validate({"budget": budget, **settings}))
     sampler.tick(1)
     decision = sampler.span(trace_id, trace_state, lambda path: None)
@@ -156,7 +156,7 @@ def test_a_cap_decides_as_a_rule_with_its_threshold_would(settings: dict[str, ob
 def test_a_log_that_follows_the_rv_of_a_span_shares_its_fate_under_a_cap() -> None:
     """Its own threshold is on the scale on which its randomness is uniform; both are compared on the span's."""
     rng = random.Random(6)
-    budget = {"events_per_second": 1000, "window": "1s"}
+    budget = {"events_per_second": 1000, "window_s": "1s"}
     for passed in (0x8 << 52, 0xE666 << 40, 0xC1234 << 36):
         sampler = Sampler(SamplingSettings.model_validate({"budget": budget, "rate": 30}))
         sampler.tick(1)

@@ -222,7 +222,7 @@ def test_map_caps_a_request_as_one_window(tmp_path: Path) -> None:
     traces = [bytes(9) + bytes([r]) * 7 for r in range(0x20, 0x30)]
     body = request([(trace, 200) for trace in traces], 1_795_200_000_000_000_000, 1)
     (tmp_path / "body.bin").write_bytes(body)
-    budget = {"events_per_second": 4, "window": "1s", "cold_start_share": 1}
+    budget = {"events_per_second": 4, "window_s": "1s", "cold_start_share": 1}
     (tmp_path / "weighbridge.yaml").write_text(json.dumps({"sampling": {"budget": budget}}))
     done = run_cli("map", "body.bin", "--sample", cwd=tmp_path)
     lines = [json.loads(line) for line in done.stdout.splitlines()]

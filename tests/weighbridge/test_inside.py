@@ -58,9 +58,9 @@ def patterns(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "sampling",
     [
-        {"rate": 50, "budget": {"events_per_second": 5, "window": "1s"}},
+        {"rate": 50, "budget": {"events_per_second": 5, "window_s": "1s"}},
         {"rate": 50, "budget": {"events_per_second": 5}},
-        {"rate": 50, "tail": {"decision_wait": 0.2}},
+        {"rate": 50, "tail": {"decision_wait_s": 0.2}},
     ],
     ids=["window", "budget", "whole-traces"],
 )

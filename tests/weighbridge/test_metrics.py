@@ -26,7 +26,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.parametrize("window", [False, True])
 @on_a_loop
 async def test_a_running_bridge_emits_what_is_registered_and_nothing_else(tmp_path: Path, window: bool) -> None:
-    budget = {"events_per_second": 10, "window": "300ms"} if window else None
+    budget = {"events_per_second": 10, "window_s": "300ms"} if window else None
     async with running(tmp_path, **({"sampling": {"budget": budget}} if budget else {})) as (receiver, admin):
         await post(receiver, spans_request(random.Random(1), 5)[1])
         text = await asked(f"{admin}/metrics")
@@ -44,7 +44,7 @@ async def test_telemetry_has_them_with_kind_and_unit(tmp_path: Path) -> None:
     given: dict[str, Any] = {
         "spool": {"directory": str(tmp_path)},
         "exporter": {"sinks": [{"name": "none", "type": "blackhole"}]},
-        "sampling": {"budget": {"events_per_second": 10, "window": "300ms"}},
+        "sampling": {"budget": {"events_per_second": 10, "window_s": "300ms"}},
     }
     bridge = Bridge(Settings.model_validate(given))
     await bridge.spool.open()

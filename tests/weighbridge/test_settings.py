@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel, create_model
 
 from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.sinks import module_of, types
+from mapping.sampling.settings import SamplingSettings, TailSettings
+from weighbridge.cli import main
 from weighbridge.commands.check import notes
-from weighbridge.settings import Settings, SettingsError, find_file, load_settings, shown
+from weighbridge.commands.serve import tell_old_spellings
+from weighbridge.settings import Settings, SettingsError, find_file, load_settings, old_spellings, shown
 from weighbridge.settings_units import with_units
 
 
@@ -267,8 +271,8 @@ def test_text_that_is_no_settings_costs_one_line(tmp_path: Path, text: str) -> N
         ("receiver: {tenants: {a: {keys: [k], burst_s: 1m}}}", "receiver.tenants.a.burst_s", 60),
         ("exporter: {batch: {max_age_s: 500ms}}", "exporter.batch.max_age_s", 0.5),
         ("mapping: {inherit_across_requests_s: 5 minutes}", "mapping.inherit_across_requests_s", 300),
-        ("sampling: {tail: {decision_wait: 1m30s, max_bytes: 64MB}}", "sampling.tail.max_bytes", 64_000_000),
-        ("sampling: {budget: {events_per_second: 1, remember: 1d}}", "sampling.budget.remember", 86_400),
+        ("sampling: {tail: {decision_wait_s: 1m30s, max_bytes: 64MB}}", "sampling.tail.max_bytes", 64_000_000),
+        ("sampling: {budget: {events_per_second: 1, remember_s: 1d}}", "sampling.budget.remember_s", 86_400),
         ("telemetry: {interval_s: 5m}", "telemetry.interval_s", 300),
         (
             "exporter: {sinks: [{name: s, type: clickhouse, dsn: 'http://h', retention_days: 12w, timeout_s: 2m}]}",
@@ -297,13 +301,22 @@ def test_a_quantity_takes_its_unit_wherever_it_is_set(tmp_path: Path, text: str,
     assert found == value
 
 
+def models_of(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """The model and all that its settings are made of."""
+    leaves = {leaf for field in model.model_fields.values() for leaf in _leaves(field.annotation)}
+    below = {leaf for leaf in leaves if isinstance(leaf, type) and issubclass(leaf, BaseModel)}
+    return {model}.union(*map(models_of, below))
+
+
 def quantities_of(model: type[BaseModel]) -> list[str]:
     """The settings whose names end in a unit, but for rates, at any depth below a model."""
     found = []
     for name, field in model.model_fields.items():
         inner = [leaf for leaf in _leaves(field.annotation) if isinstance(leaf, type) and issubclass(leaf, BaseModel)]
         found += [name for below in inner for name in quantities_of(below)]
-        if re.search(r"_(?:s|ms|bytes|days|bytes_per_s)$", name) and not re.search(r"(?<!bytes)_per_s$", name):
+        if re.search(r"_(?:s|ms|bytes|days|bytes_per_s|bytes_per_peer)$", name) and not re.search(
+            r"(?<!bytes)_per_s$", name
+        ):
             assert {int, float} & set(_leaves(field.annotation)), f"{name} is no number"
             found.append(name)
     return found
@@ -333,7 +346,10 @@ def test_every_setting_with_a_unit_in_its_name_reads_units() -> None:
         ("telemetry: {interval_s: 64MiB}", "telemetry.interval_s: expected a number, or one with its unit: '64MiB'"),
         ("telemetry: {interval_s: .inf}", "telemetry.interval_s: inf is no number that can be meant"),
         ("telemetry: {interval_s: .nan}", "telemetry.interval_s: nan is no number that can be meant"),
-        ("sampling: {budget: {events_per_second: 1, epoch: soon}}", "sampling.budget.epoch: 'soon' is not a length"),
+        (
+            "sampling: {budget: {events_per_second: 1, epoch_s: soon}}",
+            "sampling.budget.epoch_s: expected a number, or one with its unit: 'soon'",
+        ),
         (
             "receiver: {tenants: {a: {max_records_per_s: 5s}}}",
             "receiver.tenants.a.max_records_per_s: expected a number",
@@ -344,6 +360,68 @@ def test_a_quantity_that_cannot_be_read_is_named(tmp_path: Path, text: str, says
     with pytest.raises(SettingsError) as error:
         load(tmp_path, text)
     assert says in str(error.value)
+
+
+OLD_SPELLINGS = """
+sampling:
+  budget: {events_per_second: 100, epoch: 20s, remember: 10m, window: 2}
+  moesif_remote: {poll: 5m, timeout: 3}
+"""
+
+
+def test_old_spellings_of_sampling_are_read_and_named(tmp_path: Path) -> None:
+    path = str(_write(tmp_path, OLD_SPELLINGS))
+    settings = load_settings(path, {})
+    new = OLD_SPELLINGS
+    for name in ("epoch", "remember", "window", "poll", "timeout"):
+        new = new.replace(f"{name}:", f"{name}_s:")
+    assert load_settings(str(_write(tmp_path, new)), {}).sampling == settings.sampling
+    assert old_spellings(path, {}) == []
+    tail = str(_write(tmp_path, "sampling: {tail: {decision_wait: 3s, delay_after_root: 1s, remember: 60}}"))
+    assert load_settings(tail, {}).sampling.tail == TailSettings(decision_wait_s=3, delay_after_root_s=1, remember_s=60)
+    assert [hint.split()[0] + " " + hint.split()[3] for hint in old_spellings(tail, {})] == [
+        "sampling.tail.decision_wait decision_wait_s",
+        "sampling.tail.delay_after_root delay_after_root_s",
+        "sampling.tail.remember remember_s",
+    ]
+
+
+def test_check_names_old_spellings_and_both_are_refused(tmp_path: Path) -> None:
+    path = _write(tmp_path, OLD_SPELLINGS)
+    result = CliRunner().invoke(main, ["check", "--config", str(path)])
+    assert result.exit_code == 0
+    assert "note: sampling.budget.epoch is called epoch_s now" in result.stderr
+    assert "epoch_s: 20.0" in result.stdout
+    with pytest.raises(SettingsError, match="epoch is the old name of epoch_s: leave one of them out"):
+        load(tmp_path, "sampling: {budget: {events_per_second: 1, epoch: 5, epoch_s: 5}}")
+
+
+def test_the_log_names_old_spellings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tell_old_spellings(str(_write(tmp_path, OLD_SPELLINGS)))
+    assert (
+        "sampling.moesif_remote.poll is called poll_s now, and may be renamed in the settings file" in caplog.messages
+    )
+
+
+def test_rules_keep_their_version_whatever_their_settings_are_called() -> None:
+    budget = {"events_per_second": 5, "epoch_s": 7, "window_s": 1}
+    settings = SamplingSettings.model_validate({"budget": budget, "moesif_remote": {"poll_s": 70}})
+    assert settings.version() == "4b6ec154"
+
+
+def test_every_length_of_time_and_size_ends_in_its_unit() -> None:
+    """Settings of gateways apart, which are theirs."""
+    sinks = [module_of(kind).Settings for kind in types()]
+    odd = [
+        name
+        for model in {model for root in (Settings, *sinks) for model in models_of(root)}
+        if "Preset" not in model.__name__
+        for name, field in model.model_fields.items()
+        if {int, float} & set(_leaves(field.annotation))
+        and re.match(r"(seconds|bytes|days|milliseconds|size of)\b", (field.description or "").lower())
+        and not name.endswith(("_s", "_bytes", "_days", "_ms", "_bytes_per_peer"))
+    ]
+    assert odd == []
 
 
 def _leaves(annotation: object) -> list[object]:

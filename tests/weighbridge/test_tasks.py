@@ -63,7 +63,7 @@ def planted(real: Callable[..., Any], times: int = 3) -> Callable[..., Any]:
     return failing_later if asyncio.iscoroutinefunction(real) else failing
 
 
-WINDOW = {"budget": {"events_per_second": 1000, "window": 1.0}}
+WINDOW = {"budget": {"events_per_second": 1000, "window_s": 1.0}}
 KEPT: dict[str, tuple[Any, str, str, dict[str, Any]]] = {
     "tick": (Sampling, "tick", "sampling", {}),
     "audit": (service, "audit", "audit of the ledger", {}),

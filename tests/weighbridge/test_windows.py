@@ -105,7 +105,7 @@ def test_windows_end_at_full_lengths_of_the_clock_and_late_records_count_in_the_
 
 def test_an_open_window_ends_although_the_clock_was_set_back(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0 - 3600, budget=100, window={"window": "100ms"})
+        bench = WindowBench(tmp_path, T0 - 3600, budget=100, window={"window_s": "100ms"})
         await bench.open()
         await bench.send([(b"\x07" * 16, 200)], T0)
         await bench.until(lambda: len(bench.delivered()) == 1)
@@ -274,7 +274,7 @@ def test_nothing_is_handed_out_before_its_window_is_on_disk(tmp_path: Path, monk
 
 def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=5, window={"window": "10s"})
+        bench = WindowBench(tmp_path, T0, budget=5, window={"window_s": "10s"})
         await bench.open()
         dice = random.Random(4)
         most = 0
@@ -296,7 +296,7 @@ def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=500, window={"window": "10s", "max_bytes": "1MiB"})
+        bench = WindowBench(tmp_path, T0, budget=500, window={"window_s": "10s", "max_bytes": "1MiB"})
         await bench.open()
         dice = random.Random(4)
         for _ in range(30):

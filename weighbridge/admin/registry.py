@@ -179,7 +179,7 @@ _ALL = (
         "{window}",
         "",
         "Windows that ended early for want of memory, so that their second may have had more than its budget.",
-        when="sampling.budget.window",
+        when="sampling.budget.window_s",
     ),
     _gauge("weighbridge_unmappable_requests", "{request}", "", "Requests kept that cannot be mapped."),
     _gauge("weighbridge_unmappable_bytes", "By", "", "Bytes of their bodies."),

@@ -10,17 +10,20 @@ import yaml
 
 from mapping.masks.of_shape import Masking
 from weighbridge.commands.errors import CommandError
-from weighbridge.settings import Settings, SettingsError, shown
+from weighbridge.settings import Settings, SettingsError, old_spellings, shown
 from weighbridge.surroundings import refuse_unusable
 
 
-def run_check(settings: Settings) -> None:
-    """Prints the effective settings. Raises CommandError when this machine lacks what they need."""
+def run_check(settings: Settings, config: str | None) -> None:
+    """Prints the effective settings. Raises CommandError when this machine lacks what they need.
+
+    config: the settings file as it was named.
+    """
     try:
         refuse_unusable(settings)
     except SettingsError as error:
         raise CommandError(str(error)) from error
-    for note in notes(settings):
+    for note in (*old_spellings(config), *notes(settings)):
         click.echo(f"note: {note}", err=True)
     click.echo(effective_yaml(settings), nl=False)
 

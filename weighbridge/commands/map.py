@@ -71,7 +71,7 @@ def map_request(
 def _decide(sampler: Sampler, events: list[Event]) -> list[Event]:
     """With sampling.tail, as if this request were all there is of its traces; with a window, of the window."""
     budget = sampler.settings.budget
-    if budget is not None and budget.window is not None:
+    if budget is not None and budget.window_s is not None:
         return _cap(budget.window_events, events)
     if sampler.settings.tail is None:
         return events

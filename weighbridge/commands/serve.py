@@ -18,8 +18,10 @@ from weighbridge.commands.errors import CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.log_lines import log_to_stderr
 from weighbridge.service import run
-from weighbridge.settings import Settings, SettingsError
+from weighbridge.settings import Settings, SettingsError, old_spellings
 from weighbridge.surroundings import refuse_unusable, refuse_unusable_sinks
+
+log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, config: str | None, read_again: Callable[[], Settings]) -> None:
@@ -36,16 +38,23 @@ def serve(settings: Settings, config: str | None, read_again: Callable[[], Setti
     def read_usable() -> Settings:
         again = read_again()
         refuse_unusable(again)
+        tell_old_spellings(config)
         return again
 
     try:
         refuse_unusable_sinks(settings)
+        tell_old_spellings(config)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             if runner.run(run(settings, ready, read_usable)):
                 logging.shutdown()
                 os._exit(0)  # the interpreter would wait for threads that wait for destinations
     except (OSError, SpoolFailed, JournalError, SettingsError) as error:
         raise CommandFailed(f"cannot start: {error}") from error
+
+
+def tell_old_spellings(config: str | None) -> None:
+    for spelling in old_spellings(config):
+        log.warning("%s", spelling)
 
 
 def welcome(settings: Settings, config: str | None) -> str:

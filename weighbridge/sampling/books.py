@@ -43,7 +43,7 @@ class SamplingBooks:
         self._settings = settings
         self._feed = feed
         self._spool = spool
-        if settings.window and not settings.tail:
+        if settings.window_s and not settings.tail:
             store = WindowStore(directory / WINDOWS)
             self.windows = Windows(feed, self._budget, store, lambda: spool.start_position, self._window_closed)
         # Of the request that was mapped last: by which sampling, what was decided, and what was kept of it.

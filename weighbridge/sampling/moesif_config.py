@@ -55,7 +55,7 @@ class MoesifConfiguration:
         self._state_file = state_file
         self._use = use
         self._clock = clock
-        self._refresh = Refresh(settings.poll, random.random() if jitter is None else jitter)
+        self._refresh = Refresh(settings.poll_s, random.random() if jitter is None else jitter)
         self._news = asyncio.Event()
 
     @property
@@ -89,7 +89,7 @@ class MoesifConfiguration:
 
     async def run(self) -> None:
         """Fetch whenever due, until cancelled."""
-        timeout = aiohttp.ClientTimeout(total=self._settings.timeout)
+        timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while True:
                 await self.fetch_if_due(session)

@@ -165,5 +165,5 @@ def with_decision(event: Event, decision: Decision) -> Event:
 
 
 def length_ns(settings: BudgetSettings) -> int:
-    assert settings.window is not None
-    return int(settings.window * 1e9)
+    assert settings.window_s is not None
+    return int(settings.window_s * 1e9)

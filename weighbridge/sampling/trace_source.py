@@ -19,7 +19,7 @@ from mapping.sampling.settings import TailSettings
 from weighbridge.feed import Feed
 from weighbridge.sampling.trace_wait import Reader
 
-# Of decision_wait: one to see every open trace from its first record, one for those that were decided meanwhile.
+# Of decision_wait_s: one to see every open trace from its first record, one for those that were decided meanwhile.
 WAITS_KEPT = 2
 BACK_UNUSED_S = 60.0
 
@@ -126,7 +126,7 @@ class WholeTraceSource:
             return
         marks, low_water = main.marks, self._low_water
         clock_s = next((mark.clock_s for mark in marks if mark.position >= low_water), main.clock_s)
-        horizon_s = clock_s - WAITS_KEPT * self._tail.decision_wait
+        horizon_s = clock_s - WAITS_KEPT * self._tail.decision_wait_s
         while marks and marks[0].clock_s < horizon_s and marks[0].position < low_water:
             marks.popleft()
         kept_from = min(marks[0].position, low_water) if marks else low_water

@@ -86,7 +86,7 @@ class Reader:
         self._wall_unix_ns = wall_unix_ns
         self._whole: WholeTraces[Token] = WholeTraces(sampler(), counted=False)
         self._max_bytes = tail.max_bytes
-        self._longest_s = tail.decision_wait + QUIET_S
+        self._longest_s = tail.decision_wait_s + QUIET_S
         self._records: deque[_Record] = deque()
         self._grid_s = 0.0
         self._newest_s = 0.0
