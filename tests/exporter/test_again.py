@@ -19,7 +19,7 @@ from exporter.errors import Refused, Retryable, TooLarge
 from exporter.journal import Journal
 from exporter.sink import Batch
 from mapping.event import Event
-from pipeline_bench import Bench, ListSource, outcomes
+from pipeline_rig import ListSource, Rig, outcomes
 from sink_memory import MemorySink
 
 REASONS = ("unknown column", "bad value")
@@ -40,29 +40,29 @@ def refusing(refused: dict[str, str]) -> Callable[[Batch, bool], None]:
     return fail
 
 
-def made(folder: Path, rows: list[Event], refused: dict[str, str]) -> Bench:
-    bench = Bench(folder, ListSource(rows), MemorySink(fail=refusing(refused)))
-    bench.drain()
-    assert bench.pipeline.totals.get("dead_lettered") == len(refused)
-    bench.pipeline.close()
-    return bench
+def made(folder: Path, rows: list[Event], refused: dict[str, str]) -> Rig:
+    rig = Rig(folder, ListSource(rows), MemorySink(fail=refusing(refused)))
+    rig.drain()
+    assert rig.pipeline.totals.get("dead_lettered") == len(refused)
+    rig.pipeline.close()
+    return rig
 
 
-def replay(bench: Bench, wanted: Callable[[dict[str, Any]], bool] = lambda entry: True) -> int:
+def replay(rig: Rig, wanted: Callable[[dict[str, Any]], bool] = lambda entry: True) -> int:
     """Of a running pipeline, as the admin port does it; a Killed ends it."""
-    bench.restart()
+    rig.restart()
 
     async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
+        task = asyncio.create_task(rig.pipeline.run())
         taken = 0
         try:
-            for parcel in again.parcels_of(bench.dead.letters(), lambda letter: wanted(letter.entry)):
+            for parcel in again.parcels_of(rig.dead.letters(), lambda letter: wanted(letter.entry)):
                 try:
-                    taken += await asyncio.wait_for(bench.pipeline.deliver_again(parcel), 10)
+                    taken += await asyncio.wait_for(rig.pipeline.deliver_again(parcel), 10)
                 except (Retryable, TimeoutError):
                     await task  # what ended it
                     raise
-            bench.pipeline.stop()
+            rig.pipeline.stop()
         finally:
             await asyncio.gather(task, return_exceptions=True)
         return taken
@@ -70,7 +70,7 @@ def replay(bench: Bench, wanted: Callable[[dict[str, Any]], bool] = lambda entry
     try:
         return asyncio.run(go())
     finally:
-        bench.pipeline.close()
+        rig.pipeline.close()
 
 
 STEPS: dict[str, tuple[type, str]] = {
@@ -89,7 +89,7 @@ def test_a_kill_in_every_step_of_a_replay_then_another_question(
 ) -> None:
     rows = [event(tenant="acme") for _ in range(12)]
     refused = {row.transaction_id: REASONS[place % 2] for place, row in enumerate(rows[:6])}
-    bench = made(tmp_path, rows, refused)
+    rig = made(tmp_path, rows, refused)
     refused.clear()
     owner, name = STEPS[step]
     with monkeypatch.context() as patch:
@@ -111,15 +111,15 @@ def test_a_kill_in_every_step_of_a_replay_then_another_question(
 
             patch.setattr(owner, name, act)
         with pytest.raises(Killed):
-            replay(bench)
-    replay(bench, lambda entry: entry["reason"] == "bad value")
-    bench.restart()
-    assert bench.pipeline.totals.get("dead_lettered") in (0, 3)
-    bench.pipeline.close()
-    replay(bench)
-    assert outcomes(bench) == {"received": 12, "delivered": 12, "replayed": 6}
-    assert Counter(row.transaction_id for row in bench.sink.events) == Counter(row.transaction_id for row in rows)
-    assert list(bench.dead.read()) == []
+            replay(rig)
+    replay(rig, lambda entry: entry["reason"] == "bad value")
+    rig.restart()
+    assert rig.pipeline.totals.get("dead_lettered") in (0, 3)
+    rig.pipeline.close()
+    replay(rig)
+    assert outcomes(rig) == {"received": 12, "delivered": 12, "replayed": 6}
+    assert Counter(row.transaction_id for row in rig.sink.events) == Counter(row.transaction_id for row in rows)
+    assert list(rig.dead.read()) == []
     assert not (tmp_path / "sink.again").exists()
 
 
@@ -131,7 +131,7 @@ def test_kills_at_random_between_replays_of_random_kinds(tmp_path: Path, monkeyp
         folder.mkdir()
         rows = [event(tenant=dice.choice(("a", "b"))) for _ in range(40)]
         refused = {row.transaction_id: dice.choice(REASONS) for row in rows if dice.random() < 0.6}
-        bench = made(folder, rows, refused)
+        rig = made(folder, rows, refused)
         for row in rows:
             if dice.random() < 0.7:
                 refused.pop(row.transaction_id, None)
@@ -150,50 +150,50 @@ def test_kills_at_random_between_replays_of_random_kinds(tmp_path: Path, monkeyp
                 patch.setattr(owner, name, act)
                 reason = dice.choice(REASONS)
                 with contextlib.suppress(Killed):
-                    replay(bench, lambda entry, reason=reason: entry["reason"] == reason)  # type: ignore[misc]
-        replay(bench)
-        assert outcomes(bench)["received"] == 40
-        assert bench.pipeline.totals.get("dead_lettered") == len(refused)
-        assert {entry["transaction_id"] for entry in bench.dead.read()} == set(refused)
+                    replay(rig, lambda entry, reason=reason: entry["reason"] == reason)  # type: ignore[misc]
+        replay(rig)
+        assert outcomes(rig)["received"] == 40
+        assert rig.pipeline.totals.get("dead_lettered") == len(refused)
+        assert {entry["transaction_id"] for entry in rig.dead.read()} == set(refused)
         wanted = Counter(row.transaction_id for row in rows if row.transaction_id not in refused)
-        assert Counter(row.transaction_id for row in bench.sink.events) == wanted
+        assert Counter(row.transaction_id for row in rig.sink.events) == wanted
 
 
 def test_letters_that_the_books_do_not_know_never_make_a_count_negative(tmp_path: Path) -> None:
     """The journal was moved away to send the spool again; the letters stayed."""
     rows = [event() for _ in range(3)]
     refused = {row.transaction_id: "no" for row in rows}
-    bench = made(tmp_path, rows, refused)
+    rig = made(tmp_path, rows, refused)
     (tmp_path / "sink.journal").unlink()
-    bench.source.records = []
+    rig.source.records = []
     refused.clear()
-    assert replay(bench) == 3
-    assert outcomes(bench) == {"received": 3, "delivered": 3}
-    assert min(min(counts.values()) for counts in bench.pipeline.totals.plain().values()) >= 0
+    assert replay(rig) == 3
+    assert outcomes(rig) == {"received": 3, "delivered": 3}
+    assert min(min(counts.values()) for counts in rig.pipeline.totals.plain().values()) >= 0
 
 
 def test_what_the_destination_got_by_other_means_is_not_sent_again(tmp_path: Path) -> None:
     rows = [event() for _ in range(3)]
-    bench = made(tmp_path, rows, {row.transaction_id: "no" for row in rows})
-    bench.sink.fail = None
-    bench.sink.batches["else"] = (7, [rows[1]])
-    assert replay(bench) == 2
-    assert outcomes(bench) == {"received": 3, "delivered": 2, "deduplicated": 1, "replayed": 3}
-    assert len(bench.sink.events) == 3
+    rig = made(tmp_path, rows, {row.transaction_id: "no" for row in rows})
+    rig.sink.fail = None
+    rig.sink.batches["else"] = (7, [rows[1]])
+    assert replay(rig) == 2
+    assert outcomes(rig) == {"received": 3, "delivered": 2, "deduplicated": 1, "replayed": 3}
+    assert len(rig.sink.events) == 3
 
 
 def test_a_letter_added_again_by_a_restart_counts_once_and_one_refused_twice_ends_twice(tmp_path: Path) -> None:
     row = event(tenant="acme")
-    bench = made(tmp_path, [row], {row.transaction_id: "no"})
-    bench.dead.add("memory", "no", [row], (0, 10))  # the kill came before the plan was done
-    bench.dead.add("memory", "no", [row], (30, 40))
-    bench.restart()
-    bench.pipeline.journal.adjust({"acme": {"received": 1, "dead_lettered": 1}}, "")
-    bench.pipeline.close()
-    bench.sink.fail = None
-    assert replay(bench) == 1
-    assert outcomes(bench) == {"received": 2, "delivered": 1, "deduplicated": 1, "replayed": 2}
-    assert list(bench.dead.read()) == []
+    rig = made(tmp_path, [row], {row.transaction_id: "no"})
+    rig.dead.add("memory", "no", [row], (0, 10))  # the kill came before the plan was done
+    rig.dead.add("memory", "no", [row], (30, 40))
+    rig.restart()
+    rig.pipeline.journal.adjust({"acme": {"received": 1, "dead_lettered": 1}}, "")
+    rig.pipeline.close()
+    rig.sink.fail = None
+    assert replay(rig) == 1
+    assert outcomes(rig) == {"received": 2, "delivered": 1, "deduplicated": 1, "replayed": 2}
+    assert list(rig.dead.read()) == []
 
 
 def test_ten_thousand_letters_are_sent_group_by_group_and_their_room_is_given_back(tmp_path: Path) -> None:
@@ -202,16 +202,16 @@ def test_ten_thousand_letters_are_sent_group_by_group_and_their_room_is_given_ba
     def fail(batch: Batch, in_doubt: bool) -> None:
         raise TooLarge("400")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    bench.pipeline.close()
-    bench.sink.fail = None
-    assert replay(bench) == 10_000
-    assert bench.dead.kept == Counter({"memory": 0})
-    assert max(len(batch) for _, batch in bench.sink.batches.values()) <= again.MOST_LETTERS
-    assert bench.dead.size > 0
-    bench.dead.compact()
-    assert bench.dead.size == 0
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.drain()
+    rig.pipeline.close()
+    rig.sink.fail = None
+    assert replay(rig) == 10_000
+    assert rig.dead.kept == Counter({"memory": 0})
+    assert max(len(batch) for _, batch in rig.sink.batches.values()) <= again.MOST_LETTERS
+    assert rig.dead.size > 0
+    rig.dead.compact()
+    assert rig.dead.size == 0
 
 
 def test_another_file_in_the_place_of_the_letters_is_left_alone(tmp_path: Path) -> None:
@@ -241,9 +241,9 @@ def test_a_letter_that_has_moved_is_not_mistaken_for_another(tmp_path: Path) -> 
 
 def test_a_torn_group_is_said_and_does_not_hold_up_the_sink(tmp_path: Path) -> None:
     (tmp_path / "sink.again").write_bytes(b'{"token": "a", "lett')
-    bench = Bench(tmp_path, ListSource([event()]), MemorySink())
-    bench.drain()
-    assert outcomes(bench) == {"received": 1, "delivered": 1}
+    rig = Rig(tmp_path, ListSource([event()]), MemorySink())
+    rig.drain()
+    assert outcomes(rig) == {"received": 1, "delivered": 1}
     assert not (tmp_path / "sink.again").exists()
 
 
@@ -251,27 +251,27 @@ def test_a_full_disk_refuses_the_replay_and_holds_up_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [event() for _ in range(3)]
-    bench = made(tmp_path, rows, {row.transaction_id: "no" for row in rows})
-    bench.sink.fail = None
+    rig = made(tmp_path, rows, {row.transaction_id: "no" for row in rows})
+    rig.sink.fail = None
     later = event()
-    bench.source.records.append([later])
+    rig.source.records.append([later])
 
     def full(self: Any, group: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(again.Again, "_keep", full)
-        bench.restart()
+        rig.restart()
 
         async def go() -> None:
-            task = asyncio.create_task(bench.pipeline.run())
+            task = asyncio.create_task(rig.pipeline.run())
             with pytest.raises(Retryable, match="No space left"):
-                await asyncio.wait_for(bench.pipeline.deliver_again(list(bench.dead.letters())), 10)
-            bench.pipeline.stop()
+                await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 10)
+            rig.pipeline.stop()
             await asyncio.wait_for(task, 10)
 
         asyncio.run(go())
-        bench.pipeline.close()
-    assert [row.transaction_id for row in bench.sink.events] == [later.transaction_id]
-    assert len(list(bench.dead.read())) == 3
-    assert replay(bench) == 3
+        rig.pipeline.close()
+    assert [row.transaction_id for row in rig.sink.events] == [later.transaction_id]
+    assert len(list(rig.dead.read())) == 3
+    assert replay(rig) == 3

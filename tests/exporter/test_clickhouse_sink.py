@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.summary import QuerySummary
 
-from clickhouse_bench import NOW_NS, count, event, some, with_sink
+from clickhouse_rig import NOW_NS, count, event, some, with_sink
 from engine_process import EngineProcess
 from exporter.clickhouse.engine.endpoint import password
 from exporter.clickhouse.rows import DAY_US, event_time_us, insert

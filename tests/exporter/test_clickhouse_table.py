@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge import eventually
-from clickhouse_bench import count, event, some, with_sink
+from clickhouse_rig import count, event, some, with_sink
 from engine_process import EngineProcess
 from exporter.clickhouse.errors import sink_error
 from exporter.clickhouse.schema import Place, columns, create_statements

@@ -13,7 +13,7 @@ import exporter.ancestry as ancestry_module
 import exporter.span_wait as span_wait_module
 from events import SECOND_NS, event
 from mapping.event import ACTION, API_CALL, Event
-from pipeline_bench import Bench, ListSource, access_log, outcomes
+from pipeline_rig import ListSource, Rig, access_log, outcomes
 from sink_memory import MemorySink
 
 WAIT_S = 10
@@ -39,19 +39,19 @@ class Chain:
         return span_id
 
 
-def bench_of(tmp_path: Path, *requests: list[Event], **batch: Any) -> Bench:
-    return Bench(tmp_path, ListSource(*requests), MemorySink(wants=is_wanted, entry_wait_s=WAIT_S), **batch)
+def bench_of(tmp_path: Path, *requests: list[Event], **batch: Any) -> Rig:
+    return Rig(tmp_path, ListSource(*requests), MemorySink(wants=is_wanted, entry_wait_s=WAIT_S), **batch)
 
 
-def end(bench: Bench, wait_s: float = 60) -> list[str]:
+def end(rig: Rig, wait_s: float = 60) -> list[str]:
     """Services of the calls that the sink got when everything is over; every record has ended once."""
-    bench.now += int(wait_s * SECOND_NS)
-    bench.restart()
-    bench.drain()
-    told = outcomes(bench)
-    assert told["received"] == sum(map(len, bench.source.records)) == sum(told.values()) - told["received"]
-    assert not bench.pipeline.journal.waiting
-    return sorted(call.service for call in bench.sink.events)
+    rig.now += int(wait_s * SECOND_NS)
+    rig.restart()
+    rig.drain()
+    told = outcomes(rig)
+    assert told["received"] == sum(map(len, rig.source.records)) == sum(told.values()) - told["received"]
+    assert not rig.pipeline.journal.waiting
+    return sorted(call.service for call in rig.sink.events)
 
 
 def three_hops(above: str) -> list[Event]:
@@ -67,79 +67,79 @@ def test_a_chain_is_one_entry_in_any_order_of_its_requests(tmp_path: Path, above
     for number, order in enumerate(itertools.permutations(three_hops(above))):
         folder = tmp_path / str(number)
         folder.mkdir()
-        bench = bench_of(folder, *([each] for each in order))
-        bench.drain()
-        assert end(bench) == ["gateway"]
-        assert outcomes(bench) == {"received": 5, "delivered": 1, "skipped": 4}
+        rig = bench_of(folder, *([each] for each in order))
+        rig.drain()
+        assert end(rig) == ["gateway"]
+        assert outcomes(rig) == {"received": 5, "delivered": 1, "skipped": 4}
 
 
 @pytest.mark.parametrize("kill_after", range(1, 6))
 def test_a_kill_between_the_requests_of_a_chain_changes_nothing(tmp_path: Path, kill_after: int) -> None:
     """Children come first, as they are exported first."""
     requests = [[each] for each in reversed(three_hops(THEIRS))]
-    bench = bench_of(tmp_path, *requests[:kill_after])
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 10 * kill_after)
-    bench.restart()
-    bench.source.records += requests[kill_after:]
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 50)
-    assert end(bench) == ["gateway"]
+    rig = bench_of(tmp_path, *requests[:kill_after])
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 10 * kill_after)
+    rig.restart()
+    rig.source.records += requests[kill_after:]
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 50)
+    assert end(rig) == ["gateway"]
 
 
 def test_a_call_with_nothing_above_it_is_sent_when_its_time_is_over(tmp_path: Path) -> None:
     chain = Chain()
     chain.add("gateway", THEIRS)
-    bench = bench_of(tmp_path, chain.events, [event(service="other", hop="entry")])
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 20)
-    assert [call.service for call in bench.sink.events] == ["other"]
-    assert end(bench, WAIT_S + 1) == ["gateway", "other"]
+    rig = bench_of(tmp_path, chain.events, [event(service="other", hop="entry")])
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 20)
+    assert [call.service for call in rig.sink.events] == ["other"]
+    assert end(rig, WAIT_S + 1) == ["gateway", "other"]
 
 
 def test_calls_of_one_caller_in_one_trace_are_entries_each(tmp_path: Path) -> None:
     chain = Chain()
     for _ in range(3):
         chain.add("orders", chain.add("gateway", chain.add("gateway", THEIRS), "Outgoing"))
-    bench = bench_of(tmp_path, *([each] for each in random.sample(chain.events, 9)))
-    bench.drain()
-    assert end(bench) == ["gateway"] * 3
+    rig = bench_of(tmp_path, *([each] for each in random.sample(chain.events, 9)))
+    rig.drain()
+    assert end(rig) == ["gateway"] * 3
 
 
 def test_tenants_hide_nothing_from_each_other(tmp_path: Path) -> None:
     ours = Chain(tenant="a")
     theirs = Chain(tenant="b", trace_id=ours.same["trace_id"])
     theirs.add("orders", ours.add("gateway"))
-    bench = bench_of(tmp_path, ours.events, theirs.events)
-    bench.drain()
-    assert end(bench) == ["gateway", "orders"]
+    rig = bench_of(tmp_path, ours.events, theirs.events)
+    rig.drain()
+    assert end(rig) == ["gateway", "orders"]
 
 
 def test_actions_between_two_calls_lead_to_the_one_above(tmp_path: Path) -> None:
     chain = Chain()
     work = chain.add("gateway", chain.add("gateway", THEIRS), "Internal", event_type=ACTION)
     chain.add("orders", work)
-    bench = bench_of(tmp_path, *([each] for each in reversed(chain.events)))
-    bench.drain()
-    assert end(bench) == ["gateway"]
+    rig = bench_of(tmp_path, *([each] for each in reversed(chain.events)))
+    rig.drain()
+    assert end(rig) == ["gateway"]
 
 
 def test_a_line_of_a_trace_that_begins_with_another_call_is_no_entry(tmp_path: Path) -> None:
     chain = Chain()
     chain.add("gateway")
     line = access_log(event(trace_id=chain.same["trace_id"], service="stock", hop="open", route="/s", uri="http://s/s"))
-    bench = bench_of(tmp_path, [line], chain.events)
-    bench.drain()
-    assert end(bench) == ["gateway"]
+    rig = bench_of(tmp_path, [line], chain.events)
+    rig.drain()
+    assert end(rig) == ["gateway"]
 
 
 def test_copies_of_a_call_that_waits_are_copies_also_after_a_kill(tmp_path: Path) -> None:
     chain = Chain()
     chain.add("gateway", THEIRS)
-    bench = bench_of(tmp_path, chain.events, chain.events)
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 20)
-    bench.restart()
-    bench.source.records += [chain.events]
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 30)
-    assert end(bench) == ["gateway"]
-    assert outcomes(bench) == {"received": 3, "delivered": 1, "deduplicated": 2}
+    rig = bench_of(tmp_path, chain.events, chain.events)
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 20)
+    rig.restart()
+    rig.source.records += [chain.events]
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 30)
+    assert end(rig) == ["gateway"]
+    assert outcomes(rig) == {"received": 3, "delivered": 1, "deduplicated": 2}
 
 
 def test_what_is_beyond_the_bounds_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +147,9 @@ def test_what_is_beyond_the_bounds_is_sent(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ancestry_module, "MOST_TRACES", 10)
     chains = [three_hops("") for _ in range(60)]
     requests = [[chain[at] for chain in chains] for at in (4, 3, 2, 1, 0)]
-    bench = bench_of(tmp_path, *requests)
-    bench.drain()
-    found = end(bench)
+    rig = bench_of(tmp_path, *requests)
+    rig.drain()
+    found = end(rig)
     assert found.count("gateway") == 60
     assert len(found) <= 180
 
@@ -162,9 +162,9 @@ def test_parents_that_go_in_circles_end(tmp_path: Path) -> None:
         for own, other in (ids, ids[::-1])
     ]
     call = event(trace_id=trace, span_id="c" * 16, parent_id=ids[0], hop="open", service="gateway")
-    bench = bench_of(tmp_path, loop, [call])
-    bench.drain()
-    assert end(bench) == ["gateway"]
+    rig = bench_of(tmp_path, loop, [call])
+    rig.drain()
+    assert end(rig) == ["gateway"]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -173,10 +173,10 @@ def test_kills_at_random_moments_send_each_entry_once(tmp_path: Path, seed: int)
     requests = []
     for chain in (three_hops(dice.choice(["", THEIRS])) for _ in range(12)):
         requests += [[each] for each in reversed(chain)]
-    bench = bench_of(tmp_path, *requests, max_events=7)
+    rig = bench_of(tmp_path, *requests, max_events=7)
     for _ in range(6):
-        target = min(600, bench.pipeline.journal.cursor + 10 * dice.randrange(1, 20))
-        bench.run_until(lambda: bench.pipeline.journal.cursor >= target)  # noqa: B023
-        bench.restart()
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 600)
-    assert end(bench) == ["gateway"] * 12
+        target = min(600, rig.pipeline.journal.cursor + 10 * dice.randrange(1, 20))
+        rig.run_until(lambda: rig.pipeline.journal.cursor >= target)  # noqa: B023
+        rig.restart()
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 600)
+    assert end(rig) == ["gateway"] * 12

@@ -82,7 +82,7 @@ class MemorySink(RequestSink):
         pass
 
 
-class Bench:
+class Rig:
     def __init__(self, directory: Path, source: ListSource, sink: MemorySink, **batch: Any) -> None:
         self.directory = directory
         self.source = source
@@ -124,23 +124,23 @@ class Bench:
 
 def test_every_request_arrives_as_it_was_and_is_released(tmp_path: Path) -> None:
     requests = [request(number, signal="logs" if number % 2 else "traces") for number in range(30)]
-    bench = Bench(tmp_path, ListSource(*requests), MemorySink(), max_events=20)
-    bench.drain()
-    assert sorted(bench.sink.taken) == requests
-    assert bench.source.released == 300
-    assert bench.outcomes() == {"received": 90, "delivered": 90}
-    assert 1 < bench.sink.most_running <= 4
+    rig = Rig(tmp_path, ListSource(*requests), MemorySink(), max_events=20)
+    rig.drain()
+    assert sorted(rig.sink.taken) == requests
+    assert rig.source.released == 300
+    assert rig.outcomes() == {"received": 90, "delivered": 90}
+    assert 1 < rig.sink.most_running <= 4
 
 
 def test_a_signal_that_is_not_wanted_is_skipped(tmp_path: Path) -> None:
     sink = MemorySink()
     sink.signals = ("logs",)
     requests = [request(0), request(1, signal="logs"), request(2, tenant="other", records=7)]
-    bench = Bench(tmp_path, ListSource(*requests), sink)
-    bench.drain()
+    rig = Rig(tmp_path, ListSource(*requests), sink)
+    rig.drain()
     assert sink.taken == [requests[1]]
-    assert bench.outcomes() == {"received": 13, "delivered": 3, "skipped": 10}
-    assert bench.pipeline.totals.plain()["other"] == {"received": 7, "skipped": 7}
+    assert rig.outcomes() == {"received": 13, "delivered": 3, "skipped": 10}
+    assert rig.pipeline.totals.plain()["other"] == {"received": 7, "skipped": 7}
 
 
 def test_a_request_refused_for_good_is_kept_with_the_reason_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_a_request_refused_for_good_is_kept_with_the_reason_and_the_rest_goes_on
             raise Refused("the destination answered 413")
 
     requests = [request(number) for number in range(6)]
-    bench = Bench(tmp_path, ListSource(*requests), MemorySink(answer))
-    bench.drain()
-    assert bench.outcomes() == {"received": 18, "delivered": 12, "dead_lettered": 6}
-    kept = list(bench.refused.read())
+    rig = Rig(tmp_path, ListSource(*requests), MemorySink(answer))
+    rig.drain()
+    assert rig.outcomes() == {"received": 18, "delivered": 12, "dead_lettered": 6}
+    kept = list(rig.refused.read())
     assert [(entry["id"], entry["reason"]) for entry in sorted(kept, key=lambda entry: entry["id"])] == [
         ("copy-0000000000000014", "the destination answered 400"),
         ("copy-000000000000001e", "the destination answered 413"),
@@ -168,11 +168,11 @@ def test_a_request_refused_for_good_is_kept_with_the_reason_and_the_rest_goes_on
 
 def test_a_partial_success_counts_what_was_refused_and_keeps_the_request(tmp_path: Path) -> None:
     sink = MemorySink(lambda request: Taken(2, "the endpoint refused 2 records"))
-    bench = Bench(tmp_path, ListSource(request(0, records=5), request(1, records=1)), sink)
-    bench.drain()
+    rig = Rig(tmp_path, ListSource(request(0, records=5), request(1, records=1)), sink)
+    rig.drain()
     assert len(sink.taken) == 2, "what was refused is not sent again"
-    assert bench.outcomes() == {"received": 6, "delivered": 3, "dead_lettered": 3}
-    assert [entry["refused"] for entry in bench.refused.read()] == [2, 2]
+    assert rig.outcomes() == {"received": 6, "delivered": 3, "dead_lettered": 3}
+    assert [entry["refused"] for entry in rig.refused.read()] == [2, 2]
 
 
 def test_refused_requests_are_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
@@ -182,11 +182,11 @@ def test_refused_requests_are_bounded_and_the_oldest_go_first(tmp_path: Path) ->
     sink = MemorySink(answer)
     sink.max_refused_bytes, sink.at_once = 1000, 1
     requests = [request(number, body=b"x" * (2000 if number == 9 else 300)) for number in range(10)]
-    bench = Bench(tmp_path, ListSource(*requests), sink)
-    bench.drain()
-    assert sorted(entry["id"][-2:] for entry in bench.refused.read()) == ["3c", "46", "50"]
+    rig = Rig(tmp_path, ListSource(*requests), sink)
+    rig.drain()
+    assert sorted(entry["id"][-2:] for entry in rig.refused.read()) == ["3c", "46", "50"]
     assert len(list((tmp_path / "refused").iterdir())) == 6
-    assert bench.outcomes()["dead_lettered"] == 30
+    assert rig.outcomes()["dead_lettered"] == 30
 
 
 def test_one_at_a_time_knocks_at_a_destination_in_trouble(tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ def test_one_at_a_time_knocks_at_a_destination_in_trouble(tmp_path: Path) -> Non
             raise Retryable("the destination answered 429", retry_after_s=0.05)
 
     sink = MemorySink(answer)
-    bench = Bench(tmp_path, ListSource(*[request(number) for number in range(8)]), sink)
-    bench.drain()
-    assert bench.outcomes() == {"received": 24, "delivered": 24}
+    rig = Rig(tmp_path, ListSource(*[request(number) for number in range(8)]), sink)
+    rig.drain()
+    assert rig.outcomes() == {"received": 24, "delivered": 24}
     waits = [after - before for before, after in zip(sink.tries[3:11], sink.tries[4:12], strict=True)]
     assert min(waits) > 0.03
 
@@ -209,15 +209,15 @@ def test_refused_credentials_keep_everything_and_raise_the_alarm(tmp_path: Path)
         raise Unauthorised("the destination answered 403")
 
     sink = MemorySink(answer)
-    bench = Bench(tmp_path, ListSource(*[request(number) for number in range(5)]), sink)
-    bench.run_until(lambda: bench.pipeline.counts.retries > 6)
-    assert bench.pipeline.counts.unauthorised
-    assert (bench.outcomes(), bench.source.released) == ({}, 0)
+    rig = Rig(tmp_path, ListSource(*[request(number) for number in range(5)]), sink)
+    rig.run_until(lambda: rig.pipeline.counts.retries > 6)
+    assert rig.pipeline.counts.unauthorised
+    assert (rig.outcomes(), rig.source.released) == ({}, 0)
     sink.answer = lambda request: None
-    bench.pipeline = bench.build()
-    bench.drain()
-    assert bench.outcomes() == {"received": 15, "delivered": 15}
-    assert list(bench.refused.read()) == []
+    rig.pipeline = rig.build()
+    rig.drain()
+    assert rig.outcomes() == {"received": 15, "delivered": 15}
+    assert list(rig.refused.read()) == []
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
@@ -230,15 +230,15 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path) -> None:
                 raise Retryable("connection reset")
 
         (tmp_path / str(seed)).mkdir()
-        bench = Bench(tmp_path / str(seed), ListSource(*requests), MemorySink(chance), max_events=40)
+        rig = Rig(tmp_path / str(seed), ListSource(*requests), MemorySink(chance), max_events=40)
         for _ in range(5):
-            target = len(bench.sink.tries) + dice.randrange(1, 25)
-            bench.run_until(lambda: len(bench.sink.tries) >= target or bench.source.released == 600)  # noqa: B023
-            bench.pipeline.close()
-            bench.pipeline = bench.build()
-        bench.drain()
-        assert sorted(set(bench.sink.taken)) == requests
-        assert bench.outcomes() == {"received": sum(r.records for r in requests)} | {
+            target = len(rig.sink.tries) + dice.randrange(1, 25)
+            rig.run_until(lambda: len(rig.sink.tries) >= target or rig.source.released == 600)  # noqa: B023
+            rig.pipeline.close()
+            rig.pipeline = rig.build()
+        rig.drain()
+        assert sorted(set(rig.sink.taken)) == requests
+        assert rig.outcomes() == {"received": sum(r.records for r in requests)} | {
             "delivered": sum(r.records for r in requests)
         }
 
@@ -252,22 +252,22 @@ def test_refused_requests_are_sent_again_when_asked_and_counted_where_they_end_t
         return Taken(1, "the endpoint refused 1 records") if request.position == 20 else None
 
     requests = [*(request(number) for number in range(4)), never]
-    bench = Bench(tmp_path, ListSource(*requests), MemorySink(answer))
-    bench.drain()
-    assert bench.outcomes() == {"received": 15, "delivered": 8, "dead_lettered": 7}
-    bench.sink.answer = lambda request: None if request.position != never.position else answer(request)
-    bench.sink.taken.clear()
-    bench.pipeline.close()
-    bench.pipeline = bench.build()
+    rig = Rig(tmp_path, ListSource(*requests), MemorySink(answer))
+    rig.drain()
+    assert rig.outcomes() == {"received": 15, "delivered": 8, "dead_lettered": 7}
+    rig.sink.answer = lambda request: None if request.position != never.position else answer(request)
+    rig.sink.taken.clear()
+    rig.pipeline.close()
+    rig.pipeline = rig.build()
 
     async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
-        taken = await asyncio.wait_for(bench.pipeline.deliver_again(list(bench.refused.read())), 5)
-        bench.pipeline.stop()
+        task = asyncio.create_task(rig.pipeline.run())
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.refused.read())), 5)
+        rig.pipeline.stop()
         await task
         return taken
 
     assert asyncio.run(go()) == 3
-    assert [r._replace(next_position=20) for r in bench.sink.taken] == [requests[1]], "not the one taken in part"
-    assert bench.outcomes() == {"received": 15, "delivered": 11, "dead_lettered": 4, "replayed": 3}
-    assert sorted(entry["id"][-2:] for entry in bench.refused.read()) == ["14", "28"]
+    assert [r._replace(next_position=20) for r in rig.sink.taken] == [requests[1]], "not the one taken in part"
+    assert rig.outcomes() == {"received": 15, "delivered": 11, "dead_lettered": 4, "replayed": 3}
+    assert sorted(entry["id"][-2:] for entry in rig.refused.read()) == ["14", "28"]

@@ -14,7 +14,7 @@ from exporter.errors import Expired, Refused, Retryable, TooLarge, Unauthorised
 from exporter.settings import RetrySettings
 from exporter.sink import Batch
 from mapping.event import API_CALL, LOG
-from pipeline_bench import Bench, ListSource, ids, outcomes
+from pipeline_rig import ListSource, Rig, ids, outcomes
 from sink_memory import MemorySink
 
 
@@ -26,11 +26,11 @@ def test_a_failing_sink_is_tried_again_with_the_same_token_until_it_has_the_batc
         if len(tokens) < 4:
             raise Unauthorised("401") if len(tokens) == 2 else Retryable("503 from the store", retry_after_s=0.001)
 
-    bench = Bench(tmp_path, ListSource([event()]), MemorySink(fail=fail))
-    bench.drain()
+    rig = Rig(tmp_path, ListSource([event()]), MemorySink(fail=fail))
+    rig.drain()
     assert len(tokens) == 4
     assert len(set(tokens)) == 1
-    assert (len(bench.sink.events), bench.pipeline.counts.retries) == (1, 3)
+    assert (len(rig.sink.events), rig.pipeline.counts.retries) == (1, 3)
 
 
 def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path) -> None:
@@ -42,48 +42,48 @@ def test_one_row_that_can_never_be_stored_is_dead_lettered_alone(tmp_path: Path)
         if poison in batch.events:
             raise Refused("row refused: bad type") if len(batch.events) == 1 else TooLarge("block refused")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert ids(bench.sink.events) == ids([e for e in rows if e is not poison])
-    [letter] = bench.dead.read()
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.drain()
+    assert ids(rig.sink.events) == ids([e for e in rows if e is not poison])
+    [letter] = rig.dead.read()
     assert (letter["reason"], letter["event"]["request"]["uri"]) == (
         "row refused: bad type",
         "http://shop.example/poison",
     )
-    assert outcomes(bench) == {"received": 100, "delivered": 99, "dead_lettered": 1}
-    assert len({batch_id for batch_id, _ in bench.sink.batches.values()}) == 1, "the pieces keep the batch's id"
+    assert outcomes(rig) == {"received": 100, "delivered": 99, "dead_lettered": 1}
+    assert len({batch_id for batch_id, _ in rig.sink.batches.values()}) == 1, "the pieces keep the batch's id"
 
 
 def test_what_a_sink_leaves_out_is_skipped_and_not_delivered(tmp_path: Path) -> None:
     rows = [event(tenant="acme", event_type=LOG if number % 3 == 0 else API_CALL) for number in range(9)]
     other = [event(tenant="other", event_type=LOG)]
-    bench = Bench(tmp_path, ListSource(rows, other), MemorySink(wants=lambda e: e.event_type == API_CALL))
-    bench.drain()
-    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
-    assert bench.pipeline.totals.plain()["other"] == {"received": 1, "skipped": 1}
-    bench.restart()
-    assert outcomes(bench) == {"received": 10, "delivered": 6, "skipped": 4}
+    rig = Rig(tmp_path, ListSource(rows, other), MemorySink(wants=lambda e: e.event_type == API_CALL))
+    rig.drain()
+    assert outcomes(rig) == {"received": 10, "delivered": 6, "skipped": 4}
+    assert rig.pipeline.totals.plain()["other"] == {"received": 1, "skipped": 1}
+    rig.restart()
+    assert outcomes(rig) == {"received": 10, "delivered": 6, "skipped": 4}
 
 
 def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Path) -> None:
     def fail(batch: Batch, in_doubt: bool) -> None:
         raise Refused("a log is not for us")
 
-    bench = Bench(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
-    bench.drain()
-    bench.sink.fail, bench.sink.wants = None, lambda e: False
-    bench.restart()
+    rig = Rig(tmp_path, ListSource([event(event_type=LOG)]), MemorySink(fail=fail))
+    rig.drain()
+    rig.sink.fail, rig.sink.wants = None, lambda e: False
+    rig.restart()
 
     async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
-        taken = await asyncio.wait_for(bench.pipeline.deliver_again(list(bench.dead.letters())), 5)
-        bench.pipeline.stop()
+        task = asyncio.create_task(rig.pipeline.run())
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 5)
+        rig.pipeline.stop()
         await task
         return taken
 
     assert asyncio.run(go()) == 0
-    assert bench.pipeline.journal.books().residue == 0
-    assert (bench.pipeline.totals.get("skipped"), bench.pipeline.totals.get("dead_lettered")) == (1, 0)
+    assert rig.pipeline.journal.books().residue == 0
+    assert (rig.pipeline.totals.get("skipped"), rig.pipeline.totals.get("dead_lettered")) == (1, 0)
 
 
 def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(tmp_path: Path) -> None:
@@ -94,26 +94,26 @@ def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(
         if any(e.transaction_id in refused for e in batch.events):
             raise Refused("unknown column")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.run_until(lambda: bench.pipeline.totals.get("delivered") == 3)
-    assert outcomes(bench) == {"received": 5, "delivered": 3, "dead_lettered": 2}
-    again = list(bench.dead.letters())
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.run_until(lambda: rig.pipeline.totals.get("delivered") == 3)
+    assert outcomes(rig) == {"received": 5, "delivered": 3, "dead_lettered": 2}
+    again = list(rig.dead.letters())
     assert [event_of(letter.entry) for letter in again] == [rows[1], rows[3]]
     refused.remove(rows[1].transaction_id)
-    bench.restart()
+    rig.restart()
 
     async def go() -> int:
-        task = asyncio.create_task(bench.pipeline.run())
-        taken = await asyncio.wait_for(bench.pipeline.deliver_again(again), 5)
-        bench.pipeline.stop()
+        task = asyncio.create_task(rig.pipeline.run())
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(again), 5)
+        rig.pipeline.stop()
         await task
         return taken
 
     assert asyncio.run(go()) == 1
-    assert sorted(ids(bench.sink.events)) == sorted(e.transaction_id for e in rows if e is not rows[3])
-    bench.restart()
-    assert outcomes(bench) == {"received": 5, "delivered": 4, "dead_lettered": 1, "replayed": 1}
-    [left] = bench.dead.read()
+    assert sorted(ids(rig.sink.events)) == sorted(e.transaction_id for e in rows if e is not rows[3])
+    rig.restart()
+    assert outcomes(rig) == {"received": 5, "delivered": 4, "dead_lettered": 1, "replayed": 1}
+    [left] = rig.dead.read()
     assert left["transaction_id"] == rows[3].transaction_id
 
 
@@ -128,23 +128,23 @@ def test_one_bad_row_of_five_thousand_costs_at_most_fourteen_further_inserts(tmp
             refused += 1
             raise TooLarge("cannot parse")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
-    assert len(bench.sink.writes) <= 14
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 5000, "delivered": 4999, "dead_lettered": 1}
+    assert len(rig.sink.writes) <= 14
     assert refused <= 15
-    assert bench.source.released == 10
+    assert rig.source.released == 10
 
 
 def test_a_batch_that_is_too_old_is_dead_lettered_whole(tmp_path: Path) -> None:
     def fail(batch: Batch, in_doubt: bool) -> None:
         raise Expired("older than the store keeps")
 
-    bench = Bench(tmp_path, ListSource([event() for _ in range(100)]), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 100, "dead_lettered": 100}
-    assert len(list(bench.dead.read())) == 100
-    assert bench.source.released == 10
+    rig = Rig(tmp_path, ListSource([event() for _ in range(100)]), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 100, "dead_lettered": 100}
+    assert len(list(rig.dead.read())) == 100
+    assert rig.source.released == 10
 
 
 def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp_path: Path) -> None:
@@ -156,11 +156,11 @@ def test_every_row_of_a_batch_that_is_always_too_large_is_dead_lettered_once(tmp
         if any(e.uri.endswith("huge") for e in batch.events):
             raise TooLarge("the destination answered 413")
 
-    bench = Bench(tmp_path, ListSource(bad, good), MemorySink(fail=fail), max_events=6)
-    bench.drain()
-    assert outcomes(bench) == {"received": 9, "delivered": 3, "dead_lettered": 6}
-    assert sorted(letter["transaction_id"] for letter in bench.dead.read()) == ids(bad)
-    assert bench.pipeline.counts.retries == 0
+    rig = Rig(tmp_path, ListSource(bad, good), MemorySink(fail=fail), max_events=6)
+    rig.drain()
+    assert outcomes(rig) == {"received": 9, "delivered": 3, "dead_lettered": 6}
+    assert sorted(letter["transaction_id"] for letter in rig.dead.read()) == ids(bad)
+    assert rig.pipeline.counts.retries == 0
 
 
 def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_refused_credentials_keep_everything_raise_the_alarm_and_heal_alone(tmp_
 
     def fail(batch: Batch, in_doubt: bool) -> None:
         if (status := next(answers, "")) != "":
-            assert status != "403" or bench.pipeline.counts.unauthorised
+            assert status != "403" or rig.pipeline.counts.unauthorised
             raise Unauthorised(f"the destination answered {status}")
 
-    bench = Bench(tmp_path, ListSource([event() for _ in range(4)]), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 4, "delivered": 4}
-    assert (bench.pipeline.counts.unauthorised, list(bench.dead.read())) == (False, [])
+    rig = Rig(tmp_path, ListSource([event() for _ in range(4)]), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 4, "delivered": 4}
+    assert (rig.pipeline.counts.unauthorised, list(rig.dead.read())) == (False, [])
 
 
 @pytest.mark.parametrize(

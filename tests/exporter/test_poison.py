@@ -21,7 +21,7 @@ from exporter.settings import BatchSettings
 from exporter.sink import Batch
 from exporter.writer import MOST_CALLS, NOT_TOLD_APART
 from mapping.event import Event
-from pipeline_bench import QUICK_RETRY, Bench, ListSource, ids, outcomes
+from pipeline_rig import QUICK_RETRY, ListSource, Rig, ids, outcomes
 from sink_destinations import DESTINATIONS
 from sink_memory import MemorySink
 
@@ -161,12 +161,12 @@ def test_any_exception_of_a_sink_is_tried_again_then_laid_at_the_rows_to_blame(t
         if any(row.transaction_id in poison for row in batch.events):
             raise RecursionError("a text that quotes a row")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 64, "delivered": 62, "dead_lettered": 2}
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 64, "delivered": 62, "dead_lettered": 2}
     assert tries[:4] == [64, 64, 64, 32], "the whole three times, then each piece once"
-    assert {letter["reason"] for letter in bench.dead.read()} == {"a fault of the bridge (RecursionError)"}
-    assert ids(bench.sink.events) == sorted(row.transaction_id for row in rows if row.transaction_id not in poison)
+    assert {letter["reason"] for letter in rig.dead.read()} == {"a fault of the bridge (RecursionError)"}
+    assert ids(rig.sink.events) == sorted(row.transaction_id for row in rows if row.transaction_id not in poison)
 
 
 def test_a_fault_that_passes_costs_no_row(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_a_fault_that_passes_costs_no_row(tmp_path: Path) -> None:
         if left:
             raise left.pop(0)
 
-    bench = Bench(tmp_path, ListSource([event()]), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 1, "delivered": 1}
+    rig = Rig(tmp_path, ListSource([event()]), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 1, "delivered": 1}
 
 
 @pytest.mark.parametrize("method", ["open", "existing"])
@@ -193,9 +193,9 @@ def test_a_fault_of_another_call_does_not_end_the_pipeline(method: str, tmp_path
 
     setattr(sink, method, failing)
     old = event(end_unix_ns=0)  # the destination is asked whether it has it
-    bench = Bench(tmp_path, ListSource([old]), sink)
-    bench.drain()
-    assert outcomes(bench) == {"received": 1, "delivered": 1}
+    rig = Rig(tmp_path, ListSource([old]), sink)
+    rig.drain()
+    assert outcomes(rig) == {"received": 1, "delivered": 1}
 
 
 def test_three_hundred_bad_rows_of_ten_thousand_are_told_apart_with_few_calls(tmp_path: Path) -> None:
@@ -209,10 +209,10 @@ def test_three_hundred_bad_rows_of_ten_thousand_are_told_apart_with_few_calls(tm
         if any(row.transaction_id in bad for row in batch.events):
             raise TooLarge("cannot parse")
 
-    bench = Bench(tmp_path, ListSource(rows), MemorySink(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 10_000, "delivered": 9_700, "dead_lettered": 300}
-    assert {letter["transaction_id"] for letter in bench.dead.read()} == bad
+    rig = Rig(tmp_path, ListSource(rows), MemorySink(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 10_000, "delivered": 9_700, "dead_lettered": 300}
+    assert {letter["transaction_id"] for letter in rig.dead.read()} == bad
     assert calls <= MOST_CALLS
 
 
@@ -226,15 +226,15 @@ def test_ten_thousand_rows_that_a_destination_refuses_cost_bounded_calls_and_a_b
         if any(row.transaction_id in bad for row in batch.events):
             raise TooLarge("cannot parse")
 
-    bench = Bench(tmp_path, ListSource(rows, after), MemorySink(fail=fail))
-    bench.dead.max_bytes = 1 << 20
-    bench.drain()
-    assert outcomes(bench) == {"received": 10_005, "delivered": 5, "dead_lettered": 10_000}
+    rig = Rig(tmp_path, ListSource(rows, after), MemorySink(fail=fail))
+    rig.dead.max_bytes = 1 << 20
+    rig.drain()
+    assert outcomes(rig) == {"received": 10_005, "delivered": 5, "dead_lettered": 10_000}
     assert calls <= MOST_CALLS + 32
-    assert bench.dead.size <= 1 << 20
-    kept = list(bench.dead.read())
+    assert rig.dead.size <= 1 << 20
+    kept = list(rig.dead.read())
     assert 0 < len(kept) < 10_000
-    assert (bench.dead.kept["memory"], bench.dead.not_kept["memory"]) == (len(kept), 10_000 - len(kept))
+    assert (rig.dead.kept["memory"], rig.dead.not_kept["memory"]) == (len(kept), 10_000 - len(kept))
     assert {entry["reason"] for entry in kept} <= {"cannot parse", "cannot parse" + NOT_TOLD_APART}
 
 
@@ -277,9 +277,9 @@ def test_pieces_go_side_by_side_where_the_sink_allows_it(tmp_path: Path) -> None
         if any(row.transaction_id in bad for row in batch.events):
             raise TooLarge("400")
 
-    bench = Bench(tmp_path, ListSource(rows), Wide(fail=fail))
-    bench.drain()
-    assert outcomes(bench) == {"received": 64, "delivered": 56, "dead_lettered": 8}
+    rig = Rig(tmp_path, ListSource(rows), Wide(fail=fail))
+    rig.drain()
+    assert outcomes(rig) == {"received": 64, "delivered": 56, "dead_lettered": 8}
     assert most == 4
 
 
@@ -303,8 +303,8 @@ def test_a_full_disk_leaves_no_half_entry_and_takes_those_without_content_where_
     def fail(batch: Batch, in_doubt: bool) -> None:
         raise TooLarge("400")
 
-    bench = Bench(tmp_path, ListSource([large]), MemorySink(fail=fail))
-    real = bench.dead._append
+    rig = Rig(tmp_path, ListSource([large]), MemorySink(fail=fail))
+    real = rig.dead._append
 
     def no_room(fd: int, size: int, lines: Any) -> int:
         found = list(lines)
@@ -313,14 +313,14 @@ def test_a_full_disk_leaves_no_half_entry_and_takes_those_without_content_where_
             raise OSError(28, "No space left on device")
         return real(fd, size, found)
 
-    monkeypatch.setattr(bench.dead, "_append", no_room)
-    bench.drain()
-    [letter] = bench.dead.read()
+    monkeypatch.setattr(rig.dead, "_append", no_room)
+    rig.drain()
+    [letter] = rig.dead.read()
     assert (letter["transaction_id"], letter["without_content"]) == (
         large.transaction_id,
         "there was no room on the disk",
     )
-    assert outcomes(bench) == {"received": 1, "dead_lettered": 1}
+    assert outcomes(rig) == {"received": 1, "dead_lettered": 1}
 
 
 def test_a_sink_that_is_at_fault_itself_does_not_get_a_backlog_into_the_dead_letters_at_full_speed(
@@ -339,20 +339,20 @@ def test_a_sink_that_is_at_fault_itself_does_not_get_a_backlog_into_the_dead_let
 
     records = [[event()] for _ in range(12)]
     left = [1]
-    bench = Bench(tmp_path, ListSource(*records), MemorySink(fail=fail), max_events=1)
-    bench.pipeline._writer._interval_s = 5.0
+    rig = Rig(tmp_path, ListSource(*records), MemorySink(fail=fail), max_events=1)
+    rig.pipeline._writer._interval_s = 5.0
     monkeypatch.setattr("exporter.writer.asyncio.sleep", sleep)
 
     async def go() -> None:
-        task = asyncio.create_task(bench.pipeline.run())
-        while bench.pipeline.totals.get("dead_lettered") < 9:
+        task = asyncio.create_task(rig.pipeline.run())
+        while rig.pipeline.totals.get("dead_lettered") < 9:
             await real(0.001)
         left.clear()
-        bench.pipeline.stop()
+        rig.pipeline.stop()
         await asyncio.wait_for(task, 30)
 
     asyncio.run(go())
     long = [pause for pause in pauses if pause >= 5.0]
     assert long[:8] == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
-    assert bench.pipeline.totals.get("delivered") >= 1
-    assert bench.pipeline._writer._pause_s == 0.0
+    assert rig.pipeline.totals.get("delivered") >= 1
+    assert rig.pipeline._writer._pause_s == 0.0

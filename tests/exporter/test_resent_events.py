@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from clickhouse_bench import NOW_NS, count, endpoint, event
+from clickhouse_rig import NOW_NS, count, endpoint, event
 from engine_process import EngineProcess
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.duplicates import AHEAD_NS, HOUR_NS, MOST_HOURS, Horizon
 from exporter.sinks.clickhouse import Settings, create
 from mapping.event import Event
-from pipeline_bench import Bench, ListSource, outcomes
+from pipeline_rig import ListSource, Rig, outcomes
 from sink_memory import MemorySink
 
 SECOND_NS = 1_000_000_000
@@ -48,44 +48,44 @@ def store(engine: EngineProcess, **settings: Any) -> ClickHouseSink:
     return create(Settings(name="store", dsn=f"chdb://{engine.data}", **settings), lambda: endpoint(engine))
 
 
-def bridge(directory: Path, engine: EngineProcess, **settings: Any) -> Bench:
+def bridge(directory: Path, engine: EngineProcess, **settings: Any) -> Rig:
     """Its pipeline alone, over a store that is an engine of its own."""
     directory.mkdir(exist_ok=True)
-    bench = Bench(directory, ListSource(), MemorySink(), **settings)
-    bench.now = NOW_NS
-    return bench
+    rig = Rig(directory, ListSource(), MemorySink(), **settings)
+    rig.now = NOW_NS
+    return rig
 
 
-def take(bench: Bench, engine: EngineProcess, events: list[Event], at_ns: int, **settings: Any) -> None:
+def take(rig: Rig, engine: EngineProcess, events: list[Event], at_ns: int, **settings: Any) -> None:
     """The next process of a bridge takes one request and ends."""
-    bench.now = at_ns
-    bench.sink = store(engine, **settings)  # type: ignore[assignment]
-    bench.source.records.append(events)
-    bench.restart()
-    bench.drain()
-    bench.pipeline.close()
+    rig.now = at_ns
+    rig.sink = store(engine, **settings)  # type: ignore[assignment]
+    rig.source.records.append(events)
+    rig.restart()
+    rig.drain()
+    rig.pipeline.close()
 
 
 @pytest.mark.parametrize("after_s", [2, 120, 400, 5000])
 @pytest.mark.parametrize("restarts", [1, 2])
 def test_sent_again_after_restarts(clean: EngineProcess, tmp_path: Path, restarts: int, after_s: int) -> None:
-    bench = bridge(tmp_path / "a", clean)
-    take(bench, clean, list(FIRST.values()), NOW_NS)
+    rig = bridge(tmp_path / "a", clean)
+    take(rig, clean, list(FIRST.values()), NOW_NS)
     for turn in range(1, restarts):
-        take(bench, clean, [sent(0, span_id=f"{turn:016x}")], NOW_NS + turn * SECOND_NS)
-    take(bench, clean, [again(first, after_s) for first in FIRST.values()], NOW_NS + after_s * SECOND_NS)
+        take(rig, clean, [sent(0, span_id=f"{turn:016x}")], NOW_NS + turn * SECOND_NS)
+    take(rig, clean, [again(first, after_s) for first in FIRST.values()], NOW_NS + after_s * SECOND_NS)
     twice = clean.ask("SELECT event_id FROM api_events GROUP BY event_id HAVING count() > 1")[1].split()
     assert [name for name, first in FIRST.items() if first.transaction_id in twice] == []
     assert count(clean) == len(FIRST) + restarts - 1
-    assert outcomes(bench)["deduplicated"] == len(FIRST)
+    assert outcomes(rig)["deduplicated"] == len(FIRST)
 
 
 @pytest.mark.parametrize("hours", [-48, -1, 0, 1, 36])
 def test_the_bridges_own_clock_jumps_between_the_two(clean: EngineProcess, tmp_path: Path, hours: int) -> None:
-    bench = bridge(tmp_path / "a", clean)
-    take(bench, clean, list(FIRST.values()), NOW_NS)
+    rig = bridge(tmp_path / "a", clean)
+    take(rig, clean, list(FIRST.values()), NOW_NS)
     jump_s = hours * 3600
-    take(bench, clean, [again(first, jump_s + 2) for first in FIRST.values()], NOW_NS + (jump_s + 2) * SECOND_NS)
+    take(rig, clean, [again(first, jump_s + 2) for first in FIRST.values()], NOW_NS + (jump_s + 2) * SECOND_NS)
     twice = clean.ask("SELECT event_id FROM api_events GROUP BY event_id HAVING count() > 1")[1].split()
     assert [name for name, first in FIRST.items() if first.transaction_id in twice] == []
 
@@ -95,29 +95,29 @@ def test_sent_again_when_the_memory_of_ids_has_turned_over(tmp_path: Path) -> No
     firsts = list(FIRST.values())
     later = [[sent(index / 100)] for index in range(40)]
     source = ListSource(firsts, *later, [again(first, 2) for first in firsts])
-    bench = Bench(tmp_path, source, MemorySink(), remember_events=len(firsts), max_events=1)
-    bench.now = NOW_NS
-    bench.drain()
-    assert len(bench.sink.events) == len(firsts) + len(later)
-    assert outcomes(bench)["deduplicated"] == len(firsts)
+    rig = Rig(tmp_path, source, MemorySink(), remember_events=len(firsts), max_events=1)
+    rig.now = NOW_NS
+    rig.drain()
+    assert len(rig.sink.events) == len(firsts) + len(later)
+    assert outcomes(rig)["deduplicated"] == len(firsts)
 
 
 def test_new_events_are_not_asked_about_though_some_clocks_are_far_ahead(tmp_path: Path) -> None:
     """One sender with a clock of 2090 must not make every event a question."""
     ahead = [sent(60 * 365 * 86_400), sent(7 * 86_400)]
     source = ListSource(ahead)
-    bench = Bench(tmp_path, source, MemorySink())
-    bench.now = NOW_NS
-    bench.drain()
-    bench.restart()
-    bench.now = NOW_NS + 60 * SECOND_NS
-    bench.sink.asked.clear()
+    rig = Rig(tmp_path, source, MemorySink())
+    rig.now = NOW_NS
+    rig.drain()
+    rig.restart()
+    rig.now = NOW_NS + 60 * SECOND_NS
+    rig.sink.asked.clear()
     source.records.append([again(sent(0), 0)._replace(end_unix_ns=NOW_NS + 120 * SECOND_NS) for _ in range(5)])
-    bench.drain()
-    assert bench.sink.asked == []
+    rig.drain()
+    assert rig.sink.asked == []
     source.records.append([again(first, 3600) for first in ahead])
-    bench.drain()
-    assert len(bench.sink.events) == 7
+    rig.drain()
+    assert len(rig.sink.events) == 7
 
 
 def test_a_horizon_is_bounded_and_then_asks_more_not_less() -> None:

@@ -11,7 +11,7 @@ from events import event
 from exporter.errors import Fault, Refused, Retryable, SinkError, Unauthorised
 from exporter.sink import Batch
 from exporter.sink_log import MOST_REASONS, OTHER_REASONS, SinkLog, duration
-from pipeline_bench import Bench, ListSource
+from pipeline_rig import ListSource, Rig
 from sink_memory import MemorySink
 
 
@@ -93,8 +93,8 @@ def test_a_pipeline_tells_what_was_refused_for_good(tmp_path: Path, caplog: pyte
     def fail(batch: Batch, in_doubt: bool) -> None:
         raise Refused("the destination answered 400")
 
-    bench = Bench(tmp_path, ListSource([event() for _ in range(178)]), MemorySink(fail=fail))
-    bench.drain()
+    rig = Rig(tmp_path, ListSource([event() for _ in range(178)]), MemorySink(fail=fail))
+    rig.drain()
     assert (
         "sink memory: 178 records refused for good, see `weighbridge deadletter list`: the destination answered 400"
         in (caplog.messages)

@@ -12,7 +12,7 @@ import exporter.replay as replay_module
 import exporter.span_wait as span_wait_module
 from events import NOW_NS, SECOND_NS, event
 from exporter.journal import event_key
-from pipeline_bench import Bench, ListSource, access_log, ids, outcomes
+from pipeline_rig import ListSource, Rig, access_log, ids, outcomes
 from sink_memory import MemorySink
 
 LINES = 24_576  # in one request
@@ -39,19 +39,19 @@ class Counted:
         patch.setattr(replay_module, "event_key", counting)
 
 
-def deferred(bench: Bench, count: int) -> None:
+def deferred(rig: Rig, count: int) -> None:
     """Run until so many calls wait for their span, and kill it then."""
-    bench.run_until(lambda: len(bench.pipeline.journal.waiting) == count and not bench.pipeline.journal.open_plans)
+    rig.run_until(lambda: len(rig.pipeline.journal.waiting) == count and not rig.pipeline.journal.open_plans)
 
 
-def drained_with_lag_s(bench: Bench) -> float:
+def drained_with_lag_s(rig: Rig) -> float:
     """Drain; the most CPU that the loop's thread used in one turn: what others on the machine do is not in it."""
     longest = 0.0
 
     async def go() -> None:
         nonlocal longest
-        task = asyncio.create_task(bench.pipeline.run())
-        bench.pipeline.stop()
+        task = asyncio.create_task(rig.pipeline.run())
+        rig.pipeline.stop()
         before = time.thread_time()
         while not task.done():
             await asyncio.sleep(0)
@@ -69,18 +69,18 @@ def test_a_request_of_waiting_lines_is_mapped_again_a_few_times(
 ) -> None:
     lines = lines_of_one_request(LINES)
     source = ListSource(lines)
-    bench = Bench(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
-    deferred(bench, LINES)
+    rig = Rig(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
+    deferred(rig, LINES)
     counted = Counted(monkeypatch)
     source.reads.clear()
     for _ in range(restarts):
-        bench.restart()
-        deferred(bench, LINES)
-    bench.restart()
-    bench.now += (SPAN_WAIT_S + 1) * SECOND_NS
-    assert drained_with_lag_s(bench) < LONGEST_LAG_S
-    assert ids(bench.sink.events) == ids(lines)
-    assert outcomes(bench) == {"received": LINES, "delivered": LINES}
+        rig.restart()
+        deferred(rig, LINES)
+    rig.restart()
+    rig.now += (SPAN_WAIT_S + 1) * SECOND_NS
+    assert drained_with_lag_s(rig) < LONGEST_LAG_S
+    assert ids(rig.sink.events) == ids(lines)
+    assert outcomes(rig) == {"received": LINES, "delivered": LINES}
     again = sum(position == 0 for position in source.reads)
     assert again <= 4 * (1 + restarts), f"mapped {again} times"
     assert counted.calls <= again * LINES
@@ -93,20 +93,20 @@ def test_while_it_lives_what_it_does_not_hold_is_mapped_again_a_few_times(
     monkeypatch.setattr(span_wait_module, "HELD_BYTES", 0)
     requests = [lines_of_one_request(50, number) for number in range(40)]
     source = ListSource(*requests)
-    bench = Bench(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S, max_events=70)
+    rig = Rig(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S, max_events=70)
 
     async def go() -> None:
-        task = asyncio.create_task(bench.pipeline.run())
+        task = asyncio.create_task(rig.pipeline.run())
         async with asyncio.timeout(60):
-            while len(bench.pipeline.journal.waiting) < 2000:
+            while len(rig.pipeline.journal.waiting) < 2000:
                 await asyncio.sleep(0.002)
             source.reads.clear()
-            bench.now += (SPAN_WAIT_S + 1) * SECOND_NS
-            bench.pipeline.stop()
+            rig.now += (SPAN_WAIT_S + 1) * SECOND_NS
+            rig.pipeline.stop()
             await task
 
     asyncio.run(go())
-    assert ids(bench.sink.events) == ids(sum(requests, []))
+    assert ids(rig.sink.events) == ids(sum(requests, []))
     again = [position for position in source.reads if position < 400]
     assert sorted(again) == sorted(set(again)), "mapped once for all of its calls"
 
@@ -118,26 +118,26 @@ def test_events_beyond_the_bound_on_memory_are_mapped_once_more_for_each_bound(
     monkeypatch.setattr(replay_module, "INDEXED_BYTES", 20_000)  # ten of them
     lines = lines_of_one_request(100)
     source = ListSource(lines)
-    bench = Bench(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
-    deferred(bench, 100)
+    rig = Rig(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
+    deferred(rig, 100)
     source.reads.clear()
-    bench.restart()
-    bench.now += (SPAN_WAIT_S + 1) * SECOND_NS
-    bench.drain()
-    assert ids(bench.sink.events) == ids(lines)
+    rig.restart()
+    rig.now += (SPAN_WAIT_S + 1) * SECOND_NS
+    rig.drain()
+    assert ids(rig.sink.events) == ids(lines)
     assert sum(position == 0 for position in source.reads) <= 22  # at recovery, and when they are due
 
 
 def test_calls_that_are_there_no_more_cost_no_look_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = ListSource(lines_of_one_request(300))
-    bench = Bench(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
-    deferred(bench, 300)
+    rig = Rig(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
+    deferred(rig, 300)
     source.records[0] = lines_of_one_request(3, 9)
     source.reads.clear()
-    bench.restart()
-    bench.drain()
+    rig.restart()
+    rig.drain()
     assert sum(position == 0 for position in source.reads) == 1
-    assert outcomes(bench) == {"received": 300, "failed": 300}
+    assert outcomes(rig) == {"received": 300, "failed": 300}
     assert caplog.text.count("no longer in the spool") == 1
 
 
@@ -148,14 +148,14 @@ def test_beyond_the_bound_the_oldest_wait_no_longer_and_still_count_once(
     requests = [lines_of_one_request(40, number) for number in range(10)]
     spans = [line._replace(source="span") for request in requests for line in request]
     source = ListSource(*requests)
-    bench = Bench(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
-    bench.run_until(lambda: len(bench.sink.events) == 300)
-    assert len(bench.pipeline.journal.waiting) == 100
+    rig = Rig(tmp_path, source, MemorySink(), span_wait_s=SPAN_WAIT_S)
+    rig.run_until(lambda: len(rig.sink.events) == 300)
+    assert len(rig.pipeline.journal.waiting) == 100
     source.records.append(spans)
-    bench.restart()
-    bench.drain()
-    assert ids(bench.sink.events) == ids(spans)
-    assert outcomes(bench) == {"received": 800, "delivered": 400, "deduplicated": 400}
+    rig.restart()
+    rig.drain()
+    assert ids(rig.sink.events) == ids(spans)
+    assert outcomes(rig) == {"received": 800, "delivered": 400, "deduplicated": 400}
 
 
 def test_taking_out_the_oldest_does_not_get_slower_with_their_number() -> None:

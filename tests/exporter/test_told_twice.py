@@ -14,7 +14,7 @@ import exporter.same_call as same_call_module
 from events import NOW_NS, SECOND_NS, event
 from exporter.errors import Retryable
 from mapping.event import Event
-from pipeline_bench import Bench, ListSource, access_log, outcomes
+from pipeline_rig import ListSource, Rig, access_log, outcomes
 from sink_memory import MemorySink
 
 CHILD = "c" * 16
@@ -28,16 +28,16 @@ def line(span: Event, span_id: str = "", **changes: Any) -> Event:
 
 def delivered(tmp_path: Path, *requests: list[Event], **batch: Any) -> list[Event]:
     """What a sink has when these have come and everything is over; the ledger is looked at."""
-    bench = Bench(tmp_path, ListSource(*requests), MemorySink(), **batch)
-    bench.drain()
-    bench.now += 60 * SECOND_NS
-    bench.restart()
-    bench.drain()
-    told = outcomes(bench)
+    rig = Rig(tmp_path, ListSource(*requests), MemorySink(), **batch)
+    rig.drain()
+    rig.now += 60 * SECOND_NS
+    rig.restart()
+    rig.drain()
+    told = outcomes(rig)
     assert told["received"] == sum(map(len, requests))
-    assert told["delivered"] == len(bench.sink.events)
+    assert told["delivered"] == len(rig.sink.events)
     assert told["received"] == sum(told.values()) - told["received"]
-    return list(bench.sink.events)
+    return list(rig.sink.events)
 
 
 def in_any_order(*events: Event) -> list[tuple[Event, ...]]:
@@ -61,17 +61,17 @@ def test_the_span_of_a_line_may_come_in_another_process(tmp_path: Path, line_fir
     span = event()
     first, second = ([line(span)], [span]) if line_first else ([span], [line(span)])
     source = ListSource(first, [event()])
-    bench = Bench(tmp_path, source, MemorySink())
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 20)
+    rig = Rig(tmp_path, source, MemorySink())
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 20)
     if line_first:
-        bench.restart()
+        rig.restart()
     source.records.append(second)
-    bench.run_until(lambda: bench.pipeline.journal.cursor == 30)
-    bench.now += 60 * SECOND_NS
-    bench.restart()
-    bench.drain()
-    assert [e.transaction_id for e in bench.sink.events].count(span.transaction_id) == 1
-    assert outcomes(bench) == {"received": 3, "delivered": 2, "deduplicated": 1}
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 30)
+    rig.now += 60 * SECOND_NS
+    rig.restart()
+    rig.drain()
+    assert [e.transaction_id for e in rig.sink.events].count(span.transaction_id) == 1
+    assert outcomes(rig) == {"received": 3, "delivered": 2, "deduplicated": 1}
 
 
 def test_two_attempts_with_a_line_each_stay_two_in_any_order(tmp_path: Path) -> None:
@@ -147,12 +147,12 @@ def test_a_batch_that_is_repeated_after_a_kill_has_the_status_of_the_log_again(t
         raise Retryable("the answer was lost")
 
     sink.fail = die
-    bench = Bench(tmp_path, ListSource([line(span, status=504)], [span]), sink)
-    bench.run_until(lambda: bench.pipeline.counts.retries > 2)
+    rig = Rig(tmp_path, ListSource([line(span, status=504)], [span]), sink)
+    rig.run_until(lambda: rig.pipeline.counts.retries > 2)
     before = [list(rows) for _, rows in sink.batches.values()]
     sink.fail = None
-    bench.restart()
-    bench.drain()
+    rig.restart()
+    rig.drain()
     assert [list(rows) for _, rows in sink.batches.values()] == before
     assert [e.status for e in sink.events] == [504]
 
@@ -193,15 +193,15 @@ def test_kills_at_random_moments_lose_no_span_and_explain_every_line(tmp_path: P
     traffic = spans + [line(span, dice.choice(["", CHILD])) for span in spans]
     dice.shuffle(traffic)
     source = ListSource(*[traffic[at : at + 7] for at in range(0, len(traffic), 7)])
-    bench = Bench(tmp_path, source, MemorySink(), max_events=13)
+    rig = Rig(tmp_path, source, MemorySink(), max_events=13)
     for _ in range(5):
-        target = min(len(source.records) * 10, bench.pipeline.journal.cursor + 10 * dice.randrange(1, 8))
-        bench.run_until(lambda: bench.pipeline.journal.cursor >= target)  # noqa: B023
-        bench.restart()
-    bench.drain()
-    bench.now += 60 * SECOND_NS
-    bench.restart()
-    bench.drain()
-    found = outcomes(bench)
+        target = min(len(source.records) * 10, rig.pipeline.journal.cursor + 10 * dice.randrange(1, 8))
+        rig.run_until(lambda: rig.pipeline.journal.cursor >= target)  # noqa: B023
+        rig.restart()
+    rig.drain()
+    rig.now += 60 * SECOND_NS
+    rig.restart()
+    rig.drain()
+    found = outcomes(rig)
     assert found["received"] == 160 == found["delivered"] + found["deduplicated"]
-    assert Counter(e.source for e in bench.sink.events)["span"] == 80
+    assert Counter(e.source for e in rig.sink.events)["span"] == 80

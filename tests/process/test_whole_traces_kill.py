@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from bridge import BridgeProcess, eventually
-from whole_trace_bench import RULES, request
+from whole_trace_rig import RULES, request
 
 TRACES = 60
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bridge import BridgeProcess, eventually
-from whole_trace_bench import RULES, request
+from whole_trace_rig import RULES, request
 
 # The whole budget is open to keys not seen before, so that only the window thins what the rules keep.
 BUDGET = {"events_per_second": 400, "window_s": "500ms", "epoch_s": "1h", "cold_start_share": 1}

@@ -31,7 +31,7 @@ from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.running import Sampling
 from weighbridge.service import Bridge
 from weighbridge.settings import ExporterSettings, Settings
-from whole_trace_bench import request
+from whole_trace_rig import request
 
 NOW_NS = 1_795_200_000_000_000_000
 

@@ -33,7 +33,7 @@ class StandIn:
         return web.Response(status=self.status, body=self.body, headers={"X-Moesif-Config-ETag": self.etag})
 
 
-class Bench:
+class Rig:
     """A configuration follower, its stand-in server, and a clock moved by hand."""
 
     def __init__(self, folder: Path) -> None:
@@ -57,68 +57,68 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Bench]:
-    bench = Bench(folder)
+async def running(folder: Path) -> AsyncIterator[Rig]:
+    rig = Rig(folder)
     app = web.Application()
-    app.router.add_get("/v1/config", bench.server.config)
+    app.router.add_get("/v1/config", rig.server.config)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    bench.base_uri = f"http://{host}:{port}"
+    rig.base_uri = f"http://{host}:{port}"
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as bench.session:
-            yield bench
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as rig.session:
+            yield rig
     finally:
         await runner.cleanup()
 
 
-def drive(folder: Path, test: Callable[[Bench], Awaitable[None]]) -> None:
+def drive(folder: Path, test: Callable[[Rig], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with running(folder) as bench:
-            await test(bench)
+        async with running(folder) as rig:
+            await test(rig)
 
     asyncio.run(main())
 
 
 def test_fetches_at_start_with_the_application_id(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
-        assert await follower.fetch_if_due(bench.session)
-        assert bench.server.asked == ["application-1"]
-        assert [(float(remote.everything or 0), etag) for remote, etag in bench.used] == [(0.5, "e1")]
-        assert not await follower.fetch_if_due(bench.session)
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
+        assert await follower.fetch_if_due(rig.session)
+        assert rig.server.asked == ["application-1"]
+        assert [(float(remote.everything or 0), etag) for remote, etag in rig.used] == [(0.5, "e1")]
+        assert not await follower.fetch_if_due(rig.session)
 
     drive(tmp_path, test)
 
 
 def test_an_unknown_etag_brings_the_new_configuration_after_a_minute(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
-        await follower.fetch_if_due(bench.session)
-        bench.server.body, bench.server.etag = json.dumps({"sample_rate": 10}).encode(), "e2"
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
+        await follower.fetch_if_due(rig.session)
+        rig.server.body, rig.server.etag = json.dumps({"sample_rate": 10}).encode(), "e2"
         follower.seen("e2")
-        bench.now_s += 59
-        assert not await follower.fetch_if_due(bench.session)
-        bench.now_s += 1
-        assert await follower.fetch_if_due(bench.session)
-        assert [etag for _, etag in bench.used] == ["e1", "e2"]
+        rig.now_s += 59
+        assert not await follower.fetch_if_due(rig.session)
+        rig.now_s += 1
+        assert await follower.fetch_if_due(rig.session)
+        assert [etag for _, etag in rig.used] == ["e1", "e2"]
         follower.seen("e1")
-        bench.now_s += 200
-        assert not await follower.fetch_if_due(bench.session)
+        rig.now_s += 200
+        assert not await follower.fetch_if_due(rig.session)
 
     drive(tmp_path, test)
 
 
 def test_an_unchanged_configuration_is_not_applied_again(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
         for _ in range(3):
-            assert await follower.fetch_if_due(bench.session)
-            bench.now_s += 300
-        assert len(bench.used) == 1
-        assert len(bench.server.asked) == 3
+            assert await follower.fetch_if_due(rig.session)
+            rig.now_s += 300
+        assert len(rig.used) == 1
+        assert len(rig.server.asked) == 3
 
     drive(tmp_path, test)
 
@@ -127,28 +127,28 @@ def test_an_unchanged_configuration_is_not_applied_again(tmp_path: Path) -> None
     ("status", "body"), [(500, b"{}"), (401, b"{}"), (302, b"{}"), (200, b"<html>"), (200, b"[]"), (200, b"")]
 )
 def test_a_failure_keeps_the_last_good_configuration(tmp_path: Path, status: int, body: bytes) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
-        await follower.fetch_if_due(bench.session)
-        bench.server.status, bench.server.body, bench.server.etag = status, body, "e2"
-        bench.now_s += 300
-        assert not await follower.fetch_if_due(bench.session)
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
+        await follower.fetch_if_due(rig.session)
+        rig.server.status, rig.server.body, rig.server.etag = status, body, "e2"
+        rig.now_s += 300
+        assert not await follower.fetch_if_due(rig.session)
         assert follower.etag == "e1"
-        assert len(bench.used) == 1
+        assert len(rig.used) == 1
         assert follower.failed == 1
 
     drive(tmp_path, test)
 
 
 def test_a_server_that_does_not_answer_or_is_gone_is_a_failure_like_any_other(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower(timeout="100ms")
-        bench.server.delay_s = 1.0
+    async def test(rig: Rig) -> None:
+        follower = rig.follower(timeout="100ms")
+        rig.server.delay_s = 1.0
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.1)) as impatient:
             assert not await follower.fetch_if_due(impatient)
-        bench.base_uri = "http://127.0.0.1:1"
-        assert not await bench.follower().fetch_if_due(bench.session)
-        assert not bench.used
+        rig.base_uri = "http://127.0.0.1:1"
+        assert not await rig.follower().fetch_if_due(rig.session)
+        assert not rig.used
 
     drive(tmp_path, test)
 
@@ -156,9 +156,9 @@ def test_a_server_that_does_not_answer_or_is_gone_is_a_failure_like_any_other(tm
 def test_an_application_id_that_cannot_be_sent_is_a_failure_that_does_not_name_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower(application_id="application-1\n")
-        assert not await follower.fetch_if_due(bench.session)
+    async def test(rig: Rig) -> None:
+        follower = rig.follower(application_id="application-1\n")
+        assert not await follower.fetch_if_due(rig.session)
         assert follower.failed == 1
 
     drive(tmp_path, test)
@@ -167,51 +167,51 @@ def test_an_application_id_that_cannot_be_sent_is_a_failure_that_does_not_name_i
 
 
 def test_the_last_good_configuration_survives_a_restart(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        await bench.follower().fetch_if_due(bench.session)
-        bench.server.status = 503
-        restarted = bench.follower()
+    async def test(rig: Rig) -> None:
+        await rig.follower().fetch_if_due(rig.session)
+        rig.server.status = 503
+        restarted = rig.follower()
         restarted.resume()
         assert restarted.etag == "e1"
-        assert bench.used[0] == bench.used[1]
-        assert not await restarted.fetch_if_due(bench.session)  # asked at once all the same
-        assert len(bench.server.asked) == 2
+        assert rig.used[0] == rig.used[1]
+        assert not await restarted.fetch_if_due(rig.session)  # asked at once all the same
+        assert len(rig.server.asked) == 2
 
     drive(tmp_path, test)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"etag": "e", "body": 7}', b'{"etag": "e", "body": "[]"}'])
 def test_a_damaged_kept_file_is_ignored(tmp_path: Path, content: bytes) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
         (tmp_path / "state").mkdir()
         (tmp_path / "state" / "moesif.json").write_bytes(content)
         follower.resume()
         assert follower.etag == ""
-        assert not bench.used
+        assert not rig.used
 
     drive(tmp_path, test)
 
 
 def test_a_configuration_without_an_etag_names_itself_by_its_content(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        bench.server.etag = ""
-        follower = bench.follower()
-        await follower.fetch_if_due(bench.session)
+    async def test(rig: Rig) -> None:
+        rig.server.etag = ""
+        follower = rig.follower()
+        await follower.fetch_if_due(rig.session)
         assert follower.etag.startswith("sha256:")
 
     drive(tmp_path, test)
 
 
 def test_run_fetches_at_once_and_again_when_news_arrives(tmp_path: Path) -> None:
-    async def test(bench: Bench) -> None:
-        follower = bench.follower()
+    async def test(rig: Rig) -> None:
+        follower = rig.follower()
         task = asyncio.create_task(follower.run())
-        await _until(lambda: len(bench.used) == 1)
-        bench.server.etag = "e2"
-        bench.now_s += 61
+        await _until(lambda: len(rig.used) == 1)
+        rig.server.etag = "e2"
+        rig.now_s += 61
         follower.seen("e2")
-        await _until(lambda: len(bench.used) == 2)
+        await _until(lambda: len(rig.used) == 2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -39,7 +39,7 @@ from weighbridge.commands.tail import line as tail_line
 from weighbridge.commands.tail import parse_where
 from weighbridge.commands.trace import parse_trace_id
 from weighbridge.settings import Settings, load_settings
-from whole_trace_bench import RULES, request
+from whole_trace_rig import RULES, request
 
 CORPUS = TESTDATA / "corpus"
 BODIES = sorted(CORPUS.glob("*.bin"))

@@ -21,7 +21,7 @@ from receiver.spool import Entry, Spool, SpoolSettings
 from weighbridge.feed import LONGEST_PACE_S, Feed
 
 
-class Bench:
+class Rig:
     """A real spool with a feed over it. `broken`: the mapper fails on requests of this many spans."""
 
     def __init__(self, directory: Path, max_bytes: int = 64 << 20, broken: int = -1) -> None:
@@ -73,28 +73,28 @@ class Bench:
 
 def test_requests_come_in_order_from_memory_over_many_segments(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path)
-        await bench.open()
-        start = bench.spool.start_position
-        sent = [await bench.send(10) for _ in range(30)]
+        rig = Rig(tmp_path)
+        await rig.open()
+        start = rig.spool.start_position
+        sent = [await rig.send(10) for _ in range(30)]
         assert len(list((tmp_path / "spool").iterdir())) > 3
-        assert (await bench.take_all(start))[0] == sent
-        assert (await bench.take_all(start))[0] == sent, "a second sink gets the same"
-        assert bench.decoded_again == 0
-        await bench.spool.close()
+        assert (await rig.take_all(start))[0] == sent
+        assert (await rig.take_all(start))[0] == sent, "a second sink gets the same"
+        assert rig.decoded_again == 0
+        await rig.spool.close()
 
     asyncio.run(go())
 
 
 def test_what_has_left_memory_is_read_from_the_spool(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path, max_bytes=20_000)
-        await bench.open()
-        start = bench.spool.start_position
-        sent = [await bench.send(10) for _ in range(20)]
-        assert (await bench.take_all(start))[0] == sent
-        assert bench.decoded_again > 10
-        await bench.spool.close()
+        rig = Rig(tmp_path, max_bytes=20_000)
+        await rig.open()
+        start = rig.spool.start_position
+        sent = [await rig.send(10) for _ in range(20)]
+        assert (await rig.take_all(start))[0] == sent
+        assert rig.decoded_again > 10
+        await rig.spool.close()
 
     asyncio.run(go())
 
@@ -105,41 +105,41 @@ def test_while_every_sink_is_away_what_comes_is_left_to_the_spool(
     monkeypatch.setattr(feed_module, "SINKS_GET_ON_S", 0.0)
 
     async def go() -> None:
-        bench = Bench(tmp_path, max_bytes=400_000)
-        await bench.open()
-        start = bench.spool.start_position
-        sent = [await bench.send(10) for _ in range(60)]
-        taken, position = await bench.take_all(start)
+        rig = Rig(tmp_path, max_bytes=400_000)
+        await rig.open()
+        start = rig.spool.start_position
+        sent = [await rig.send(10) for _ in range(60)]
+        taken, position = await rig.take_all(start)
         assert taken == sent
-        again = bench.decoded_again
+        again = rig.decoded_again
         assert 20 < again < 60, "the oldest were held, a quarter of the memory full, and no others"
-        bench.feed.release("a", position)
-        bench.feed.release("b", position)
-        sent = [await bench.send(10) for _ in range(3)]
-        assert (await bench.take_all(position))[0] == sent
-        assert bench.decoded_again == again, "from memory, as the sinks have caught up"
-        await bench.spool.close()
+        rig.feed.release("a", position)
+        rig.feed.release("b", position)
+        sent = [await rig.send(10) for _ in range(3)]
+        assert (await rig.take_all(position))[0] == sent
+        assert rig.decoded_again == again, "from memory, as the sinks have caught up"
+        await rig.spool.close()
 
     asyncio.run(go())
 
 
 def test_answers_wait_for_mapping_and_not_for_destinations(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path, max_bytes=400_000)
-        await bench.open()
-        position = bench.spool.start_position
+        rig = Rig(tmp_path, max_bytes=400_000)
+        await rig.open()
+        position = rig.spool.start_position
         for _ in range(30):
-            await bench.send(10)
-        _, position = await bench.take_all(position)
+            await rig.send(10)
+        _, position = await rig.take_all(position)
         began = time.monotonic()
-        await bench.feed.pace()
+        await rig.feed.pace()
         assert time.monotonic() - began >= LONGEST_PACE_S / 2, "a sink has not taken what was mapped for another one"
         for sink in ("a", "b"):
-            bench.feed.has_read(sink, position)
-        assert not bench.feed._behind, "all have, though none has delivered it"
-        await bench.feed.pace()
-        assert bench.spool.request_count == 30, "the spool keeps it"
-        await bench.spool.close()
+            rig.feed.has_read(sink, position)
+        assert not rig.feed._behind, "all have, though none has delivered it"
+        await rig.feed.pace()
+        assert rig.spool.request_count == 30, "the spool keeps it"
+        await rig.spool.close()
 
     asyncio.run(go())
 
@@ -148,29 +148,29 @@ def test_nothing_to_do_costs_nothing_also_after_a_restart(tmp_path: Path) -> Non
     """The end of the last segment of an earlier process is not the place where the next record will be."""
 
     async def first() -> int:
-        bench = Bench(tmp_path)
-        await bench.open()
-        start = bench.spool.start_position
-        await bench.send(5)
-        _, position = await bench.take_all(start)
-        await bench.spool.close()
+        rig = Rig(tmp_path)
+        await rig.open()
+        start = rig.spool.start_position
+        await rig.send(5)
+        _, position = await rig.take_all(start)
+        await rig.spool.close()
         return position
 
     async def second(position: int) -> None:
-        bench = Bench(tmp_path)
-        await bench.open()
-        assert await bench.feed.next(position, 0.01) is None
-        assert bench.feed.caught_up(position)
+        rig = Rig(tmp_path)
+        await rig.open()
+        assert await rig.feed.next(position, 0.01) is None
+        assert rig.feed.caught_up(position)
         began, waits = time.process_time(), 0
         deadline = time.monotonic() + 0.4
         while time.monotonic() < deadline:
-            assert await bench.feed.next(position, 0.1) is None
+            assert await rig.feed.next(position, 0.1) is None
             waits += 1
         assert waits <= 6
         assert time.process_time() - began < 0.2
-        sent = await bench.send(7)
-        assert (await bench.take_all(position))[0] == [sent]
-        await bench.spool.close()
+        sent = await rig.send(7)
+        assert (await rig.take_all(position))[0] == [sent]
+        await rig.spool.close()
 
     position = asyncio.run(first())
     asyncio.run(second(position))
@@ -178,35 +178,35 @@ def test_nothing_to_do_costs_nothing_also_after_a_restart(tmp_path: Path) -> Non
 
 def test_a_request_that_the_mapper_fails_on_is_set_aside_and_the_rest_goes_on(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path, broken=3)
-        await bench.open()
-        position = bench.spool.start_position
-        before, _, after = await bench.send(2), await bench.send(3), await bench.send(4)
-        taken, _ = await bench.take_all(position)
+        rig = Rig(tmp_path, broken=3)
+        await rig.open()
+        position = rig.spool.start_position
+        before, _, after = await rig.send(2), await rig.send(3), await rig.send(4)
+        taken, _ = await rig.take_all(position)
         assert taken == [before, set(), after]
-        assert bench.feed.counts.failed == 3
+        assert rig.feed.counts.failed == 3
         [request] = (tmp_path / "unmappable").glob("*.bin")
-        assert bench.decoder.traces(request.read_bytes()).accepted == 3
+        assert rig.decoder.traces(request.read_bytes()).accepted == 3
         assert request.with_suffix(".headers.json").exists()
-        await bench.spool.close()
+        await rig.spool.close()
 
     asyncio.run(go())
 
 
 def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path)
-        await bench.open()
-        position = bench.spool.start_position
+        rig = Rig(tmp_path)
+        await rig.open()
+        position = rig.spool.start_position
         for _ in range(30):
-            await bench.send(10)
-        _, end = await bench.take_all(position)
-        bench.feed.release("a", end)
-        assert bench.spool.request_count == 30
-        bench.feed.release("b", end)
-        assert bench.spool.request_count == 0
-        assert bench.feed._bytes == 0
-        await bench.spool.close()
+            await rig.send(10)
+        _, end = await rig.take_all(position)
+        rig.feed.release("a", end)
+        assert rig.spool.request_count == 30
+        rig.feed.release("b", end)
+        assert rig.spool.request_count == 0
+        assert rig.feed._bytes == 0
+        await rig.spool.close()
 
     asyncio.run(go())
 
@@ -215,47 +215,47 @@ def test_requests_are_handed_on_as_they_came_with_their_number_of_records(tmp_pa
     """From the spool, over many segments, whether or not memory still knows them."""
 
     async def go() -> None:
-        bench = Bench(tmp_path, max_bytes=20_000)
-        await bench.open()
-        position = bench.spool.start_position
-        bench.feed.add_sink("copy", forwards=True)
-        sent = [await bench.send(count) for count in range(3, 23)]
+        rig = Rig(tmp_path, max_bytes=20_000)
+        await rig.open()
+        position = rig.spool.start_position
+        rig.feed.add_sink("copy", forwards=True)
+        sent = [await rig.send(count) for count in range(3, 23)]
         taken: list[tuple[int, set[str]]] = []
-        while (request := await bench.feed.next_request(position, 0)) is not None:
-            units = await bench.feed.next(request.position, 0)
+        while (request := await rig.feed.next_request(position, 0)) is not None:
+            units = await rig.feed.next(request.position, 0)
             assert units is not None
             taken.append((request.records, {event.span_id for event in units.events}))
-            assert bench.decoder.traces(request.body).accepted == request.records
+            assert rig.decoder.traces(request.body).accepted == request.records
             assert (request.signal, request.tenant, request.content_encoding) == ("traces", "acme", "")
             position = request.next_position
         assert taken == [(len(ids), ids) for ids in sent]
-        assert bench.feed.caught_up(position)
-        waiting = asyncio.create_task(bench.feed.next_request(position, 5))
+        assert rig.feed.caught_up(position)
+        waiting = asyncio.create_task(rig.feed.next_request(position, 5))
         await asyncio.sleep(0)
-        await bench.send(1)
+        await rig.send(1)
         arrived = await waiting
         assert arrived is not None
         assert arrived.records == 1
-        await bench.spool.close()
+        await rig.spool.close()
 
     asyncio.run(go())
 
 
 def test_the_spool_waits_for_a_sink_that_comes_and_not_for_one_that_goes(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = Bench(tmp_path)
-        await bench.open()
-        position = bench.spool.start_position
+        rig = Rig(tmp_path)
+        await rig.open()
+        position = rig.spool.start_position
         for _ in range(3):
-            await bench.send(10)
-        bench.feed.add_sink("c", forwards=True)
-        _, end = await bench.take_all(position)
-        bench.feed.release("a", end)
-        bench.feed.release("b", end)
-        assert bench.spool.request_count == 3
-        assert bench.feed._bytes == 0, "a sink that forwards needs nothing in memory"
-        bench.feed.drop_sink("c")
-        assert bench.spool.request_count == 0
-        await bench.spool.close()
+            await rig.send(10)
+        rig.feed.add_sink("c", forwards=True)
+        _, end = await rig.take_all(position)
+        rig.feed.release("a", end)
+        rig.feed.release("b", end)
+        assert rig.spool.request_count == 3
+        assert rig.feed._bytes == 0, "a sink that forwards needs nothing in memory"
+        rig.feed.drop_sink("c")
+        assert rig.spool.request_count == 0
+        await rig.spool.close()
 
     asyncio.run(go())

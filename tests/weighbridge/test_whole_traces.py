@@ -11,7 +11,7 @@ import pytest
 from exporter.sink import Batch
 from mapping.sampling.sampler import Sampler
 from sink_memory import MemorySink
-from whole_trace_bench import TraceBench
+from whole_trace_rig import TraceRig
 
 T0 = 1_795_200_000.0
 HIGH, LOW = b"\xf0" * 16, b"\x00" * 15 + b"\x01"  # kept at 10 %, and dropped at every rate below 100 %
@@ -19,36 +19,36 @@ HIGH, LOW = b"\xf0" * 16, b"\x00" * 15 + b"\x01"  # kept at 10 %, and dropped at
 
 def test_an_error_in_a_later_request_keeps_the_trace_whole_and_ordinary_traces_go_whole(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0)
-        await bench.open()
-        await bench.send([(LOW, 200), (HIGH, 200), (HIGH, 200)], T0)
-        await bench.send([(HIGH, 200)], T0 + 3)
-        await bench.send([(LOW, 503), (LOW, 200)], T0 + 4)
+        rig = TraceRig(tmp_path, MemorySink(), T0)
+        await rig.open()
+        await rig.send([(LOW, 200), (HIGH, 200), (HIGH, 200)], T0)
+        await rig.send([(HIGH, 200)], T0 + 3)
+        await rig.send([(LOW, 503), (LOW, 200)], T0 + 4)
         await asyncio.sleep(0.3)
-        assert bench.sink.events == [], "10 seconds have not passed on the records' clock"
-        bench.wall_s = T0 + 11
-        await bench.until(lambda: len(bench.handed) == 3)
-        await bench.stop()
-        assert bench.delivered() == [1, 5, 6]
-        assert bench.outcomes == {"received": 6, "delivered": 3, "sampled_out": 3}
-        assert {event.decision.rule for event in bench.sink.events} == {"errors"}
-        assert [decision.rule for decision in bench.decisions].count("default") == 3
+        assert rig.sink.events == [], "10 seconds have not passed on the records' clock"
+        rig.wall_s = T0 + 11
+        await rig.until(lambda: len(rig.handed) == 3)
+        await rig.stop()
+        assert rig.delivered() == [1, 5, 6]
+        assert rig.outcomes == {"received": 6, "delivered": 3, "sampled_out": 3}
+        assert {event.decision.rule for event in rig.sink.events} == {"errors"}
+        assert [decision.rule for decision in rig.decisions].count("default") == 3
 
     asyncio.run(go())
 
 
 def test_late_records_follow_the_decision_whether_it_was_to_keep_or_to_drop(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
-        await bench.open()
+        rig = TraceRig(tmp_path, MemorySink(), T0, rate=10)
+        await rig.open()
         failed = b"\x00" * 15 + b"\x02"
-        await bench.send([(LOW, 200), (failed, 500)], T0)
-        await bench.send([(LOW, 500), (failed, 200), (HIGH, 200)], T0 + 20)
-        bench.wall_s = T0 + 40
-        await bench.until(lambda: len(bench.handed) == 2)
-        await bench.stop()
-        assert bench.delivered() == [2, 4, 5]
-        assert {(e.decision.rule, e.decision.weight) for e in bench.sink.events} == {("errors", 1), ("default", 10)}
+        await rig.send([(LOW, 200), (failed, 500)], T0)
+        await rig.send([(LOW, 500), (failed, 200), (HIGH, 200)], T0 + 20)
+        rig.wall_s = T0 + 40
+        await rig.until(lambda: len(rig.handed) == 2)
+        await rig.stop()
+        assert rig.delivered() == [2, 4, 5]
+        assert {(e.decision.rule, e.decision.weight) for e in rig.sink.events} == {("errors", 1), ("default", 10)}
 
     asyncio.run(go())
 
@@ -57,13 +57,13 @@ def test_requests_in_the_spool_are_decided_on_their_own_clock_without_waiting(tm
     """An hour's backlog: what came within the wait counts as in time, what came later does not."""
 
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0 + 3600)
-        await bench.spool.open()
-        bench.feed.start(bench.spool.end_position)
+        rig = TraceRig(tmp_path, MemorySink(), T0 + 3600)
+        await rig.spool.open()
+        rig.feed.start(rig.spool.end_position)
         for second in range(0, 40, 2):
-            await bench.send([(second.to_bytes(16, "big"), 200), (LOW, 500 if second == 6 else 200)], T0 + second)
-        await bench.spool.close()
-        again = TraceBench(tmp_path, bench.sink, T0 + 3600)
+            await rig.send([(second.to_bytes(16, "big"), 200), (LOW, 500 if second == 6 else 200)], T0 + second)
+        await rig.spool.close()
+        again = TraceRig(tmp_path, rig.sink, T0 + 3600)
         await again.open()
         await again.until(lambda: len(again.handed) == 20)
         await again.stop()
@@ -75,34 +75,34 @@ def test_requests_in_the_spool_are_decided_on_their_own_clock_without_waiting(tm
 
 def test_stopping_decides_what_is_there(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
-        await bench.open()
-        await bench.send([(LOW, 200), (HIGH, 200), (LOW, 200)], T0)
-        await bench.until(lambda: bool(bench.feed.counts.taken))
-        await bench.stop()
-        assert bench.delivered() == [2]
-        assert [event.decision.reason for event in bench.sink.events] == ["kept_early"]
-        assert bench.outcomes == {"received": 3, "delivered": 1, "sampled_out": 2}
+        rig = TraceRig(tmp_path, MemorySink(), T0, rate=10)
+        await rig.open()
+        await rig.send([(LOW, 200), (HIGH, 200), (LOW, 200)], T0)
+        await rig.until(lambda: bool(rig.feed.counts.taken))
+        await rig.stop()
+        assert rig.delivered() == [2]
+        assert [event.decision.reason for event in rig.sink.events] == ["kept_early"]
+        assert rig.outcomes == {"received": 3, "delivered": 1, "sampled_out": 2}
 
     asyncio.run(go())
 
 
 def test_memory_is_bounded_and_what_does_not_fit_is_decided_early_and_delivered(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0, rate=100, max_bytes=100_000)
-        await bench.open()
+        rig = TraceRig(tmp_path, MemorySink(), T0, rate=100, max_bytes=100_000)
+        await rig.open()
         most = 0
         dice = random.Random(4)
         for number in range(60):
-            await bench.send([(dice.randbytes(16), 200) for _ in range(5)], T0 + number / 100)
+            await rig.send([(dice.randbytes(16), 200) for _ in range(5)], T0 + number / 100)
             await asyncio.sleep(0)
-            assert bench.source._main is None or bench.source._main.held_bytes <= 100_000
-            most = max(most, bench.source._main.held_bytes if bench.source._main else 0)
+            assert rig.source._main is None or rig.source._main.held_bytes <= 100_000
+            most = max(most, rig.source._main.held_bytes if rig.source._main else 0)
         assert most > 50_000
-        assert bench.feed._bytes < 50_000, "what was read ahead is not held a second time"
-        await bench.stop()
-        assert bench.delivered() == list(range(1, 301))
-        assert "kept_early" in {event.decision.reason for event in bench.sink.events}
+        assert rig.feed._bytes < 50_000, "what was read ahead is not held a second time"
+        await rig.stop()
+        assert rig.delivered() == list(range(1, 301))
+        assert "kept_early" in {event.decision.reason for event in rig.sink.events}
 
     asyncio.run(go())
 
@@ -123,25 +123,25 @@ def test_kills_at_any_moment_lose_nothing_repeat_nothing_and_decide_as_before(tm
 
     async def run(directory: Path, kills: list[int]) -> list[int]:
         sink = MemorySink()
-        bench = TraceBench(directory, sink, T0, rate=30)
-        await bench.open()
+        rig = TraceRig(directory, sink, T0, rate=30)
+        await rig.open()
         for number, (spans, at) in enumerate(requests):
-            await bench.send(spans, at)
-            bench.wall_s = at
+            await rig.send(spans, at)
+            rig.wall_s = at
             if number in kills:
                 await asyncio.sleep(0.002 * (number % 9))
-                await bench.kill()
-                next_id = bench.next_id
-                bench = TraceBench(directory, sink, at, rate=30)
-                bench.next_id = next_id
-                await bench.open()
-        bench.wall_s += 30
-        await bench.until(lambda: sum(bench.pipeline.totals.get(o) for o in ("delivered", "sampled_out")) == total)
-        await bench.stop()
-        outcomes = bench.outcomes
+                await rig.kill()
+                next_id = rig.next_id
+                rig = TraceRig(directory, sink, at, rate=30)
+                rig.next_id = next_id
+                await rig.open()
+        rig.wall_s += 30
+        await rig.until(lambda: sum(rig.pipeline.totals.get(o) for o in ("delivered", "sampled_out")) == total)
+        await rig.stop()
+        outcomes = rig.outcomes
         assert outcomes["received"] == total == outcomes["delivered"] + outcomes["sampled_out"]
         assert len(sink.events) == outcomes["delivered"]
-        return bench.delivered()
+        return rig.delivered()
 
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
@@ -161,15 +161,15 @@ def test_a_batch_that_was_planned_before_a_kill_is_made_again_with_the_same_rows
     async def go() -> None:
         nonlocal failing
         sink = MemorySink(fail=fail)
-        bench = TraceBench(tmp_path, sink, T0, rate=10)
-        await bench.open()
+        rig = TraceRig(tmp_path, sink, T0, rate=10)
+        await rig.open()
         for second in range(30):
-            await bench.send([(HIGH, 200), (LOW, 500 if second == 8 else 200)], T0 + second)
-        await bench.until(lambda: bool(bench.pipeline.journal.open_plans))
-        rows = [plan.rows for plan in bench.pipeline.journal.open_plans]
-        await bench.kill()
+            await rig.send([(HIGH, 200), (LOW, 500 if second == 8 else 200)], T0 + second)
+        await rig.until(lambda: bool(rig.pipeline.journal.open_plans))
+        rows = [plan.rows for plan in rig.pipeline.journal.open_plans]
+        await rig.kill()
         failing = False
-        again = TraceBench(tmp_path, sink, T0 + 60, rate=10)
+        again = TraceRig(tmp_path, sink, T0 + 60, rate=10)
         await again.open()
         await again.until(lambda: again.pipeline.totals.get("delivered") == 60)
         await again.stop()
@@ -182,22 +182,22 @@ def test_a_batch_that_was_planned_before_a_kill_is_made_again_with_the_same_rows
 def test_what_was_handed_out_but_not_counted_before_a_kill_is_counted_by_the_next_process(tmp_path: Path) -> None:
     async def go() -> None:
         sink = MemorySink()
-        bench = TraceBench(tmp_path, sink, T0, rate=10)
-        bench.saved = 0
-        await bench.open()
+        rig = TraceRig(tmp_path, sink, T0, rate=10)
+        rig.saved = 0
+        await rig.open()
         for second in range(4):
-            await bench.send([(HIGH, 200), (LOW, 500 if second == 3 else 200), (bytes(15) + b"\x02", 200)], T0 + second)
-        bench.wall_s = T0 + 30
-        await bench.until(lambda: len(bench.delivered()) == 8)
-        counted = bench.handed[0].next_position  # the books were saved after the first request
-        await bench.kill()
-        again = TraceBench(tmp_path, sink, T0 + 31, rate=10)
+            await rig.send([(HIGH, 200), (LOW, 500 if second == 3 else 200), (bytes(15) + b"\x02", 200)], T0 + second)
+        rig.wall_s = T0 + 30
+        await rig.until(lambda: len(rig.delivered()) == 8)
+        counted = rig.handed[0].next_position  # the books were saved after the first request
+        await rig.kill()
+        again = TraceRig(tmp_path, sink, T0 + 31, rate=10)
         again.counted = lambda: counted
         await again.open()
         await again.until(lambda: len(again.handed) == 3)
         await again.stop()
-        assert [unit.position for unit in again.handed] == [unit.position for unit in bench.handed[1:]]
-        assert again.decisions == bench.decisions[3:]
+        assert [unit.position for unit in again.handed] == [unit.position for unit in rig.handed[1:]]
+        assert again.decisions == rig.decisions[3:]
         assert len(again.delivered()) == 8
 
     asyncio.run(go())
@@ -205,34 +205,34 @@ def test_what_was_handed_out_but_not_counted_before_a_kill_is_counted_by_the_nex
 
 def test_the_spool_is_given_back_when_the_view_of_open_traces_needs_it_no_more(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0, rate=10)
-        await bench.open()
+        rig = TraceRig(tmp_path, MemorySink(), T0, rate=10)
+        await rig.open()
         for second in range(60):
-            await bench.send([(second.to_bytes(8, "big") + b"\xff" * 8, 200)] * 5, T0 + second)
-        await bench.until(lambda: len(bench.handed) > 40)
+            await rig.send([(second.to_bytes(8, "big") + b"\xff" * 8, 200)] * 5, T0 + second)
+        await rig.until(lambda: len(rig.handed) > 40)
         await asyncio.sleep(0.1)
-        assert 10 < bench.spool.request_count < 60, "the newest are undecided, and before them is their view"
-        bench.wall_s = T0 + 100
-        await bench.until(lambda: bench.spool.request_count == 0)
-        assert bench.feed._bytes == 0
-        await bench.stop()
+        assert 10 < rig.spool.request_count < 60, "the newest are undecided, and before them is their view"
+        rig.wall_s = T0 + 100
+        await rig.until(lambda: rig.spool.request_count == 0)
+        assert rig.feed._bytes == 0
+        await rig.stop()
 
     asyncio.run(go())
 
 
 def test_no_undecided_event_reaches_a_sink(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = TraceBench(tmp_path, MemorySink(), T0, rate=50, max_bytes=60_000, max_trace_bytes=8_000)
-        await bench.open()
+        rig = TraceRig(tmp_path, MemorySink(), T0, rate=50, max_bytes=60_000, max_trace_bytes=8_000)
+        await rig.open()
         dice = random.Random(2)
         traces = [dice.randbytes(16) for _ in range(12)]
         for number in range(80):
-            await bench.send([(dice.choice(traces), 200) for _ in range(4)], T0 + number / 3)
-        bench.wall_s = T0 + 60
-        await bench.until(lambda: len(bench.handed) == 80)
-        await bench.stop()
-        assert bench.sink.events
-        assert all(event.decision.rule != Sampler.UNDECIDED for event in bench.sink.events)
-        assert bench.outcomes["received"] == 320
+            await rig.send([(dice.choice(traces), 200) for _ in range(4)], T0 + number / 3)
+        rig.wall_s = T0 + 60
+        await rig.until(lambda: len(rig.handed) == 80)
+        await rig.stop()
+        assert rig.sink.events
+        assert all(event.decision.rule != Sampler.UNDECIDED for event in rig.sink.events)
+        assert rig.outcomes["received"] == 320
 
     asyncio.run(go())

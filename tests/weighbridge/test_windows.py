@@ -17,8 +17,8 @@ from sink_memory import MemorySink
 from weighbridge.sampling import window_store, windows
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import DecidedWindow, WindowStore
-from whole_trace_bench import SpanOf
-from window_bench import WindowBench
+from whole_trace_rig import SpanOf
+from window_rig import WindowRig
 
 T0 = 1_795_200_000.0
 ERRORS = [{"name": "errors", "rate": 100, "when": [{"path": "status", "op": "gte", "value": 500}]}]
@@ -47,69 +47,67 @@ def traffic(seed: int, requests: int = 60, per_second: int = 12) -> list[Request
 
 def test_a_window_hands_out_at_most_its_budget_and_what_it_keeps_stands_for_all(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=10)
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, budget=10)
+        await rig.open()
         rs = list(range(0x10, 0xF0, 8))
-        await bench.send([(b"\x01" * 9 + bytes([r]) + bytes(6), 200) for r in rs], T0 + 0.1)
+        await rig.send([(b"\x01" * 9 + bytes([r]) + bytes(6), 200) for r in rs], T0 + 0.1)
         await asyncio.sleep(0.05)
-        assert bench.sinks[0].events == [], "the window is open"
-        bench.wall_s = T0 + 1
-        await bench.until(lambda: bool(bench.closed))
-        await bench.stop()
-        assert {one[1:3] for one in bench.delivered()} == {
-            (f"{rs[-11]:02x}000000000001", M / (M - (rs[-11] << 48) - 1))
-        }
-        assert [int(e.trace_id[18:20], 16) for e in bench.sinks[0].events] == rs[-10:]
-        assert bench.outcomes() == {"received": 28, "delivered": 10, "sampled_out": 18}
-        [closed] = bench.closed
+        assert rig.sinks[0].events == [], "the window is open"
+        rig.wall_s = T0 + 1
+        await rig.until(lambda: bool(rig.closed))
+        await rig.stop()
+        assert {one[1:3] for one in rig.delivered()} == {(f"{rs[-11]:02x}000000000001", M / (M - (rs[-11] << 48) - 1))}
+        assert [int(e.trace_id[18:20], 16) for e in rig.sinks[0].events] == rs[-10:]
+        assert rig.outcomes() == {"received": 28, "delivered": 10, "sampled_out": 18}
+        [closed] = rig.closed
         assert closed.capped == 18
         sums = {key.reason: s for key, s in closed.counted[0].sums.items()}
         assert (sums["kept"].records, sums["capped"].records) == (10, 18)
-        assert sums["kept"].adjusted_out == pytest.approx(sum(one[2] for one in bench.delivered()))
+        assert sums["kept"].adjusted_out == pytest.approx(sum(one[2] for one in rig.delivered()))
 
     asyncio.run(go())
 
 
 def test_a_window_below_its_budget_loses_and_changes_nothing(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=1000)
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, budget=1000)
+        await rig.open()
         for spans, at_s in traffic(1, 20):
-            await bench.send(spans, at_s)
-        await bench.stop()
-        assert len(bench.delivered()) == bench.next_id - 1
-        assert all(one[1:] == ("", 1.0, 1) for one in bench.delivered())
+            await rig.send(spans, at_s)
+        await rig.stop()
+        assert len(rig.delivered()) == rig.next_id - 1
+        assert all(one[1:] == ("", 1.0, 1) for one in rig.delivered())
 
     asyncio.run(go())
 
 
 def test_windows_end_at_full_lengths_of_the_clock_and_late_records_count_in_the_next(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=3)
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, budget=3)
+        await rig.open()
         dice = random.Random(2)
         for at_s in (0.2, 0.9, 1.1, 0.95, 1.9, 2.0):  # the fourth was on disk after one of the next window
-            await bench.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
-        await bench.until(lambda: len(bench.closed) == 2)
-        bench.wall_s = T0 + 3
-        await bench.until(lambda: len(bench.closed) == 3)
+            await rig.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
+        await rig.until(lambda: len(rig.closed) == 2)
+        rig.wall_s = T0 + 3
+        await rig.until(lambda: len(rig.closed) == 3)
         for at_s in (2.7, 3.1):  # the first of these was on disk after the clock had ended its window
-            await bench.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
-        await bench.stop()
-        kept = [sum(len(c.kept) for c in closed.counted) for closed in bench.closed]
+            await rig.send([(dice.randbytes(16), 200) for _ in range(10)], T0 + at_s)
+        await rig.stop()
+        kept = [sum(len(c.kept) for c in closed.counted) for closed in rig.closed]
         assert kept == [3, 3, 3, 3]
-        assert [closed.capped for closed in bench.closed] == [17, 27, 7, 17]
+        assert [closed.capped for closed in rig.closed] == [17, 27, 7, 17]
 
     asyncio.run(go())
 
 
 def test_an_open_window_ends_although_the_clock_was_set_back(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0 - 3600, budget=100, window={"window_s": "100ms"})
-        await bench.open()
-        await bench.send([(b"\x07" * 16, 200)], T0)
-        await bench.until(lambda: len(bench.delivered()) == 1)
-        await bench.stop()
+        rig = WindowRig(tmp_path, T0 - 3600, budget=100, window={"window_s": "100ms"})
+        await rig.open()
+        await rig.send([(b"\x07" * 16, 200)], T0)
+        await rig.until(lambda: len(rig.delivered()) == 1)
+        await rig.stop()
 
     asyncio.run(go())
 
@@ -120,37 +118,35 @@ def kept_of_whole_traces(closed: Closed) -> int:
     return sum(min(n, 5) for n in traces.values())
 
 
-async def run(
-    directory: Path, requests: list[Request], kills: list[int], sinks: int = 1, **settings: Any
-) -> WindowBench:
+async def run(directory: Path, requests: list[Request], kills: list[int], sinks: int = 1, **settings: Any) -> WindowRig:
     """All requests through one process, or through processes that are killed after some of them."""
-    bench = WindowBench(directory, T0, *(MemorySink() for _ in range(sinks)), rules=ERRORS, rate=60, **settings)
-    bench.books_lag = 2
-    await bench.open()
-    closed = bench.closed
+    rig = WindowRig(directory, T0, *(MemorySink() for _ in range(sinks)), rules=ERRORS, rate=60, **settings)
+    rig.books_lag = 2
+    await rig.open()
+    closed = rig.closed
     for number, (spans, at_s) in enumerate(requests):
-        await bench.send(spans, at_s)
-        bench.wall_s = at_s
+        await rig.send(spans, at_s)
+        rig.wall_s = at_s
         if number in kills:
             await asyncio.sleep(0.003 * (number % 7))
-            await bench.kill()
+            await rig.kill()
             if number % 2:
                 del closed[-2:]
-            next_id, counted = bench.next_id, closed[-1].end if closed else 0
-            bench = WindowBench(directory, at_s, *bench.sinks, counted=counted, rules=ERRORS, rate=60, **settings)
-            bench.next_id, bench.closed, bench.books_lag = next_id, closed, 2
-            await bench.open()
-    bench.wall_s += 5
-    total = bench.next_id - 1
-    await bench.until(
-        lambda: all(sum(p.totals.get(o) for o in ("delivered", "sampled_out")) == total for p in bench.pipelines)
+            next_id, counted = rig.next_id, closed[-1].end if closed else 0
+            rig = WindowRig(directory, at_s, *rig.sinks, counted=counted, rules=ERRORS, rate=60, **settings)
+            rig.next_id, rig.closed, rig.books_lag = next_id, closed, 2
+            await rig.open()
+    rig.wall_s += 5
+    total = rig.next_id - 1
+    await rig.until(
+        lambda: all(sum(p.totals.get(o) for o in ("delivered", "sampled_out")) == total for p in rig.pipelines)
     )
-    await bench.stop()
+    await rig.stop()
     for number in range(sinks):
-        outcomes = bench.outcomes(number)
+        outcomes = rig.outcomes(number)
         assert outcomes["received"] == total == outcomes["delivered"] + outcomes["sampled_out"]
-        assert len(bench.sinks[number].events) == outcomes["delivered"]
-    return bench
+        assert len(rig.sinks[number].events) == outcomes["delivered"]
+    return rig
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -168,14 +164,14 @@ def test_kills_at_any_moment_lose_nothing_repeat_nothing_and_decide_as_before(tm
         assert len(whole.delivered()) > 20
         assert whole.delivered(1) == whole.delivered()
         assert killed.delivered() == killed.delivered(1) == whole.delivered()
-        for bench in (whole, killed):
-            counted = [one for closed in bench.closed for one in closed.counted]
+        for rig in (whole, killed):
+            counted = [one for closed in rig.closed for one in closed.counted]
             kept = [e for one in counted for e in one.kept]
-            assert sorted(int(e.span_id, 16) for e in kept) == [one[0] for one in bench.delivered()]
-            assert sum(s.records for one in counted for s in one.sums.values()) == bench.next_id - 1
-            assert max(map(kept_of_whole_traces, bench.closed)) <= 10
+            assert sorted(int(e.span_id, 16) for e in kept) == [one[0] for one in rig.delivered()]
+            assert sum(s.records for one in counted for s in one.sums.values()) == rig.next_id - 1
+            assert max(map(kept_of_whole_traces, rig.closed)) <= 10
             assert sum(s.adjusted_out for one in counted for s in one.sums.values()) == pytest.approx(
-                sum(one[2] for one in bench.delivered())
+                sum(one[2] for one in rig.delivered())
             )
 
     asyncio.run(go())
@@ -188,27 +184,27 @@ def test_windows_that_the_clock_ended_in_the_middle_are_the_same_after_a_kill(tm
     async def go() -> None:
         dice = random.Random(seed)
         requests = traffic(seed, 30)
-        bench = WindowBench(tmp_path, T0, MemorySink(), MemorySink())
-        hung = bench.sinks[1]
+        rig = WindowRig(tmp_path, T0, MemorySink(), MemorySink())
+        hung = rig.sinks[1]
         hung.write = hang  # type: ignore[method-assign,assignment]
-        await bench.open()
+        await rig.open()
         for spans, at_s in requests:
-            bench.wall_s = at_s
-            await bench.send(spans, at_s)
+            rig.wall_s = at_s
+            await rig.send(spans, at_s)
             if dice.random() < 0.4:
-                bench.wall_s = T0 + 1000
-                before = len(bench.closed)
-                await bench.until(lambda before=before: len(bench.closed) > before)  # type: ignore[misc]
+                rig.wall_s = T0 + 1000
+                before = len(rig.closed)
+                await rig.until(lambda before=before: len(rig.closed) > before)  # type: ignore[misc]
         await asyncio.sleep(0.05)
-        first = {one[0]: one for one in bench.delivered()}
-        ends = bench.closed[len(bench.closed) // 2].end  # up to here the books were saved
-        await bench.kill()
-        again = WindowBench(tmp_path, T0 + 100, bench.sinks[0], MemorySink(), counted=ends)
-        again.next_id = bench.next_id
+        first = {one[0]: one for one in rig.delivered()}
+        ends = rig.closed[len(rig.closed) // 2].end  # up to here the books were saved
+        await rig.kill()
+        again = WindowRig(tmp_path, T0 + 100, rig.sinks[0], MemorySink(), counted=ends)
+        again.next_id = rig.next_id
         await again.open()
         await again.until(lambda: again.pipelines[1].totals.get("received") == again.next_id - 1)
         await again.stop()
-        assert len(bench.closed) >= 4
+        assert len(rig.closed) >= 4
         assert again.delivered() == again.delivered(1)
         assert {n: one for one in again.delivered(1) if (n := one[0]) in first} == first
 
@@ -220,23 +216,23 @@ def test_windows_that_the_clock_ended_in_the_middle_are_the_same_after_a_kill(tm
 
 def test_a_sink_that_comes_later_gets_what_the_others_got(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, MemorySink(), MemorySink())
-        bench.feed.add_sink("memory1")
-        await bench.spool.open()
-        bench.feed.start(bench.spool.end_position)
-        await bench.spool.close()
-        late_task = bench.begin
-        bench.begin = lambda number: late_task(number) if number == 0 else None  # type: ignore[method-assign]
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, MemorySink(), MemorySink())
+        rig.feed.add_sink("memory1")
+        await rig.spool.open()
+        rig.feed.start(rig.spool.end_position)
+        await rig.spool.close()
+        late_task = rig.begin
+        rig.begin = lambda number: late_task(number) if number == 0 else None  # type: ignore[method-assign]
+        await rig.open()
         for spans, at_s in traffic(3):
-            await bench.send(spans, at_s)
-            bench.wall_s = at_s
-        bench.wall_s += 5
-        await bench.until(lambda: bench.pipelines[0].totals.get("received") == bench.next_id - 1)
+            await rig.send(spans, at_s)
+            rig.wall_s = at_s
+        rig.wall_s += 5
+        await rig.until(lambda: rig.pipelines[0].totals.get("received") == rig.next_id - 1)
         late_task(1)
-        await bench.until(lambda: bench.pipelines[1].totals.get("received") == bench.next_id - 1)
-        await bench.stop()
-        assert bench.delivered() == bench.delivered(1) != []
+        await rig.until(lambda: rig.pipelines[1].totals.get("received") == rig.next_id - 1)
+        await rig.stop()
+        assert rig.delivered() == rig.delivered(1) != []
 
     asyncio.run(go())
 
@@ -245,28 +241,28 @@ def test_nothing_is_handed_out_before_its_window_is_on_disk(tmp_path: Path, monk
     monkeypatch.setattr(windows, "RETRY_S", 0.05)
 
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0)
+        rig = WindowRig(tmp_path, T0)
         store = WindowStore(tmp_path / "windows.sqlite")
-        await bench.open()
+        await rig.open()
         refusing = True
-        add = bench.windows._store.add
+        add = rig.windows._store.add
 
         def refuse(window: DecidedWindow, needed_from: int) -> None:
             if refusing:
                 raise OSError("no space left on device")
             add(window, needed_from)
 
-        bench.windows._store.add = refuse  # type: ignore[method-assign]
-        await bench.send([(b"\x07" * 16, 200)], T0)
-        bench.wall_s = T0 + 2
+        rig.windows._store.add = refuse  # type: ignore[method-assign]
+        await rig.send([(b"\x07" * 16, 200)], T0)
+        rig.wall_s = T0 + 2
         await asyncio.sleep(0.2)
-        assert (bench.delivered(), bench.closed) == ([], [])
+        assert (rig.delivered(), rig.closed) == ([], [])
         refusing = False
-        await bench.until(lambda: len(bench.delivered()) == 1)
+        await rig.until(lambda: len(rig.delivered()) == 1)
         window = store.last()
         assert window is not None
-        assert window.end == bench.spool.end_position
-        await bench.stop()
+        assert window.end == rig.spool.end_position
+        await rig.stop()
         store.close()
 
     asyncio.run(go())
@@ -274,20 +270,20 @@ def test_nothing_is_handed_out_before_its_window_is_on_disk(tmp_path: Path, monk
 
 def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=5, window={"window_s": "10s"})
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, budget=5, window={"window_s": "10s"})
+        await rig.open()
         dice = random.Random(4)
         most = 0
         for _ in range(120):
-            await bench.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
+            await rig.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
             await asyncio.sleep(0.001)
-            most = max(most, bench.windows._open.bytes if bench.windows._open else 0)
+            most = max(most, rig.windows._open.bytes if rig.windows._open else 0)
         assert most < 5_000_000 < 12_000 * 1500, "12,000 events came, and 50 may be kept"
-        await bench.until(lambda: bench.windows._read_to == bench.feed.end)
-        assert bench.feed._bytes < 200_000, "what was read ahead is not held a second time"
-        bench.wall_s = T0 + 20
-        await bench.until(lambda: len(bench.delivered()) == 50)
-        await bench.stop()
+        await rig.until(lambda: rig.windows._read_to == rig.feed.end)
+        assert rig.feed._bytes < 200_000, "what was read ahead is not held a second time"
+        rig.wall_s = T0 + 20
+        await rig.until(lambda: len(rig.delivered()) == 50)
+        await rig.stop()
 
     asyncio.run(go())
 
@@ -296,19 +292,19 @@ def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0, budget=500, window={"window_s": "10s", "max_bytes": "1MiB"})
-        await bench.open()
+        rig = WindowRig(tmp_path, T0, budget=500, window={"window_s": "10s", "max_bytes": "1MiB"})
+        await rig.open()
         dice = random.Random(4)
         for _ in range(30):
-            await bench.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
+            await rig.send([(dice.randbytes(16), 200) for _ in range(100)], T0 + 0.5)
             await asyncio.sleep(0)
-            assert bench.windows._open is None or bench.windows._open.bytes < 1_300_000
-        await bench.send([(dice.randbytes(16), 200)], T0 + 0.6)
-        await bench.send([(dice.randbytes(16), 200)], T0 + 12)
-        await bench.stop()
-        assert len(bench.delivered()) == 3002
-        assert bench.windows.early > 3
-        assert len(bench.closed) == bench.windows.early + 2, "an early end does not move the next full second"
+            assert rig.windows._open is None or rig.windows._open.bytes < 1_300_000
+        await rig.send([(dice.randbytes(16), 200)], T0 + 0.6)
+        await rig.send([(dice.randbytes(16), 200)], T0 + 12)
+        await rig.stop()
+        assert len(rig.delivered()) == 3002
+        assert rig.windows.early > 3
+        assert len(rig.closed) == rig.windows.early + 2, "an early end does not move the next full second"
         assert caplog.text.count("end early") == 1
 
     asyncio.run(go())
@@ -318,17 +314,17 @@ def test_the_spool_and_the_windows_are_given_back(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(window_store, "FORGET_EVERY", 1)
 
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0)
-        await bench.open()
+        rig = WindowRig(tmp_path, T0)
+        await rig.open()
         for spans, at_s in traffic(6, 120):
-            await bench.send(spans, at_s)
-        bench.wall_s = T0 + 100
-        await bench.until(lambda: bench.spool.request_count == 0)
-        await bench.send([(b"\x07" * 16, 200)], T0 + 200)
-        bench.wall_s = T0 + 300
-        await bench.until(lambda: bench.spool.request_count == 0)
-        await bench.stop()
-        assert not bench.windows._decided
+            await rig.send(spans, at_s)
+        rig.wall_s = T0 + 100
+        await rig.until(lambda: rig.spool.request_count == 0)
+        await rig.send([(b"\x07" * 16, 200)], T0 + 200)
+        rig.wall_s = T0 + 300
+        await rig.until(lambda: rig.spool.request_count == 0)
+        await rig.stop()
+        assert not rig.windows._decided
         with sqlite3.connect(tmp_path / "windows.sqlite") as file:
             assert file.execute("SELECT count(*) FROM windows").fetchone()[0] <= 2
 
@@ -359,11 +355,11 @@ def test_windows_of_another_spool_are_forgotten(tmp_path: Path) -> None:
     store.close()
 
     async def go() -> None:
-        bench = WindowBench(tmp_path, T0)
-        await bench.open()
-        await bench.send([(b"\x07" * 16, 200)], T0)
-        await bench.stop()
-        assert len(bench.delivered()) == 1
+        rig = WindowRig(tmp_path, T0)
+        await rig.open()
+        await rig.send([(b"\x07" * 16, 200)], T0)
+        await rig.stop()
+        assert len(rig.delivered()) == 1
 
     asyncio.run(go())
 

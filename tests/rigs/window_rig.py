@@ -23,10 +23,10 @@ from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import WindowStore
 from weighbridge.sampling.windows import Windows, WindowSource
 from weighbridge.tasks import Tasks
-from whole_trace_bench import SECOND_NS, SpanOf, request
+from whole_trace_rig import SECOND_NS, SpanOf, request
 
 
-class WindowBench:
+class WindowRig:
     """One process over `directory`; a second one over the same directory is the next process.
 
     wall_s: the wall clock; it stands until a test moves it.

@@ -56,7 +56,7 @@ def request(spans: Sequence[SpanOf], at_unix_ns: int, first_id: int) -> bytes:
     return message.SerializeToString()
 
 
-class TraceBench:
+class TraceRig:
     """One process over `directory`; a second one over the same directory is the next process.
 
     wall: the wall clock in seconds; it stands until a test moves it.

@@ -53,7 +53,7 @@ class ListSource:
         self.released = position
 
 
-class Bench:
+class Rig:
     """One pipeline over a source and a sink; `restart` builds the next process over the same files."""
 
     def __init__(self, directory: Path, source: ListSource, sink: MemorySink, **batch: Any) -> None:
@@ -103,10 +103,10 @@ class Bench:
         self.pipeline = self.build()
 
 
-def outcomes(bench: Bench) -> dict[str, int]:
+def outcomes(rig: Rig) -> dict[str, int]:
     """Where the records ended, all tenants together; nothing may be left unexplained."""
-    assert bench.pipeline.journal.books().residue == 0
-    return dict(sum((Counter(c) for c in bench.pipeline.totals.plain().values()), Counter()))
+    assert rig.pipeline.journal.books().residue == 0
+    return dict(sum((Counter(c) for c in rig.pipeline.totals.plain().values()), Counter()))
 
 
 def ids(events: list[Event]) -> list[str]:
