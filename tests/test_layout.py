@@ -59,7 +59,8 @@ INSIDE = {
     },
     "weighbridge/demo": set(),
     "weighbridge/sampling": {"feed", "tasks"},
-    "weighbridge/admin": {"deliveries", "feed", "room", "sampling", "settings", "tasks", "unmappable"},
+    "weighbridge/lanes": {"admin", "deliveries", "explain", "feed", "sampling", "settings", "tasks", "unmappable"},
+    "weighbridge/admin": {"deliveries", "feed", "partitions", "room", "sampling", "settings", "tasks", "unmappable"},
     "weighbridge/commands": {
         *{"admin", "demo", "log_lines", "service", "settings", "surroundings", "unmappable"},
     },

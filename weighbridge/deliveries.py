@@ -21,7 +21,7 @@ from exporter.refused import RefusedRequests
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of
 from exporter.source import HoldingSource, Source
-from receiver.spool import Spool
+from receiver.spool.watching import Readable
 from weighbridge.feed import Feed
 from weighbridge.giving_up import LEFT, give_up_oldest
 from weighbridge.settings import ExporterSettings
@@ -53,12 +53,17 @@ class Deliveries:
         self,
         directory: Path,
         feed: Feed,
-        spool: Spool,
+        spool: Readable,
         dead_letters: DeadLetters,
         holding: Callable[[str, Path], HoldingSource] | None = None,
         tasks: Tasks | None = None,
+        make: Callable[[SinkSettings], Any] | None = None,
     ) -> None:
-        """holding: makes what holds a sink's events until they are decided, from its name and a file; None: nothing."""
+        """holding: makes what holds a sink's events until they are decided, from its name and a file; None: nothing.
+
+        make: makes a sink of its settings; raises ValueError.
+        """
+        self._make = make or make_sink
         self.pipelines: dict[str, Delivery] = {}
         self.refused_requests = RefusedRequests(directory / "refused")
         self._journals = directory / "sinks"
@@ -93,7 +98,7 @@ class Deliveries:
 
     async def _change(self, settings: ExporterSettings) -> list[str]:
         wanted = _wanted(settings)
-        made = {name: _make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
+        made = {name: self._make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
         try:
             opened = self._open_journals([name for name in made if name not in self._wanted])
         except (JournalError, OSError):
@@ -182,7 +187,7 @@ class Deliveries:
             before.journal.at_mark = journal.at_mark
             log.error("sink %s: %d records waited beyond its backlog_bytes and are given up for it", name, dropped)
             if not self._stopping:
-                self._begin(name, _make(self._wanted[name].sink), None)
+                self._begin(name, self._make(self._wanted[name].sink), None)
 
     def stored_before(self, name: str, tenant: str) -> int:
         """Records that this process had stored before the sink came."""
@@ -278,7 +283,7 @@ class Deliveries:
         async def life() -> None:
             running = first.pop() if first else None
             if running is None:
-                running = self._open(name, _make(self._wanted[name].sink))
+                running = self._open(name, self._make(self._wanted[name].sink))
                 if self._stopping:
                     running.stop()
             try:
@@ -311,5 +316,6 @@ async def _close_unused(sinks: Iterable[Any]) -> None:
             await sink.close()
 
 
-def _make(settings: SinkSettings) -> Any:
+def make_sink(settings: SinkSettings) -> Any:
+    """A sink that does all by itself. Raises ValueError."""
     return module_of(settings.type).create(settings)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from receiver.spool import Spool
+from receiver.spool.watching import Readable
 
 COUNT_S = 0.5  # of a stop, whose other steps leave a second of the ten that containers get
 
 
-async def left_in_spool(spool: Spool, cursors: Iterable[int]) -> str:
+async def left_in_spool(spool: Readable, cursors: Iterable[int]) -> str:
     """How many requests some sink has not finished with, as far as they can be counted in COUNT_S.
 
     cursors: how far each sink is.

@@ -23,13 +23,13 @@ def why_full(parts: Full, full: SpoolFull) -> str:
 
 def _holder(parts: Full) -> str:
     """The sink that is furthest behind, since when, and what it says."""
-    name = parts.feed.furthest_behind
-    pipeline = parts.pipelines.get(name)
-    if pipeline is None:
+    sinks = parts.report().facts
+    name = max(sinks, key=lambda sink: sinks[sink]["backlog_bytes"], default="")
+    if not name:
         return ""
     oldest = parts.spool.oldest_received_unix_ns
     waited = f", its oldest request has waited {_age(time.time_ns() - oldest)}" if oldest else ""
-    error = pipeline.counts.last_error  # `backlog_bytes` of that sink would give its oldest up instead
+    error = sinks[name]["last_error"]  # `backlog_bytes` of that sink would give its oldest up instead
     return f"; sink {name} is furthest behind{waited}{f' ({error[:200]})' if error else ''}"
 
 

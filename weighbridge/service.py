@@ -1,6 +1,6 @@
 """The bridge: the one place where the parts are put together, started and stopped.
 
-    receiver (HTTP) -> spool (disk) -> feed (memory) -> mapper -> one pipeline per sink -> sink
+    receiver (HTTP) -> spool (disk) -> lane: feed (memory) -> mapper -> one pipeline per sink -> sink
 
 Started from the far end, so that nothing arrives before it can go on; stopped from the near end, so that what was
 acknowledged is delivered or stays in the spool.
@@ -18,82 +18,48 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from exporter.deadletter import DeadLetters
 from exporter.journal import JournalError
-from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from receiver import app
 from receiver.counts import ReceiverCounts
-from receiver.decode.compression import parse_codings
-from receiver.decode.request import DecodeLimits, parse_media_type
-from receiver.decode.turns import Decoding
 from receiver.intake import Overloaded, Received
-from receiver.spool import Appended, Entry, Spool, SpoolFailed, SpoolFull
+from receiver.spool import Appended, Entry, SpoolFailed, SpoolFull
 from weighbridge.admin.health import Health
 from weighbridge.admin.ledger import audit
-from weighbridge.admin.replay import Replays
+from weighbridge.admin.report import Report, report
 from weighbridge.admin.routes import routes
 from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
 from weighbridge.commands.errors import CommandError
-from weighbridge.deliveries import Deliveries
-from weighbridge.explain import Explainer
-from weighbridge.feed import Feed
+from weighbridge.lanes.lane import Lane
 from weighbridge.left_in_spool import left_in_spool
+from weighbridge.partitions import Partitions
 from weighbridge.room import why_full
-from weighbridge.sampling.books import SamplingBooks
-from weighbridge.sampling.running import Sampling
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.tasks import Tasks
-from weighbridge.unmappable import Returns
 
 log = logging.getLogger(__name__)
 
 # Sections of the settings that are read once: the socket, the spool's files and the log are opened with them.
 NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
 
-TICK_S = 1.0
-NO_LIMITS = DecodeLimits(1 << 62, 1 << 62, 1 << 62)
-
 
 class Bridge:
-    """Everything between the socket and the sinks, for one process."""
+    """Everything between the socket and the sinks: what takes requests in, and the lane that delivers them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
-        # What is in the spool was accepted, by the limits of that time: later ones must not strand it.
-        self._decoding_again = Decoding(self.decoder, NO_LIMITS)
         self.directory = Path(settings.spool.directory)
-        sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
-        self.mapper = Mapper(settings.mapping, sampling.sampler)
-        self._explainer = Explainer(settings.mapping.identity)
-        self.dead_letters = DeadLetters(self.directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
-        self.spool = Spool(settings.spool, self._committed)
-        self.feed = Feed(
-            self.spool.read,
-            self._decode_again,
-            self._map,
-            lambda position: self.books.passed(position),
-            [],
-            settings.exporter.memory_bytes,
-            self.directory / "unmappable",
-            lambda tenant, received_unix_ns: self.books.count(tenant, received_unix_ns),
-        )
-        self.books = SamplingBooks(sampling, settings.sampling, self.feed, self.spool, self.directory)
+        self.spool = Partitions(settings.spool, [0], [], self._committed)
         self.tasks = Tasks()
-        self._should_skip_errors_before = 0  # of rules that were in force before a reload
-        self.deliveries = Deliveries(
-            self.directory, self.feed, self.spool, self.dead_letters, self.books.holding(), self.tasks
-        )
-        self.pipelines = self.deliveries.pipelines
+        self.lane = Lane(settings, self.spool.spools[0], self.directory, self.decoder, self.tasks, self._append_again)
         self.returned: Counter[str] = Counter()  # records since the start that went into the spool a second time
-        self.returns = Returns(self.directory / "unmappable", self._decode_again, self._append_again, self.pipelines)
-        self.replays = Replays(self.dead_letters, self.deliveries.refused_requests, self.pipelines, self.returns.replay)
         self.health = Health(self)
         self.accepting = False
         # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
@@ -101,30 +67,46 @@ class Bridge:
         self.resent: Counter[str] = Counter()
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
-        self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        await self.books.start(self.tasks.keep)
-        self._ticking = self.tasks.keep("sampling", self._tick)
-        self.tasks.once("count of the dead letters", asyncio.to_thread(self.dead_letters.count))
-        await self.deliveries.start(self.settings.exporter)
+        await self.lane.start()
         with _starting("admin", self.settings.admin.endpoint):
-            self._admin = await Admin.start(self.settings.admin, self.health, routes(self, self.replays))
+            self._admin = await Admin.start(self.settings.admin, self.health, routes(self))
         with _starting("receiver", self.settings.receiver.endpoint):
             self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
 
     @property
-    def should_skip_errors(self) -> int:
-        """Calls since the start for which the rule failed, whichever rule was in force."""
-        return self._should_skip_errors_before + self.mapper.should_skip_errors
-
-    @property
     def keys_complaint(self) -> str:
         """Why the receiver's keys file, as it is now, is not in use; "" when it is, or there is none."""
         return self._receiver.keys_complaint if self._receiver else ""
+
+    @property
+    def stored(self) -> Counter[str]:
+        """Records committed since the start, by tenant."""
+        return self.lane.feed.stored
+
+    def report(self) -> Report:
+        """What the lane says."""
+        return report(self.lane)
+
+    async def refresh(self) -> None:
+        """`report` is of now."""
+
+    async def minutes(self, since_s: int) -> list[list[dict[str, Any]]]:
+        """Of each lane, what sampling decided since a minute of the Unix time."""
+        return [await self.lane.minutes(since_s)]
+
+    async def replay(self, reason: str, since_unix_ns: int) -> int:
+        """Send matching dead letters again; how many records were taken."""
+        return await self.lane.replays.replay(reason, since_unix_ns)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether an earlier replay still waits for a sink."""
+        return self.lane.replays.busy
 
     async def stop(self) -> list[str]:
         """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest.
@@ -135,14 +117,10 @@ class Bridge:
         decoded = True
         if self._receiver:
             decoded = await self._receiver.stop()
-        hanging = await self.deliveries.stop()
-        decoded = await self._decoding_again.close() and decoded
-        hanging += [] if decoded else ["decoding"]
-        if self._ticking:
-            self._ticking.cancel()
-            await asyncio.gather(self._ticking, return_exceptions=True)
-        await self.books.stop()
-        left = await left_in_spool(self.spool, [pipeline.cursor for pipeline in self.pipelines.values()])
+        hanging = await self.lane.stop()
+        if not decoded and "decoding" not in hanging:
+            hanging.append("decoding")
+        left = await left_in_spool(self.lane.spool, [pipeline.cursor for pipeline in self.lane.pipelines.values()])
         await self.spool.close()
         if self._admin:
             await self._admin.stop()
@@ -152,38 +130,16 @@ class Bridge:
     async def reload(self, settings: Settings) -> None:
         """Go on with other settings of mapping, sampling and sinks; what cannot be changed while running is said.
 
-        Raises ValueError, JournalError or OSError when they cannot be used; then nothing has been changed. A request is
-        mapped by the settings that hold when a sink first asks for it.
+        Raises as `Lane.reload`; then nothing has been changed.
         """
         now = self.settings
-        if settings.sampling.tail != now.sampling.tail:
-            raise ValueError("sampling.tail cannot change while requests wait by it: restart the bridge")
-        if settings.sampling.window_s != now.sampling.window_s:
-            raise ValueError("sampling.budget.window_s cannot change while events wait by it: restart the bridge")
         needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
         if settings.exporter.memory_bytes != now.exporter.memory_bytes:
             needing.append("exporter.memory_bytes")
-        rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
-        sampling, mapper = self.books.sampling, self.mapper
-        if rules_changed:  # all of the new is made and begun before anything old is let go
-            sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
-            mapper = Mapper(settings.mapping, sampling.sampler)
-            sampling.start(self.tasks.keep)
-        try:
-            changes = await self.deliveries.change(settings.exporter)
-        except BaseException:
-            if rules_changed:
-                await sampling.stop()
-            raise
-        self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
-        if rules_changed:
-            await self.books.change(sampling, settings.sampling)
-            self._should_skip_errors_before += self.mapper.should_skip_errors
-            self.mapper = mapper
-            self._explainer = Explainer(settings.mapping.identity)
-            changes.insert(0, "mapping and sampling")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
-        self.settings = settings.model_copy(update=kept)
+        settings = settings.model_copy(update=kept)
+        changes = await self.lane.reload(settings)
+        self.settings = settings
         log.info("settings reloaded: %s", ", ".join(changes) or "nothing has changed")
         if needing:
             log.warning("changed settings that need a restart: %s", ", ".join(needing))
@@ -201,7 +157,7 @@ class Bridge:
             received.body,
         )
         try:
-            appended = await self.spool.append(entry, received.decoded)
+            appended = await self.spool.append(entry, received.decoded, received.decoded)
         except SpoolFull as error:
             raise Overloaded(why_full(self, error)) from error
         except SpoolFailed as error:
@@ -210,42 +166,18 @@ class Bridge:
         if appended.duplicate:
             self.resent[received.tenant] += received.decoded.accepted
         else:
-            await self.feed.pace()
+            await self.lane.feed.pace()
 
     async def _append_again(self, entry: Entry, decoded: Decoded) -> None:
         self.returned[entry.tenant] += decoded.accepted
         try:
-            await self.spool.append(entry, decoded, known=True)
+            await self.spool.spools[0].append(entry, decoded, known=True)
         except BaseException:
             self.returned[entry.tenant] -= decoded.accepted
             raise
 
-    def _committed(self, appended: Appended, entry: Entry, payload: object) -> None:
-        self.feed.committed(appended, entry, payload)
-
-    async def _decode_again(self, entry: Entry) -> Decoded:
-        """A request read back from the spool, decoded as when it came in: what takes long goes to a thread."""
-        media, codings = parse_media_type(entry.content_type), parse_codings(entry.content_encoding)
-        return await self._decoding_again.decode(entry.signal, media, codings, entry.body)
-
-    def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
-        return self.books.weigh(self._steps(decoded, received_unix_ns, tenant))
-
-    def _steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
-        explaining = log.isEnabledFor(logging.DEBUG)
-        mapped = yield from self.mapper.steps(
-            decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=explaining
-        )
-        if explaining:
-            mapped = self._explainer.tell(mapped)
-        return mapped
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_S)
-            await self.books.tick()
-            await self.deliveries.keep_bounds()
-            self.books.seen(pipeline.sink.config_etag for pipeline in self.pipelines.values())
+    def _committed(self, number: int, appended: Appended, entry: Entry, payload: object) -> None:
+        self.lane.feed.committed(appended, entry, payload)
 
 
 @contextlib.contextmanager

@@ -136,6 +136,14 @@ class Decoded:
         self.message = _message(refused)  # why some were refused, "" when none were
         self.size = size  # bytes, inflated
 
+    @property
+    def first_trace_id(self) -> bytes:
+        """Of the first record that was accepted; b"" when it has none."""
+        for group in self.groups:
+            if group.records:
+                return group.records[0].trace_id
+        return b""
+
 
 def _message(refused: dict[str, int]) -> str:
     shown = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:_REASONS_SHOWN]

@@ -12,8 +12,9 @@ import asyncio
 import errno
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from receiver.spool.counts import SpoolCounts
 from receiver.spool.entry import Entry, SpoolFailed, Stored, position_of, split_position
@@ -24,6 +25,7 @@ from receiver.spool.segments import Segment, Segments, segment_path
 from receiver.spool.settings import SpoolSettings
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 20
 _CHUNKS = 4
@@ -43,14 +45,22 @@ class Reader:
     """Reads committed requests. Event loop only; the file work is done in one thread."""
 
     def __init__(
-        self, files: FileLayer, settings: SpoolSettings, counts: SpoolCounts, segments: Segments, key: int
+        self,
+        files: FileLayer,
+        settings: SpoolSettings,
+        counts: SpoolCounts,
+        segments: Segments,
+        key: int,
+        *,
+        inline: bool = False,
     ) -> None:
+        """inline: the file work is done on the loop, where nobody waits for an answer."""
         self._files = files
         self._directory = str(settings.directory)
         self._counts = counts
         self._segments = segments
         self._key = key
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
+        self._executor = None if inline else ThreadPoolExecutor(1, thread_name_prefix="spool-reader")
         self._chunks: list[_Chunk] = []  # last used at the end
         self._scans: OrderedDict[int, Scan] = OrderedDict()
         self._descriptors: OrderedDict[int, int] = OrderedDict()  # used in the reading thread only
@@ -104,12 +114,15 @@ class Reader:
         self._chunks = [chunk for chunk in self._chunks if chunk.segment != segment]
         self._scans.pop(segment, None)
         self._reported.pop(segment, None)
-        self._executor.submit(self._close_descriptor, segment)
+        if self._executor is None:
+            self._close_descriptor(segment)
+        else:
+            self._executor.submit(self._close_descriptor, segment)
 
     async def close(self) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._executor, self._close_all)
-        self._executor.shutdown(wait=True)
+        await self._work(self._close_all)
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
 
     async def _read_in(self, segment: Segment, offset: int) -> Stored | None:
         """The next intact request in a segment, or None after its last."""
@@ -163,8 +176,13 @@ class Reader:
         return self._decode(segment, data, 0)
 
     async def _in_thread(self, segment: Segment, size: int, offset: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._read_file, segment.number, size, offset)
+        return await self._work(lambda: self._read_file(segment.number, size, offset))
+
+    async def _work(self, call: Callable[[], T]) -> T:
+        """The result of file work."""
+        if self._executor is None:
+            return call()
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _read_file(self, number: int, size: int, offset: int) -> bytes:
         """Bytes of a segment; unreadable pages are zeros, a file that is gone is empty."""
@@ -231,9 +249,7 @@ class Reader:
         return intact
 
     async def _scan(self, segment: Segment) -> Scan:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._executor,
+        found = await self._work(
             lambda: scan(
                 lambda size, offset: self._read_file(segment.number, size, offset),
                 segment.number,
@@ -271,8 +287,7 @@ class Reader:
         )
         if size <= self._quarantine_room:
             self._quarantine_room -= size
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._executor, self._keep, segment.number, region)
+            await self._work(lambda: self._keep(segment.number, region))
 
     def _keep(self, number: int, region: Region) -> None:
         """Copy a region's bytes aside, for people. Best effort: the segment itself goes when it is released."""

@@ -7,6 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from receiver.spool.entry import position_of, split_position
 from receiver.spool.on_disk import HEADER_SIZE
 
 _SEGMENT_NAME = re.compile(r"(\d{10})\.spool")
@@ -63,6 +64,10 @@ class Segments:
         self._by_number[segment.number] = segment
         insort(self._numbers, segment.number)
 
+    def replace(self, segment: Segment) -> None:
+        """Know a segment that is there anew."""
+        self._by_number[segment.number] = segment
+
     def remove(self, number: int) -> None:
         del self._by_number[number]
         self._numbers.remove(number)
@@ -85,3 +90,17 @@ class Segments:
     def before(self, number: int) -> Segment | None:
         index = bisect_left(self._numbers, number)
         return self._by_number[self._numbers[index - 1]] if index else None
+
+    def start(self, end: int) -> int:
+        """Where the oldest record is; `end` when there is none."""
+        first = self.first
+        return position_of(first.number, HEADER_SIZE) if first else end
+
+    def bytes_from(self, position: int) -> int:
+        """Bytes of requests at or after a position, as they are on disk."""
+        number, offset = split_position(position)
+        return sum(
+            segment.end - (max(offset, HEADER_SIZE) if segment.number == number else HEADER_SIZE)
+            for segment in self
+            if segment.number >= number
+        )

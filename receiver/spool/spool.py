@@ -7,9 +7,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 
 from receiver.spool.counts import SpoolCounts
-from receiver.spool.digests import RequestMemory, digest_of, scope_of
+from receiver.spool.digests import digest_of, scope_of
 from receiver.spool.entry import (
     Appended,
     Entry,
@@ -17,7 +18,6 @@ from receiver.spool.entry import (
     SpoolFull,
     Stored,
     position_of,
-    split_position,
 )
 from receiver.spool.events import Broken, Committed, Event, Forgotten, Queued, Refused, Sealed
 from receiver.spool.files import FileLayer, OsFiles
@@ -32,6 +32,8 @@ from receiver.spool.recovery import Recovered, recover
 from receiver.spool.segments import Segment, Segments
 from receiver.spool.settings import SpoolSettings
 from receiver.spool.sidecar import Sidecars
+from receiver.spool.together import Together
+from receiver.spool.watching import Snapshot, Watcher
 from receiver.spool.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,16 @@ class Spool:
     group return.
     """
 
-    def __init__(self, settings: SpoolSettings, on_commit: OnCommit, *, files: FileLayer | None = None) -> None:
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        on_commit: OnCommit,
+        *,
+        files: FileLayer | None = None,
+        together: Together | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
+        """together: of the partitions of one spool. watcher: is told of every segment, for readers elsewhere."""
         self._settings = settings.model_copy(update={"directory": settings.directory.absolute()})
         self._directory = str(self._settings.directory)
         self._on_commit = on_commit
@@ -62,7 +73,10 @@ class Spool:
         self.last_sync_unix_ns = 0  # wall clock of the last commit, 0 for none yet
         self.last_sync_s = 0.0  # how long its fdatasync took
         self._segments = Segments()
-        self._memory = RequestMemory(settings.remember_s, settings.remember_max_requests, time.monotonic)
+        self._together = together if together is not None else Together(settings)
+        self._together.spools.append(self)
+        self._memory = self._together.memory
+        self._watcher = watcher
         self._in_flight: dict[bytes, Queued] = {}
         self._queued_bytes = 0
         self._bytes = 0  # on disk: segments and their indexes
@@ -137,7 +151,7 @@ class Spool:
         if self._closed or self._broken:
             raise self._unusable()
         waiting: asyncio.Future[Appended] = self._loop.create_future()
-        first = self._in_flight.get(digest)
+        first = self._together.waiting(digest)
         if first is not None:
             first.futures.append(waiting)
             appended = await waiting
@@ -189,9 +203,13 @@ class Spool:
 
     @property
     def start_position(self) -> int:
-        """Where the oldest request is, or the end when there is none."""
-        first = self._segments.first
-        return position_of(first.number, HEADER_SIZE) if first else self._end
+        """Where the oldest record is, or the end when there is none."""
+        return self._segments.start(self._end)
+
+    @property
+    def released(self) -> int:
+        """Everything before this position may be deleted."""
+        return self._released
 
     @property
     def end_position(self) -> int:
@@ -219,12 +237,20 @@ class Spool:
 
     def bytes_from(self, position: int) -> int:
         """Bytes of requests at or after a position, as they are on disk."""
-        number, offset = split_position(position)
-        return sum(
-            segment.end - (max(offset, HEADER_SIZE) if segment.number == number else HEADER_SIZE)
-            for segment in self._segments
-            if segment.number >= number
-        )
+        return self._segments.bytes_from(position)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of requests that wait for the disk."""
+        return self._queued_bytes
+
+    def waiting(self, digest: bytes) -> Queued | None:
+        """The request with this digest that is on its way to the disk."""
+        return self._in_flight.get(digest)
+
+    def snapshot(self) -> Snapshot:
+        """What another process must know to read along (`receiver.spool.follower`)."""
+        return Snapshot(self._key, self._end, [astuple(segment) for segment in self._segments])
 
     @property
     def request_count(self) -> int:
@@ -291,11 +317,12 @@ class Spool:
 
     def _why_full(self, size: int) -> SpoolFull | None:
         settings = self._settings
-        if self._queued_bytes and self._queued_bytes + size > settings.max_queued_bytes:
+        queued, held = self._together.queued_bytes, self._together.bytes_used
+        if queued and queued + size > settings.max_queued_bytes:
             return SpoolFull("the disk is slower than the intake", "queue")
-        wanted = self._queued_bytes + size
-        if self._bytes + wanted > settings.max_bytes:
-            return SpoolFull(f"it holds {self._bytes} of {settings.max_bytes} bytes (spool.max_bytes)", "spool")
+        wanted = queued + size
+        if held + wanted > settings.max_bytes:
+            return SpoolFull(f"it holds {held} of {settings.max_bytes} bytes (spool.max_bytes)", "spool")
         now = time.monotonic()
         if now - self._free_looked_at > _FREE_SPACE_AGE_S:
             self._free_looked_at = now
@@ -332,6 +359,7 @@ class Spool:
                 segment = self._segments.get(number)
                 if segment is not None:
                     segment.sealed = True
+                    self._tell(segment)
                 if size:
                     self._sidecar_bytes[number] = size
                     self._bytes += size
@@ -355,6 +383,7 @@ class Spool:
         segment.bytes = segment.end = segment.proven = group.end
         segment.end_sequence = group.end_sequence
         self._end = position_of(group.segment, group.end)
+        self._tell(segment)
         self.last_sync_unix_ns = group.synced_unix_ns
         self.last_sync_s = group.sync_s
         self._pause_reason = None
@@ -394,6 +423,10 @@ class Spool:
         if not self._closed and self.failed:
             self._writer.probe()
 
+    def _tell(self, segment: Segment) -> None:
+        if self._watcher is not None:
+            self._watcher.segment(segment)
+
     def _let_age(self, number: int) -> None:
         """A segment was begun: look at it again when it is old enough to be sealed."""
         if self._ageing is not None:
@@ -420,6 +453,8 @@ class Spool:
             self._segments.remove(segment.number)
             self._bytes -= segment.bytes
             self._reader.forget(segment.number)
+            if self._watcher is not None:
+                self._watcher.removed(segment.number)
             if segment.foreign:
                 self._writer.set_aside(segment.number)
             else:

@@ -18,6 +18,9 @@ class Health:
     def __init__(self) -> None:
         self.reasons: list[str] = []
 
+    async def refresh(self) -> None:
+        pass
+
     def not_ready(self) -> list[str]:
         return self.reasons
 

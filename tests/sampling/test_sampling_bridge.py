@@ -173,7 +173,7 @@ def test_a_request_counts_once_however_often_it_is_mapped(tmp_path: Path) -> Non
 
 def test_what_a_request_that_cannot_be_mapped_left_is_in_no_books(tmp_path: Path) -> None:
     exporter = ExporterSettings.model_validate({"sinks": [{"name": "none", "type": "blackhole"}]})
-    books = Bridge(Settings(spool=SpoolSettings(directory=tmp_path), exporter=exporter)).books
+    books = Bridge(Settings(spool=SpoolSettings(directory=tmp_path), exporter=exporter)).lane.books
 
     def steps(records: int, fault: bool) -> Generator[None, None, Mapped]:
         for _ in range(records):

@@ -80,17 +80,17 @@ async def send(bridge: Bridge, count: int, seed: int) -> None:
 
 def break_mapping(bridge: Bridge, count: int) -> Callable[[], None]:
     """Requests of so many records cannot be mapped, until what comes back is called."""
-    before = bridge.mapper.steps
+    before = bridge.lane.mapper.steps
 
     def steps(decoded: Decoded, **more: Any) -> Any:
         if decoded.accepted == count:
             raise RuntimeError("planted fault")
         return before(decoded, **more)
 
-    bridge.mapper.steps = steps  # type: ignore[method-assign]
+    bridge.lane.mapper.steps = steps  # type: ignore[method-assign]
 
     def mend() -> None:
-        bridge.mapper.steps = before  # type: ignore[method-assign]
+        bridge.lane.mapper.steps = before  # type: ignore[method-assign]
 
     return mend
 
@@ -125,17 +125,17 @@ def test_a_request_that_could_not_be_mapped_is_sent_again_and_the_books_are_righ
         bridge = Bridge(settings(tmp_path, "one", "two"))
         await bridge.start()
         mend = break_mapping(bridge, 300)
-        assert await bridge.replays.replay("nothing of the kind", 0) == 0
-        assert await bridge.replays.replay("planted fault", 0) == 300
+        assert await bridge.lane.replays.replay("nothing of the kind", 0) == 0
+        assert await bridge.lane.replays.replay("planted fault", 0) == 300
         await until(lambda: settled(bridge, "one", received=320, failed=300, delivered=20), "failed again")
         await until(lambda: settled(bridge, "two", received=300, failed=300), "failed for the new one")
         mend()
-        assert await bridge.replays.replay("", 0) == 300
+        assert await bridge.lane.replays.replay("", 0) == 300
         await until(lambda: settled(bridge, "one", received=320, failed=0, delivered=320), "delivered")
         await until(lambda: settled(bridge, "two", received=300, failed=0, delivered=300), "delivered to the new one")
         assert not any(residue(bridge).values())
         assert [row["stored"] for row in intake(bridge)] in ([], [0])
-        assert await bridge.replays.replay("", 0) == 0
+        assert await bridge.lane.replays.replay("", 0) == 0
         await bridge.stop()
 
     asyncio.run(first_life())

@@ -15,6 +15,9 @@ from weighbridge.admin.server import Admin, AdminSettings, Metric
 
 
 class Health:
+    async def refresh(self) -> None:
+        pass
+
     def not_ready(self) -> list[str]:
         return []
 

@@ -21,8 +21,8 @@ def bridge(directory: Path) -> Bridge:
 
 def test_what_is_acknowledged_and_not_stored_is_a_residue(tmp_path: Path) -> None:
     found = bridge(tmp_path)
-    found.acknowledged["acme"], found.resent["acme"], found.feed.stored["acme"] = 10, 4, 5
-    found.feed.stored["other"] = 3  # its sender was gone before the answer: nobody was promised anything
+    found.acknowledged["acme"], found.resent["acme"], found.lane.feed.stored["acme"] = 10, 4, 5
+    found.lane.feed.stored["other"] = 3  # its sender was gone before the answer: nobody was promised anything
     assert ledger.residue(found) == {"stored": 1, "mapped": 0}
     rows = {row["tenant"]: row for row in ledger.intake(found)}
     assert (rows["acme"]["unanswered"], rows["other"]["unanswered"]) == (0, 3)
@@ -30,7 +30,7 @@ def test_what_is_acknowledged_and_not_stored_is_a_residue(tmp_path: Path) -> Non
 
 def test_what_mapping_loses_is_a_residue(tmp_path: Path) -> None:
     found = bridge(tmp_path)
-    found.feed.counts.taken, found.feed.counts.events, found.feed.counts.skipped = 10, 7, 2
+    found.lane.feed.counts.taken, found.lane.feed.counts.events, found.lane.feed.counts.skipped = 10, 7, 2
     assert ledger.residue(found)["mapped"] == 1
 
 

@@ -23,6 +23,7 @@ from receiver import app
 from spool_tools import on_a_loop
 from weighbridge import deliveries, service, tasks, telemetry
 from weighbridge.admin.replay import Replays
+from weighbridge.lanes import lane
 from weighbridge.sampling.moesif_config import MoesifConfiguration
 from weighbridge.sampling.running import Sampling
 from weighbridge.sampling.windows import Windows
@@ -40,7 +41,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses in thousandths."""
     monkeypatch.setattr(tasks.Tasks.keep, "__defaults__", (0.001,))
     monkeypatch.setattr(deliveries, "RESTART_S", 0.001)
-    monkeypatch.setattr(service, "TICK_S", 0.01)
+    monkeypatch.setattr(lane, "TICK_S", 0.01)
     monkeypatch.setattr("weighbridge.admin.ledger.AUDIT_INTERVAL_S", 0.01)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from weighbridge.admin.metrics import metrics
 from weighbridge.admin.parts import Parts
 from weighbridge.admin.server import Metric
-from weighbridge.admin.sink_state import sink_facts
 from weighbridge.room import why_full
 
 
@@ -32,21 +31,26 @@ class Health:
         full = spool.full
         reasons = [why_full(parts, full)] if full else []
         # Requests are still taken in, and wait in the spool; but nothing brings this in order except people.
-        return reasons + [why for task, why in sorted(parts.tasks.down.items()) if task.startswith("sink ")]
+        down = parts.report().down
+        return reasons + [why for task, why in sorted(down.items()) if task.startswith("sink ")]
 
     def facts(self) -> dict[str, Any]:
         """What proves that requests go all the way: to the disk, and on to the sinks."""
         parts, spool = self._parts, self._parts.spool
         synced = spool.last_sync_unix_ns
+        behind = parts.report()
         return {
             "oldest_undelivered_age_s": round(_age_s(spool.oldest_received_unix_ns), 3),
             "last_sync_age_s": round(_age_s(synced), 3) if synced else None,
             "last_sync_s": round(spool.last_sync_s, 6) if synced else None,
-            "sinks_retrying": sorted(name for name, pipeline in parts.pipelines.items() if pipeline.counts.last_error),
-            "sinks": sink_facts(parts),
-            "tasks_down": sorted(parts.tasks.down.values()),
+            "sinks_retrying": sorted(name for name, facts in behind.facts.items() if facts["last_error"]),
+            "sinks": behind.facts,
+            "tasks_down": sorted(behind.down.values()),
             "keys_file_error": parts.keys_complaint or None,
         }
+
+    async def refresh(self) -> None:
+        await self._parts.refresh()
 
     def metrics(self) -> Iterable[Metric]:
         return metrics(self._parts)

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from typing import Any
 
-from exporter.totals import ENDED
 from weighbridge.admin.parts import Counted
 
 log = logging.getLogger(__name__)
@@ -29,7 +27,7 @@ def intake(parts: Counted) -> list[dict[str, Any]]:
     records of requests that were decoded, `refused_requests` requests; both by reason.
     """
     counts = parts.counts
-    stored = parts.feed.stored - parts.returned  # these were counted when they came
+    stored = parts.stored - parts.returned  # these were counted when they came
     named = [*counts.accepted_records, *counts.refused_records, *counts.refused_requests]
     rows = []
     for tenant in sorted({key.tenant for key in named} | stored.keys() | parts.acknowledged.keys()):
@@ -49,26 +47,16 @@ def intake(parts: Counted) -> list[dict[str, Any]]:
 
 
 def sinks(parts: Counted) -> list[dict[str, Any]]:
-    """One row per sink and tenant. `received` is the sum of what follows it.
+    """One row per sink and tenant, of all lanes: `weighbridge.admin.lane_ledger`."""
+    return parts.report().sinks
 
-    in_spool: taken in by this process, not yet done with by this sink. What an earlier process left unread counts
-    when it is read: until then `catching_up` is true.
-    """
-    rows = []
-    for name, pipeline in parts.pipelines.items():
-        books = pipeline.journal.books()
-        totals = books.totals
-        for tenant in sorted({*totals.tenants(), *parts.feed.stored}):
-            done = totals.get("received", tenant)
-            in_spool = parts.feed.stored[tenant] - books.received_since_mark(tenant)
-            in_spool -= parts.deliveries.stored_before(name, tenant)
-            row: dict[str, Any] = {"sink": name, "tenant": tenant, "received": done + in_spool}
-            row.update({outcome: totals.get(outcome, tenant) for outcome in ENDED})
-            row["waiting_for_span"] = done - totals.ended(tenant)
-            row["in_spool"] = in_spool
-            row["catching_up"] = not parts.feed.passed(pipeline.cursor, pipeline.journal.mark)
-            rows.append(row)
-    return rows
+
+def unstored(parts: Counted) -> int:
+    """Records that were acknowledged and are new, yet never came into the spool."""
+    return sum(
+        max(0, parts.acknowledged[tenant] - parts.resent[tenant] - parts.stored[tenant] + parts.returned[tenant])
+        for tenant in parts.acknowledged
+    )
 
 
 def residue(parts: Counted) -> dict[str, int]:
@@ -76,20 +64,7 @@ def residue(parts: Counted) -> dict[str, int]:
 
     stored: acknowledged and new, yet not in the spool. mapped: mapping lost or invented them. Then each sink's.
     """
-    stored = parts.feed.stored
-    lost = {
-        tenant: parts.acknowledged[tenant] - parts.resent[tenant] - stored[tenant] + parts.returned[tenant]
-        for tenant in parts.acknowledged
-    }
-    counts = parts.feed.counts
-    mapped = counts.taken - counts.events - counts.skipped - counts.sampled_out - counts.failed
-    steps = {"stored": sum(max(0, count) for count in lost.values()), "mapped": mapped}
-    ahead: Counter[str] = Counter()  # more taken in by a sink than there was
-    for row in sinks(parts):
-        ahead[row["sink"]] += max(0, -row["in_spool"])
-    for name, pipeline in parts.pipelines.items():
-        steps[f"sink {name}"] = pipeline.journal.books().residue or ahead[name]
-    return steps
+    return {"stored": unstored(parts), **parts.report().residue}
 
 
 async def audit(parts: Counted) -> None:

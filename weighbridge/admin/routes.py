@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 from aiohttp import web
 
 from weighbridge.admin.door import parameters, whole_number
 from weighbridge.admin.ledger import intake, residue, sinks
 from weighbridge.admin.parts import Parts
-from weighbridge.admin.replay import Replays
-from weighbridge.sampling.running import Sampling
+from weighbridge.admin.report import added_minutes
 
 # A replay is answered by then also when its destination is away; it goes on.
 REPLAY_ANSWER_S = 10.0
 MOST_MINUTES = 60 * 24 * 366 * 10  # ten years
 
 
-def routes(parts: Parts, replays: Replays) -> list[web.RouteDef]:
+def routes(parts: Parts) -> list[web.RouteDef]:
     """What the admin port answers beside health and metrics."""
 
     async def ledger(request: web.Request) -> web.Response:
+        await parts.refresh()
         return web.json_response({"intake": intake(parts), "sinks": sinks(parts), "residue": residue(parts)})
 
     async def sampled(request: web.Request) -> web.Response:
         asked = parameters(request, ("minutes",))
         if "minutes" not in asked:
-            return web.json_response(_since_the_start(parts.books.sampling))
+            await parts.refresh()
+            return web.json_response(parts.report().sampled)
         minutes = whole_number("minutes", asked["minutes"], 1, MOST_MINUTES)
-        await parts.books.save()
         since_s = int(time.time()) // 60 * 60 - 60 * (minutes - 1)
-        return web.json_response(await asyncio.to_thread(parts.books.minutes.since, since_s))
+        return web.json_response(added_minutes(await parts.minutes(since_s)))
 
     async def stores(request: web.Request) -> web.Response:
         paths = (sink.engine_path for sink in parts.settings.exporter.sinks)
@@ -42,8 +41,8 @@ def routes(parts: Parts, replays: Replays) -> list[web.RouteDef]:
         asked = parameters(request, ("since_unix_ns", "reason"))
         since = whole_number("since_unix_ns", asked.get("since_unix_ns", "0"))
         reason = asked.get("reason", "").lower()
-        passed_over = replays.busy
-        replaying = parts.tasks.once("replay of dead letters", replays.replay(reason, since))
+        passed_over = parts.replaying
+        replaying = parts.tasks.once("replay of dead letters", parts.replay(reason, since))
         done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
         taken = await replaying if done else 0
         return web.json_response({"replayed": taken, "waiting": not done or (passed_over and not taken)})
@@ -53,12 +52,4 @@ def routes(parts: Parts, replays: Replays) -> list[web.RouteDef]:
         web.get("/stores", stores),
         web.get("/sampling", sampled),
         web.post("/deadletter/replay", replay),
-    ]
-
-
-def _since_the_start(sampling: Sampling) -> list[dict[str, Any]]:
-    """One row per rule and tenant, of requests mapped for the first time by this process."""
-    return [
-        {"rule": rule, "tenant": tenant, **row._asdict(), "audit_z": sampling.ledger.audits[rule, tenant].z()}
-        for (rule, tenant), row in sorted(sampling.sums.items())
     ]

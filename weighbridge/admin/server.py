@@ -49,6 +49,10 @@ class Metric(NamedTuple):
 class HealthSource(Protocol):
     """What the assembly knows about itself. All are called on the event loop and return at once."""
 
+    async def refresh(self) -> None:
+        """Ask other processes of ours, before the others are called; returns within a second, answered or not."""
+        ...
+
     def not_ready(self) -> list[str]:
         """Why requests cannot be taken in now, one readable line each; empty when they can."""
         ...
@@ -97,12 +101,14 @@ def create_admin_app(
         return web.json_response({"status": "ok"})
 
     async def readyz(request: web.Request) -> web.Response:
+        await health.refresh()
         reasons = health.not_ready()
         if reasons:
             return web.json_response({"status": "not ready", "reasons": reasons, **health.facts()}, status=503)
         return web.json_response({"status": "ready", **health.facts()})
 
     async def metrics(request: web.Request) -> web.Response:
+        await health.refresh()
         return web.Response(
             body=exposition(health.metrics()).encode(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},

@@ -1,4 +1,4 @@
-"""What waits for each sink of the running bridge, and what is wrong with it."""
+"""What waits for each sink of a lane, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections import Counter
 from typing import Any, NamedTuple
 
-from weighbridge.admin.ledger import sinks
-from weighbridge.admin.parts import Parts
+from weighbridge.admin.lane_ledger import sinks
+from weighbridge.admin.parts import LaneParts
 
 
 class Backlog(NamedTuple):
@@ -18,7 +18,7 @@ class Backlog(NamedTuple):
     oldest_age_seconds: float
 
 
-def backlogs(parts: Parts) -> dict[str, Backlog]:
+def backlogs(parts: LaneParts) -> dict[str, Backlog]:
     """By sink."""
     records: Counter[str] = Counter()
     for row in sinks(parts):
@@ -34,7 +34,7 @@ def backlogs(parts: Parts) -> dict[str, Backlog]:
     return found
 
 
-def sink_facts(parts: Parts) -> dict[str, Any]:
+def sink_facts(parts: LaneParts) -> dict[str, Any]:
     """For /readyz."""
     return {
         name: {

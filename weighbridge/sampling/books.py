@@ -17,7 +17,7 @@ from mapping.event import Decision, Event
 from mapping.mapper import Mapped
 from mapping.sampling.counts import CountKey, Sums, sums_of
 from mapping.sampling.settings import BudgetSettings, SamplingSettings
-from receiver.spool import Spool
+from receiver.spool.watching import Readable
 from weighbridge.feed import Feed
 from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.open_window import Closed
@@ -35,7 +35,7 @@ class SamplingBooks:
     """One per process; `sampling` is of the settings in force. directory: of the spool."""
 
     def __init__(
-        self, sampling: Sampling, settings: SamplingSettings, feed: Feed, spool: Spool, directory: Path
+        self, sampling: Sampling, settings: SamplingSettings, feed: Feed, spool: Readable, directory: Path
     ) -> None:
         self.sampling = sampling
         self.minutes = SamplingMinutes(directory / MINUTES)
