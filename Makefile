@@ -11,10 +11,10 @@ ENGINE := chdb-core
 SBOM := $(VENV)/sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast check bench faults sbom clean
+.PHONY: help install run test test-fast test-deploy check bench faults sbom clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,6 +44,14 @@ test: $(VENV)/.development  ## the whole test suite, the ten slowest tests at th
 
 test-fast: $(VENV)/.development  ## the tests that start no process: about a minute
 	@$(BIN)/python $(TEST) -m "not process" --durations 10
+
+$(VENV)/.tools: tests/deploy/tools.sh | $(BIN)/python
+	@echo "Installing helm, promtool, debootstrap and Kubernetes' schemas (needs root for Debian's packages)"
+	@bash tests/deploy/tools.sh $(VENV)/tools
+	@touch $@
+
+test-deploy: $(VENV)/.development $(VENV)/.tools  ## chart, unit, alerts and image, with helm, promtool and debootstrap; needs root
+	@PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(BIN)/python -m pytest -q -m tools tests/deploy --durations 5
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .
