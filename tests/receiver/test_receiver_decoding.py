@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mapping.otlp.decode import Decoder
-from otlp_http import SPAN_ID, TRACE_ID, json_span, json_spans, spans
+from otlp_http import json_span, json_spans, spans
+from otlp_requests import span, traces
 from receiver.answers import Media
 from receiver.decode import turns as decoding
 from receiver.decode.request import DecodeLimits
@@ -20,11 +20,10 @@ LIMITS = DecodeLimits(4 << 20, 50_000, 1_000_000)
 
 
 def one_span(attributes: int, value: str) -> bytes:
-    message = ExportTraceServiceRequest()
-    span = message.resource_spans.add().scope_spans.add().spans.add(trace_id=TRACE_ID, span_id=SPAN_ID)
+    made = span()
     for number in range(attributes):
-        span.attributes.add(key="k").value.string_value = f"{value}{number % 10}"
-    return message.SerializeToString()
+        made.attributes.add(key="k").value.string_value = f"{value}{number % 10}"
+    return traces(made).SerializeToString()
 
 
 @pytest.mark.parametrize(

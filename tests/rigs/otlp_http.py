@@ -17,12 +17,13 @@ import uvloop
 from google.protobuf import json_format
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # comes without types
 from google.rpc.status_pb2 import Status as Status  # type: ignore[import-untyped]  # comes without types
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+import otlp_requests
 from mapping.otlp.decode import Decoder
 from receiver import app
 from receiver.counts import ReceiverCounts
@@ -33,6 +34,7 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 TRACE_ID = bytes(range(1, 17))
 SPAN_ID = bytes(range(1, 9))
+ENDED_UNIX_NS = 1_790_000_000_005_000_000
 
 T = TypeVar("T")
 
@@ -264,16 +266,12 @@ def chunked(body: bytes, size: int = 1000, *, content_type: str = PROTOBUF, path
 
 
 def spans_message(count: int = 1) -> ExportTraceServiceRequest:
-    message = ExportTraceServiceRequest()
-    group = message.resource_spans.add()
-    group.resource.attributes.add(key="service.name").value.string_value = "shop"
-    scope = group.scope_spans.add()
-    for number in range(count):
-        span = scope.spans.add(trace_id=TRACE_ID, span_id=(number + 1).to_bytes(8, "big"), name="GET /items", kind=2)
-        span.start_time_unix_nano, span.end_time_unix_nano = 1_790_000_000_000_000_000, 1_790_000_000_005_000_000
-        span.attributes.add(key="http.request.method").value.string_value = "GET"
-        span.attributes.add(key="http.response.status_code").value.int_value = 200
-    return message
+    attributes = {"http.request.method": "GET", "http.response.status_code": 200}
+    found = [
+        otlp_requests.span(attributes, name="GET /items", number=n + 1, trace_id=TRACE_ID, end_unix_ns=ENDED_UNIX_NS)
+        for n in range(count)
+    ]
+    return otlp_requests.traces(*found)
 
 
 def spans(count: int = 1) -> bytes:
@@ -282,11 +280,9 @@ def spans(count: int = 1) -> bytes:
 
 
 def logs(count: int = 1) -> bytes:
-    message = ExportLogsServiceRequest()
-    scope = message.resource_logs.add().scope_logs.add()
-    for number in range(count):
-        scope.log_records.add(time_unix_nano=1_790_000_000_000_000_000).body.string_value = f"line {number}"
-    return message.SerializeToString()
+    """An export request of so many good log records."""
+    lines = [otlp_requests.log(f"line {number}", time_unix_nano=ENDED_UNIX_NS) for number in range(count)]
+    return otlp_requests.logs(*lines, resource={}).SerializeToString()
 
 
 def json_span(**fields: Any) -> dict[str, Any]:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
@@ -20,7 +18,7 @@ from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from otlp_requests import attribute
+from otlp_requests import span, traces
 from receiver.spool import Entry, Spool, SpoolSettings
 from sink_memory import MemorySink
 from weighbridge.feed import Feed
@@ -34,26 +32,22 @@ SpanOf = tuple[bytes, int]  # trace id, status of the answer
 
 def request(spans: Sequence[SpanOf], at_unix_ns: int, first_id: int) -> bytes:
     """One request; span ids count up from first_id."""
-    message = ExportTraceServiceRequest()
-    group = message.resource_spans.add()
-    group.resource.attributes.append(attribute("service.name", "shop"))
-    scope = group.scope_spans.add()
-    for number, (trace_id, status) in enumerate(spans):
-        span = scope.spans.add()
-        span.trace_id = trace_id
-        span.span_id = (first_id + number).to_bytes(8, "big")
-        span.name = "GET /items/{id}"
-        span.kind = span.SPAN_KIND_SERVER
-        span.start_time_unix_nano = at_unix_ns - 5_000_000
-        span.end_time_unix_nano = at_unix_ns
-        for key, value in (
-            ("http.request.method", "GET"),
-            ("http.route", "/items/{id}"),
-            ("url.path", "/items/7"),
-            ("http.response.status_code", status),
-        ):
-            span.attributes.append(attribute(key, value))
-    return message.SerializeToString()
+    made = [
+        span(
+            {
+                "http.request.method": "GET",
+                "http.route": "/items/{id}",
+                "url.path": "/items/7",
+                "http.response.status_code": status,
+            },
+            name="GET /items/{id}",
+            number=first_id + place,
+            end_unix_ns=at_unix_ns,
+            trace_id=trace_id,
+        )
+        for place, (trace_id, status) in enumerate(spans)
+    ]
+    return traces(*made).SerializeToString()
 
 
 class TraceRig:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from bridge import BridgeProcess, eventually
 from events import event
@@ -25,7 +24,7 @@ from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.whole_traces import WholeTraces
 from mapping.settings import MappingSettings
-from otlp_requests import spans_request
+from otlp_requests import log, logs, spans_request
 from receiver.spool import SpoolSettings
 from weighbridge.sampling.minutes import Places, SamplingMinutes
 from weighbridge.sampling.running import Sampling
@@ -121,12 +120,8 @@ def test_a_request_that_is_mapped_again_is_decided_by_the_rates_of_its_time(tmp_
 
 
 def logs_request(traces: list[bytes], at_unix_ns: int) -> bytes:
-    message = ExportLogsServiceRequest()
-    scope = message.resource_logs.add().scope_logs.add()
-    for trace_id in traces:
-        record = scope.log_records.add(trace_id=trace_id, time_unix_nano=at_unix_ns)
-        record.body.string_value = "done"
-    return message.SerializeToString()
+    lines = [log("done", trace_id=trace_id, time_unix_nano=at_unix_ns) for trace_id in traces]
+    return logs(*lines, resource={}).SerializeToString()
 
 
 def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ import struct
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+import otlp_requests
 from otlp_http import (
     JSON,
     PROTOBUF,
@@ -24,6 +25,7 @@ from otlp_http import (
     logs,
     spans,
 )
+from otlp_requests import log, traces
 from receiver.counts import Key
 
 
@@ -37,11 +39,9 @@ def metrics() -> ExportMetricsServiceRequest:
 
 
 def named_spans(*names: str, **fields: Any) -> bytes:
-    request = ExportTraceServiceRequest()
-    found = request.resource_spans.add().scope_spans.add().spans
-    for name in names:
-        found.add(trace_id=TRACE_ID, span_id=SPAN_ID, name=name, **fields)
-    return request.SerializeToString()
+    return traces(
+        *(Span(trace_id=TRACE_ID, span_id=SPAN_ID, name=name, **fields) for name in names)
+    ).SerializeToString()
 
 
 def is_refused(server: RunningReceiver, body: bytes, media: str, path: str, says: str) -> None:
@@ -72,9 +72,14 @@ def test_spans_of_many_kinds_at_the_address_of_logs(server: RunningReceiver) -> 
 
 def test_log_records_at_the_address_of_spans(server: RunningReceiver) -> None:
     is_refused(server, logs(3), PROTOBUF, "/v1/traces", "send them to /v1/logs")
-    request = ExportLogsServiceRequest()
-    request.resource_logs.add().scope_logs.add().log_records.add(observed_time_unix_nano=5).body.string_value = "x"
-    is_refused(server, request.SerializeToString(), PROTOBUF, "/v1/traces", "send them to /v1/logs")
+    late = log("x", time_unix_nano=0, observed_time_unix_nano=5)
+    is_refused(
+        server,
+        otlp_requests.logs(late, resource={}).SerializeToString(),
+        PROTOBUF,
+        "/v1/traces",
+        "send them to /v1/logs",
+    )
 
 
 @pytest.mark.parametrize("path", ["/v1/traces", "/v1/logs"])
@@ -173,9 +178,8 @@ def test_what_is_only_empty_or_odd_is_taken(server: RunningReceiver, path: str, 
     ],
 )
 def test_log_records_without_a_time_are_log_records(server: RunningReceiver, fields: dict[str, Any]) -> None:
-    request = ExportLogsServiceRequest()
-    request.resource_logs.add().scope_logs.add().log_records.add(**fields)
-    assert server.post(request.SerializeToString(), path="/v1/logs").status == 200
+    body = otlp_requests.logs(LogRecord(**fields), resource={}).SerializeToString()
+    assert server.post(body, path="/v1/logs").status == 200
     assert server.last.decoded.accepted == 1
 
 
