@@ -229,6 +229,47 @@ def export_store(folder: Path, form: str, since: str | None, until: str | None, 
 
 
 @main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@config_option
+def backup(folder: Path, config: str | None) -> None:
+    """Copy the stored events to DIR, checked by day. Run again, it takes what is new."""
+    settings = _settings(config)
+    from weighbridge.commands.backup import run_backup
+
+    run_backup(settings, folder)
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--since", metavar="T", help="From this UTC day on: 2026-11-20, or 30d ago.")
+@click.option("--until", metavar="T", help="Before this UTC day.")
+@click.option("--merge", is_flag=True, help="Also into a store that has events: what is missing is added.")
+@config_option
+def restore(folder: Path, since: str | None, until: str | None, merge: bool, config: str | None) -> None:
+    """Bring the events of a backup in DIR back into the store."""
+    settings = _settings(config)
+    from weighbridge.commands.backup import run_restore
+
+    run_restore(settings, folder, since, until, merge=merge)
+
+
+@main.command()
+@click.option("--to", "to", metavar="DSN", required=True, help="As `dsn` in the settings; ${env:NAME} for a password.")
+@click.option("--from", "source", metavar="DSN", help="Default: the store of the settings.")
+@click.option("--cluster", metavar="NAME", default="", help="Spread the new table over this ClickHouse cluster.")
+@config_option
+def move(to: str, source: str | None, cluster: str, config: str | None) -> None:
+    """Copy all stored events to another store, day by day, and compare.
+
+    Nothing is deleted. Run again, it takes what is new; then switch the settings over.
+    """
+    settings = _settings(config)
+    from weighbridge.commands.move import run_move
+
+    run_move(settings, to, source, cluster, config)
+
+
+@main.command()
 @click.option("--requests", type=click.IntRange(1, 100_000), default=300, show_default=True, help="Calls by customers.")
 @click.option("--endpoint", metavar="URL", help="Base URL of the bridge. Default: from the settings.")
 @config_option

@@ -170,6 +170,14 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
         raise SettingsError(f"{files[-1]}: {error}") from error
 
 
+def expand_one(text: str, what: str) -> str:
+    """A value of a command line as one of the settings file: its references are replaced. Raises SettingsError."""
+    try:
+        return str(expand(text, os.environ, what))
+    except TextError as error:
+        raise SettingsError(str(error)) from error
+
+
 def old_spellings(path: str | None = None, environment: Mapping[str, str] | None = None) -> list[str]:
     """A sentence for each setting that the files name by an old name, which is read all the same.
 

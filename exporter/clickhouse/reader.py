@@ -85,17 +85,16 @@ class StoreReader:
 
     def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> Result:
         """The answer to one SELECT with {name:Type} parameters. Raises StoreError."""
-        if self._client is None:
-            raise StoreError("not connected")
+        client = self._connected
         try:
-            answer = self._client.query(sql, parameters=dict(parameters or {}))
+            answer = client.query(sql, parameters=dict(parameters or {}))
             names = answer.column_names
             if not names:  # an empty answer has no header: ask for it alone
                 with contextlib.suppress(ClickHouseError):  # SHOW cannot be asked so
                     question = f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) LIMIT 0"  # noqa: S608 - as the caller wrote it
-                    names = self._client.query(question, parameters=dict(parameters or {})).column_names
+                    names = client.query(question, parameters=dict(parameters or {})).column_names
         except (ClickHouseError, OSError) as error:
-            raise StoreError(self._away(error) if _no_answer(error) else _one_line(error)) from error
+            raise StoreError(self._said(error)) from error
         except ValueError as error:  # of the client: a parameter or an answer that it cannot write or read
             raise StoreError(f"the question or its answer cannot be read: {_one_line(error)}") from error
         return Result(tuple(names), [tuple(row) for row in answer.result_rows])
@@ -110,17 +109,25 @@ class StoreReader:
         Texts are cut between rows; a piece of Parquet from the embedded store is a file of its own, from a server the
         pieces are one. Raises StoreError, also between pieces.
         """
-        if self._client is None:
-            raise StoreError("not connected")
+        client = self._connected
         try:
             if self._endpoint is not None:
                 yield from engine_pieces(self._endpoint, f"{sql}\nFORMAT {form}")
             else:
-                yield from server_pieces(self._client, sql, form)
+                yield from server_pieces(client, sql, form)
         except EngineError as error:
             raise StoreError(_one_line(error)) from error
         except (*CLIENT_ERRORS, HTTPException, Cut) as error:
-            raise StoreError(self._away(error) if _no_answer(error) else _one_line(error)) from error
+            raise StoreError(self._said(error)) from error
+
+    @property
+    def _connected(self) -> Client:
+        if self._client is None:
+            raise StoreError("not connected")
+        return self._client
+
+    def _said(self, error: Exception) -> str:
+        return self._away(error) if _no_answer(error) else _one_line(error)
 
     def _away(self, error: Exception) -> str:
         """Which store gave no answer, or none that is ClickHouse's, and the reason in a few words."""
@@ -196,14 +203,14 @@ class StoreReader:
 
     def _connect(self, endpoint: Endpoint) -> Client:
         limits = {"readonly": 2, "max_execution_time": _TIMEOUT_S}
-        return connected(endpoint, limits if self._settings.server is not None else None)
+        return connected(endpoint, limits if self._settings.server is not None else None, database=endpoint.database)
 
 
-def connected(endpoint: Endpoint, settings: dict[str, Any] | None = None) -> Client:
+def connected(endpoint: Endpoint, settings: dict[str, Any] | None = None, **options: Any) -> Client:
     """A client for questions of a person. Raises the client's ClickHouseError, OSError."""
     client: Any = connect(
         endpoint,
-        database=endpoint.database,
+        **options,
         settings=settings,
         compress=False,
         send_receive_timeout=_OPEN_S,

@@ -47,14 +47,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # With every insert: we batch ourselves, metadata keys may collide, and a string that looks like a date stays one.
-_INSERT_SETTINGS = {
+INSERT_SETTINGS = {
     "async_insert": 0,
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     "type_json_skip_duplicated_paths": 1,
     "input_format_try_infer_dates": 0,
     "input_format_try_infer_datetimes": 0,
 }
-_CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
+CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
 _OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
 _POLL_S = 0.2  # between looks at whether an old insert still runs
 _ASK_AT_ONCE = 5000  # ids in one question
@@ -79,8 +79,8 @@ class ClickHouseSink(Sink):
         self._endpoint = endpoint or self._own_endpoint
         self._place = Place.of(settings)
         self._insert_settings: dict[str, Any] = {
-            **_INSERT_SETTINGS,
-            **(_CLUSTER_SETTINGS if settings.cluster else {}),
+            **INSERT_SETTINGS,
+            **(CLUSTER_SETTINGS if settings.cluster else {}),
             **settings.insert_settings,
         }
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sink-{settings.name}")
@@ -278,7 +278,7 @@ class ClickHouseSink(Sink):
             f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC')"
         )
         if batch.part:  # other pieces of the batch may be there, and right
-            ids = ",".join(_quote(event.transaction_id) for event in batch.events)
+            ids = ",".join(quote(event.transaction_id) for event in batch.events)
             within += f" AND event_id IN ({ids})"
         return within
 
@@ -309,7 +309,7 @@ class ClickHouseSink(Sink):
         for part, low, high in self._windows(events):
             answer = client.query(
                 f"SELECT DISTINCT event_id FROM {self._place.table} "  # noqa: S608
-                f"WHERE event_id IN {_quote_all([event.transaction_id for event in part])} "
+                f"WHERE event_id IN {quote_all([event.transaction_id for event in part])} "
                 f"AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
                 f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'){others}",
                 settings=_LONG,
@@ -356,13 +356,13 @@ def _query_prefix(batch: Batch) -> str:
     return f"weighbridge-{batch.batch_id:016x}-"
 
 
-def _quote_all(ids: Sequence[str]) -> str:
+def quote_all(ids: Sequence[str]) -> str:
     """These as the right side of IN. One text that is split costs a third of what a list of them does to parse."""
     text = "\n".join(ids)
     if text.count("\n") != len(ids) - 1:  # an id that holds the separator: none of ours does
-        return f"({','.join(map(_quote, ids))})"
-    return f"splitByChar('\\n', {_quote(text)})"
+        return f"({','.join(map(quote, ids))})"
+    return f"splitByChar('\\n', {quote(text)})"
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

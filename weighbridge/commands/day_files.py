@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from exporter.clickhouse.engine.lanes import Piece
+
+if sys.version_info >= (3, 14):
+    from compression import zstd  # pragma: no cover
+else:
+    from backports import zstd
+
+ROWS: Final = "events.tsv.zst"  # of a backup
+UNREADABLE: Final = (OSError, EOFError, zstd.ZstdError)
+_LEVEL: Final = 3
+_READ_BYTES: Final = 8 << 20
 
 
 class Files(Protocol):
@@ -74,6 +85,35 @@ class _Parquet:
             _close(file)
 
 
+class _Compressed:
+    """A backup's day: one file of lines, compressed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = _open(folder / ROWS)
+        self._zstd = zstd.ZstdFile(self._file, "wb", level=_LEVEL)
+
+    def add(self, piece: Piece) -> int | None:
+        self._zstd.write(piece.data)
+        return piece.rows or piece.data.count(b"\n")
+
+    def close(self) -> None:
+        self._zstd.close()
+        _close(self._file)
+
+
+def read_rows(folder: Path) -> Iterator[bytes]:
+    """The lines of a backup's day, in texts that end between two of them. Raises OSError, EOFError, ZstdError."""
+    rest = b""
+    with zstd.ZstdFile(folder / ROWS, "rb") as file:
+        while data := file.read(_READ_BYTES):
+            whole, end, begun = (rest + data).rpartition(b"\n")
+            if end:
+                yield whole + end
+            rest = begun
+    if rest:
+        raise EOFError("the last line is cut")
+
+
 def _open(path: Path) -> BinaryIO:
     return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
@@ -87,5 +127,6 @@ def _close(file: BinaryIO) -> None:
 PARTS: Final[Mapping[str, Callable[[Path], Files]]] = {
     "parquet": _Parquet,
     "jsonl": lambda folder: _Text(folder / "events.jsonl"),
+    "backup": _Compressed,
     "csv": lambda folder: _Csv(folder / "events.csv"),
 }

@@ -7,14 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from exporter.clickhouse.engine.endpoint import read_published
+from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
 from weighbridge.commands.admin_client import ask, reachable
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.settings import Settings
+
+R = TypeVar("R", bound=StoreReader)
 
 ENGINE_WAIT_S = 15.0  # for the engine of a running bridge, which is started again within a few seconds
 ENGINE_LOOK_S = 0.5
@@ -32,9 +36,28 @@ def store_settings(settings: Settings) -> StoreSettings:
 @contextmanager
 def open_store(settings: Settings) -> Iterator[StoreReader]:
     """A reader. Raises CommandError when there is no store to ask, CommandFailed when it refuses a question."""
+    with open_one(settings, store_settings(settings)) as reader:
+        yield reader
+
+
+@contextmanager
+def open_one(settings: Settings, store: StoreSettings) -> Iterator[StoreReader]:
+    """As `open_store`, of a store that need not be that of the settings."""
+    with _opened(settings, store, StoreReader(store)) as reader:
+        yield reader
+
+
+@contextmanager
+def keep_store(settings: Settings, store: StoreSettings | None = None) -> Iterator[StoreKeeper]:
+    """As `open_store`, a connection that may change the store; to another store than that of the settings, too."""
+    store = store or store_settings(settings)
+    with _opened(settings, store, StoreKeeper(store)) as keeper:
+        yield keeper
+
+
+@contextmanager
+def _opened(settings: Settings, store: StoreSettings, reader: R) -> Iterator[R]:
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it raises, with its traceback
-    store = store_settings(settings)
-    reader = StoreReader(store)
     try:
         _wait_for_the_bridges_engine(settings, store)
         reader.open()

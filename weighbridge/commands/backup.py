@@ -1,0 +1,124 @@
+"""`weighbridge backup` and `weighbridge restore`: the stored events as compressed lines by day, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from exporter.clickhouse.copying import FORM, Copied, add, question, stored_columns, unknown
+from exporter.clickhouse.days import days, one_day, today
+from exporter.clickhouse.keeper import StoreKeeper
+from exporter.clickhouse.schema import Place
+from weighbridge.commands.day_files import UNREADABLE, read_rows
+from weighbridge.commands.day_folder import DayFolder, digest
+from weighbridge.commands.errors import CommandError, CommandFailed
+from weighbridge.commands.export import parse_day
+from weighbridge.commands.progress import Steps, steps
+from weighbridge.commands.store import keep_store, open_store, store_settings
+from weighbridge.settings import Settings
+
+
+def run_backup(settings: Settings, path: Path) -> None:
+    """Raises CommandError for what cannot be begun, CommandFailed for a day that could not be written."""
+    place = Place.of(store_settings(settings))
+    folder = DayFolder(path, "backup", "backup")
+    folder.begin()
+    with open_store(settings) as reader:
+        columns = stored_columns(reader, place)
+        if folder.days and folder.about.get("columns") != columns:
+            raise CommandError(f"{path} was made from a table of other columns: begin a new backup in another folder")
+        folder.about["columns"] = columns
+        folder.write(reader, place, FORM, lambda day: question(place, columns, day), None, None)
+
+
+def run_restore(settings: Settings, path: Path, since: str | None, until: str | None, *, merge: bool) -> None:
+    """merge: also into a store that has events. Raises CommandError before anything is written, else CommandFailed."""
+    first, end = parse_day(since, "--since"), parse_day(until, "--until")
+    store = store_settings(settings)
+    place = Place.of(store)
+    folder = DayFolder(path, "backup", "backup")
+    folder.read()
+    columns = [str(name) for name in folder.about.get("columns", ())]
+    if strange := unknown(columns):
+        raise CommandError(f"{path} has columns that this weighbridge does not know: {', '.join(strange)[:200]}")
+    wanted = _wanted(folder, first, end, place.retention_days)
+    with keep_store(settings) as keeper:
+        keeper.prepare(place)
+        there = {str(day.date): day for day in days(keeper, place)}
+        if there and not merge:
+            events = sum(day.events for day in there.values())
+            raise CommandError(f"{place.table} has {events} events: --merge adds those of the backup that are missing")
+        with steps(sum(int(entry["events"]) for entry in wanted.values())) as said:
+            total = Copied(0, 0)
+            for name, entry in wanted.items():
+                day = there.get(name)
+                if day is not None and (day.events, day.mark) == (entry["events"], entry["mark"]):
+                    copied = Copied(0, day.events)
+                    said.advance(day.events)
+                else:
+                    said.begin(name)
+                    copied = _restore_day(keeper, place, columns, folder, name, entry, said)
+                    said.finished(f"{name}  {copied.added} events restored, {copied.present} were there")
+                total = Copied(total.added + copied.added, total.present + copied.present)
+            said.finished(f"{total.added} events restored, {total.present} were there, of {len(wanted)} days")
+
+
+def _wanted(folder: DayFolder, since: date | None, end: date | None, retention_days: int) -> dict[str, dict[str, Any]]:
+    """The days to restore; without those that the store would delete at once."""
+    oldest = today() - timedelta(days=retention_days)
+    wanted, old = {}, 0
+    for name, entry in sorted(folder.days.items()):
+        day = date.fromisoformat(name)
+        if (since is None or day >= since) and (end is None or day < end):
+            if day > oldest:
+                wanted[name] = entry
+            else:
+                old += 1
+    if old and not wanted:
+        raise CommandError(
+            f"all {old} days of the backup are older than the {retention_days} days that the store keeps"
+        )
+    return wanted
+
+
+def _restore_day(
+    keeper: StoreKeeper,
+    place: Place,
+    columns: list[str],
+    folder: DayFolder,
+    name: str,
+    entry: dict[str, Any],
+    said: Steps,
+) -> Copied:
+    files = folder.path / name
+    try:
+        for file, expected in entry["files"].items():
+            if digest(files / file) != expected:
+                raise CommandFailed(f"{files / file} is damaged: it is not what was backed up")
+        before = one_day(keeper, place, date.fromisoformat(name))
+        copied = add_rows(keeper, place, columns, read_rows(files), said)
+    except UNREADABLE as error:
+        raise CommandFailed(f"{files}: {error}") from error
+    check_day(keeper, place, date.fromisoformat(name), before.events, copied, int(entry["events"]))
+    return copied
+
+
+def add_rows(keeper: StoreKeeper, place: Place, columns: list[str], texts: Iterator[bytes], said: Steps) -> Copied:
+    """Insert the rows that are missing. Raises StoreError."""
+    added = present = 0
+    for copied in add(keeper, place, columns, texts):
+        added, present = added + copied.added, present + copied.present
+        said.advance(copied.added + copied.present)
+    return Copied(added, present)
+
+
+def check_day(keeper: StoreKeeper, place: Place, day: date, before: int, copied: Copied, expected: int) -> None:
+    """Raises CommandFailed when the store has fewer events of this day than it must have now."""
+    came = copied.added + copied.present
+    if came != expected:
+        raise CommandFailed(f"{day}: {came} of {expected} events came")
+    after = one_day(keeper, place, day).events
+    if after < before + copied.added:
+        raise CommandFailed(f"{day}: the store has {after} events and should have {before + copied.added}")
