@@ -229,6 +229,17 @@ def export_store(folder: Path, form: str, since: str | None, until: str | None, 
 
 
 @main.command()
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@config_option
+def retention(form: str, config: str | None) -> None:
+    """What the store keeps, day by day, and what of it goes when."""
+    settings = _settings(config)
+    from weighbridge.commands.retention import run_retention
+
+    run_retention(settings, form)
+
+
+@main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @config_option
 def backup(folder: Path, config: str | None) -> None:

@@ -36,9 +36,6 @@ class StoreKeeper(StoreReader):
         except SinkError as error:
             raise StoreError(str(error)) from error
 
-    def rows(self, sql: str) -> list[tuple[str, ...]]:
-        return [tuple(map(str, row)) for row in self.query(sql).rows]
-
     def command(self, sql: str) -> object:
         """Run a statement that has no rows. Raises StoreError."""
         try:

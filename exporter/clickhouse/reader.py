@@ -99,6 +99,10 @@ class StoreReader:
             raise StoreError(f"the question or its answer cannot be read: {_one_line(error)}") from error
         return Result(tuple(names), [tuple(row) for row in answer.result_rows])
 
+    def rows(self, sql: str) -> list[tuple[str, ...]]:
+        """The rows of a SELECT, every value as text. Raises StoreError."""
+        return [tuple(map(str, row)) for row in self.query(sql).rows]
+
     def run(self, statement: Statement) -> Result:
         """The answer to one of `exporter.clickhouse.queries`. Raises StoreError."""
         return self.query(statement.sql, statement.parameters)

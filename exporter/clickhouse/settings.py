@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, model_validator
@@ -12,6 +12,8 @@ from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, Endpoint
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.http_address import refuse_odd_address
 from exporter.settings import SinkSettings
+
+RetentionClass = Literal["bodies", "headers", "log_bodies", "addresses"]
 
 
 class Settings(SinkSettings):
@@ -23,6 +25,17 @@ class Settings(SinkSettings):
         repr=False,  # may hold a password
     )
     retention_days: int = Field(90, ge=1, le=36_500, description="Days after which the store deletes events.")
+    retention_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes that stored events may take on disk: beyond it the oldest days go, never the newest. 0: any "
+        "number. For the embedded store and single servers.",
+    )
+    class_days: dict[RetentionClass, Annotated[int, Field(ge=1, le=36_500)]] = Field(
+        default_factory=dict,
+        description="Days after which a part of events is emptied while they stay: of bodies and headers (of calls), "
+        "log_bodies, addresses. For example {bodies: 14, headers: 30}.",
+    )
     cluster: str = Field(
         "", description="Name of the ClickHouse cluster to spread the table over; empty for one server."
     )
@@ -63,6 +76,8 @@ class Settings(SinkSettings):
             refuse_odd_address(self.dsn)
         if parts.scheme == "chdb" and self.cluster:
             raise ValueError("cluster needs a server: the embedded engine has none")
+        if self.cluster and self.retention_bytes:
+            raise ValueError("retention_bytes is for one store: on a cluster each shard has a size of its own")
         return self
 
     @property

@@ -26,6 +26,7 @@ from exporter.clickhouse.client import connect
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
+from exporter.clickhouse.retention import Keep, statements, stored_days
 from exporter.clickhouse.rows import (
     CLAMPED_REACH_US,
     DAY_US,
@@ -39,7 +40,7 @@ from exporter.clickhouse.rows import (
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
 from exporter.duplicates import is_untimed
-from exporter.errors import Expired, Retryable, TooLarge, Unwritable
+from exporter.errors import Expired, Retryable, SinkError, TooLarge, Unwritable
 from exporter.sink import Batch, Sink
 from mapping.event import Event
 
@@ -56,6 +57,8 @@ INSERT_SETTINGS = {
 }
 CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
 _OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
+_SIZE_S = 60.0  # between looks at the size of the store
+_CLASSES_S = 3600.0  # between looks at what is past its days: it changes at midnight, and with events that come late
 _POLL_S = 0.2  # between looks at whether an old insert still runs
 _ASK_AT_ONCE = 5000  # ids in one question
 _LONG = {"max_query_size": 1 << 25}  # bytes; statements that name ids exceed the default of 256 KiB
@@ -90,6 +93,8 @@ class ClickHouseSink(Sink):
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
         # A batch of which nothing is there, but for these parts: it was looked for, if need be, and refused as a whole.
         self._clean: tuple[int, set[str]] = (-1, set())
+        self._keep = Keep(settings.retention_days, settings.retention_bytes, settings.class_days)
+        self._upkeep: asyncio.Task[None] | None = None
         self._store_ahead_us = 0  # its clock less our monotonic one
 
     def day_of(self, event: Event) -> int:
@@ -102,6 +107,8 @@ class ClickHouseSink(Sink):
             except EngineFailed as error:
                 raise Retryable(str(error)) from error
         await self._run(self._connected)
+        if self._upkeep is None and (self._keep.most_bytes or self._keep.class_days):
+            self._upkeep = asyncio.create_task(self._let_go(), name=f"retention of {self.name}")
 
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self._run(lambda: self._write(batch, in_doubt), about_rows=True)
@@ -112,6 +119,8 @@ class ClickHouseSink(Sink):
 
     async def close(self) -> None:
         """Wait for the running call and let go of the connection and the engine. May be called twice."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
         await asyncio.to_thread(self._thread.shutdown)
         self._drop_client()
         if self._engine is not None:
@@ -122,6 +131,21 @@ class ClickHouseSink(Sink):
             return await asyncio.get_running_loop().run_in_executor(self._thread, call)
         except CLIENT_ERRORS as error:  # anything else is a fault of ours, and the pipeline's business
             raise sink_error(error, about_rows=about_rows) from error
+
+    async def _let_go(self) -> None:
+        """From time to time, between two writes, let go of what is past its time or beyond the size."""
+        classes_due_s = 0.0
+        while True:
+            with_classes = time.monotonic() >= classes_due_s
+            try:
+                await self._run(lambda: self._let_go_once(with_classes=with_classes))  # noqa: B023 - awaited here
+                if with_classes:
+                    classes_due_s = time.monotonic() + _CLASSES_S
+            except SinkError as error:
+                log.warning("sink %s could not look after its retention: %s", self.name, error)
+            except Exception:  # nobody waits for this task; deliveries go on
+                log.exception("sink %s could not look after its retention", self.name)
+            await asyncio.sleep(_SIZE_S)
 
     def _own_endpoint(self) -> Endpoint | None:
         return self._settings.server if self._engine is None else self._engine.endpoint
@@ -147,6 +171,14 @@ class ClickHouseSink(Sink):
             prepare(_Runner(self._client), self._place)
             self._prepared = True
         return self._client
+
+    def _let_go_once(self, *, with_classes: bool) -> None:
+        runner = _Runner(self._connected())
+        keep = self._keep if with_classes else self._keep._replace(class_days={})
+        today = datetime.fromtimestamp((time.monotonic_ns() // 1000 + self._store_ahead_us) / 1e6, UTC).date()
+        for statement in statements(self._place, stored_days(runner, self._place, keep, today)):
+            log.warning("sink %s lets go: %s", self.name, statement)
+            runner.command(statement)
 
     def _connect(self, endpoint: Endpoint) -> Client:
         settings = self._settings

@@ -20,13 +20,13 @@ ODD = 'a "quoted"\nline, with a comma; and\ta tab\r\n\\N \\ \x01 ü'
 RETENTION_DAYS = 3650  # the events are of 2026
 
 
-def write_settings(folder: Path, dsn: str, **sections: Any) -> Path:
+def write_settings(folder: Path, dsn: str, **of_the_sink: Any) -> Path:
     """A settings file with one store in it."""
     folder.mkdir(exist_ok=True)
-    sink = {"name": "store", "type": "clickhouse", "dsn": dsn, "retention_days": RETENTION_DAYS}
+    sink = {"name": "store", "type": "clickhouse", "dsn": dsn, "retention_days": RETENTION_DAYS, **of_the_sink}
     path = folder / "weighbridge.yaml"
     spool = {"directory": str(folder / "spool")}
-    path.write_text(yaml.safe_dump({"exporter": {"sinks": [sink]}, "spool": spool, **sections}))
+    path.write_text(yaml.safe_dump({"exporter": {"sinks": [sink]}, "spool": spool}))
     return path
 
 

@@ -73,9 +73,9 @@ _COMBINATORS = re.compile(
 )
 _SYSTEM_TABLES = frozenset(
     {
-        "one", "numbers", "columns", "tables", "databases", "parts", "settings", "functions", "processes",
-        "merges", "mutations", "metrics", "events", "asynchronous_metrics", "formats", "data_type_families",
-        "table_functions", "time_zones", "build_options", "errors", "table_engines",
+        "one", "numbers", "columns", "tables", "databases", "parts", "parts_columns", "settings", "functions",
+        "processes", "merges", "mutations", "metrics", "events", "asynchronous_metrics", "formats",
+        "data_type_families", "table_functions", "time_zones", "build_options", "errors", "table_engines",
         "aggregate_function_combinators",
     }
 )  # fmt: skip
