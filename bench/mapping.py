@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, config: SamplingSettings) -> None:
         self.decoder = Decoder()
-        self.mapper = Mapper(MappingSettings(), Sampler(config))
+        self.mapper = Mapper(MappingSettings(), Sampler(config), count_dropped=config.count == "all")
 
     def decode(self, data: Request) -> Decoded:
         return self.decoder.traces(data[1]) if data[0] == "traces" else self.decoder.logs(data[1])

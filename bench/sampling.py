@@ -103,7 +103,8 @@ def one_pass(sampler: Sampler, ids: list[bytes], state: str, signal: str) -> Cal
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("everything kept", {}),
-    ("one in ten million", {"rate": "0.00001"}),
+    ("one in ten million, count: kept", {"rate": "0.00001", "count": "kept"}),
+    ("one in ten million, count: all", {"rate": "0.00001"}),
     ("the same, randomness hashed", {"rate": "0.00001", "randomness": "hash"}),
     ("the same, and a rule for errors", {"rate": "0.00001", "rules": FIVE_RULES[1:2]}),
 ]

@@ -34,6 +34,8 @@ class Draft:
     add: dict[Ref, None] = field(default_factory=dict)
     gone: list[Ref] = field(default_factory=list)
     statuses: dict[Ref, int] = field(default_factory=dict)  # of spans' calls whose lines know better
+    dropped: list[Event] = field(default_factory=list)  # calls that sampling dropped: counted, in no row
+    whole: bool | None = None  # whether `dropped` has all such calls; None: nothing was taken yet
     totals: Totals = field(default_factory=Totals)
     came: Horizon = field(default_factory=Horizon)  # of all events taken, whatever became of them
     size: int = 0
@@ -47,6 +49,11 @@ class Draft:
     def take(self, chunk: Chunk) -> None:
         self.chunks.append(chunk)
         self.rows += len(chunk.events)
+
+    def take_dropped(self, events: Sequence[Event]) -> None:
+        """Calls that sampling dropped, each for the first time."""
+        self.dropped += events
+        self.totals.add_events("sampled_out", events)
 
     def events(self) -> list[Event]:
         """The rows in spool order, which is the order in which a restart makes them again."""

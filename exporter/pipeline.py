@@ -23,9 +23,9 @@ from exporter.draft import Draft
 from exporter.duplicates import RecentIds
 from exporter.errors import Refused, Retryable, TooLarge
 from exporter.journal import Journal, Plan
-from exporter.replay import SLICE, Replay
+from exporter.replay import SLICE, Replay, Rows
 from exporter.settings import BatchSettings, RetrySettings
-from exporter.sink import Batch, Sink
+from exporter.sink import Batch, Calls, Sink
 from exporter.sorting import Sorter
 from exporter.source import Source, Unit
 from exporter.totals import Counts, Totals
@@ -57,8 +57,10 @@ class Pipeline(Delivery):
         self._batch = batch
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns(), journal.came)
-        self._replay = Replay(source, sink.name)
-        self._sorter = Sorter(self._recent, self._replay, batch.span_wait_s, sink.entry_wait_s)
+        self._replay = Replay(source, sink.name, counts=sink.counts_calls)
+        self._sorter = Sorter(
+            self._recent, self._replay, batch.span_wait_s, sink.entry_wait_s, counts=sink.counts_calls
+        )
         self._watermark_unix_ns = 0  # received time of the newest record taken
         # Receive times of the oldest request in the batch under way, and in the one being filled; 0: there is none.
         self._oldest_unix_ns, self._oldest_drafted_unix_ns = 0, 0
@@ -95,7 +97,8 @@ class Pipeline(Delivery):
                     await self._drop_known(draft)
                     plan = await self._plan(draft)
                     self._oldest_unix_ns, self._oldest_drafted_unix_ns = draft.oldest_unix_ns, 0
-                    delivery = asyncio.create_task(self._deliver(plan, draft.events()))
+                    rows = Rows(draft.events(), draft.dropped, bool(draft.whole))
+                    delivery = asyncio.create_task(self._deliver(plan, rows))
                 elif self._stopping.is_set() and self._source.caught_up(cursor):
                     return
         finally:
@@ -144,11 +147,11 @@ class Pipeline(Delivery):
         journal = self._journal
         await self._resend.finish()
         for plan in list(journal.open_plans):
-            events = await self._replay.rows_of(plan)
+            rows = await self._replay.rows_of(plan)
             self._oldest_unix_ns = self._replay.oldest_unix_ns
-            ended = plan.balance(len(events))
-            events = await self._compare_again(plan, events, ended)
-            await self._deliver(plan, events, in_doubt=True, ended=ended)
+            ended = plan.balance(len(rows.events))
+            rows = rows._replace(events=await self._compare_again(plan, rows.events, ended))
+            await self._deliver(plan, rows, in_doubt=True, ended=ended)
         lost = []
         for place, ref in enumerate(list(journal.waiting)):
             if place % SLICE == SLICE - 1:
@@ -197,7 +200,7 @@ class Pipeline(Delivery):
             known = rows.get(event.transaction_id)
             if known is None or known.source == "log":
                 rows[event.transaction_id] = event
-        batches = [batch.batch_id for batch in self._batches(plan, events)]
+        batches = [calls.batch_id for calls in self._batches(plan, Rows(events, [], False))]
         stored = await self._existing(list(rows.values()), batches)
         kept = [event for transaction_id, event in rows.items() if transaction_id not in stored]
         ended.add_events("deduplicated", events)
@@ -214,6 +217,8 @@ class Pipeline(Delivery):
         while draft.rows < limits.max_events and draft.size < limits.max_bytes and not self._leaving:
             unit = await self._source.next(draft.end, self._patience_s(draft, delivery))
             if unit is not None:
+                if self._is_counted_otherwise(draft, unit):
+                    break
                 if draft.begin < self._journal.mark <= unit.position:
                     if draft.opened:
                         break
@@ -232,6 +237,12 @@ class Pipeline(Delivery):
                 break
         await self._let_go(draft)
         return draft
+
+    def _is_counted_otherwise(self, draft: Draft, unit: Unit) -> bool:
+        """Whether the setting of what is counted has changed between the batch so far and this: no batch has both."""
+        whole, before = unit.dropped is not None, draft.whole
+        draft.whole = whole if before is None else before
+        return whole is not draft.whole
 
     def _is_aged(self, draft: Draft) -> bool:
         return bool(draft.opened) and time.monotonic() - draft.opened >= self._batch.max_age_s
@@ -288,12 +299,14 @@ class Pipeline(Delivery):
         self._release()
         return plan
 
-    async def _deliver(
-        self, plan: Plan, events: list[Event], *, in_doubt: bool = False, ended: Totals | None = None
-    ) -> None:
+    async def _deliver(self, plan: Plan, rows: Rows, *, in_doubt: bool = False, ended: Totals | None = None) -> None:
         ended = ended or Totals()
-        for batch in self._batches(plan, events):
-            await self._writer.write(batch, ended, (plan.begin, plan.end), in_doubt=in_doubt)
+        for calls in self._batches(plan, rows):
+            if calls.events:
+                batch = Batch(calls.batch_id, calls.events)
+                await self._writer.write(batch, ended, (plan.begin, plan.end), in_doubt=in_doubt)
+            if self.sink.counts_calls:
+                await self._writer.count(calls, in_doubt=in_doubt)
         last = self._source.caught_up(plan.end)
         await self._attempts.on_disk(lambda: self._journal.done(plan.sequence, ended.plain(), sync=last))
         self._oldest_unix_ns = 0
@@ -312,15 +325,18 @@ class Pipeline(Delivery):
         if not done.done():
             done.set_result(taken)
 
-    def _batches(self, plan: Plan, events: list[Event]) -> list[Batch]:
-        if not events:
+    def _batches(self, plan: Plan, rows: Rows) -> list[Calls]:
+        """The rows of each batch, and the calls that are counted with it; some have only one of the two."""
+        events, dropped, whole = rows
+        if not events and not dropped:
             return []
         if not self.sink.day_partitions:
-            return [Batch(self._batch_id(plan, 0), events)]
-        days: dict[int, list[Event]] = {}
-        for event in events:
-            days.setdefault(self._day_or_none(event), []).append(event)
-        return [Batch(self._batch_id(plan, day), rows) for day, rows in sorted(days.items())]
+            return [Calls(self._batch_id(plan, 0), events, dropped, whole)]
+        days: dict[int, tuple[list[Event], list[Event]]] = {}
+        for place, some in enumerate((events, dropped)):
+            for event in some:
+                days.setdefault(self._day_or_none(event), ([], []))[place].append(event)
+        return [Calls(self._batch_id(plan, day), *of_day, whole) for day, of_day in sorted(days.items())]
 
     def _day_or_none(self, event: Event) -> int:
         """The sink's day of an event; 0 where it has none, or cannot have one: the sink finds that out too."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from exporter.journal import Plan, Ref, event_key
 from exporter.same_call import with_status
-from exporter.source import Source
+from exporter.source import Source, Unit
 from exporter.span_wait import size_of
 from mapping.event import Event
 
@@ -24,10 +26,22 @@ INDEXED_BYTES = 32 << 20
 SLICE = 512
 
 
-class Replay:
-    """One per pipeline. Memory: INDEXED_BYTES of events, and 100 bytes for each event of one request."""
+class Rows(NamedTuple):
+    """The rows of a plan, and with them what is only counted: as in `exporter.sink.Calls`."""
 
-    def __init__(self, source: Source, sink: str) -> None:
+    events: list[Event]
+    dropped: list[Event]
+    whole: bool
+
+
+class Replay:
+    """One per pipeline. Memory: INDEXED_BYTES of events, and 100 bytes for each event of one request.
+
+    counts: the sink counts what sampling dropped.
+    """
+
+    def __init__(self, source: Source, sink: str, *, counts: bool = False) -> None:
+        self._counts = counts
         self._source = source
         self._sink = sink
         self._indexed = -1  # spool position of the request that these are of
@@ -35,10 +49,11 @@ class Replay:
         self._events: dict[int, Event] = {}  # by key, some of them
         self._told_of = -1  # the request of which events are missing, as the log says
 
-    async def rows_of(self, plan: Plan) -> list[Event]:
-        """The rows of a plan, as the rates in force now let them through."""
+    async def rows_of(self, plan: Plan) -> Rows:
+        """What a plan is about, as the rates in force now have it."""
         left_out = Counter((*plan.drop, *plan.defer))
         events = [event for ref in sorted(plan.add) if (event := await self.event_at(ref)) is not None]
+        whole = True
         statuses = {key: status for _, key, status in plan.statuses}
         position = plan.begin
         self.oldest_unix_ns = 0
@@ -47,15 +62,26 @@ class Replay:
             if unit is None or unit.position >= plan.end:
                 break
             self.oldest_unix_ns = self.oldest_unix_ns or unit.received_unix_ns
+            whole = unit.dropped is not None
+            found = self._events_of(unit)
             if left_out:
-                for start in range(0, len(unit.events), SLICE):
-                    some = unit.events[start : start + SLICE]
+                for start in range(0, len(found), SLICE):
+                    some = found[start : start + SLICE]
                     events += [event for event in some if not _take_one(left_out, unit.position, event)]
                     await asyncio.sleep(0)
             else:
-                events += unit.events
+                events += found
             position = unit.next_position
-        return [_correct(event, statuses) for event in events] if statuses else events
+        if statuses:
+            events = [_correct(event, statuses) for event in events]
+        if not self._counts:
+            return Rows(events, [], False)
+        kept = [event for event in events if event.decision.keep]
+        return Rows(kept, [event for event in events if not event.decision.keep], whole)
+
+    def _events_of(self, unit: Unit) -> Sequence[Event]:
+        """In the order in which they were sorted: with the calls that sampling dropped, where the sink counts them."""
+        return [*unit.events, *unit.dropped] if self._counts and unit.dropped else unit.events
 
     async def event_at(self, ref: Ref) -> Event | None:
         """The waiting call that a reference names; None when it is there no more, which is logged."""
@@ -77,7 +103,7 @@ class Replay:
         if unit is None or unit.position != position:
             return
         size = 0
-        for place, event in enumerate(unit.events):
+        for place, event in enumerate(self._events_of(unit)):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             key = event_key(event.transaction_id)

@@ -49,6 +49,7 @@ class SinkSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     forwards_requests: ClassVar[bool] = False  # True: the sink gets requests (`exporter.forward`), not events
+    counts_calls: ClassVar[bool] = False  # True: the sink counts calls by minute, those too that sampling dropped
 
     name: str = Field(
         pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",

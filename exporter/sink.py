@@ -21,6 +21,15 @@ class Batch(NamedTuple):
         return f"{self.batch_id:016x}{self.part and '.' + self.part}"
 
 
+class Calls(NamedTuple):
+    """The API calls to be counted by minute with one batch. The same batch id always names the same calls."""
+
+    batch_id: int
+    events: Sequence[Event]  # rows of the batch, whether the destination took them or not; not only calls
+    dropped: Sequence[Event]  # calls that sampling dropped, without their content
+    whole: bool  # True: `dropped` has all that were dropped beside `events`; False: nobody looked
+
+
 class AnySink(Protocol):
     """What every sink has, whether it gets events (`Sink`) or requests (`exporter.forward.RequestSink`).
 
@@ -43,6 +52,7 @@ class Sink(AnySink, Protocol):
     at_once: int = 1  # pieces of a refused batch that come at a time
     day_partitions: bool = False  # True: the pipeline splits batches by `day_of`
     entry_wait_s: float | None = None  # it gets entries only, and calls wait so long for those above; None: it gets all
+    counts_calls: bool = False  # True: it is told of all API calls by `count`, of those too that sampling dropped
     shared: bool = False  # True: others write there too; the pipeline asks about every event, not only about old ones
 
     def day_of(self, event: Event) -> int:
@@ -61,6 +71,13 @@ class Sink(AnySink, Protocol):
         Raises Retryable, TooLarge, Refused (Unwritable, where it knows the rows) or Unauthorised.
         """
         ...
+
+    async def count(self, calls: Calls, *, in_doubt: bool) -> None:
+        """Return when the calls are in the destination's counts, durably and once; only with `counts_calls`.
+
+        Called after `write` of the same batch, or alone where a batch has no rows. in_doubt: as in `write`.
+        """
+        return
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         """Transaction ids among `events` that the destination already has from batches other than `not_in`.

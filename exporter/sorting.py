@@ -28,9 +28,16 @@ _transaction_id, _trace_id = attrgetter("transaction_id"), attrgetter("trace_id"
 
 
 class Sorter:
-    """One per pipeline. entry_wait_s: how long calls wait for what is above them; None: this sink gets every hop."""
+    """One per pipeline. Calls that sampling dropped go the same way, where the sink counts them: each once."""
 
-    def __init__(self, recent: RecentIds, replay: Replay, span_wait_s: float, entry_wait_s: float | None) -> None:
+    def __init__(
+        self, recent: RecentIds, replay: Replay, span_wait_s: float, entry_wait_s: float | None, *, counts: bool = False
+    ) -> None:
+        """entry_wait_s: how long calls wait for what is above them; None: this sink gets every hop.
+
+        counts: this sink counts what sampling dropped.
+        """
+        self._counts = counts
         self._recent = recent
         self._replay = replay
         self._lines = SpanWait(span_wait_s)
@@ -56,7 +63,8 @@ class Sorter:
 
     async def take(self, draft: Draft, unit: Unit) -> None:
         """Sort one record's events into the draft."""
-        events = unit.events
+        dropped = (unit.dropped or ()) if self._counts else ()
+        events = [*unit.events, *dropped] if dropped else unit.events
         came = Horizon()
         came.note(events)
         draft.came.merge(came)
@@ -71,21 +79,22 @@ class Sorter:
             and self._ancestry is None
             and self._recent.all_new(transaction_ids)
         ):
-            draft.take(Chunk(unit.position, events))
+            draft.take(Chunk(unit.position, unit.events))
+            draft.take_dropped(dropped)
         else:
-            await self._pick(draft, unit)
+            await self._pick(draft, unit, events)
         self._calls.note(events, unit.received_unix_ns)
         tenant, totals = unit.tenant, draft.totals
-        totals.add(tenant, "received", len(events) + unit.skipped + unit.sampled_out + unit.failed)
+        totals.add(tenant, "received", len(unit.events) + unit.skipped + unit.sampled_out + unit.failed)
         totals.add(tenant, "skipped", unit.skipped)
-        totals.add(tenant, "sampled_out", unit.sampled_out)
+        totals.add(tenant, "sampled_out", unit.sampled_out - len(dropped))
         totals.add(tenant, "failed", unit.failed)
 
-    async def _pick(self, draft: Draft, unit: Unit) -> None:
+    async def _pick(self, draft: Draft, unit: Unit, events: Sequence[Event]) -> None:
         """As `take`, one event after the other: some are copies, wait, or are what others wait for."""
         kept: list[Event] = []
         ended: Counter[str] = Counter()
-        for place, event in enumerate(unit.events):
+        for place, event in enumerate(events):
             if place % SLICE == SLICE - 1:
                 await asyncio.sleep(0)
             if waits(event):
@@ -95,12 +104,20 @@ class Sorter:
                 ended["deduplicated"] += 1
             else:
                 self._take_other(draft, unit.position, event, kept, ended)
-        draft.take(Chunk(unit.position, kept))
+        self._take(draft, unit.position, kept)
         draft.totals.add(unit.tenant, "deduplicated", ended["deduplicated"])
         draft.totals.add(unit.tenant, "skipped", ended["skipped"])
-        if self._ancestry is not None and not self._open.none_of(map(_trace_id, unit.events)):
-            for trace_id in dict.fromkeys(map(_trace_id, unit.events)):
+        if self._ancestry is not None and not self._open.none_of(map(_trace_id, events)):
+            for trace_id in dict.fromkeys(map(_trace_id, events)):
                 self._look_again(draft, trace_id, self._ancestry)
+
+    def _take(self, draft: Draft, position: int, events: Sequence[Event]) -> None:
+        """Rows of the batch, and calls that are only counted."""
+        if all(event.decision.keep for event in events):
+            draft.take(Chunk(position, events))
+        else:
+            draft.take(Chunk(position, [event for event in events if event.decision.keep]))
+            draft.take_dropped([event for event in events if not event.decision.keep])
 
     def _take_line(self, draft: Draft, position: int, line: Event, ended: Counter[str]) -> None:
         """A call that a log tells of: a span has told of it, or it waits for one."""
@@ -174,7 +191,7 @@ class Sorter:
                 draft.add[ref] = None
             if STATUS_FROM_LOG in event.flags:
                 draft.statuses[ref] = event.status
-            draft.take(Chunk(ref[0], (event,)))
+            self._take(draft, ref[0], (event,))
 
     def _remember_told(self, transaction_id: str) -> None:
         self._told[transaction_id] = None

@@ -20,6 +20,8 @@ class Unit(NamedTuple):
     skipped: int = 0  # records that became no event: plumbing spans
     sampled_out: int = 0
     failed: int = 0  # records that could not be masked, so they went nowhere
+    # Of sampled_out the API calls, without their content, to be counted by minute; None: they are not told apart.
+    dropped: Sequence[Event] | None = None
 
 
 class RawRequest(NamedTuple):

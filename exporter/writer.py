@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from typing import NamedTuple
 from exporter.attempts import MOST_FAULTS, Attempts
 from exporter.deadletter import DeadLetters
 from exporter.errors import Expired, Refused, TooLarge, Unwritable
-from exporter.sink import Batch, Sink
+from exporter.sink import Batch, Calls, Sink
 from exporter.totals import Totals
 from mapping.event import Event
+
+log = logging.getLogger(__name__)
 
 # Calls of the sink to tell the rows of one refused batch apart. One bad row of 10,000 takes 28, 300 take 4,000. After
 # that each piece that is left has one more chance and is a dead letter as a whole, good rows and all: `replay` sends
@@ -81,6 +84,17 @@ class Writer:
             self._pause_s = 0.0
         for reason, events in letters.items():
             await self._bury(reason, events, ended, spool)
+
+    async def count(self, calls: Calls, *, in_doubt: bool) -> None:
+        """Return when the destination has counted the calls of a batch that was written.
+
+        A refusal for good, which no sink has a reason for, costs the counts of the batch and a line in the log.
+        """
+        try:
+            await self._attempts.until_done(lambda: self._sink.count(calls, in_doubt=in_doubt), faults=0)
+        except (TooLarge, Refused) as error:
+            lost = len(calls.events) + len(calls.dropped)
+            log.error("the counts of %d records are refused, and in api_events alone: %s", lost, error)
 
     async def _call(self, piece: Batch, in_doubt: bool, faults: int) -> Ended:
         try:

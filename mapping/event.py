@@ -30,7 +30,9 @@ class Decision(NamedTuple):
 
     keep: bool
     weight: int  # integer, E[weight] = adjusted_count exactly; 0 when dropped
-    adjusted_count: float  # nearest float64 of M/(M-T); 0.0 when dropped
+    # Nearest float64 of M/(M-T); 0.0 when dropped. Of calls that are only counted (mapping.sampling.dropped) it may be
+    # what they stood for on arrival.
+    adjusted_count: float
     th: str  # threshold hex without trailing zeros; "" when nothing sampled (p = 1 and no upstream th)
     rule: str  # name of the rule that gave the rate
     p: float  # probability in force, 1/adjusted_count

@@ -25,12 +25,14 @@ from mapping.otlp.wire import read_text
 from mapping.rules.bodies import Room
 from mapping.rules.identity import NOBODY
 from mapping.rules.should_skip import compiled
+from mapping.sampling.dropped import as_counted, counted_only
 from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weighed
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
 from mapping.spans.classify import SERVER
+from mapping.spans.counted import counted
 from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import NO_OWNER, TraceMemory, inherit
 from mapping.spans.plans import Plans
@@ -79,14 +81,16 @@ class Mapped(NamedTuple):
     sampled_out: int
     failed: list[Failed]
     inflated: int = 0  # bytes of bodies that came compressed, after it
+    dropped: list[Event] | None = None  # of sampled_out the API calls, to be counted; None: they are not told apart
 
 
 class Out:
     """What has become of a request's records so far."""
 
-    __slots__ = ("events", "failed", "keep_skips", "room", "sampled_out", "skipped")
+    __slots__ = ("dropped", "events", "failed", "keep_skips", "room", "sampled_out", "skipped")
 
-    def __init__(self, keep_skips: bool, room: Room) -> None:
+    def __init__(self, keep_skips: bool, room: Room, count_dropped: bool) -> None:
+        self.dropped: list[Event] | None = [] if count_dropped else None
         self.room = room
         self.events: list[Event] = []
         self.skipped = 0
@@ -99,8 +103,14 @@ class Out:
         reason = str(error) if isinstance(error, RedactionError) else f"mapping failed: {type(error).__name__}"
         self.failed.append(Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason))
 
+    def drop(self, event: Event, decision: Decision, stated: Any = None) -> None:
+        """Sampling drops this event: it is counted if it is a call. stated: the weight that its sender states."""
+        self.sampled_out += 1
+        if self.dropped is not None and (call := counted_only(event, decision, stated)) is not None:
+            self.dropped.append(call)
+
     def mapped(self) -> Mapped:
-        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used)
+        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped)
 
 
 class Mapper:
@@ -113,8 +123,13 @@ class Mapper:
         clock: Callable[[], float] = time.perf_counter,
         *,
         explain: bool = False,
+        count_dropped: bool = False,
     ) -> None:
-        """explain: notes for log records and calls of spans which dialect gave each field, in `reasons`; slower."""
+        """explain: notes for log records and calls of spans which dialect gave each field, in `reasons`; slower.
+
+        count_dropped: maps the API calls that sampling drops as far as counting them needs, into `Mapped.dropped`.
+        """
+        self.count_dropped = count_dropped  # read once per request
         self._sampler = sampler
         self._clock = clock
         self._pass: Sampler = PassThrough(
@@ -175,7 +190,7 @@ class Mapper:
         """As `map`, pausing every STEP records and STEP_S seconds so that an event loop can breathe."""
         room = Room(max(INFLATED_ROOM, 2 * decoded.size))
         job = Job(received_unix_ns, tenant, room, share_of(decoded.accepted))
-        out = Out(keep_skips, room)
+        out = Out(keep_skips, room, self.count_dropped)
         sampler = self._sampler if sample else self._pass
         if decoded.signal == "traces":
             return self._spans(cast("list[SpanGroup]", decoded.groups), job, sampler, out)
@@ -195,6 +210,7 @@ class Mapper:
             inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns, job.tenant)
         hops = yield from find_hops(works, parents)
         judged = not early or self._should_skip is not None
+        counting = out.dropped is not None
         events, masks = out.events, self._context.masks.redactor.values
         clock, until, left = self._clock, 0.0, 0
         for at, work in enumerate(works):
@@ -204,6 +220,10 @@ class Mapper:
                 left, until = STEP, clock() + STEP_S
             left -= 1
             _, _, plan, _, _, who, headers, _, facts, _ = work
+            if counting and not work[9].keep:
+                user, company = inherited[at] if inherited else who[:2]
+                self._count_dropped(work, job, user, company or facts.company_id, hops[at], out)
+                continue
             if plan.event_type == SKIP and not out.keep_skips:
                 out.skipped += 1
                 continue
@@ -215,7 +235,7 @@ class Mapper:
                     event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
                 if judged and plan.event_type != SKIP:
                     decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
-                    self._judge(event, headers, decide, out)
+                    self._judge(event, headers, decide, out, work)
                 else:
                     events.append(event)
             except Exception as error:  # one bad record harms nobody else
@@ -238,27 +258,27 @@ class Mapper:
             return start + STEP
         early_facts = _of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
-        clock = self._clock
+        clock, counting = self._clock, out.dropped is not None
         until = clock() + STEP_S
         for at, record in enumerate(records, start):
             if at > start and clock() > until:
                 return at
-            span = record[0]
+            span, decision = record[0], UNSAMPLED
             try:
-                name, kind, decision = names[span.name], span.kind, UNSAMPLED
+                name, kind = names[span.name], span.kind
                 # Plumbing is skipped, not sampled; only these can be plumbing, and their attributes tell.
                 unclear = name.plumbing or kind < SERVER
                 if sampler is not None and not unclear:
                     state = span.trace_state
                     decision = sampler.span(record[1], read_text(state) if state else "", early_facts)
-                    if not decision.keep:
+                    if not decision.keep and not counting:
                         out.sampled_out += 1
                         continue
                 keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
                 plan = plumbing[keys] if name.plumbing else plans[kind][keys]
                 if sampler is not None and unclear and plan.event_type != SKIP:
                     decision = sampler.span(record[1], read_text(span.trace_state), early_facts)
-                    if not decision.keep:
+                    if not decision.keep and not counting:
                         out.sampled_out += 1
                         continue
                 who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
@@ -269,7 +289,10 @@ class Mapper:
                 if plan.weight != ABSENT:
                     decision = weighed(decision, values[plan.weight], record[1])
             except Exception as error:  # one bad record harms nobody else
-                out.fail("traces", record, error)
+                if decision.keep:
+                    out.fail("traces", record, error)
+                else:  # it goes nowhere in any case
+                    out.sampled_out += 1
                 continue
             works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts, decision)))
         return start + STEP
@@ -299,13 +322,15 @@ class Mapper:
                         decision = _decide_log(sampler, work, early_facts, facts, group)
                         if decision.keep:
                             out.events.append(self._log_event(work, facts, job, decision))
+                        elif out.dropped is not None and work.read.http is not None:
+                            out.drop(self._log_event(work, facts, job, decision), decision, _stated(work))
                         else:
                             out.sampled_out += 1
                         continue
                     event = self._log_event(work, facts, job, UNSAMPLED)
                     headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
                     decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
-                    self._judge(event, headers, decide, out)
+                    self._judge(event, headers, decide, out, work)
                 except Exception as error:  # one bad record harms nobody else
                     out.fail("logs", item, error)
         return out.mapped()
@@ -319,7 +344,30 @@ class Mapper:
             return finished(event, facts, text_cut=masks.cuts != cuts, over=over)
         return event
 
-    def _judge(self, event: Event, headers: Mapping[str, str], decide: Callable[[], Decision] | None, out: Out) -> None:
+    def _count_dropped(self, work: Work, job: Job, user: str, company: str, hop: str, out: Out) -> None:
+        """Note a span that sampling has dropped before it was mapped; of a call what is counted."""
+        plan, skips = work.plan, self._should_skip
+        out.sampled_out += 1
+        if plan.event_type != API_CALL or out.dropped is None:
+            return
+        try:
+            if skips is not None:
+                alone = job._replace(room=Room(0))  # what is kept has all the room for bodies
+                if skips.matches(plan.event(work, alone, user, company, hop), work.request_headers):
+                    return
+            decision = work[9] if plan.weight == ABSENT else as_counted(work[9], _stated(work))
+            out.dropped.append(counted(plan, work, job, user, company, hop, decision))
+        except Exception:  # it goes nowhere in any case
+            return
+
+    def _judge(
+        self,
+        event: Event,
+        headers: Mapping[str, str],
+        decide: Callable[[], Decision] | None,
+        out: Out,
+        work: Work | LogWork,
+    ) -> None:
         """Emits the event, unless should_skip or sampling drop it. headers: of the request, as captured."""
         skips = self._should_skip
         if skips is not None and event.event_type == API_CALL and skips.matches(event, headers):
@@ -331,7 +379,7 @@ class Mapper:
         if decide is not None:
             decision = decide()
             if not decision.keep:
-                out.sampled_out += 1
+                out.drop(event, decision, _stated(work))
                 return
             event = _new(
                 Event, (*event[:_DECISION], decision, *event[_DECISION + 1 :])
@@ -363,6 +411,13 @@ def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
     record, weight = work.record, work.plan.weight
     decision = sampler.span(record.trace_id, read_text(record.span.trace_state), facts)
     return decision if weight == ABSENT else weighed(decision, work.values[weight], record.trace_id)
+
+
+def _stated(work: Work | LogWork) -> Any:
+    """The weight that the record states, None without one."""
+    if isinstance(work, Work):
+        return None if work.plan.weight == ABSENT else work.values[work.plan.weight]
+    return next((work.attributes[name] for name in work.plan.weights if name in work.attributes), None)
 
 
 def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:

@@ -23,7 +23,13 @@ PACKAGES = {module.__name__: Path(next(iter(module.__path__))) for module in (ma
 # What each package may know of ours, by module prefix.
 ALLOWED = {
     "mapping": ("mapping",),
-    "exporter": ("exporter", "mapping.event", "mapping.event_json", "mapping.rules.taxonomy"),
+    "exporter": (
+        "exporter",
+        "mapping.event",
+        "mapping.event_json",
+        "mapping.rules.taxonomy",
+        "mapping.sampling.counts",
+    ),
     "receiver": ("receiver", "mapping.otlp"),
     "weighbridge": ("weighbridge", "receiver", "exporter", "mapping"),
 }

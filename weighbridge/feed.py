@@ -421,6 +421,7 @@ class Feed:
             mapped.skipped,
             mapped.sampled_out,
             failed,
+            mapped.dropped,
         )
 
     async def _set_aside(self, position: int, error: Exception, records: int) -> None:

@@ -19,7 +19,7 @@ VERSION = 1
 TABLE = "api_events"
 CALLS = "api_calls"
 _COMMENT = "weighbridge schema "
-_COLUMN = re.compile(r"^ {4}(?!--)(\w+)\s+(.+?),(?:\s+--.*)?$", re.MULTILINE)
+COLUMN = re.compile(r"^ {4}(?!--)(\w+)\s+(.+?),(?:\s+--.*)?$", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _INDEXES = """
@@ -28,16 +28,16 @@ _INDEXES = """
     INDEX idx_batch batch_id TYPE bloom_filter(0.001) GRANULARITY 1"""
 # Each of the fsync settings was proved necessary by power-cut simulation (spec/store.md §1.6). A store with a damaged
 # part must still open: the batch is written again.
-_DURABLE = (
+DURABLE = (
     "fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, "
     "max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000"
 )
 # Parts up to this size are one file instead of two for each of 60 columns: a tenth less CPU per row written. Larger
 # ones, which hold nearly all rows, keep a file for each column, from which one column alone is read in half the time.
 _FEW_FILES = f"min_bytes_for_wide_part = {64 << 20}"
-_PLAIN_WINDOW = "non_replicated_deduplication_window = 10000"  # the default, 0, ignores tokens
+PLAIN_WINDOW = "non_replicated_deduplication_window = 10000"  # the default, 0, ignores tokens
 # The default of an hour would let a retry after a longer outage write twice.
-_REPLICATED_WINDOW = "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800"
+REPLICATED_WINDOW = "replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800"
 
 
 class Place(NamedTuple):
@@ -79,7 +79,7 @@ class Runner(Protocol):
 
 def columns() -> dict[str, str]:
     """Type, default and codec of each column, in the table's order."""
-    return dict(_COLUMN.findall(files("exporter.clickhouse").joinpath("schema.sql").read_text(encoding="utf-8")))
+    return dict(COLUMN.findall(files("exporter.clickhouse").joinpath("schema.sql").read_text(encoding="utf-8")))
 
 
 def insert_types() -> dict[str, str]:
@@ -94,10 +94,10 @@ def create_statements(place: Place) -> list[str]:
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a plain name for a database or cluster: {name!r}")
     lines = ",".join(f"\n    {name} {definition}" for name, definition in columns().items())
-    engine, window = "MergeTree", _PLAIN_WINDOW
+    engine, window = "MergeTree", PLAIN_WINDOW
     if place.cluster:
         engine = "ReplicatedMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')"
-        window = _REPLICATED_WINDOW
+        window = REPLICATED_WINDOW
     statements = [
         f"CREATE DATABASE IF NOT EXISTS {place.database}{place.on_cluster} ENGINE = Atomic",
         f"CREATE TABLE IF NOT EXISTS {place.stored}{place.on_cluster}\n({lines},{_INDEXES}\n)\n"
@@ -105,7 +105,7 @@ def create_statements(place: Place) -> list[str]:
         "PARTITION BY toDate(event_time)\n"
         "ORDER BY (event_type, toStartOfHour(event_time), company_id, user_id, event_time)\n"
         f"TTL {_ttl(place.retention_days)}\n"
-        f"SETTINGS ttl_only_drop_parts = 1, {window}, {_FEW_FILES}, {_DURABLE}\n"
+        f"SETTINGS ttl_only_drop_parts = 1, {window}, {_FEW_FILES}, {DURABLE}\n"
         f"COMMENT '{_COMMENT}{VERSION}'",
     ]
     if place.cluster:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import Field, model_validator
@@ -18,6 +18,8 @@ RetentionClass = Literal["bodies", "headers", "log_bodies", "addresses"]
 
 class Settings(SinkSettings):
     """The analytics store: ClickHouse, embedded or a server."""
+
+    counts_calls: ClassVar[bool] = True
 
     type: Literal["clickhouse"] = "clickhouse"
     dsn: str = Field(
@@ -35,6 +37,13 @@ class Settings(SinkSettings):
         default_factory=dict,
         description="Days after which a part of events is emptied while they stay: of bodies and headers (of calls), "
         "log_bodies, addresses. For example {bodies: 14, headers: 30}.",
+    )
+    minutes_retention_days: int = Field(
+        400,
+        ge=1,
+        le=36_500,
+        description="Days after which the store deletes counts: the table api_minutes, which tells of calls by minute, "
+        "and after a week by hour.",
     )
     cluster: str = Field(
         "", description="Name of the ClickHouse cluster to spread the table over; empty for one server."

@@ -23,9 +23,11 @@ from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.clickhouse.client import connect
+from exporter.clickhouse.counted import COLUMNS, Bounds, cells_of, insert_block
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
+from exporter.clickhouse.minutes_table import minutes_table, prepare_minutes
 from exporter.clickhouse.retention import Keep, statements, stored_days
 from exporter.clickhouse.rows import (
     CLAMPED_REACH_US,
@@ -41,7 +43,7 @@ from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
 from exporter.duplicates import is_untimed
 from exporter.errors import Expired, Retryable, SinkError, TooLarge, Unwritable
-from exporter.sink import Batch, Sink
+from exporter.sink import Batch, Calls, Sink
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class ClickHouseSink(Sink):
     """
 
     day_partitions = True
+    counts_calls = True
 
     def __init__(self, settings: Settings, endpoint: Callable[[], Endpoint | None] | None = None) -> None:
         path = settings.engine_path
@@ -91,6 +94,8 @@ class ClickHouseSink(Sink):
         self._client_for: Endpoint | None = None
         self._prepared = False
         self._unsure: set[int] = set()  # batches with an attempt whose end we did not see well
+        self._unsure_counts: set[int] = set()  # as before, of `count`
+        self._bounds = Bounds()
         # A batch of which nothing is there, but for these parts: it was looked for, if need be, and refused as a whole.
         self._clean: tuple[int, set[str]] = (-1, set())
         self._keep = Keep(settings.retention_days, settings.retention_bytes, settings.class_days)
@@ -113,6 +118,9 @@ class ClickHouseSink(Sink):
     async def write(self, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
         await self._run(lambda: self._write(batch, in_doubt), about_rows=True)
         return ()
+
+    async def count(self, calls: Calls, *, in_doubt: bool) -> None:
+        await self._run(lambda: self._count_calls(calls, in_doubt))
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         return await self._run(lambda: self._existing(events, not_in))
@@ -169,6 +177,7 @@ class ClickHouseSink(Sink):
             self._store_ahead_us = store_us - time.monotonic_ns() // 1000
         if not self._prepared:
             prepare(_Runner(self._client), self._place)
+            prepare_minutes(_Runner(self._client), self._place, self._settings.minutes_retention_days)
             self._prepared = True
         return self._client
 
@@ -214,7 +223,11 @@ class ClickHouseSink(Sink):
         try:
             body = self._encode(batch, compressor)
             self._unsure.add(batch.batch_id)
-            self._insert(client, batch, token, body)
+            written = self._insert(client, batch.batch_id, token, body)
+            # A proxy or server that drops a part of the body and says OK, or a page of a proxy's own, would lose rows
+            # without a word.
+            if written != len(batch.events) and not self._all_there(client, batch):
+                raise Retryable(f"the store says that it wrote {written} of {len(batch.events)} rows")
         except Unwritable:
             self._refused(batch)
             raise
@@ -228,6 +241,33 @@ class ClickHouseSink(Sink):
         self._unsure.discard(batch.batch_id)
         if batch.batch_id == self._clean[0]:
             self._clean[1].add(batch.part)
+
+    def _count_calls(self, calls: Calls, in_doubt: bool) -> None:
+        """Add up the calls of a batch in api_minutes, unless that was done.
+
+        One insert of one month is one part, all or nothing, with a row that names the batch: so that row tells. On a
+        cluster it is the token, as for events.
+        """
+        client, batch_id, days = self._connected(), calls.batch_id, self._settings.retention_days
+        token = f"{batch_id:016x}.counts"
+        if (in_doubt or batch_id in self._unsure_counts) and not self._settings.cluster:
+            token = f"{token}.r{secrets.token_hex(4)}"  # as for events: an insert that failed may be remembered
+            self._await_old_inserts(client, batch_id)
+            question = f"SELECT count() FROM {minutes_table(self._place)} WHERE batch_id = {batch_id}"  # noqa: S608
+            if int(str(client.command(question))):
+                self._unsure_counts.discard(batch_id)
+                return
+        cells = cells_of(calls, days)
+        if not cells:
+            return
+        compressor = get_compressor(client.write_compression)
+        statement = f"INSERT INTO {minutes_table(self._place)} ({', '.join(COLUMNS)}) FORMAT Native\n".encode()
+        body = bytearray(compressor.compress_block(statement))
+        body += compressor.compress_block(insert_block(self._bounds.folded(cells), batch_id, min(cells)))
+        self._unsure_counts.add(batch_id)
+        if not self._insert(client, batch_id, token, body) and not self._settings.cluster:
+            raise Retryable("the store says that it wrote nothing of the counts")
+        self._unsure_counts.discard(batch_id)
 
     def _refused(self, batch: Batch) -> None:
         self._unsure.discard(batch.batch_id)
@@ -264,7 +304,8 @@ class ClickHouseSink(Sink):
             raise
         return body
 
-    def _insert(self, client: Client, batch: Batch, token: str, body: bytearray) -> None:
+    def _insert(self, client: Client, batch_id: int, token: str, body: bytearray) -> int:
+        """How many rows the store says that it wrote."""
         summary = client.raw_insert(
             "",  # the statement is in the body
             insert_block=body,  # type: ignore[arg-type]  # sent as it is; as bytes it would be copied once more
@@ -272,13 +313,10 @@ class ClickHouseSink(Sink):
             settings={
                 **self._insert_settings,
                 "insert_deduplication_token": token,
-                "query_id": f"{_query_prefix(batch)}{secrets.token_hex(4)}",
+                "query_id": f"{_query_prefix(batch_id)}{secrets.token_hex(4)}",
             },
         )
-        # A proxy or server that drops a part of the body and says OK, or a page of a proxy's own, would lose rows
-        # without a word.
-        if summary.written_rows != len(batch.events) and not self._all_there(client, batch):
-            raise Retryable(f"the store says that it wrote {summary.written_rows} of {len(batch.events)} rows")
+        return int(summary.written_rows)
 
     def _all_there(self, client: Client, batch: Batch) -> bool:
         if not self._settings.cluster:
@@ -288,7 +326,7 @@ class ClickHouseSink(Sink):
 
     def _settle(self, client: Client, batch: Batch) -> bool:
         """True when all rows of the batch are there. What is there of an incomplete one is removed."""
-        self._await_old_inserts(client, batch)
+        self._await_old_inserts(client, batch.batch_id)
         within = self._rows_of(batch)
         count = self._count(client, within)
         if count == len(batch.events):
@@ -317,7 +355,7 @@ class ClickHouseSink(Sink):
     def _count(self, client: Client, within: str) -> int:
         return int(str(client.command(f"SELECT count() FROM {self._place.table} WHERE {within}", settings=_LONG)))  # noqa: S608
 
-    def _await_old_inserts(self, client: Client, batch: Batch) -> None:
+    def _await_old_inserts(self, client: Client, batch_id: int) -> None:
         """Return when no earlier insert of this batch runs any more: its rows could appear after we counted.
 
         The embedded engine runs one writing statement at a time, so that our next one waits by itself.
@@ -325,7 +363,7 @@ class ClickHouseSink(Sink):
         if self._settings.engine_path is not None:
             return
         deadline = time.monotonic() + self._settings.timeout_s
-        question = f"SELECT count() FROM system.processes WHERE startsWith(query_id, '{_query_prefix(batch)}')"  # noqa: S608
+        question = f"SELECT count() FROM system.processes WHERE startsWith(query_id, '{_query_prefix(batch_id)}')"  # noqa: S608
         while int(str(client.command(question))):
             if time.monotonic() > deadline:
                 raise Retryable("an earlier insert of the batch still runs on the server")
@@ -384,8 +422,8 @@ class _Runner:
         return [tuple(map(str, row)) for row in self._client.query(sql).result_rows]
 
 
-def _query_prefix(batch: Batch) -> str:
-    return f"weighbridge-{batch.batch_id:016x}-"
+def _query_prefix(batch_id: int) -> str:
+    return f"weighbridge-{batch_id:016x}-"
 
 
 def quote_all(ids: Sequence[str]) -> str:

@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from mapping.event import Decision
-from mapping.sampling.thresholds import M
+from mapping.sampling.stated import STATED
+from mapping.sampling.thresholds import M, adjusted_count, parse_th
+
+NOT_ESTIMABLE = frozenset(
+    {"rule_zero", "below_minimum", "inconsistent"}
+)  # reasons of drops that no weight makes up for
 
 
 class Slot:
@@ -107,5 +112,14 @@ def thresholds_of(decision: Decision) -> tuple[int, int]:
 
 
 def adjusted_in(decision: Decision) -> float:
-    """How many records one with this decision stood for on arrival."""
+    """How many records one with this decision stood for on arrival, by its threshold."""
     return M / (M - thresholds_of(decision)[0])
+
+
+def arrived(decision: Decision) -> float:
+    """How many calls a record stood for on arrival, by its threshold or the weight that its sender stated."""
+    if not decision.keep:  # of a call that is only counted (mapping.sampling.dropped)
+        return decision.adjusted_count or adjusted_in(decision)
+    if decision.upstream != STATED:
+        return adjusted_in(decision)
+    return decision.adjusted_count / adjusted_count(parse_th(decision.th) if decision.th else 0)

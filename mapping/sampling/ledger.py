@@ -17,14 +17,13 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mapping.event import Decision
-from mapping.sampling.counts import CountKey, Sums, adjusted_in
+from mapping.sampling.counts import NOT_ESTIMABLE, CountKey, Sums, adjusted_in
 
 ALARM = 5.0  # |z| beyond this comes by chance once in two million
 MIN_EXPECTED = 30.0  # records expected to be kept before z means anything
 MIN_CLUSTERS = 30  # traces kept before their sizes say how much the traces vary
 LARGEST_TRACE = 1000  # records; that one such trace, or all while few are known, was dropped unseen is no alarm
 MAX_TRACES = 50_000  # open clusters per audit; beyond, they are folded early
-NOT_ESTIMABLE = frozenset({"rule_zero", "below_minimum", "inconsistent"})
 
 NS_PER_MINUTE = 60 * 10**9
 

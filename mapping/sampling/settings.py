@@ -213,6 +213,11 @@ class SamplingSettings(_Section):
     head_rate: dict[str, RateText] = Field(
         default_factory=dict, description="service.name -> rate of a head sampler there that records no threshold"
     )
+    count: Literal["all", "kept"] = Field(
+        default="all",
+        description="Which calls the store counts by minute: all that were received, so that counts are exact whatever "
+        "is dropped, or those that are kept, by their weights. all maps dropped calls as far as counting needs",
+    )
     budget: BudgetSettings | None = Field(default=None, description="Keep to an average of events per second")
     tail: TailSettings | None = Field(default=None, description="Decide whole traces after a wait")
     moesif_remote: MoesifRemoteSettings | None = Field(default=None, description="Follow sampling set in Moesif")

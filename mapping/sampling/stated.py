@@ -33,11 +33,8 @@ def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
     A number may be written as text: attributes pass through baggage, environments and other protocols.
     unit: what the record is sampled by. It draws the integer of a fractional weight, so records of one trace agree.
     """
-    if isinstance(weight, str):
-        weight = float(number[1]) if (number := _NUMBER(weight)) else 0
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight > 1 or not isfinite(weight):
-        return decision
-    if decision.th_in or not decision.keep:
+    weight = _number(weight)
+    if weight <= 1 or decision.th_in or not decision.keep:
         return decision
     factor = min(weight, _MOST)
     whole = int(factor)
@@ -47,6 +44,20 @@ def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
         drawn = int.from_bytes(sha256(b"weighbridge/weight/1\0" + unit).digest()[:7], "big")
         whole += drawn < (factor - whole) * (1 << 56)
     return multiplied(decision, factor, whole)
+
+
+def stated_factor(weight: Any) -> float:
+    """What a stated weight multiplies a record by that carries no `th`; 1 when it is no number >= 1."""
+    return min(max(_number(weight), 1.0), float(_MOST))
+
+
+def _number(weight: Any) -> int | float:
+    """0 when it is none."""
+    if isinstance(weight, str):
+        weight = float(number[1]) if (number := _NUMBER(weight)) else 0
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):
+        return 0
+    return weight
 
 
 @lru_cache(maxsize=4096)

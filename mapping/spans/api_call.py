@@ -50,7 +50,7 @@ from mapping.spans.who import WhoPlan
 
 _NO_ERROR: Final = frozenset(("", "none", "null", "false"))  # Micrometer's and OpenTracing's for no error
 
-_VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
+VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__
 
 
@@ -159,7 +159,7 @@ class ApiCallPlan:
         title = name.text
 
         method = values[self._method]
-        verb = _VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
+        verb = VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
         status = values[self._status]
         if type(status) is not int or not 100 <= status <= 599:
             status = status_of(status) or (self._status_told(events) if self._status_events else 0)

@@ -28,6 +28,7 @@ class ListSource:
         self.records = list(records)
         self.received_unix_ns = received_unix_ns
         self.released = 0
+        self.whole = True  # whether calls that sampling dropped, which are among the records, are told
         self.gone = 0  # so many records are not there any more
         self.reads: list[int] = []
 
@@ -38,10 +39,13 @@ class ListSource:
             await asyncio.sleep(min(timeout_s, 0.005))
             return None
         assert index * 10 >= self.released, "the pipeline read what it had released"
-        events = self.records[index]
+        events = [event for event in self.records[index] if event.decision.keep]
+        dropped = [event for event in self.records[index] if not event.decision.keep]
         received = max((e.received_unix_ns for e in events), default=self.received_unix_ns)
         tenant = events[0].tenant if events else ""
-        return Unit(index * 10, index * 10 + 10, received, events, 1000 * len(events), tenant)
+        begin, size = index * 10, 1000 * len(self.records[index])
+        told = dropped if self.whole else None
+        return Unit(begin, begin + 10, received, events, size, tenant, sampled_out=len(dropped), dropped=told)
 
     def caught_up(self, position: int) -> bool:
         return position >= len(self.records) * 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from exporter.sink import Batch, Sink
+from exporter.sink import Batch, Calls, Sink
 from mapping.event import Event
 
 DAY_NS = 86_400 * 10**9
@@ -22,8 +22,12 @@ class MemorySink(Sink):
         fail: Callable[[Batch, bool], None] | None = None,
         wants: Callable[[Event], bool] = lambda event: True,
         entry_wait_s: float | None = None,
+        counts: bool = False,
     ) -> None:
         self.name = name
+        self.counts_calls = counts
+        self.counted: dict[int, Calls] = {}  # by batch
+        self.fail_counts: Callable[[Calls], None] | None = None  # as `fail`, called after they are counted
         self.entry_wait_s = entry_wait_s
         self.batches: dict[str, tuple[int, list[Event]]] = {}  # token -> (batch id, rows)
         self.writes: list[tuple[str, int, bool]] = []  # (token, rows, in_doubt) of every successful write
@@ -51,6 +55,12 @@ class MemorySink(Sink):
         self.batches[batch.token] = (batch.batch_id, [event for event in batch.events if self.wants(event)])
         self.writes.append((batch.token, len(batch.events) - len(left_out), in_doubt))
         return left_out
+
+    async def count(self, calls: Calls, *, in_doubt: bool) -> None:
+        assert in_doubt or calls.batch_id not in self.counted or self.counted[calls.batch_id] == calls
+        self.counted.setdefault(calls.batch_id, calls)
+        if self.fail_counts:
+            self.fail_counts(calls)
 
     async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
         wanted = {event.transaction_id for event in events}

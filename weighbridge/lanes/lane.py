@@ -62,7 +62,7 @@ class Lane:
         # What is in the spool was accepted, by the limits of that time: later ones must not strand it.
         self._decoding_again = Decoding(decoder, NO_LIMITS)
         sampling = Sampling(settings.sampling, settings.exporter.sinks, directory)
-        self.mapper = Mapper(settings.mapping, sampling.sampler)
+        self.mapper = Mapper(settings.mapping, sampling.sampler, count_dropped=_counts_dropped(settings))
         self._explainer = Explainer(settings.mapping.identity)
         self.dead_letters = DeadLetters(directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
         self.feed = Feed(
@@ -131,6 +131,7 @@ class Lane:
             self.mapper = mapper
             self._explainer = Explainer(settings.mapping.identity)
             changes.insert(0, "mapping and sampling")
+        self.mapper.count_dropped = _counts_dropped(settings)
         self.settings = settings
         return changes
 
@@ -174,3 +175,8 @@ class Lane:
             await self.books.tick()
             await self.deliveries.keep_bounds()
             self.books.seen(pipeline.sink.config_etag for pipeline in self.pipelines.values())
+
+
+def _counts_dropped(settings: Settings) -> bool:
+    """Whether some sink counts the calls that sampling drops."""
+    return settings.sampling.count == "all" and any(sink.counts_calls for sink in settings.exporter.sinks)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from exporter.source import Unit
 from mapping.event import Decision, Event
 from mapping.sampling.counts import CountKey, Sums, add
+from mapping.sampling.dropped import BYTES as DROPPED_BYTES
+from mapping.sampling.dropped import counted_only
 from mapping.sampling.ledger import NS_PER_MINUTE
 from mapping.sampling.settings import BudgetSettings
 from mapping.sampling.whole_traces import size_of
@@ -45,13 +47,16 @@ class Decided(NamedTuple):
 class _Held:
     """A spool record. Its events become fewer as more comes."""
 
-    __slots__ = ("dropped", "events", "key", "size", "unit")
+    __slots__ = ("counted", "dropped", "events", "key", "size", "unit")
 
     def __init__(self, unit: Unit) -> None:
         self.unit = unit._replace(events=())
         self.events: list[Event] = list(unit.events)
         self.size = sum(map(size_of, unit.events)) + RECORD_BYTES
         self.dropped = 0
+        # Of the dropped the calls, to be counted: those that the rules dropped, and then the cap; None: nobody counts.
+        self.counted = None if unit.dropped is None else list(unit.dropped)
+        self.size += DROPPED_BYTES * len(self.counted or ())
         self.key = unit.tenant, unit.received_unix_ns // NS_PER_MINUTE
 
 
@@ -119,7 +124,8 @@ class OpenWindow:
             await self._thin(held, cap, last=True)
             kept.setdefault(held.key, []).extend(held.events)
             unit = held.unit
-            unit = unit._replace(events=held.events, sampled_out=unit.sampled_out + held.dropped)
+            sampled_out = unit.sampled_out + held.dropped
+            unit = unit._replace(events=held.events, sampled_out=sampled_out, dropped=held.counted)
             decided.append(Decided(unit, held.size))
         return decided, self._close(cap, kept)
 
@@ -145,6 +151,9 @@ class OpenWindow:
             if at.r < t_cap:
                 tallied.drop(event.decision)
                 size = size_of(event)
+                if held.counted is not None and (call := counted_only(event, event.decision)) is not None:
+                    held.counted.append(call)
+                    size -= DROPPED_BYTES
                 held.size -= size
                 self.bytes -= size
             elif last:

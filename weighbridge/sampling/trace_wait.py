@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from exporter.source import Unit
 from mapping.event import Decision, Event
+from mapping.sampling.dropped import BYTES as DROPPED_BYTES
+from mapping.sampling.dropped import counted_only
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import TailSettings
 from mapping.sampling.whole_traces import Finished, WholeTraces, size_of
@@ -42,7 +44,7 @@ class Mark(NamedTuple):
 class _Record:
     """A spool record whose events come back one trace after the other."""
 
-    __slots__ = ("decisions", "events", "held", "open", "size", "unit")
+    __slots__ = ("counted", "decisions", "events", "held", "open", "size", "unit")
 
     def __init__(self, unit: Unit, *, held: bool) -> None:
         self.unit = unit._replace(events=())
@@ -51,6 +53,8 @@ class _Record:
         self.decisions: list[Decision] = []
         self.held = held  # False: only read for the view of its traces
         self.size = sum(map(size_of, unit.events)) if held else 0
+        # Of the dropped the calls, to be counted; None: nobody counts.
+        self.counted = None if unit.dropped is None else list(unit.dropped)
 
 
 Token = tuple[_Record, int]
@@ -151,6 +155,12 @@ class Reader:
             if event is None and record.held:
                 before = record.events[index]
                 size = size_of(before) if before else 0
+                if before and record.counted is not None:
+                    reason = decision.reason if decision else "sampled_out"
+                    call = counted_only(before, before.decision, reason=reason)
+                    if call is not None:
+                        record.counted.append(call)
+                        size -= DROPPED_BYTES
                 record.size -= size
                 self.held_bytes -= size
             record.events[index] = event
@@ -185,4 +195,5 @@ def _decide(record: _Record) -> Decided:
     kept = [event for event in record.events if event is not None]
     unit = record.unit
     dropped = len(record.events) - len(kept)
-    return Decided(unit._replace(events=kept, sampled_out=unit.sampled_out + dropped), record.decisions)
+    unit = unit._replace(events=kept, sampled_out=unit.sampled_out + dropped, dropped=record.counted)
+    return Decided(unit, record.decisions)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 from exporter.source import Unit
 from mapping.sampling.counts import CountKey, Sums
+from mapping.sampling.dropped import counted_only
 from mapping.sampling.ledger import NS_PER_MINUTE
 from mapping.sampling.settings import BudgetSettings
 from mapping.sampling.window import Cap, decided
@@ -139,12 +140,15 @@ class Windows:
         if unit is None or unit.position >= self._held_from:
             return unit
         cap = await self._cap_at(unit.position)
-        kept = [
-            with_decision(event, decision)
-            for event in unit.events
-            if (decision := decided(event.decision, event.trace_id, cap)) is not None
-        ]
-        return unit._replace(events=kept, sampled_out=unit.sampled_out + len(unit.events) - len(kept))
+        kept, counted = [], None if unit.dropped is None else list(unit.dropped)
+        for event in unit.events:
+            decision = decided(event.decision, event.trace_id, cap)
+            if decision is not None:
+                kept.append(with_decision(event, decision))
+            elif counted is not None and (call := counted_only(event, event.decision)) is not None:
+                counted.append(call)
+        sampled_out = unit.sampled_out + len(unit.events) - len(kept)
+        return unit._replace(events=kept, sampled_out=sampled_out, dropped=counted)
 
     async def _cap_at(self, position: int) -> Cap:
         """Of the window that a record was in; none when it was counted by a process without windows."""
