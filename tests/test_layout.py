@@ -67,8 +67,9 @@ INSIDE = {
     "weighbridge/sampling": {"feed", "tasks"},
     "weighbridge/lanes": {"admin", "deliveries", "explain", "feed", "sampling", "settings", "tasks", "unmappable"},
     "weighbridge/admin": {"deliveries", "feed", "partitions", "room", "sampling", "settings", "tasks", "unmappable"},
+    "weighbridge/console": {"admin", "commands"},
     "weighbridge/commands": {
-        *{"admin", "demo", "log_lines", "service", "settings", "surroundings", "unmappable"},
+        *{"admin", "console", "demo", "log_lines", "service", "settings", "surroundings", "unmappable"},
     },
 }
 

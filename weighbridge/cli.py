@@ -45,6 +45,16 @@ def serve(config: str | None) -> None:
 
 @main.command()
 @config_option
+def console(config: str | None) -> None:
+    """Print a link that opens the console in a browser, signed in."""
+    settings = _settings(config)
+    from weighbridge.commands.console import print_link
+
+    print_link(settings)
+
+
+@main.command()
+@config_option
 def check(config: str | None) -> None:
     """Validate the settings and what they need on this machine; print them, secrets hidden."""
     settings = _settings(config)

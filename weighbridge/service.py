@@ -35,6 +35,7 @@ from weighbridge.admin.routes import routes
 from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
 from weighbridge.commands.errors import CommandError
+from weighbridge.console.assembly import Console
 from weighbridge.lanes.lane import Lane
 from weighbridge.left_in_spool import left_in_spool
 from weighbridge.partitions import Partitions
@@ -67,13 +68,16 @@ class Bridge:
         self.resent: Counter[str] = Counter()
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
+        self._console: Console | None = None
 
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
         await self.lane.start()
         with _starting("admin", self.settings.admin.endpoint):
-            self._admin = await Admin.start(self.settings.admin, self.health, routes(self))
+            self._console = console = Console(self)
+            everything = [*routes(self), *console.routes()]
+            self._admin = await Admin.start(self.settings.admin, self.health, everything, console.middleware)
         with _starting("receiver", self.settings.receiver.endpoint):
             self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
@@ -122,6 +126,8 @@ class Bridge:
             hanging.append("decoding")
         left = await left_in_spool(self.lane.spool, [pipeline.cursor for pipeline in self.lane.pipelines.values()])
         await self.spool.close()
+        if self._console:
+            self._console.close()
         if self._admin:
             await self._admin.stop()
         log.info("stopped, %s left in the spool", left)

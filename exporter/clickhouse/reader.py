@@ -34,6 +34,8 @@ _TIMEOUT_S = 120  # for the answer to a question
 # For the first answer, which says who is there: a store that accepts and says nothing is away.
 _OPEN_S = 10
 _POLL_S = 0.2
+_ANSWER_S = 10  # beyond the time for the question: for its answer to come over
+_PAGE_MEMORY_BYTES = 2_000_000_000  # of a page's question to a server; the embedded engine has limits of its own
 
 
 class StoreError(Exception):
@@ -55,8 +57,12 @@ class StoreReader:
 
     user = READER  # of the embedded engine
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timeout_s: float = _TIMEOUT_S, *, own_engine: bool = True) -> None:
+        """timeout_s: for the answer to a question. own_engine: start one where none runs, for as long as this is open;
+        without it this is the reader of a page, which nobody waits for beyond its time."""
         self._settings = settings
+        self._timeout_s = timeout_s
+        self._own_engine = own_engine
         self._endpoint: Endpoint | None = None  # of the embedded engine, where the store is one
         self._engine: subprocess.Popen[bytes] | None = None
         self._client: Client | None = None
@@ -162,9 +168,11 @@ class StoreReader:
             raise StoreError(f"there is no store in {data}")
         deadline = time.monotonic() + self._settings.engine.lock_wait_s
         while True:
-            client = self._running(data) or self._own(data)
+            client = self._running(data) or (self._own(data) if self._own_engine else None)
             if client is not None:
                 return client
+            if not self._own_engine:
+                raise StoreError(f"the engine of the store in {data} does not run now")
             if time.monotonic() > deadline:
                 raise StoreError(f"another process holds the store in {data} and does not answer")
             time.sleep(_POLL_S)
@@ -206,11 +214,20 @@ class StoreReader:
         return self._endpoint
 
     def _connect(self, endpoint: Endpoint) -> Client:
-        limits = {"readonly": 2, "max_execution_time": _TIMEOUT_S}
-        return connected(endpoint, limits if self._settings.server is not None else None, database=endpoint.database)
+        limits: dict[str, Any] = {"readonly": 2, "max_execution_time": self._timeout_s}
+        if not self._own_engine:
+            limits["max_memory_usage"] = _PAGE_MEMORY_BYTES
+        server = self._settings.server is not None  # it stops the question itself, and says so
+        read_s = self._timeout_s + (_ANSWER_S if server or self._own_engine else 0)
+        return connected(endpoint, limits if server else None, read_s, database=endpoint.database)
 
 
-def connected(endpoint: Endpoint, settings: dict[str, Any] | None = None, **options: Any) -> Client:
+def connected(
+    endpoint: Endpoint,
+    settings: dict[str, Any] | None = None,
+    read_s: float = _TIMEOUT_S + _ANSWER_S,
+    **options: Any,
+) -> Client:
     """A client for questions of a person. Raises the client's ClickHouseError, OSError."""
     client: Any = connect(
         endpoint,
@@ -222,7 +239,7 @@ def connected(endpoint: Endpoint, settings: dict[str, Any] | None = None, **opti
         # Text such as "(for url http://...)" is of no use on a terminal.
         show_clickhouse_errors="scrub",
     )
-    client.timeout = Timeout(connect=_OPEN_S, read=_TIMEOUT_S + 10)
+    client.timeout = Timeout(connect=_OPEN_S, read=read_s)
     return cast("Client", client)
 
 

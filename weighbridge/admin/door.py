@@ -1,9 +1,10 @@
 """Who may ask the operator's port what, and what odd questions are answered.
 
-The port has no password: whoever reaches it may read. A page on the web reaches it too, through the browser of somebody
-who can: by a name of its own that resolves to this machine (DNS rebinding), or by posting a form without reading the
-answer. So a request must call the port by an address or a name that is known to be its own, and what changes something
-needs a header that no page of another origin can send.
+Who may look is the console's entrance to tell (weighbridge/console/entrance.py); health and metrics are for everybody
+who reaches the port. A page on the web reaches it too, through the browser of somebody who can: by a name of its own
+that resolves to this machine (DNS rebinding), or by posting a form without reading the answer. So a request must call
+the port by an address or a name that is known to be its own, and what changes something needs a header that no page of
+another origin can send.
 """
 
 from __future__ import annotations
@@ -26,10 +27,20 @@ _READING: Final = frozenset({"GET", "HEAD"})
 _LONGEST_TEXT: Final = 1000  # characters of a parameter
 _MOST: Final = (1 << 63) - 1  # of a whole number, as SQLite and ClickHouse hold it
 _LOG_INTERVAL_S: Final = 10.0
+# What proxies say about the one they ask for.
+_OF_PROXIES: Final = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",  # JSON that quotes a sender is never taken for a page
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # a form's Origin would be null with no-referrer
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 
 
@@ -58,7 +69,8 @@ class Door:
                 log.exception("a question to the admin port could not be answered")
             response = _sentence(500, "internal error; the log says more")
         if not response.prepared:
-            response.headers.update(_HEADERS)
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
         return response
 
     def _check(self, request: web.Request) -> None:
@@ -102,6 +114,25 @@ def _address_in(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
+
+
+def same_machine(request: web.Request) -> bool:
+    """Whether a request comes from this machine itself, and not through a proxy on it."""
+    if any(name in request.headers for name in _OF_PROXIES):
+        return False
+    peer, own = (_address(request, name) for name in ("peername", "sockname"))
+    return peer is not None and (peer.is_loopback or peer == own)
+
+
+def _address(request: web.Request, name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An end of the request's connection, as an address; None when it has none."""
+    found = request.transport.get_extra_info(name) if request.transport else None
+    try:
+        address = ipaddress.ip_address(str(found[0]).partition("%")[0]) if found else None
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
 
 
 def parameters(request: web.Request, known: Collection[str]) -> Mapping[str, str]:

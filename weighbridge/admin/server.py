@@ -10,17 +10,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from receiver.settings import parse_endpoint
 from weighbridge.admin.door import Door
+from weighbridge.admin.tokens import TokenSettings
 
 
 class AdminSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     endpoint: str = Field(
-        "127.0.0.1:13133", description="host:port of /healthz, /readyz and /metrics. Not for the open network."
+        "127.0.0.1:13133",
+        description="host:port of the console, and of /healthz, /readyz and /metrics. Not for the open network.",
     )
 
     allowed_hosts: tuple[str, ...] = Field(
@@ -29,10 +32,27 @@ class AdminSettings(BaseModel):
         "endpoint: a page on the web can make a browser call it by any other. Such as the name of a container.",
     )
 
+    tokens: tuple[TokenSettings, ...] = Field(
+        (),
+        description="Who may use the console and its API beside the one with the bridge's own token, which is in "
+        "console.token of the spool's directory.",
+    )
+
     @field_validator("endpoint")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         parse_endpoint(value)
+        return value
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_differ(cls, value: tuple[TokenSettings, ...]) -> tuple[TokenSettings, ...]:
+        for what, found in (
+            ("names", [one.name for one in value]),
+            ("tokens", [one.token.get_secret_value() for one in value]),
+        ):
+            if len(set(found)) < len(found):
+                raise ValueError(f"two tokens have the same {what[:-1]}")
         return value
 
 
@@ -73,12 +93,18 @@ class Admin:
 
     @classmethod
     async def start(
-        cls, settings: AdminSettings, health: HealthSource, routes: Iterable[web.AbstractRouteDef] = ()
+        cls,
+        settings: AdminSettings,
+        health: HealthSource,
+        routes: Iterable[web.AbstractRouteDef] = (),
+        entrance: Middleware | None = None,
     ) -> Admin:
-        """Raises OSError when the port cannot be used."""
+        """entrance: who may ask, told after the door. Raises OSError when the port cannot be used."""
         host, port = parse_endpoint(settings.endpoint)
         door = Door((host, *settings.allowed_hosts))
-        runner = web.AppRunner(create_admin_app(health, routes, door), access_log=None, keepalive_timeout=30.0)
+        runner = web.AppRunner(
+            create_admin_app(health, routes, door, entrance), access_log=None, keepalive_timeout=30.0
+        )
         await runner.setup()
         site = web.TCPSite(runner, host or None, port)
         try:
@@ -93,7 +119,10 @@ class Admin:
 
 
 def create_admin_app(
-    health: HealthSource, routes: Iterable[web.AbstractRouteDef] = (), door: Door | None = None
+    health: HealthSource,
+    routes: Iterable[web.AbstractRouteDef] = (),
+    door: Door | None = None,
+    entrance: Middleware | None = None,
 ) -> web.Application:
     """/healthz says that the event loop turns, /readyz that requests are taken in, /metrics what was counted."""
 
@@ -114,7 +143,7 @@ def create_admin_app(
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
-    app = web.Application(middlewares=[(door or Door()).middleware])
+    app = web.Application(middlewares=[(door or Door()).middleware, *([entrance] if entrance else [])])
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)

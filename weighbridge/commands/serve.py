@@ -14,6 +14,7 @@ import click
 from exporter.journal import JournalError
 from receiver.spool import SpoolFailed
 from weighbridge.commands.admin_client import base_url
+from weighbridge.commands.console import link
 from weighbridge.commands.errors import CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.log_lines import log_to_stderr
@@ -61,6 +62,7 @@ def welcome(settings: Settings, config: str | None) -> str:
     """What a person who has just started the bridge wants to know."""
     base = base_url(settings)
     return f"""\
+See what comes in: {link(settings)}
 weighbridge takes OTLP/HTTP on {base}. Point an SDK at it:
   export OTEL_EXPORTER_OTLP_ENDPOINT={base} OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 or, in another terminal, see the traffic of a small shop and events as they arrive:

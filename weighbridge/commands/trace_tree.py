@@ -70,7 +70,7 @@ def tree_lines(trace_id: str, roots: Sequence[Node]) -> Iterator[Text]:
     """
     events = list(_events(roots))
     yield _heading(trace_id, events)
-    failures = _told_by(events)
+    failures = told_by(events)
     stack: list[tuple[Node, Seen | None, str, bool, int]]
     stack = [(node, None, "", node is roots[-1], 0) for node in reversed(roots)]
     while stack:
@@ -108,7 +108,7 @@ def _heading(trace_id: str, events: Sequence[Seen]) -> Text:
     return text
 
 
-def _told_by(events: Iterable[Seen]) -> dict[int, Failure]:
+def told_by(events: Iterable[Seen]) -> dict[int, Failure]:
     """By the id() of the event that tells of it: every exception once, by the earliest log, else the earliest span."""
     teller: dict[str, tuple[Seen, Failure]] = {}
     for event in sorted(events, key=lambda event: (event.event_type != "log", event.event_time)):

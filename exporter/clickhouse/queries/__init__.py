@@ -5,6 +5,7 @@
 
 from exporter.clickhouse.queries.named import (
     GROUPS,
+    cluster_of,
     endpoint_coverage,
     endpoint_percentiles,
     failing_customers,
@@ -27,11 +28,12 @@ from exporter.clickhouse.queries.statement import (
     Statement,
     names,
     parse_condition,
+    terms_of,
 )
 
 __all__ = [
-    "ALWAYS", "EVENT_COLUMNS", "GROUPS", "Condition", "Statement", "endpoint_coverage", "endpoint_percentiles",
-    "failing_customers", "latest", "logs_of_failing_calls", "names", "onboarding_funnel", "parse_condition",
-    "percentile", "retention_cohorts", "tail", "top_erroring_customers", "totals", "trace", "traffic_by_plan",
-    "user_calls",
+    "ALWAYS", "EVENT_COLUMNS", "GROUPS", "Condition", "Statement", "cluster_of", "endpoint_coverage",
+    "endpoint_percentiles", "failing_customers", "latest", "logs_of_failing_calls", "names", "onboarding_funnel",
+    "parse_condition", "percentile", "retention_cohorts", "tail", "terms_of", "top_erroring_customers", "totals",
+    "trace", "traffic_by_plan", "user_calls",
 ]  # fmt: skip

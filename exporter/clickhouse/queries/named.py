@@ -141,7 +141,12 @@ def percentile(
 def _grouping(by: str, sample_unit: str) -> dict[str, str]:
     if by not in GROUPS and by not in _TIMES:
         raise ValueError(f"cannot group by {by!r}; known: {', '.join((*_TIMES, *GROUPS))}")
+    return {"$by": _TIMES.get(by) or _METHOD_TOO.get(by, by), "$cluster": cluster_of(sample_unit)}
+
+
+def cluster_of(sample_unit: str) -> str:
+    """What was kept or dropped as a whole, in SQL: mostly the trace."""
     cluster = "if(trace_id = '', event_id, trace_id)"
     if sample_unit in _UNITS:
         cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
-    return {"$by": _TIMES.get(by) or _METHOD_TOO.get(by, by), "$cluster": cluster}
+    return cluster

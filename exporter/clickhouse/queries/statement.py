@@ -66,16 +66,18 @@ def statement(
     if hops not in _HOPS:
         raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
     sql = _texts()[name]
-    values = dict(parameters)
-    terms = []
-    for number, condition in enumerate(where):
-        term, value = _term(condition, number)
-        terms.append(f" AND {term}")
-        values[f"where{number}"] = value
-    texts = {"$calls": _HOPS[hops], "$where": "".join(terms), "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
+    conditions, of_where = terms_of(where)
+    values = {**parameters, **of_where}
+    texts = {"$calls": _HOPS[hops], "$where": conditions, "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
     for mark, text in texts.items():
         sql = sql.replace(mark, text)
     return Statement(sql, values)
+
+
+def terms_of(where: Iterable[Condition]) -> tuple[str, dict[str, object]]:
+    """The conditions as SQL that goes on after a WHERE, and its parameters. Raises ValueError."""
+    terms = [_term(condition, number) for number, condition in enumerate(where)]
+    return "".join(f" AND {sql}" for sql, _ in terms), {f"where{n}": value for n, (_, value) in enumerate(terms)}
 
 
 def _term(condition: Condition, number: int) -> tuple[str, str | float]:

@@ -1,0 +1,80 @@
+"""The console put together: from the running bridge to routes of the admin port."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from exporter.clickhouse.settings import Settings as StoreSettings
+from weighbridge.admin.parts import Parts
+from weighbridge.console.access import Access, Who, token_of
+from weighbridge.console.access_log import AccessLog
+from weighbridge.console.entrance import Entrance
+from weighbridge.console.live import Live
+from weighbridge.console.pages import PAGES, Asker
+from weighbridge.console.reading import Reading
+from weighbridge.console.rendering import static
+from weighbridge.console.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Console:
+    """What the admin port serves to people. Made when the spool is open, closed after the port."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Raises OSError when the token cannot be made or read."""
+        self._parts = parts
+        directory = Path(parts.directory)
+        token, made = token_of(directory)
+        if made:
+            log.info("the console's token is in %s; `weighbridge console` prints a link with it", directory)
+        self.store = Store(self._store_settings)
+        self._access_log = AccessLog(directory)
+        self._entrance = Entrance(Access(token, parts.settings.admin.tokens), self._access_log)
+        self._live = Live(self.store, lambda: self._parts.settings.exporter.batch.span_wait_s)
+
+    @property
+    def middleware(self) -> Middleware:
+        return self._entrance.middleware
+
+    def routes(self) -> list[web.AbstractRouteDef]:
+        found: list[web.AbstractRouteDef] = [
+            web.get("/login", self._entrance.login),
+            web.post("/login", self._entrance.login),
+            web.post("/logout", self._entrance.logout),
+            web.get("/static/{name}", static),
+            web.get("/favicon.ico", _no_icon),
+            web.get("/events/stream", self._live.stream),
+        ]
+        for page in PAGES:
+            asker = Asker(page, self._reading_for, self._lost)
+            stem = "/now" if page.path == "/" else page.path
+            found += [
+                web.get(f"{stem}.json", asker.json),
+                web.get(f"{stem}.csv", asker.csv),
+                web.get(page.path, asker.html),
+            ]
+        return found
+
+    def close(self) -> None:
+        """Ends what is live, so that the port can stop; a question that still runs ends by its own limit."""
+        self._live.close()
+        self._access_log.close()
+
+    def _reading_for(self, who: Who) -> Reading:
+        return Reading(self.store, who.scope, self._parts.settings.sampling.sample_unit)
+
+    def _lost(self) -> Sequence[str]:
+        return ()
+
+    def _store_settings(self) -> StoreSettings | None:
+        return next((sink for sink in self._parts.settings.exporter.sinks if isinstance(sink, StoreSettings)), None)
+
+
+async def _no_icon(request: web.Request) -> web.Response:
+    return web.Response(status=204)

@@ -1,0 +1,132 @@
+"""The console's way to the store: a few connections, each question with a limit of time that is told when it is hit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from exporter.clickhouse.queries import Statement
+from exporter.clickhouse.reader import Result, StoreError, StoreReader
+from exporter.clickhouse.settings import Settings as StoreSettings
+
+LANES: Final = 2  # questions at a time: the embedded engine has as many for all readers
+# What a question of a page may take, and one in SQL: a person waits this long and no longer.
+QUESTION_S: Final = 10.0
+SQL_S: Final = 30.0
+_MOST_WAITING: Final = 64  # questions in the queue; more are refused, so that pages left open cannot pile up
+_MEMORY_LIMIT, _TIMEOUT = "code: 241", "code: 159"  # as the engine words them
+
+
+class Unanswered(Exception):
+    """The store gave no answer. The text is a sentence for people; `limit` when a limit was hit."""
+
+    def __init__(self, said: str, *, limit: bool = False, wrong: bool = False) -> None:
+        """wrong: the question itself cannot be asked so."""
+        super().__init__(said)
+        self.limit = limit
+        self.wrong = wrong
+
+
+class Store:
+    """Asks from its own threads, so that the bridge goes on meanwhile."""
+
+    def __init__(self, settings: Callable[[], StoreSettings | None]) -> None:
+        """settings: of the sink that can be asked, as they are now; None when there is none."""
+        self._settings = settings
+        self._lanes = asyncio.Semaphore(LANES)
+        self._idle: list[tuple[StoreSettings, float, StoreReader]] = []
+        self._waiting = 0
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it raises
+
+    @property
+    def there(self) -> bool:
+        return self._settings() is not None
+
+    async def ask(self, statement: Statement, limit_s: float = QUESTION_S) -> Result:
+        """The answer. Raises Unanswered."""
+        settings = self._settings()
+        if settings is None:
+            raise Unanswered(
+                "no sink of type clickhouse is configured, so there is nothing to ask; add one to exporter.sinks"
+            )
+        if self._waiting >= _MOST_WAITING:
+            raise Unanswered("too many questions wait for the store: try again in a moment", limit=True)
+        self._waiting += 1
+        try:
+            await self._lanes.acquire()
+        finally:
+            self._waiting -= 1
+        return await self._in_thread(settings, statement, limit_s)
+
+    def _in_thread(self, settings: StoreSettings, statement: Statement, limit_s: float) -> asyncio.Future[Result]:
+        """A thread for the question, which the process does not wait for at its end."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+
+        def done(result: Result | None, error: Exception | None) -> None:
+            self._lanes.release()
+            if answer.cancelled():
+                return
+            if error is not None:
+                answer.set_exception(error)
+            elif result is not None:
+                answer.set_result(result)
+
+        def ask() -> None:
+            result, failed = None, None
+            try:
+                result = self._ask(settings, statement, limit_s)
+            except Exception as error:
+                failed = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done, result, failed)
+
+        threading.Thread(target=ask, name="console question", daemon=True).start()
+        return answer
+
+    def _ask(self, settings: StoreSettings, statement: Statement, limit_s: float) -> Result:
+        for again in (True, False):
+            began = time.monotonic()
+            reader, fresh = self._reader(settings, limit_s)
+            try:
+                if fresh:
+                    reader.open()
+                result = reader.run(statement)
+            except StoreError as error:
+                reader.close()
+                said, took_s = str(error), time.monotonic() - began
+                if took_s >= limit_s or _TIMEOUT in said.lower():
+                    raise Unanswered(
+                        f"this took longer than {limit_s:.0f} seconds and was stopped: ask about a shorter time",
+                        limit=True,
+                    ) from error
+                if _MEMORY_LIMIT in said.lower():
+                    raise Unanswered(
+                        "this needs more memory than a question may use: ask about a shorter time or for less",
+                        limit=True,
+                    ) from error
+                if "does not answer" in said and not fresh and again:
+                    continue  # its engine was started anew since
+                raise Unanswered(said, wrong="code: " in said.lower()) from error
+            self._idle.append((settings, limit_s, reader))
+            return result
+        raise AssertionError("one of the two tries returns or raises")
+
+    def _reader(self, settings: StoreSettings, limit_s: float) -> tuple[StoreReader, bool]:
+        """A connection that nobody uses, and whether it is still to be opened."""
+        kept, found = [], None
+        while self._idle:
+            one = self._idle.pop()
+            if one[0] != settings:
+                one[2].close()
+            elif found is None and one[1] == limit_s:
+                found = one[2]
+            else:
+                kept.append(one)
+        self._idle += kept
+        return (found, False) if found else (StoreReader(settings, limit_s, own_engine=False), True)
