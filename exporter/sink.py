@@ -39,6 +39,11 @@ class AnySink(Protocol):
     name: str
     config_etag: str = ""  # of sampling rules that the destination keeps, as it last said; "": it says nothing of them
 
+    @property
+    def restarts(self) -> int:
+        """How often a process that the sink runs for itself ended and was started again."""
+        return 0
+
     async def open(self) -> None:
         """Connect and create what is missing. Raises SinkError; the pipeline tries again later."""
         ...

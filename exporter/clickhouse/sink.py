@@ -155,6 +155,10 @@ class ClickHouseSink(Sink):
                 log.exception("sink %s could not look after its retention", self.name)
             await asyncio.sleep(_SIZE_S)
 
+    @property
+    def restarts(self) -> int:
+        return self._engine.restarts if self._engine is not None else 0
+
     def _own_endpoint(self) -> Endpoint | None:
         return self._settings.server if self._engine is None else self._engine.endpoint
 

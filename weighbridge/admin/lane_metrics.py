@@ -62,6 +62,8 @@ def _sinks(parts: LaneParts) -> Values:
     yield "weighbridge_sink_batches_total", by_sink({name: of.batches for name, of in counts.items()})
     yield "weighbridge_sink_retries_total", by_sink({name: of.retries for name, of in counts.items()})
     yield "weighbridge_sink_faults_total", by_sink({name: of.faults for name, of in counts.items()})
+    restarts = {name: pipe.sink.restarts for name, pipe in pipelines.items()}
+    yield "weighbridge_sink_engine_restarts_total", by_sink(restarts)
     yield "weighbridge_sink_unauthorised", by_sink({name: float(of.unauthorised) for name, of in counts.items()})
     waiting = backlogs(parts)
     yield "weighbridge_sink_backlog_records", by_sink({name: of.records for name, of in waiting.items()})

@@ -10,6 +10,7 @@ from weighbridge.admin.ledger import unstored
 from weighbridge.admin.parts import Parts
 from weighbridge.admin.registry import REGISTRY
 from weighbridge.admin.server import Metric
+from weighbridge.admin.supplies import certificate_end, disks, room_bytes
 
 Samples = Iterable[tuple[Mapping[str, str], float]]  # labels -> value
 Values = Iterator[tuple[str, Samples]]  # by name
@@ -44,12 +45,18 @@ def _receiver(parts: Parts) -> Values:
     )
     yield "weighbridge_receiver_connections", _one(counts.connections)
     yield "weighbridge_receiver_in_flight_bytes", _one(counts.in_flight_bytes)
+    ends = certificate_end(parts.settings)
+    yield "weighbridge_receiver_certificate_end_timestamp_seconds", [] if ends is None else _one(ends)
 
 
 def _spool(parts: Parts) -> Values:
     spool, counts = parts.spool, parts.spool.counts
     oldest = spool.oldest_received_unix_ns
     yield "weighbridge_spool_bytes", _one(spool.bytes_used)
+    yield "weighbridge_spool_room_bytes", _one(room_bytes(parts))
+    found = disks(parts)
+    yield "weighbridge_disk_free_bytes", [({"place": place}, disk.free_bytes) for place, disk in found.items()]
+    yield "weighbridge_disk_bytes", [({"place": place}, disk.bytes) for place, disk in found.items()]
     yield "weighbridge_spool_requests", _one(spool.request_count)
     yield "weighbridge_spool_oldest_age_seconds", _one((time.time_ns() - oldest) / 1e9 if oldest else 0)
     yield "weighbridge_spool_sync_seconds", _one(spool.last_sync_s)

@@ -65,7 +65,28 @@ _ALL = (
     ),
     _gauge("weighbridge_receiver_connections", "{connection}", "", "Open connections."),
     _gauge("weighbridge_receiver_in_flight_bytes", "By", "", "Bytes of requests under way."),
+    _gauge(
+        "weighbridge_receiver_certificate_end_timestamp_seconds",
+        "s",
+        "",
+        "When the first certificate in `receiver.tls.certificate_file` ends, in Unix time; 0 when it cannot be read. "
+        "Without a value where HTTPS is not served.",
+    ),
     _gauge("weighbridge_spool_bytes", "By", "", "Bytes on disk."),
+    _gauge(
+        "weighbridge_spool_room_bytes",
+        "By",
+        "",
+        "Bytes the spool can still take before requests are refused, by `spool.max_bytes` or by the disk, whichever "
+        "is less.",
+    ),
+    _gauge(
+        "weighbridge_disk_free_bytes",
+        "By",
+        "place",
+        "Free bytes on the disk of the `spool`, and of each sink's embedded store or files, by the sink's name.",
+    ),
+    _gauge("weighbridge_disk_bytes", "By", "place", "Size of that disk."),
     _gauge("weighbridge_spool_requests", "{request}", "", "Requests that some sink still needs."),
     _gauge("weighbridge_spool_oldest_age_seconds", "s", "", "Age of the oldest request kept."),
     _gauge("weighbridge_spool_sync_seconds", "s", "", "Duration of the last fdatasync."),
@@ -121,6 +142,12 @@ _ALL = (
         "{attempt}",
         "sink",
         "Attempts that ended by an exception that no sink should raise, since the start.",
+    ),
+    _counter(
+        "weighbridge_sink_engine_restarts",
+        "{restart}",
+        "sink",
+        "How often the embedded engine ended by itself and was started again, since the start.",
     ),
     _gauge("weighbridge_sink_unauthorised", "", "sink", "1 while the destination refuses our credentials."),
     _gauge(
