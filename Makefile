@@ -51,7 +51,7 @@ $(VENV)/.tools: tests/deploy/tools.sh | $(BIN)/python
 	@touch $@
 
 test-deploy: $(VENV)/.development $(VENV)/.tools  ## chart, unit, alerts and image, with helm, promtool and debootstrap; needs root
-	@PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" $(BIN)/python -m pytest -q -m tools tests/deploy --durations 5
+	@PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" DEBIAN_ROOT="$(CURDIR)/$(VENV)/tools/trixie" $(BIN)/python -m pytest -q -m tools tests/deploy --durations 5
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

@@ -25,3 +25,12 @@ if [ ! -x "$bin/kubernetes-validate" ]; then
     python/bin/python -m pip --disable-pip-version-check --quiet install "kubernetes-validate==$SCHEMAS"
     ln -sf ../python/bin/kubernetes-validate "$bin/kubernetes-validate"
 fi
+# The root that the Dockerfile's lines run in: Debian with the image's Python, named as the image names it.
+if [ ! -e trixie/usr/local/bin/python ]; then
+    rm -rf trixie
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates trixie trixie >debootstrap.log || {
+        tail debootstrap.log
+        exit 1
+    }
+    ln -s ../../bin/python3 trixie/usr/local/bin/python
+fi
