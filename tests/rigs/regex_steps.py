@@ -275,6 +275,27 @@ def _place(where: Any, flags: int, of_bytes: bool) -> Callable[[AnyText, int], b
     return lambda text, at: not boundary(text, at)
 
 
+def repeats_nothing(pattern: re.Pattern[Any]) -> bool:
+    """Whether no part may come more than once: then a try takes so many steps at most, however long the text is."""
+
+    def most(nodes: Any) -> int:
+        counts = [1]
+        for kind, value in nodes:
+            if kind in _KINDS:
+                counts += [int(value[1]), most(value[2])]
+            elif kind is op.SUBPATTERN:
+                counts.append(most(value[3]))
+            elif kind is op.BRANCH:
+                counts += map(most, value[1])
+            elif kind is op.ATOMIC_GROUP:
+                counts.append(most(value))
+            elif kind in (op.ASSERT, op.ASSERT_NOT):
+                counts.append(most(value[1]))
+        return max(counts)
+
+    return most(parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE)) == 1
+
+
 def prefixes(pattern: re.Pattern[Any]) -> list[str]:
     """Texts that go along the pattern as far as each of its parts, each alternative once."""
     found = {"": None}
