@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _VERSION = 0xA0  # tag of the one optional part before the serial number
 _BEFORE_VALIDITY = 3  # serial number, algorithm, issuer
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
