@@ -58,7 +58,7 @@ def replay(rig: Rig, wanted: Callable[[dict[str, Any]], bool] = lambda entry: Tr
         try:
             for parcel in again.parcels_of(rig.dead.letters(), lambda letter: wanted(letter.entry)):
                 try:
-                    taken += await asyncio.wait_for(rig.pipeline.deliver_again(parcel), 10)
+                    taken += await asyncio.wait_for(rig.pipeline.deliver_again(parcel), 60)
                 except (Retryable, TimeoutError):
                     await task  # what ended it
                     raise
@@ -266,9 +266,9 @@ def test_a_full_disk_refuses_the_replay_and_holds_up_nothing_else(
         async def go() -> None:
             task = asyncio.create_task(rig.pipeline.run())
             with pytest.raises(Retryable, match="No space left"):
-                await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 10)
+                await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 60)
             rig.pipeline.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
         asyncio.run(go())
         rig.pipeline.close()

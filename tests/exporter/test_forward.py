@@ -100,7 +100,7 @@ class Rig:
         async def go() -> None:
             task = asyncio.create_task(self.pipeline.run())
             self.pipeline.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
         asyncio.run(go())
 
@@ -109,7 +109,7 @@ class Rig:
 
         async def go() -> None:
             task = asyncio.create_task(self.pipeline.run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not done():
                     await asyncio.sleep(0.002)
             task.cancel()
@@ -262,7 +262,7 @@ def test_refused_requests_are_sent_again_when_asked_and_counted_where_they_end_t
 
     async def go() -> int:
         task = asyncio.create_task(rig.pipeline.run())
-        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.refused.read())), 5)
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.refused.read())), 60)
         rig.pipeline.stop()
         await task
         return taken

@@ -25,7 +25,7 @@ def messages(brokers: list[str], topic: str) -> list[tuple[bytes | None, str]]:
     consumer = Consumer(
         {"bootstrap.servers": ",".join(brokers), "group.id": "test", "log_level": 0, "enable.partition.eof": True}
     )
-    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
     consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
     found, ended = [], 0
     while ended < len(partitions):
@@ -51,7 +51,7 @@ def test_each_type_of_event_can_have_a_topic_and_messages_are_keyed(tmp_path: Pa
             log_topic="logs",
             action_topic="actions",
             key="user_id",
-            timeout_s=20,
+            timeout_s=60,
         )
         sink = kafka.create(settings)
         await sink.open()

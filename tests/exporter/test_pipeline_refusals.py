@@ -76,7 +76,7 @@ def test_a_dead_letter_that_is_left_out_the_second_time_is_skipped(tmp_path: Pat
 
     async def go() -> int:
         task = asyncio.create_task(rig.pipeline.run())
-        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 5)
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(list(rig.dead.letters())), 60)
         rig.pipeline.stop()
         await task
         return taken
@@ -104,7 +104,7 @@ def test_dead_letters_are_sent_again_when_asked_and_counted_where_they_end_then(
 
     async def go() -> int:
         task = asyncio.create_task(rig.pipeline.run())
-        taken = await asyncio.wait_for(rig.pipeline.deliver_again(again), 5)
+        taken = await asyncio.wait_for(rig.pipeline.deliver_again(again), 60)
         rig.pipeline.stop()
         await task
         return taken

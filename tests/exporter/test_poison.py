@@ -349,7 +349,7 @@ def test_a_sink_that_is_at_fault_itself_does_not_get_a_backlog_into_the_dead_let
             await real(0.001)
         left.clear()
         rig.pipeline.stop()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 60)
 
     asyncio.run(go())
     long = [pause for pause in pauses if pause >= 5.0]

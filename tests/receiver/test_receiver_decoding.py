@@ -87,16 +87,16 @@ def test_a_sender_has_one_turn_at_a_time_and_rests_after_one_that_was_refused() 
         turns = decoding._Turns(2)
         await turns.take("noisy")
         again = asyncio.create_task(turns.take("noisy"))
-        await asyncio.wait_for(turns.take("quiet"), 30)  # the second place is never the noisy one's
+        await asyncio.wait_for(turns.take("quiet"), 60)  # the second place is never the noisy one's
         turns.give("quiet")
         await asyncio.sleep(0)
         assert not again.done()
         turns.give("noisy", 0.2)
         rested_from = time.monotonic()
         for name in ("calm", "mild"):  # both places are free for others meanwhile
-            await asyncio.wait_for(turns.take(name), 30)
+            await asyncio.wait_for(turns.take(name), 60)
             turns.give(name)
-        await asyncio.wait_for(again, 30)
+        await asyncio.wait_for(again, 60)
         assert time.monotonic() - rested_from >= 0.19
         turns.give("noisy")
 

@@ -77,7 +77,7 @@ def trusting(ca: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 def post(server: RunningReceiver, context: ssl.SSLContext) -> int:
-    connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=10)
+    connection = http.client.HTTPSConnection("localhost", server.port, context=context, timeout=60)
     try:
         connection.request("POST", "/v1/traces", spans(2), {"Content-Type": PROTOBUF})
         return connection.getresponse().status
@@ -86,7 +86,7 @@ def post(server: RunningReceiver, context: ssl.SSLContext) -> int:
 
 
 def secure_connection(server: RunningReceiver, context: ssl.SSLContext) -> ssl.SSLSocket:
-    plain = socket.create_connection(("localhost", server.port), timeout=10)
+    plain = socket.create_connection(("localhost", server.port), timeout=60)
     return context.wrap_socket(plain, server_hostname="localhost")
 
 

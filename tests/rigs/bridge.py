@@ -28,7 +28,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(done: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+def eventually(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
     """The first true value of `done`; fails with `what` when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -43,7 +43,7 @@ async def running(folder: Path, **sections: Any) -> AsyncIterator[tuple[str, str
     finally:
         if not bridge.done():
             os.kill(os.getpid(), signal.SIGTERM)
-        assert await asyncio.wait_for(bridge, 30) == []
+        assert await asyncio.wait_for(bridge, 60) == []
         gc.unfreeze()
         gc.set_threshold(*thresholds)
         sys.setswitchinterval(interval)
@@ -57,7 +57,7 @@ async def asked(url: str) -> str:
 
 async def until(done: Callable[[str], bool], url: str) -> str:
     """What is said there once it is as wished."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not done(text := await asked(url)):
             await asyncio.sleep(0.02)
     return text

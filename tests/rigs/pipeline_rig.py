@@ -86,7 +86,7 @@ class Rig:
         async def go() -> None:
             task = asyncio.create_task(self.pipeline.run())
             self.pipeline.stop()
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, 60)
 
         asyncio.run(go())
 
@@ -95,7 +95,7 @@ class Rig:
 
         async def go() -> None:
             task = asyncio.create_task(self.pipeline.run())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not done():
                     await asyncio.sleep(0.002)
             task.cancel()

@@ -25,7 +25,7 @@ class Kafka:
 
     async def start(self) -> None:
         self._cluster = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 3, "log_level": 0})
-        brokers = self._cluster.list_topics(timeout=10).brokers.values()
+        brokers = self._cluster.list_topics(timeout=60).brokers.values()
         self.brokers = [f"{broker.host}:{broker.port}" for broker in brokers]
 
     def sink(self, *, wrong_credentials: bool = False) -> Sink:
@@ -33,7 +33,7 @@ class Kafka:
 
     def settings(self) -> kafka.Settings:
         brokers = ["127.0.0.1:1"] if self._down else self.brokers
-        return kafka.Settings(name="sink", brokers=brokers, topic="events", timeout_s=2 if self._down else 20)
+        return kafka.Settings(name="sink", brokers=brokers, topic="events", timeout_s=2 if self._down else 60)
 
     def stored(self) -> list[str]:
         consumer = Consumer(
@@ -49,7 +49,7 @@ class Kafka:
         return found
 
     def _read(self, consumer: Consumer, found: list[str]) -> None:
-        partitions = consumer.list_topics("events", timeout=10).topics["events"].partitions
+        partitions = consumer.list_topics("events", timeout=60).topics["events"].partitions
         consumer.assign([TopicPartition("events", number, 0) for number in partitions])
         ended: set[int] = set()
         while len(ended) < len(partitions):

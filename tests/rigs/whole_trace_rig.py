@@ -131,7 +131,7 @@ class TraceRig:
         await self.spool.append(entry, self.decoder.traces(body))
 
     async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not done():
                 if self.task.done():
                     self.task.result()
@@ -141,7 +141,7 @@ class TraceRig:
         """As at SIGTERM."""
         self.source.drain()
         self.pipeline.stop()
-        await asyncio.wait_for(self.task, 10)
+        await asyncio.wait_for(self.task, 60)
         self.pipeline.close()
         await self.spool.close()
 

@@ -126,7 +126,7 @@ class WindowRig:
         await self.spool.append(entry, self.decoder.traces(body))
 
     async def until(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not done():
                 for task in self.tasks:
                     if task.done():
@@ -138,7 +138,7 @@ class WindowRig:
         self.windows.drain()
         for pipeline in self.pipelines:
             pipeline.stop()
-        await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
+        await asyncio.wait_for(asyncio.gather(*self.tasks), 60)
         await self._close()
 
     async def kill(self) -> None:

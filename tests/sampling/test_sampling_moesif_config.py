@@ -44,7 +44,7 @@ class Rig:
         self.base_uri = ""
         self.session: aiohttp.ClientSession
 
-    def follower(self, timeout: str = "5s", application_id: str = "application-1") -> MoesifConfiguration:
+    def follower(self, timeout: str = "60s", application_id: str = "application-1") -> MoesifConfiguration:
         settings = MoesifRemoteSettings.model_validate({"base_uri": self.base_uri, "timeout_s": timeout})
         return MoesifConfiguration(
             settings,
@@ -68,7 +68,7 @@ async def running(folder: Path) -> AsyncIterator[Rig]:
     host, port = runner.addresses[0][:2]
     rig.base_uri = f"http://{host}:{port}"
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as rig.session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as rig.session:
             yield rig
     finally:
         await runner.cleanup()
@@ -220,6 +220,6 @@ def test_run_fetches_at_once_and_again_when_news_arrives(tmp_path: Path) -> None
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)

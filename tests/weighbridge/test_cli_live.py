@@ -118,7 +118,7 @@ def test_tail_follows_new_events_and_shows_each_once(bridge: BridgeProcess, demo
         time.sleep(2.5)  # two more looks at the store
     finally:
         following.terminate()
-        following.wait(10)
+        following.wait(60)
         reader.join()
         following.stdout.close()
     shown = [lines.get() for _ in range(lines.qsize())]
@@ -143,7 +143,7 @@ def test_tail_goes_on_following_after_the_bridge_was_killed_and_started_again(ow
         eventually(lambda: lines.qsize() >= 2 * declined, "the events of the second life")
     finally:
         following.terminate()
-        following.wait(10)
+        following.wait(60)
         reader.join()
         following.stdout.close()
     shown = [lines.get() for _ in range(lines.qsize())]

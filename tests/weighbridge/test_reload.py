@@ -175,7 +175,7 @@ def test_a_bridge_whose_terminal_is_closed_stops(tmp_path: Path) -> None:
     try:
         eventually(lambda: "ready after" in bridge.log.read_text(), "the bridge runs on a terminal")
         os.close(terminal)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert "stopping" in bridge.log.read_text()
     finally:
         if process.poll() is None:

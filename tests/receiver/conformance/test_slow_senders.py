@@ -65,8 +65,8 @@ def test_headers_that_trickle_are_given_up_however_many_bytes_come(impatient: Ru
         assert 0.3 < time.monotonic() - started < 30
 
 
-def test_the_second_request_on_a_connection_has_a_header_timeout_of_its_own(impatient: RunningReceiver) -> None:
-    with impatient.connect() as wire:
+def test_the_second_request_on_a_connection_has_a_header_timeout_of_its_own() -> None:
+    with receiver(header_timeout_s=0.4, keepalive_timeout_s=60) as server, server.connect() as wire:
         wire.send(request(spans()))
         assert wire.answer().status == 200
         time.sleep(0.8)  # idle between requests is no slow header
@@ -74,8 +74,8 @@ def test_the_second_request_on_a_connection_has_a_header_timeout_of_its_own(impa
         assert wire.answer().status == 408
 
 
-def test_an_idle_connection_outlives_the_header_timeout(impatient: RunningReceiver) -> None:
-    with impatient.connect() as wire:
+def test_an_idle_connection_outlives_the_header_timeout() -> None:
+    with receiver(header_timeout_s=0.4, keepalive_timeout_s=60) as server, server.connect() as wire:
         for _ in range(2):
             wire.send(request(spans()))
             assert wire.answer().status == 200
@@ -116,16 +116,16 @@ def test_a_body_that_trickles_below_the_minimum_rate_is_given_up(impatient: Runn
         assert answered
 
 
-def test_a_body_that_trickles_above_the_minimum_rate_is_accepted(impatient: RunningReceiver) -> None:
+def test_a_body_that_trickles_above_the_minimum_rate_is_accepted() -> None:
     body = spans(40)
-    with impatient.connect() as wire:
+    with receiver(body_timeout_s=0.4, min_body_bytes_per_s=100) as server, server.connect() as wire:
         wire.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
         started = time.monotonic()
         for at in range(0, len(body), 400):
             wire.send(body[at : at + 400])
             time.sleep(0.1)
         assert wire.answer().status == 200
-        assert time.monotonic() - started > impatient.settings.body_timeout_s
+        assert time.monotonic() - started > server.settings.body_timeout_s
 
 
 def test_hundreds_of_half_sent_requests_do_not_slow_a_healthy_client() -> None:

@@ -25,7 +25,7 @@ def test_a_request_under_way_is_answered_before_the_stop_ends() -> None:
     server.intake.before = slowly
     with server.connect() as wire:
         wire.send(request(spans(3)))
-        assert started.wait(5)
+        assert started.wait(60)
         server.stop()
         assert wire.answer().status == 200
     assert server.last.decoded.accepted == 3
