@@ -65,11 +65,16 @@ INSIDE = {
     },
     "weighbridge/demo": set(),
     "weighbridge/sampling": {"feed", "tasks"},
-    "weighbridge/lanes": {"admin", "deliveries", "explain", "feed", "sampling", "settings", "tasks", "unmappable"},
+    "weighbridge/lanes": {
+        *{"admin", "allocator", "deliveries", "event_loop", "explain", "feed", "left_in_spool", "log_lines"},
+        *{"progress"},
+        *{"sampling", "set_aside", "settings", "tasks", "unmappable"},
+    },
     "weighbridge/admin": {"deliveries", "feed", "partitions", "room", "sampling", "settings", "tasks", "unmappable"},
     "weighbridge/console": {"admin", "commands"},
     "weighbridge/commands": {
-        *{"admin", "console", "demo", "log_lines", "service", "settings", "surroundings", "unmappable"},
+        *{"admin", "console", "demo", "event_loop", "log_lines", "partitions", "service", "settings", "surroundings"},
+        "unmappable",
     },
 }
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
+from mapping.otlp.cut import cut, encoded, singles
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
+from weighbridge.set_aside import SetAside
 from weighbridge.unmappable import RETURNED, keep
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class FeedCounts:
     sampled_out: int = 0
     failed: int = 0
     taken: int = 0  # of the requests that were mapped: the sum of the four above, counted before mapping
+    set_aside: int = 0  # records that stop the process that maps them: part of `failed`
     unmappable_not_kept: int = 0  # requests, since the start
     mapped_again: int = 0  # requests read back from the spool, since the start
 
@@ -93,8 +96,13 @@ class Feed:
         max_bytes: int,
         unmappable: Path,
         counted: Callable[[str, int], None] = lambda tenant, received_unix_ns: None,
+        aside: SetAside | None = None,
     ) -> None:
-        """counted: called with tenant and receive time when a request was mapped for the first time."""
+        """counted: called with tenant and receive time when a request was mapped for the first time.
+
+        aside: knows which records stop this process; with it every request comes from the spool, and what one sink
+        has read is held for the others.
+        """
         self.counts = FeedCounts()
         self._read = read
         self._decode = decode
@@ -107,6 +115,7 @@ class Feed:
         self._max_bytes = max_bytes
         self._unmappable = unmappable
         self._first_time = counted
+        self._aside = aside
         self._held: OrderedDict[int, _Held] = OrderedDict()
         self._bytes = 0
         self._away = False  # no sink gets on; none of them needs what comes now for a long time
@@ -135,13 +144,24 @@ class Feed:
             self._skips[self._end] = appended.position
         self._end = appended.next_position
         if isinstance(payload, Decoded):
-            self.stored[entry.tenant] += payload.accepted
-            if self._forwarding:
-                self._records[appended.position] = payload.accepted
-                if len(self._records) > RECORDS_REMEMBERED:
-                    self._records.popitem(last=False)
+            self._note(appended, entry.tenant, payload.accepted)
             self._hold(appended, entry, payload)
         self._news.set()
+
+    def arrived(self, appended: Appended, tenant: str, records: int) -> None:
+        """Called for each request, in order, that another process has put on disk: it is read from there."""
+        if appended.position != self._end:
+            self._skips[self._end] = appended.position
+        self._end = appended.next_position
+        self._note(appended, tenant, records)
+        self._news.set()
+
+    def _note(self, appended: Appended, tenant: str, records: int) -> None:
+        self.stored[tenant] += records
+        if self._forwarding:
+            self._records[appended.position] = records
+            if len(self._records) > RECORDS_REMEMBERED:
+                self._records.popitem(last=False)
 
     def _hold(self, appended: Appended, entry: Entry, decoded: Decoded) -> None:
         now = time.monotonic()
@@ -367,13 +387,39 @@ class Feed:
 
     async def _from_spool(self, position: int) -> Unit | None:
         async with self._again:
-            return await self._read_again(position)
+            held = self._held.get(position)
+            if held is not None and held.unit is not None:  # by another sink, meanwhile
+                return held.unit
+            if self._aside is None:
+                return await self._read_again(position)
+            try:
+                unit = await self._read_again(position)
+            except (Exception, asyncio.CancelledError):  # what ends the process leaves its place to be seen
+                self._aside.progress.end()
+                raise
+            self._aside.progress.end()
+            if unit is not None:
+                self._hold_mapped(unit)
+            return unit
+
+    def _hold_mapped(self, unit: Unit) -> None:
+        """For the other sinks, which ask for it next."""
+        newest = next(reversed(self._held), -1)
+        if len(self._passed) - len(self._forwarding) > 1 and unit.position > newest:
+            size = int(unit.size * MAPPED_FACTOR)
+            self._held[unit.position] = _Held(unit.next_position, unit.received_unix_ns, unit.tenant, size, None, unit)
+            self._bytes += size
+            while self._bytes > self._max_bytes:
+                self._drop_oldest()
 
     async def _read_again(self, position: int) -> Unit | None:
         stored = await self._read(position)
         if stored is None:
             return None
-        self.counts.mapped_again += 1
+        if self._aside is not None:
+            self._aside.progress.begin(stored.position)
+        else:
+            self.counts.mapped_again += 1
         entry = stored.entry
         try:
             decoded = await self._decode(entry)
@@ -384,16 +430,42 @@ class Feed:
                 self.counts.taken += 1
                 self.counts.failed += 1
             return Unit(stored.position, stored.next_position, entry.received_unix_ns, (), 0, entry.tenant, failed=1)
+        left_out = 0
+        if self._aside is not None:
+            decoded, left_out = await self._without_fatal(self._aside, stored, decoded)
         async with self._mapping:
-            return await self._map(stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded)
+            return await self._map(
+                stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded, left_out
+            )
+
+    async def _without_fatal(self, aside: SetAside, stored: Stored, decoded: Decoded) -> tuple[Decoded, int]:
+        """The request without the records that stop this process, which are kept; and how many they are."""
+        left_out = await aside.look(stored, decoded)
+        bad = cut(decoded, left_out.records, keep=True)
+        if left_out.why:  # it is new, also that nothing is to be left out
+            if bad.accepted:
+                await self._keep_part(stored, bad, left_out.why)
+            await asyncio.to_thread(aside.remember, stored.position, left_out)
+        if not bad.accepted:
+            return decoded, 0
+        return cut(decoded, left_out.records, keep=False), bad.accepted
 
     async def _map(
-        self, position: int, next_position: int, received_unix_ns: int, tenant: str, decoded: Decoded
+        self,
+        position: int,
+        next_position: int,
+        received_unix_ns: int,
+        tenant: str,
+        decoded: Decoded,
+        left_out: int = 0,
     ) -> Unit:
+        """left_out: records of the request that are not in `decoded`, because they cannot be mapped."""
         try:
             steps = self._steps(decoded, received_unix_ns, tenant)
             while True:
                 next(steps)
+                if self._aside is not None:
+                    self._aside.progress.step()
                 await asyncio.sleep(0)  # let requests be answered between slices
         except StopIteration as end:
             mapped: Mapped = end.value
@@ -401,12 +473,19 @@ class Feed:
             if failed:  # fail closed: what could not be masked goes nowhere, and its content is not kept either
                 log.error("%d records could not be masked and were left out; the first: %s", failed, mapped.failed[0])
         except Exception as error:  # a fault of the mapper must not hold up everybody else's requests
+            bad = await self._failing(decoded, received_unix_ns, tenant)
+            if 0 < len(bad) < decoded.accepted:
+                await self._set_part_aside(position, cut(decoded, bad, keep=True), error)
+                rest = cut(decoded, bad, keep=False)
+                return await self._map(position, next_position, received_unix_ns, tenant, rest, left_out + len(bad))
             await self._set_aside(position, error, decoded.accepted)
             mapped, failed = Mapped([], 0, 0, []), decoded.accepted
+        failed += left_out
         if position >= self._counted:
             self._counted = next_position
             self._first_time(tenant, received_unix_ns)
-            self.counts.taken += decoded.accepted
+            self.counts.taken += decoded.accepted + left_out
+            self.counts.set_aside += left_out
             self.counts.events += len(mapped.events)
             self.counts.skipped += mapped.skipped
             self.counts.sampled_out += mapped.sampled_out
@@ -424,18 +503,45 @@ class Feed:
             mapped.dropped,
         )
 
+    async def _failing(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> set[int]:
+        """The numbers of the records that cannot be mapped, each for itself. What this counts is thrown away."""
+        bad = set()
+        for number, one in enumerate(singles(decoded)):
+            try:
+                for _ in self._steps(one, received_unix_ns, tenant):
+                    await asyncio.sleep(0)
+            except Exception:
+                bad.add(number)
+            await asyncio.sleep(0)
+        return bad
+
+    async def _set_part_aside(self, position: int, part: Decoded, error: Exception) -> None:
+        log.error("%d records of a request could not be mapped", part.accepted, exc_info=error)
+        stored = await self._read(position)
+        if stored is not None:
+            await self._keep_part(stored, part, f"{type(error).__name__}: {error}")
+
     async def _set_aside(self, position: int, error: Exception, records: int) -> None:
         """Keep a request that cannot be mapped as a file that `weighbridge map` reads, and say where."""
         log.error("a request could not be mapped", exc_info=error)
         stored = await self._read(position)
         if stored is not None:
-            sinks = [name for name in self._passed if name not in self._forwarding]
-            reason = f"{type(error).__name__}: {error}"
-            path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks)
-            if path is None:
-                self.counts.unmappable_not_kept += 1
-                log.error(
-                    "there is no room to keep it in %s: there are too many that cannot be mapped", self._unmappable
-                )
-                return
-            log.error("it is kept for `weighbridge map %s` and `weighbridge deadletter replay`", path)
+            await self._keep(stored, f"{type(error).__name__}: {error}", records)
+
+    async def _keep_part(self, stored: Stored, part: Decoded, why: str) -> None:
+        """As `_set_aside`, for some of a request's records, as a request of their own."""
+        log.error("%d records of a request are set aside; one %s", part.accepted, why)
+        returned = RETURNED if stored.entry.content_type.endswith(RETURNED) else ""
+        entry = stored.entry._replace(
+            body=encoded(part), content_type=f"application/x-protobuf{returned}", content_encoding=""
+        )
+        await self._keep(stored._replace(entry=entry), why, part.accepted)
+
+    async def _keep(self, stored: Stored, reason: str, records: int) -> None:
+        sinks = [name for name in self._passed if name not in self._forwarding]
+        path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks)
+        if path is None:
+            self.counts.unmappable_not_kept += 1
+            log.error("there is no room to keep it in %s: there are too many that cannot be mapped", self._unmappable)
+            return
+        log.error("it is kept for `weighbridge map %s` and `weighbridge deadletter replay`", path)

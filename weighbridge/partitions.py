@@ -30,10 +30,15 @@ def folder_of(directory: Path, number: int) -> Path:
     return directory / FOLDER / str(number) if number else directory
 
 
+def folders(directory: Path) -> list[Path]:
+    """Of all partitions that there are on disk, whether there is anything in them or not."""
+    names = [path.name for path in (directory / FOLDER).glob("*") if path.name.isdecimal()]
+    return [folder_of(directory, number) for number in sorted({0, *map(int, names)})]
+
+
 def numbers_on_disk(directory: Path) -> list[int]:
     """Partitions beside the first that there is something in: requests, dead letters, or what could not be mapped."""
-    names = sorted(path.name for path in (directory / FOLDER).glob("*") if path.name.isdecimal() and path.name != "0")
-    return sorted(int(name) for name in names if _is_in_use(directory / FOLDER / name))
+    return [int(folder.name) for folder in folders(directory)[1:] if _is_in_use(folder)]
 
 
 def _is_in_use(folder: Path) -> bool:
@@ -55,8 +60,10 @@ class Partitions:
         others: Sequence[int],
         on_commit: OnCommit,
         watcher: Callable[[int], Watcher | None] = lambda number: None,
+        is_ready: Callable[[int], bool] = lambda number: True,
     ) -> None:
-        """on_commit: as of Spool, with the partition's number. watcher: of a partition's number."""
+        """on_commit: as of Spool, with the partition's number. is_ready: whether a partition is being read."""
+        self._is_ready = is_ready
         self.takers = tuple(takers)
         together = Together(settings)
         self.spools = {
@@ -69,7 +76,6 @@ class Partitions:
             for number in sorted({*takers, *others})
         }
         self._together = together
-        self.ready: set[int] = set()  # takers whose lane runs
 
     async def open(self) -> None:
         """Lock, recover and start them, the first one first: its lock is that of all. Raises SpoolFailed."""
@@ -85,20 +91,13 @@ class Partitions:
         for number in sorted(self.spools, reverse=True):
             await self.spools[number].close()
 
-    async def append(self, entry: Entry, decoded: Decoded, payload: object) -> Appended:
-        """Where the entry is, once it is durable; of a request that was seen before, where its partition ends.
-
-        Raises as `Spool.append`.
-        """
-        return await self.spools[self.choose(decoded)].append(entry, payload)
-
     def choose(self, decoded: Decoded) -> int:
         """The partition for a request: by the trace of its first record, unless that one is behind or not running."""
         takers = self.takers
         if len(takers) == 1:
             return takers[0]
         wanted = takers[crc32(decoded.first_trace_id) % len(takers)]
-        waiting = {number: self.waiting_bytes(number) for number in takers if number in self.ready}
+        waiting = {number: self.waiting_bytes(number) for number in takers if self._is_ready(number)}
         if not waiting:
             return wanted
         least = min(waiting, key=waiting.__getitem__)

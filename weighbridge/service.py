@@ -11,11 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import logging
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,23 +28,27 @@ from receiver.intake import Overloaded, Received
 from receiver.spool import Appended, Entry, SpoolFailed, SpoolFull
 from weighbridge.admin.health import Health
 from weighbridge.admin.ledger import audit
-from weighbridge.admin.report import Report, report
+from weighbridge.admin.report import Report, merged, of_tasks, report
 from weighbridge.admin.routes import routes
 from weighbridge.admin.server import Admin
 from weighbridge.allocator import keep_freed_memory
 from weighbridge.commands.errors import CommandError
 from weighbridge.console.assembly import Console
+from weighbridge.event_loop import collect_seldom
+from weighbridge.lanes.child import Child
+from weighbridge.lanes.children import Children
+from weighbridge.lanes.crossing import lanes_of
 from weighbridge.lanes.lane import Lane
 from weighbridge.left_in_spool import left_in_spool
-from weighbridge.partitions import Partitions
+from weighbridge.partitions import Partitions, folder_of, numbers_on_disk
 from weighbridge.room import why_full
 from weighbridge.settings import Settings, SettingsError
 from weighbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-# Sections of the settings that are read once: the socket, the spool's files and the log are opened with them.
-NEED_RESTART = ("receiver", "spool", "admin", "telemetry")
+# Sections of the settings that are read once: the socket, the processes, the spool's files and the log.
+NEED_RESTART = ("receiver", "lanes", "spool", "admin", "telemetry")
 
 
 class Bridge:
@@ -57,15 +59,34 @@ class Bridge:
         self.counts = ReceiverCounts()
         self.decoder = Decoder()
         self.directory = Path(settings.spool.directory)
-        self.spool = Partitions(settings.spool, [0], [], self._committed)
         self.tasks = Tasks()
-        self.lane = Lane(settings, self.spool.spools[0], self.directory, self.decoder, self.tasks, self._append_again)
+        count, self._why_one = lanes_of(settings)
+        takers = range(max(1, count))
+        others = [number for number in numbers_on_disk(self.directory) if number not in takers]
+        own = {*takers, *others} - ({0} if count == 0 else set())  # partitions whose lanes have processes of their own
+        self._children = Children(
+            {
+                number: Child(number, folder_of(self.directory, number), self._append_for, several=len(own) > 1)
+                for number in sorted(own)
+            },
+            engines=count > 0,
+        )
+        self.spool = Partitions(
+            settings.spool, takers, others, self._committed, self._children.watcher, self._children.is_ready
+        )
+        self._lane = (
+            Lane(settings, self.spool.spools[0], self.directory, self.decoder, self.tasks, self._append_again)
+            if count == 0
+            else None
+        )
         self.returned: Counter[str] = Counter()  # records since the start that went into the spool a second time
         self.health = Health(self)
         self.accepting = False
         # Records since the start, by tenant: answered 200, and of these those of requests that were there already.
         self.acknowledged: Counter[str] = Counter()
         self.resent: Counter[str] = Counter()
+        self._handed_over: Counter[str] = Counter()  # records committed for lanes in processes of their own
+        self._replaying = 0  # replays under way
         self._receiver: app.Running | None = None
         self._admin: Admin | None = None
         self._console: Console | None = None
@@ -73,7 +94,11 @@ class Bridge:
     async def start(self) -> None:
         """Returns when requests are accepted. Raises OSError or a part's own error when it cannot be."""
         await self.spool.open()
-        await self.lane.start()
+        if self._why_one:
+            log.info("lanes.count is auto: there is one lane, because %s", self._why_one)
+        if self._lane is not None:
+            await self._lane.start()
+        await self._children.start(self.spool.spools, lambda: self.settings)
         with _starting("admin", self.settings.admin.endpoint):
             self._console = console = Console(self)
             everything = [*routes(self), *console.routes()]
@@ -83,6 +108,12 @@ class Bridge:
         self.accepting = True
 
     @property
+    def lane(self) -> Lane:
+        """The lane in this process. Only with `lanes.count: 0`."""
+        assert self._lane is not None, "the lanes have processes of their own"
+        return self._lane
+
+    @property
     def keys_complaint(self) -> str:
         """Why the receiver's keys file, as it is now, is not in use; "" when it is, or there is none."""
         return self._receiver.keys_complaint if self._receiver else ""
@@ -90,27 +121,39 @@ class Bridge:
     @property
     def stored(self) -> Counter[str]:
         """Records committed since the start, by tenant."""
-        return self.lane.feed.stored
+        return self._handed_over + self._lane.feed.stored if self._lane else self._handed_over
 
     def report(self) -> Report:
-        """What the lane says."""
-        return report(self.lane)
+        """What the lanes say, put together."""
+        own = [report(self._lane)] if self._lane else [of_tasks(self.tasks)]
+        return merged([*own, *self._children.reports()])
 
     async def refresh(self) -> None:
-        """`report` is of now."""
+        """Let `report` be of now, as far as lanes answer at once."""
+        await self._children.refresh()
+
+    def lane_facts(self) -> list[dict[str, Any]]:
+        """Of each lane that has a process of its own."""
+        return self._children.facts()
 
     async def minutes(self, since_s: int) -> list[list[dict[str, Any]]]:
         """Of each lane, what sampling decided since a minute of the Unix time."""
-        return [await self.lane.minutes(since_s)]
+        own = [await self._lane.minutes(since_s)] if self._lane else []
+        return own + await self._children.minutes(since_s)
 
     async def replay(self, reason: str, since_unix_ns: int) -> int:
         """Send matching dead letters again; how many records were taken."""
-        return await self.lane.replays.replay(reason, since_unix_ns)
+        self._replaying += 1
+        try:
+            own = await self._lane.replays.replay(reason, since_unix_ns) if self._lane else 0
+            return own + await self._children.replay(reason, since_unix_ns)
+        finally:
+            self._replaying -= 1
 
     @property
     def replaying(self) -> bool:
         """Whether an earlier replay still waits for a sink."""
-        return self.lane.replays.busy
+        return self._replaying > 0
 
     async def stop(self) -> list[str]:
         """Refuse new requests, answer open ones, deliver what is committed; the spool keeps the rest.
@@ -121,16 +164,21 @@ class Bridge:
         decoded = True
         if self._receiver:
             decoded = await self._receiver.stop()
-        hanging = await self.lane.stop()
+        ending = asyncio.create_task(self._children.stop())
+        hanging = await self._lane.stop() if self._lane else []
+        elsewhere, left = await ending
+        hanging += elsewhere
         if not decoded and "decoding" not in hanging:
             hanging.append("decoding")
-        left = await left_in_spool(self.lane.spool, [pipeline.cursor for pipeline in self.lane.pipelines.values()])
+        if lane := self._lane:
+            cursors = [pipeline.cursor for pipeline in lane.pipelines.values()]
+            left.insert(0, await left_in_spool(lane.spool, cursors))
         await self.spool.close()
         if self._console:
             self._console.close()
         if self._admin:
             await self._admin.stop()
-        log.info("stopped, %s left in the spool", left)
+        log.info("stopped, %s left in the spool", " and ".join(left))
         return hanging
 
     async def reload(self, settings: Settings) -> None:
@@ -144,7 +192,8 @@ class Bridge:
             needing.append("exporter.memory_bytes")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
         settings = settings.model_copy(update=kept)
-        changes = await self.lane.reload(settings)
+        changes = await self._lane.reload(settings) if self._lane else []
+        changes += [change for change in await self._children.reload(settings) if change not in changes]
         self.settings = settings
         log.info("settings reloaded: %s", ", ".join(changes) or "nothing has changed")
         if needing:
@@ -163,7 +212,10 @@ class Bridge:
             received.body,
         )
         try:
-            appended = await self.spool.append(entry, received.decoded, received.decoded)
+            number = self.spool.choose(received.decoded)
+            # A lane elsewhere reads the request from the disk: nothing of it need stay here.
+            payload = received.decoded.accepted if number in self._children.by_number else received.decoded
+            appended = await self.spool.spools[number].append(entry, payload)
         except SpoolFull as error:
             raise Overloaded(why_full(self, error)) from error
         except SpoolFailed as error:
@@ -172,18 +224,30 @@ class Bridge:
         if appended.duplicate:
             self.resent[received.tenant] += received.decoded.accepted
         else:
-            await self.lane.feed.pace()
+            if self._lane is not None:
+                await self._lane.feed.pace()
 
     async def _append_again(self, entry: Entry, decoded: Decoded) -> None:
-        self.returned[entry.tenant] += decoded.accepted
+        await self._append_known(0, entry, decoded.accepted, decoded)
+
+    async def _append_for(self, number: int, entry: Entry, records: int) -> None:
+        await self._append_known(number, entry, records, records)
+
+    async def _append_known(self, number: int, entry: Entry, records: int, payload: object) -> None:
+        self.returned[entry.tenant] += records
         try:
-            await self.spool.spools[0].append(entry, decoded, known=True)
+            await self.spool.spools[number].append(entry, payload, known=True)
         except BaseException:
-            self.returned[entry.tenant] -= decoded.accepted
+            self.returned[entry.tenant] -= records
             raise
 
     def _committed(self, number: int, appended: Appended, entry: Entry, payload: object) -> None:
-        self.lane.feed.committed(appended, entry, payload)
+        child = self._children.by_number.get(number)
+        if child is None:
+            self.lane.feed.committed(appended, entry, payload)
+        elif isinstance(payload, int):
+            self._handed_over[entry.tenant] += payload
+            child.committed(appended, entry.tenant, payload)
 
 
 @contextlib.contextmanager
@@ -229,12 +293,7 @@ async def run(
     telling = _telling(bridge)
     try:
         await bridge.start()
-        # The hot path makes few cycles: a collection every 50,000 allocations instead of 700 saves a tenth of the CPU.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        # Threads that decode or encode hand over after 1 ms instead of 5: answers wait less, at no cost measured.
-        sys.setswitchinterval(0.001)
+        collect_seldom()
         log.info("ready after %.2f s", time.monotonic() - started)
         ready()
         await stopping.wait()

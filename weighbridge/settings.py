@@ -23,6 +23,8 @@ from receiver.settings import ReceiverSettings
 from receiver.spool.settings import SpoolSettings
 from weighbridge.addresses import is_itself as is_itself
 from weighbridge.admin.server import AdminSettings
+from weighbridge.lanes.crossing import refuse_crossing
+from weighbridge.lanes.settings import LanesSettings
 from weighbridge.settings_conflicts import refuse_conflicts
 from weighbridge.settings_errors import explain
 from weighbridge.settings_text import TextError, expand, read_document
@@ -87,6 +89,7 @@ class Settings(BaseModel):
     receiver: ReceiverSettings = Field(default_factory=ReceiverSettings)
     mapping: MappingSettings = Field(default_factory=MappingSettings)
     sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    lanes: LanesSettings = Field(default_factory=LanesSettings)
     spool: SpoolSettings = Field(default_factory=SpoolSettings)
     exporter: ExporterSettings = Field(default_factory=ExporterSettings)
     admin: AdminSettings = Field(default_factory=AdminSettings)
@@ -109,6 +112,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _can_be_meant(self) -> Settings:
         refuse_conflicts(self)
+        refuse_crossing(self)
         return self
 
 

@@ -48,6 +48,7 @@ class BridgeProcess:
         self.admin = free_port()
         self.config = directory / "weighbridge.yaml"
         self.log = directory / "bridge.log"
+        self.program = COMMAND  # of the next process
         self._process: subprocess.Popen[bytes] | None = None
         self.configure(**sections)
 
@@ -80,7 +81,7 @@ class BridgeProcess:
         """Returns when requests are accepted."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, "serve", "--config", str(self.config)],
+                [*self.program, "serve", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,6 +109,16 @@ class BridgeProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
+
+    def readiness(self) -> dict[str, Any]:
+        """GET /readyz, whatever it says."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz", timeout=30) as answer:
+                found: dict[str, Any] = json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                found = json.loads(error.read())
+        return found
 
     def reload(self) -> None:
         """SIGHUP."""

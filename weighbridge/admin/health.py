@@ -8,6 +8,7 @@ from typing import Any
 
 from weighbridge.admin.metrics import metrics
 from weighbridge.admin.parts import Parts
+from weighbridge.admin.report import Report
 from weighbridge.admin.server import Metric
 from weighbridge.room import why_full
 
@@ -32,7 +33,7 @@ class Health:
         reasons = [why_full(parts, full)] if full else []
         # Requests are still taken in, and wait in the spool; but nothing brings this in order except people.
         down = parts.report().down
-        return reasons + [why for task, why in sorted(down.items()) if task.startswith("sink ")]
+        return reasons + [why for task, why in sorted(down.items()) if task.startswith(("sink ", "lane "))]
 
     def facts(self) -> dict[str, Any]:
         """What proves that requests go all the way: to the disk, and on to the sinks."""
@@ -45,6 +46,8 @@ class Health:
             "last_sync_s": round(spool.last_sync_s, 6) if synced else None,
             "sinks_retrying": sorted(name for name, facts in behind.facts.items() if facts["last_error"]),
             "sinks": behind.facts,
+            "lanes": parts.lane_facts(),
+            "set_aside": _set_aside(behind),
             "tasks_down": sorted(behind.down.values()),
             "keys_file_error": parts.keys_complaint or None,
         }
@@ -59,3 +62,11 @@ class Health:
 def _age_s(since_unix_ns: int) -> float:
     """Seconds since a moment; 0 when there was none yet."""
     return (time.time_ns() - since_unix_ns) / 1e9 if since_unix_ns else 0
+
+
+def _set_aside(behind: Report) -> str | None:
+    """What waits for somebody to look at it, in words."""
+    requests = sum(int(count) for _, count in behind.metrics.get("weighbridge_unmappable_requests", ()))
+    if not requests:
+        return None
+    return f"{requests} requests, or parts of them, could not be mapped: see `weighbridge deadletter list`"

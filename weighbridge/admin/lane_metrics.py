@@ -21,6 +21,7 @@ def lane_values(parts: LaneParts) -> Values:
     """What is counted behind the spool."""
     for values in (_sinks, _sampling, _work):
         yield from values(parts)
+    yield from ((name, ()) for name in ("weighbridge_lane_up", "weighbridge_lane_restarts_total"))  # of processes
 
 
 def task_values(tasks: Tasks) -> Values:
@@ -100,6 +101,7 @@ def _sampling(parts: LaneParts) -> Values:
 
 def _work(parts: LaneParts) -> Values:
     requests, size = held(parts.directory / "unmappable")
+    yield "weighbridge_set_aside_records_total", _one(parts.feed.counts.set_aside)
     yield "weighbridge_unmappable_requests", _one(requests)
     yield "weighbridge_unmappable_bytes", _one(size)
     yield "weighbridge_unmappable_not_kept_total", _one(parts.feed.counts.unmappable_not_kept)

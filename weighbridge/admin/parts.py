@@ -78,6 +78,10 @@ class Parts(Counted, Full, Protocol):
     @property
     def keys_complaint(self) -> str: ...
 
+    def lane_facts(self) -> list[dict[str, Any]]:
+        """Of each lane that has a process of its own."""
+        ...
+
     async def refresh(self) -> None:
         """Let `report` be of now, as far as lanes answer at once."""
         ...

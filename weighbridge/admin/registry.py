@@ -208,6 +208,14 @@ _ALL = (
         "Windows that ended early for want of memory, so that their second may have had more than its budget.",
         when="sampling.budget.window_s",
     ),
+    _counter(
+        "weighbridge_set_aside_records",
+        "{record}",
+        "",
+        "Records that stopped the process of a lane, and are left out of their requests.",
+    ),
+    _gauge("weighbridge_lane_up", "", "lane", "1 while the process of a lane maps, with lanes.count above 0."),
+    _counter("weighbridge_lane_restarts", "{restart}", "lane", "Times that the process of a lane ended by itself."),
     _gauge("weighbridge_unmappable_requests", "{request}", "", "Requests kept that cannot be mapped."),
     _gauge("weighbridge_unmappable_bytes", "By", "", "Bytes of their bodies."),
     _counter(

@@ -17,6 +17,7 @@ from weighbridge.commands.admin_client import ask
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.moments import parse_since
 from weighbridge.commands.plain_text import escaped_json, visible
+from weighbridge.partitions import folders
 from weighbridge.settings import Settings
 
 
@@ -72,8 +73,15 @@ def _matching(settings: Settings, reason: str | None, since: str | None) -> Iter
 
 
 def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
-    """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests."""
-    directory = Path(settings.spool.directory)
+    """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests.
+
+    So for each partition of the spool.
+    """
+    for directory in folders(Path(settings.spool.directory)):
+        yield from _of_partition(directory)
+
+
+def _of_partition(directory: Path) -> Iterator[dict[str, Any]]:
     seen: set[int] = set()
     for entry in DeadLetters(directory / "deadletter.jsonl").read():
         key = hash((entry["sink"], entry["transaction_id"]))

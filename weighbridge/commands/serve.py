@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from weighbridge.commands.admin_client import base_url
 from weighbridge.commands.console import link
 from weighbridge.commands.errors import CommandFailed
 from weighbridge.commands.next_command import next_command
+from weighbridge.event_loop import loop_factory
 from weighbridge.log_lines import log_to_stderr
 from weighbridge.service import run
 from weighbridge.settings import Settings, SettingsError, old_spellings
@@ -45,7 +45,7 @@ def serve(settings: Settings, config: str | None, read_again: Callable[[], Setti
     try:
         refuse_unusable_sinks(settings)
         tell_old_spellings(config)
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             if runner.run(run(settings, ready, read_usable)):
                 logging.shutdown()
                 os._exit(0)  # the interpreter would wait for threads that wait for destinations
@@ -70,13 +70,3 @@ or, in another terminal, see the traffic of a small shop and events as they arri
   {next_command("tail --follow", config)}
 Ctrl-C drains and stops.
 """
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed, else asyncio's own."""
-    if importlib.util.find_spec("uvloop") is None:
-        return None
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory

@@ -29,6 +29,7 @@ from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
 from weighbridge.sampling.books import SamplingBooks
 from weighbridge.sampling.running import Sampling
+from weighbridge.set_aside import SetAside
 from weighbridge.settings import Settings
 from weighbridge.tasks import Tasks
 from weighbridge.unmappable import Returns
@@ -53,8 +54,12 @@ class Lane:
         tasks: Tasks,
         append_again: AppendAgain,
         make: Callable[[SinkSettings], Any] = make_sink,
+        aside: SetAside | None = None,
     ) -> None:
-        """append_again: puts a request that could not be mapped into the spool a second time. make: makes sinks."""
+        """append_again: puts a request that could not be mapped into the spool a second time. make: makes sinks.
+
+        aside: of a process of its own, which records can stop.
+        """
         self.settings = settings
         self.directory = directory
         self.spool = spool
@@ -74,6 +79,7 @@ class Lane:
             settings.exporter.memory_bytes,
             directory / "unmappable",
             lambda tenant, received_unix_ns: self.books.count(tenant, received_unix_ns),
+            aside,
         )
         self.books = SamplingBooks(sampling, settings.sampling, self.feed, spool, directory)
         self._should_skip_errors_before = 0  # of rules that were in force before a reload
