@@ -11,7 +11,7 @@ ENGINE := chdb-core
 SBOM := $(VENV)/sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-deploy check bench faults sbom clean
+.PHONY: help install run test test-fast test-deploy check bench drivers faults sbom clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ check: $(VENV)/.development  ## formatting, lint and types
 bench: $(VENV)/.development  ## CPU per span, beside rotel in the same run
 	@$(PIP) install --constraint constraints.txt --pre rotel
 	@$(BIN)/python -m bench.end_to_end
+
+drivers: $(VENV)/.development  ## Go's and Java's ClickHouse drivers against the embedded store: needs go, a JDK and mvn
+	@$(BIN)/python -m pytest -q -m drivers tests/process/drivers
 
 faults: $(VENV)/.development  ## kill, starve and corrupt a running bridge; compare what it acknowledged with what it stored
 	@$(BIN)/python -m faults

@@ -191,7 +191,7 @@ class StoreReader:
 
     def _own(self, data: Path) -> Client | None:
         """A connection to an engine of our own, None when another process holds the data."""
-        limits = self._settings.engine.model_copy(update={"lock_wait_s": 0.0})
+        limits = self._settings.engine.model_copy(update={"lock_wait_s": 0.0, "endpoint": "", "users": {}})
         engine = subprocess.Popen(
             command(data, limits),
             stdin=subprocess.PIPE,

@@ -28,7 +28,7 @@ class EngineProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(),
+            env=environment(EngineSettings(**limits)),
         )
         assert self.process.stdout is not None
         self.said: dict[str, Any] = json.loads(self.process.stdout.readline() or "{}")

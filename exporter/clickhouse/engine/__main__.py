@@ -23,8 +23,9 @@ from pydantic import ValidationError
 from exporter.clickhouse.engine.endpoint import READER, WRITER, Published, password, publish, withdraw
 from exporter.clickhouse.engine.guard import Guard
 from exporter.clickhouse.engine.lanes import EngineError, Lanes, Locked
-from exporter.clickhouse.engine.protocol import Passwords, Server
-from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.clickhouse.engine.protocol import Account, Server
+from exporter.clickhouse.engine.settings import USERS_VARIABLE, EngineSettings
+from exporter.clickhouse.engine.tools import Tools
 from exporter.log_format import FORMATS
 
 log = logging.getLogger("exporter.clickhouse.engine")
@@ -40,7 +41,8 @@ def main() -> int:
     parser.add_argument("--log-format", default="text", choices=FORMATS, help="of standard error")
     arguments = parser.parse_args()
     try:
-        settings = EngineSettings.model_validate_json(arguments.limits)
+        users = json.loads(os.environ.pop(USERS_VARIABLE, "{}"))
+        settings = EngineSettings.model_validate({**json.loads(arguments.limits), "users": users})
     except ValidationError as error:
         parser.error(f"--limits: {error.errors()[0]['msg']}")
     data: Path = arguments.data.absolute()
@@ -75,7 +77,10 @@ def serve(data: Path, settings: EngineSettings, stop: Stop) -> int:
     """Open, answer until `stop`, drain, close. The exit status."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        passwords = Passwords(password(data, WRITER), password(data, READER))
+        accounts = {
+            WRITER: Account(password(data, WRITER), "writer"),
+            READER: Account(password(data, READER), "reader"),
+        }
         lanes = Lanes(data, settings)
         lanes.open(stop.is_set)
     except (Locked, EngineError, OSError) as error:
@@ -83,20 +88,22 @@ def serve(data: Path, settings: EngineSettings, stop: Stop) -> int:
             log.error("cannot open the store: %s", error)
             print(json.dumps({"error": str(error)}), flush=True)
         return 1
-    server = Server(lanes, Guard(), passwords, settings)
+    guard = Guard()
+    server = Server(lanes, guard, accounts, settings)
     acceptor = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
     acceptor.start()
+    tools = Tools(lanes, guard, settings)
     published = Published(server.port, os.getpid(), lanes.version)
     publish(data, published)
     print(json.dumps(published._asdict()), flush=True)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing more is said there; a full pipe can never stop us
     stop.wait()
-    return _finish(data, server, lanes, settings.drain_s)
+    return _finish(data, server, tools, lanes, settings.drain_s)
 
 
-def _finish(data: Path, server: Server, lanes: Lanes, drain_s: float) -> int:
+def _finish(data: Path, server: Server, tools: Tools, lanes: Lanes, drain_s: float) -> int:
     withdraw(data)
-    drained = server.drain(drain_s)
+    drained = server.drain(drain_s) and tools.close(drain_s)
     server.shutdown()
     server.server_close()
     if not drained:

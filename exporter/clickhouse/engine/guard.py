@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE
 from exporter.clickhouse.engine.lanes import Answer, EngineError
@@ -89,9 +89,11 @@ _IN = frozenset(
         "notnullinignoreset", "globalnullinignoreset", "globalnotnullinignoreset",
     }
 )  # fmt: skip
-_NAME = r"(?:(?!default\.)(\w+)\.)?\w+"
+_WORD = r"(?:\w+|`\w+`|\"\w+\")"
+_NAME = rf"(?:(?![`\"]?default\b[`\"]?\.){_WORD}\.)?{_WORD}"
 _METADATA = re.compile(
-    rf"(?:SHOW\s+(?:TABLES|DATABASES)|(?:DESC|DESCRIBE)(?:\s+TABLE)?\s+{_NAME}|SHOW\s+CREATE\s+TABLE\s+{_NAME})"
+    rf"(?:SHOW\s+(?:TABLES(?:\s+(?:FROM|IN)\s+(?![`\"]?default\b){_WORD})?|DATABASES)"
+    rf"|(?:DESC|DESCRIBE|EXISTS)(?:\s+TABLE)?\s+{_NAME}|SHOW\s+CREATE\s+(?:TABLE|VIEW)\s+{_NAME})"
     r"(?:\s+FORMAT\s+(?P<format>\w+))?",
     re.IGNORECASE,
 )
@@ -107,6 +109,13 @@ class Refused(Exception):
     """The statement is not one a reader may run. The text says which part."""
 
 
+class Allowed(NamedTuple):
+    """A statement that may be run, and the format that it names; "" for none."""
+
+    sql: str
+    form: str
+
+
 class Reader(Protocol):
     def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer: ...
 
@@ -120,7 +129,7 @@ class Guard:
         self._aggregates: frozenset[str] = frozenset()
         self._closed: frozenset[str] = frozenset()
 
-    def check(self, connection: Reader, sql: str, database: str) -> str:
+    def check(self, connection: Reader, sql: str, database: str) -> Allowed:
         """The statement as it may be run in `database`. Raises Refused, or EngineError when it does not parse."""
         if _CONTROL.search(sql):
             raise Refused("control characters")
@@ -130,7 +139,7 @@ class Guard:
         metadata = _METADATA.fullmatch(text)
         if metadata is not None:
             self._format(metadata["format"] or "Native")
-            return text
+            return Allowed(text, metadata["format"] or "")
         if not self._exact:
             self._learn(connection)
         try:
@@ -150,7 +159,7 @@ class Guard:
             self._format(str(form.get("name")))
         for node in _nodes(tree):
             self._node(node)
-        return text
+        return Allowed(text, str(form.get("name")) if form is not None else "")
 
     def _learn(self, connection: Reader) -> None:
         rows = connection.execute(

@@ -31,6 +31,8 @@ _STREAM_LIMITS: Mapping[str, object] = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_parquet_compression_method": "'zstd'",
 }
+# JSON columns as text, which drivers of the native protocol read of every version; the others read objects only.
+_DRIVER_SETTINGS: Mapping[str, object] = {"output_format_native_write_json_as_string": 1}
 _STACK = "Stack trace"  # of the engine's own code: pages that tell nobody anything
 
 
@@ -53,6 +55,7 @@ class Answer(NamedTuple):
     rows_read: int
     rows_written: int
     elapsed_s: float
+    form: str = "TabSeparated"
 
 
 class Piece(NamedTuple):
@@ -144,15 +147,15 @@ class Connection:
                 self.execute(f"SET {name} = {quote(value)}")
                 self._settings[name] = value
 
-    def execute(self, sql: str, parameters: Mapping[str, str] | None = None) -> Answer:
-        """Run one statement; results come in TabSeparated unless the statement has a FORMAT."""
+    def execute(self, sql: str, parameters: Mapping[str, str] | None = None, form: str = "TabSeparated") -> Answer:
+        """Run one statement; results come in `form` unless the statement has a FORMAT."""
         handle = self._sound()
         try:
-            result = handle.query(sql, "TabSeparated", params=dict(parameters or {}))
+            result = handle.query(sql, form, params=dict(parameters or {}))
         except Exception as error:
             self._failed = True
             raise _engine_error(error) from None
-        return Answer(bytes(result.bytes()), int(result.rows_read()), 0, float(result.elapsed()))
+        return Answer(bytes(result.bytes()), int(result.rows_read()), 0, float(result.elapsed()), form)
 
     def insert(self, statement: str, form: str, data: bytes) -> Answer:
         """Insert `data`, which is in the format `form`. It is all there, on disk, when this returns."""
@@ -169,7 +172,9 @@ class Connection:
             raise _engine_error(error) from None
         return Answer(b"", 0, int(result.rows_written), float(result.elapsed))
 
-    def pieces(self, sql: str, parameters: Mapping[str, str] | None = None) -> Generator[Piece]:
+    def pieces(
+        self, sql: str, parameters: Mapping[str, str] | None = None, form: str = "TabSeparated"
+    ) -> Generator[Piece]:
         """The answer in pieces, none of which is kept: memory stays that of one, however long the answer is.
 
         To be run to its end or closed. Raises EngineError, also between two pieces.
@@ -177,7 +182,7 @@ class Connection:
         handle = self._sound()
         self._failed = True  # until the end is seen: what a cancelled statement leaves behind is nobody's answer
         try:
-            answer = handle.send_query(sql, "TabSeparated", params=dict(parameters or {}))
+            answer = handle.send_query(sql, form, params=dict(parameters or {}))
             try:
                 while (piece := answer.fetch()) is not None and (data := bytes(piece.bytes())):
                     yield Piece(data, int(piece.rows_read()))
@@ -200,6 +205,8 @@ class Lanes:
         self._writing = threading.Lock()
         self._writer: Connection | None = None
         self._readers: queue.Queue[Connection] = queue.Queue()
+        self._tools: queue.Queue[Connection] = queue.Queue()
+        self._drivers: queue.Queue[Connection] = queue.Queue()
         self._streaming = threading.Semaphore(_MOST_STREAMS)
         self.version = ""
 
@@ -228,12 +235,16 @@ class Lanes:
                     raise _engine_error(error) from None
         self.version = self._writer.execute("SELECT version()").body.decode().strip()
         for _ in range(settings.readers):
-            self._readers.put(self._reader())
+            self._readers.put(self._reader({}))
+            if settings.users:
+                self._tools.put(self._reader({}))
+                self._drivers.put(self._reader(_DRIVER_SETTINGS))
 
-    def _reader(self) -> Connection:
+    def _reader(self, more: Mapping[str, object]) -> Connection:
         settings = self._settings
         return self._limited(
             {
+                **more,
                 "max_execution_time": settings.reader_max_execution_s,
                 "max_result_bytes": settings.reader_max_result_bytes,
                 "result_overflow_mode": "'throw'",
@@ -263,14 +274,28 @@ class Lanes:
     @contextmanager
     def reader(self) -> Iterator[Connection]:
         """A read-only connection; waits for one to become free."""
+        with self._borrowed(self._readers) as connection:
+            yield connection
+
+    @contextmanager
+    def tool(self, *, native: bool) -> Iterator[Connection]:
+        """As `reader`, for tools: dashboards are not to keep the command line waiting.
+
+        native: one that reads blocks of the native protocol.
+        """
+        with self._borrowed(self._drivers if native else self._tools) as connection:
+            yield connection
+
+    @contextmanager
+    def _borrowed(self, connections: queue.Queue[Connection]) -> Iterator[Connection]:
         try:
-            connection = self._readers.get(timeout=self._settings.reader_max_execution_s)
+            connection = connections.get(timeout=self._settings.reader_max_execution_s)
         except queue.Empty:
-            raise EngineError(202, "Too many simultaneous queries") from None
+            raise EngineError(202, "Code: 202. Too many simultaneous queries") from None
         try:
             yield connection
         finally:
-            self._readers.put(connection)
+            connections.put(connection)
 
     @contextmanager
     def streamer(self) -> Iterator[Connection]:
@@ -291,8 +316,10 @@ class Lanes:
 
     def close(self) -> None:
         """Close every connection; waits for the ones that are lent."""
-        for _ in range(self._settings.readers):
-            self._readers.get().close()
+        lent = (self._readers, self._tools, self._drivers) if self._settings.users else (self._readers,)
+        for connections in lent:
+            for _ in range(self._settings.readers):
+                connections.get().close()
         with self._writing:
             if self._writer is not None:
                 self._writer.close()

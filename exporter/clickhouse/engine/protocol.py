@@ -28,16 +28,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from exporter.clickhouse.engine import body as bodies
-from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, WRITER
+from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE
 from exporter.clickhouse.engine.frames import FRAMES_HEADER, write_frames
-from exporter.clickhouse.engine.guard import Guard, Refused
+from exporter.clickhouse.engine.guard import Allowed, Guard, Refused
 from exporter.clickhouse.engine.lanes import Answer, Connection, EngineError, Lanes, Piece
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.clickhouse.engine.statements import SYNTAX_ERROR, Request, read_request
+from exporter.clickhouse.engine.tool_answers import answer_tool
 
 log = logging.getLogger(__name__)
 
@@ -61,24 +62,35 @@ _SWEEP_S = 0.5
 _UNREAD_BYTES = 65_536  # of a refused request's body are thrown away, so that its sender reads the answer
 
 
-class Passwords(NamedTuple):
-    writer: str
-    reader: str
+class Account(NamedTuple):
+    """What a user may do: a writer anything, a reader what `guard` lets through, a tool the same in short answers."""
+
+    password: str
+    kind: Literal["writer", "reader", "tool"]
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on the loopback. `running` counts the requests being answered, so that nothing is cut off at stop."""
+    """Listens on one address. `running` counts the requests being answered, so that nothing is cut off at stop."""
 
     daemon_threads = True  # idle keep-alive connections must not hold the process; statements are waited for by count
     block_on_close = False
-    allow_reuse_address = False
     request_queue_size = 64
 
-    def __init__(self, lanes: Lanes, guard: Guard, passwords: Passwords, settings: EngineSettings) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self,
+        lanes: Lanes,
+        guard: Guard,
+        accounts: Mapping[str, Account],
+        settings: EngineSettings,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
+        """Raises OSError for an address that cannot be listened on."""
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.allow_reuse_address = address[1] != 0  # connections of the engine before may linger
+        super().__init__(address, _Handler)
         self.lanes = lanes
         self.guard = guard
-        self.passwords = passwords
+        self.accounts = accounts
         self.settings = settings
         self._deadlines: dict[Any, float] = {}  # of every connection, in monotonic seconds
         self._swept = 0.0
@@ -143,24 +155,22 @@ class Server(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             log.exception("a request failed")
 
-    def user(self, name: str, password: str) -> str | None:
-        """WRITER or READER when the password is right, else None."""
-        for user, right in ((WRITER, self.passwords.writer), (READER, self.passwords.reader)):
-            if name == user and hmac.compare_digest(password.encode(), right.encode()):
-                return user
-        return None
+    def account(self, name: str, password: str) -> Account | None:
+        """The user's, when the password is right."""
+        account = self.accounts.get(name)
+        right = hmac.compare_digest(password.encode(), (account.password if account else "").encode())
+        return account if right else None
 
-    def answer(self, user: str, request: Request) -> Answer:
+    def answer(self, account: Account, request: Request) -> Answer:
         """Run the statement for this user. Raises EngineError."""
+        if account.kind == "tool":
+            with self.lanes.tool(native=request.heads) as connection:
+                allowed = self._judged(connection, request)
+                return answer_tool(connection, allowed, request, self.settings.reader_max_result_bytes)
         # A writer that asks to be read-only is treated as a reader: the setting would stay with the writing session.
-        if user == READER or request.settings.get("readonly", "0") != "0":
-            try:
-                with self.lanes.reader() as connection:
-                    sql = self.guard.check(connection, request.text.decode(), request.database)
-                    _use(connection, request.database)
-                    return connection.execute(sql, request.parameters)
-            except Refused as error:
-                raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
+        if account.kind == "reader" or request.settings.get("readonly", "0") != "0":
+            with self.lanes.reader() as connection:
+                return connection.execute(self._judged(connection, request).sql, request.parameters)
         with self.lanes.writer() as connection:
             connection.use(request.database)
             insert = request.insert
@@ -173,13 +183,18 @@ class Server(ThreadingHTTPServer):
     def pieces(self, request: Request) -> Iterator[Iterator[Piece]]:
         """The answer to a reader's statement, however long. Raises EngineError."""
         with self.lanes.streamer() as connection:
-            try:
-                sql = self.guard.check(connection, request.text.decode(), request.database)
-            except Refused as error:
-                raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
-            _use(connection, request.database)
+            sql = self._judged(connection, request).sql
             with closing(connection.pieces(sql, request.parameters)) as pieces:
                 yield self._until_stop(pieces)
+
+    def _judged(self, connection: Connection, request: Request) -> Allowed:
+        """The statement as a reader may run it, on a connection that has its database. Raises EngineError."""
+        try:
+            allowed = self.guard.check(connection, request.text.decode(), request.database)
+        except Refused as error:
+            raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
+        _use(connection, request.database)
+        return allowed
 
     def _until_stop(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
         for piece in pieces:
@@ -245,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True  # 100 is sent when the password is right
 
     def do_GET(self) -> None:
-        if self.path.partition("?")[0] == "/ping":
+        if self.path.partition("?")[0] == "/ping" or self.path == "/":
             self._end_if_unread()
             self._reply(200, b"Ok.\n")
         else:
@@ -254,11 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         try:
             query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
-            user = self._user(query)
+            account = self._account(query)
         except ValueError:
             self._refuse(EngineError(SYNTAX_ERROR, f"Code: {SYNTAX_ERROR}. The head cannot be read"))
             return
-        if user is None:
+        if account is None:
             self._refuse(EngineError(AUTHENTICATION_FAILED, f"Code: {AUTHENTICATION_FAILED}. Authentication failed"))
             return
         self._known = True
@@ -273,17 +288,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(EngineError(ABORTED, f"Code: {ABORTED}. The engine is stopping"))
             return
         try:
-            self._statement(user, query, body)
+            self._statement(account, query, body)
         finally:
             self.server.leave()
 
-    def _statement(self, user: str, query: Mapping[str, str], body: bytes) -> None:
+    def _statement(self, account: Account, query: Mapping[str, str], body: bytes) -> None:
         try:
-            request = read_request(query, body, self.headers.get("Content-Type", ""))
-            if self.headers.get(FRAMES_HEADER):
+            request = read_request(query, body, self.headers)
+            if self.headers.get(FRAMES_HEADER) and account.kind != "tool":
                 self._frames(request)
                 return
-            answer = self.server.answer(user, request)
+            answer = self.server.answer(account, request)
         except EngineError as error:
             self._fail(error)
         except UnicodeDecodeError:
@@ -319,16 +334,16 @@ class _Handler(BaseHTTPRequestHandler):
         except bodies.Unreadable:
             self.close_connection = True
 
-    def _user(self, query: Mapping[str, str]) -> str | None:
+    def _account(self, query: Mapping[str, str]) -> Account | None:
         scheme, _, value = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
             try:
                 name, _, password = base64.b64decode(value, validate=True).decode().partition(":")
             except ValueError:  # not base64, or not of ASCII, or not of UTF-8
                 return None
-            return self.server.user(name, password)
+            return self.server.account(name, password)
         name = self.headers.get("X-ClickHouse-User") or query.get("user", "")
-        return self.server.user(name, self.headers.get("X-ClickHouse-Key") or query.get("password", ""))
+        return self.server.account(name, self.headers.get("X-ClickHouse-Key") or query.get("password", ""))
 
     def _body(self) -> bytes:
         """The inflated body. Raises TooLarge, Unreadable, OSError."""
@@ -364,6 +379,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "elapsed_ns": str(int(answer.elapsed_s * 1e9)),
             }
             self.send_header("X-ClickHouse-Summary", json.dumps(summary))
+            self.send_header("X-ClickHouse-Format", answer.form)
             if re.fullmatch(r"[\w.\-]{1,100}", query_id):
                 self.send_header("X-ClickHouse-Query-Id", query_id)
         self.send_header("Content-Length", str(len(body)))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from email.message import Message
 from typing import NamedTuple
 
 from exporter.clickhouse.engine.lanes import EngineError, quote
 
 SYNTAX_ERROR = 62
+# Of ClickHouse's native protocol: the last whose blocks are what the engine writes, but for the head. A client that
+# names this one or an older one is the Python client, which finds out that there are no heads.
+REVISION = 54_453
 
 # Parameters that the client sends about the transport; the engine would refuse them as unknown settings.
 _TRANSPORT = frozenset(
@@ -19,6 +23,7 @@ _TRANSPORT = frozenset(
         "enable_http_compression", "cancel_http_readonly_queries_on_client_close", "add_http_cors_header",
     }
 )  # fmt: skip
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _SETTING = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTED = rb"`(?:[^`\\]++|\\.)*+`|\"(?:[^\"\\]++|\\.)*+\"|'(?:[^'\\]++|\\.)*+'"
 # INSERT INTO table (columns) [SETTINGS ..] FORMAT Name <data>; one with VALUES or SELECT is an ordinary statement.
@@ -38,6 +43,9 @@ class Request(NamedTuple):
     database: str
     parameters: Mapping[str, str]
     settings: Mapping[str, str]
+    form: str = ""  # of the answer where the statement names none
+    compressed: bool = False  # whether the client reads ClickHouse's own compression, of which there is none here
+    heads: bool = False  # whether the client reads a head in front of each block of the format Native
 
     @property
     def insert(self) -> tuple[str, str, bytes] | None:
@@ -49,9 +57,9 @@ class Request(NamedTuple):
         return statement, head[2].decode(), self.text[head.end() :]
 
 
-def read_request(query: Mapping[str, str], body: bytes, content_type: str) -> Request:
+def read_request(query: Mapping[str, str], body: bytes, headers: Message) -> Request:
     """The statement in URL and body. Raises EngineError for a setting that is not a name, and for form uploads."""
-    if content_type.startswith("multipart/"):
+    if headers.get("Content-Type", "").startswith("multipart/"):
         raise EngineError(48, "Code: 48. Form uploads and external data are not supported by the embedded engine")
     text = query.get("query", "").encode()
     text = text + b"\n" + body if text and body else text or body
@@ -66,7 +74,14 @@ def read_request(query: Mapping[str, str], body: bytes, content_type: str) -> Re
             if not _SETTING.fullmatch(name):
                 raise EngineError(115, f"Code: 115. Unknown setting {name[:100]!r}")
             settings[name] = value
-    return Request(text, query.get("database", ""), parameters, settings)
+    form = query.get("default_format") or headers.get("X-ClickHouse-Format") or ""
+    if not _SETTING.fullmatch(form or "none"):
+        raise EngineError(73, "Code: 73. Unknown format")
+    revision = query.get("client_protocol_version", "0")
+    database = query.get("database") or headers.get("X-ClickHouse-Database") or ""
+    heads = bool(_NUMBER.fullmatch(revision)) and int(revision) > REVISION
+    compressed = query.get("compress", "0") not in ("", "0")
+    return Request(text, database, parameters, settings, form, compressed, heads)
 
 
 def _settings_clause(settings: Mapping[str, str]) -> str:

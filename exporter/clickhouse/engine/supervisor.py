@@ -17,7 +17,7 @@ from pathlib import Path
 
 import exporter
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, WRITER, Endpoint, Published, password
-from exporter.clickhouse.engine.settings import EngineSettings
+from exporter.clickhouse.engine.settings import USERS_VARIABLE, EngineSettings
 from exporter.log_format import format_in_use
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,20 @@ class EngineFailed(Exception):
 def command(data: Path, settings: EngineSettings) -> list[str]:
     """The command line of an engine. -P: a folder named `exporter` in the working directory must not win."""
     engine = [sys.executable, "-P", "-m", "exporter.clickhouse.engine", str(data)]
-    return [*engine, "--limits", settings.model_dump_json(), "--log-format", format_in_use()]
+    limits = settings.model_dump_json(exclude={"users"})  # every user of the machine can read a command line
+    return [*engine, "--limits", limits, "--log-format", format_in_use()]
 
 
-def environment() -> Mapping[str, str]:
-    """This process's environment, in UTC and able to import this package also from a bare checkout."""
+def environment(settings: EngineSettings | None = None) -> Mapping[str, str]:
+    """This process's environment, in UTC and able to import this package also from a bare checkout.
+
+    With the passwords of the settings' users: nobody but our own user can read them there.
+    """
     root = str(Path(exporter.__file__).parent.parent)
     path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "TZ": "UTC", "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+    users = {name: secret.get_secret_value() for name, secret in settings.users.items()} if settings else {}
+    named = {USERS_VARIABLE: json.dumps(users)} if users else {}
+    return {**os.environ, **named, "TZ": "UTC", "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
 
 
 class EngineSupervisor:
@@ -120,7 +126,7 @@ class EngineSupervisor:
             *command(self._data, self._settings),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environment(),
+            env=environment(self._settings),
             start_new_session=True,  # a Ctrl-C on the terminal is for the one who asked, not for the engine
         )
         self._process = process
