@@ -14,7 +14,18 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from bridge import BridgeProcess, eventually
-from console_client import ACME_TOKEN, HOSTILE, READ_TOKEN, SHOP_TOKEN, TOKENS, ConsoleClient, call, line, sent
+from console_client import (
+    ACME_TOKEN,
+    HOSTILE,
+    READ_TOKEN,
+    SHOP_TOKEN,
+    TOKENS,
+    ConsoleClient,
+    call,
+    line,
+    own_token,
+    sent,
+)
 
 FAILED = bytes([1]) * 16
 HOSTILE_TRACE = bytes([2]) * 16
@@ -176,6 +187,9 @@ def test_nothing_stored_becomes_an_element_or_a_control(reader: ConsoleClient) -
     paths += [f"/events?text={quote('<script>')}", f"/events?where={quote('user=' + chr(34) + chr(39) + '<b>')}"]
     events = reader.get("/events.json").json()["events"]
     paths += [f"/events?event={one['event_id']}&at={one['at']}" for one in events]
+    paths += ["/customers", "/endpoints", "/bridge", f"/customer?company={quote(HOSTILE[:60])}"]
+    paths += [f"/sql?q={quote('SELECT company_id, user_id, body, uri FROM api_events')}"]
+    paths += [f"/sql?name=user_calls&with.user_id={quote(HOSTILE)}", f"/bridge?said={quote(HOSTILE)}"]
     for path in paths:
         text = reader.page(path)
         page = Page(text)
@@ -266,3 +280,120 @@ def test_live_events_come_once_and_what_is_left_out_is_counted(bridge: BridgePro
     shown, left_out = said.count("event: event"), re.findall(r'"count":(\d+)', said)
     assert shown == 100
     assert left_out == ["50"]
+
+
+def test_a_customer_is_told_beside_all_others(reader: ConsoleClient) -> None:
+    said = reader.get("/customer.json?company=acme").json()
+    assert said["own"]["calls"] >= 1
+    assert said["others"]["calls"] >= 3
+    assert said["groups"]["endpoint"][0]["value"] == "POST /v1/orders"
+    assert said["groups"]["user_id"][0]["value"] == "4711"
+    assert said["first_seen"] == said["last_seen"]
+    assert said["failures"][0]["told"][0]["text"].startswith("order failed")
+    assert reader.get("/customer.json?user=4711").json()["own"]["calls"] >= 1
+    page = Page(reader.page("/customer?company=acme"))
+    assert "order failed" in page.text
+    assert "/endpoint?endpoint=POST%20%2Fv1%2Forders" in page.links()
+    for query in ("", "company=acme&user=4711", "company="):
+        assert reader.get(f"/customer.json?{query}").status == 400
+    assert "Nobody is called so" in reader.page("/customer?company=nobody")
+
+
+def test_an_endpoint_tells_who_calls_and_who_fails(reader: ConsoleClient) -> None:
+    said = reader.get("/endpoint.json?endpoint=POST%20/v1/orders").json()
+    assert {one["value"] for one in said["groups"]["company_id"]} >= {"acme", "globex"}
+    assert said["total"]["p95_ms"]["value"] == pytest.approx(40, rel=0.01)
+    assert {one["value"]: one["failed"] for one in said["groups"]["status_code"]}["404"] == 1
+    assert "Who fails most" in reader.page("/endpoint?endpoint=POST%20/v1/orders")
+    assert "all endpoints" in reader.page("/endpoint?endpoint=GET%20/nowhere")
+    assert "acme" in reader.page("/customers")
+    assert "POST /v1/orders" in reader.page("/endpoints")
+    assert len(reader.get("/customers.csv").text.splitlines()) >= 8
+
+
+def test_the_bridge_says_in_a_sentence_whether_anything_is_lost(reader: ConsoleClient) -> None:
+    said = reader.get("/bridge.json").json()
+    assert said["kind"] == "good"
+    assert said["said"].startswith("Nothing is lost, late or doubtful")
+    for row in said["ended"]:
+        parts = ("delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed", "dropped")
+        assert row["received"] == sum(row[name] for name in (*parts, "waiting_for_span", "in_spool"))
+    page = Page(reader.page("/bridge"))
+    assert "Nothing is lost" in page.text
+    assert "None: no destination has refused anything" in page.text
+    assert "shop" in page.text
+
+
+def test_sql_and_questions_by_name(reader: ConsoleClient) -> None:
+    query = quote("SELECT company_id, count() AS n FROM api_events WHERE event_type = 'api_call' GROUP BY 1 ORDER BY 1")
+    said = reader.get(f"/sql.json?q={query}").json()
+    assert said["table"]["columns"] == ["company_id", "n"]
+    assert ["acme", 1] in said["table"]["rows"]
+    assert reader.get(f"/sql.csv?q={query}").text.startswith("company_id,n\n")
+    assert '<svg viewBox="0 0 1000 100"' in reader.page(f"/sql?q={query}")
+    said = reader.get("/sql.json?name=totals&with.by=company_id").json()
+    assert said["table"]["columns"][:2] == ["by", "calls"]
+    assert said["table"]["said"][0].startswith("from ")
+    page = Page(reader.page("/sql?name=failing_customers"))
+    assert ("input", "name", "with.status") in page.attributes
+    for query in (
+        "q=DROP%20TABLE%20api_events", "q=SELECT%20*%20FROM%20file('/etc/passwd')", "q=SELECT%20nonsense", "q=totals",
+        "name=totals&with.by=nonsense", "name=totals&with.limit=x",
+    ):  # fmt: skip
+        assert reader.get(f"/sql.json?{query}").status == 400, query
+        said = reader.get(f"/sql?{query}", Accept="text/html")
+        assert said.status == 400
+        assert 'class="wrong"' in said.text
+    assert reader.get("/sql.json?name=nonsense").status == 404
+    assert reader.get("/sql.json?name=totals&with.nonsense=1").status == 400
+
+
+def test_a_question_by_name_that_needs_more_shows_its_form(reader: ConsoleClient) -> None:
+    page = Page(reader.page("/sql?name=user_calls"))
+    assert ("input", "required", "") in page.attributes
+    assert "4711" in reader.page("/sql?name=user_calls&with.user_id=4711")
+
+
+@pytest.mark.parametrize("token", [ACME_TOKEN, SHOP_TOKEN])
+@pytest.mark.parametrize(
+    "path", ["/sql", "/sql.json?q=SELECT%201", "/sql?name=totals", "/bridge", "/bridge.json", "/sql.csv?q=SELECT%201"]
+)
+def test_bound_tokens_see_neither_bridge_nor_sql(bridge: BridgeProcess, token: str, path: str) -> None:
+    client = ConsoleClient(bridge.admin, token)
+    said = client.get(path, Accept="text/html")
+    assert said.status == 403
+    assert "bound to its own events" in said.text
+    assert 'href="/bridge"' not in client.page("/")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/customer.json?company={}",
+        "/customer?company={}",
+        "/customers.json",
+        "/endpoint.json?endpoint=POST%20/v1/orders",
+    ],
+)
+def test_bound_tokens_learn_nothing_of_others_by_asking_for_them(bridge: BridgeProcess, path: str) -> None:
+    client = ConsoleClient(bridge.admin, ACME_TOKEN)
+    said = client.get(path.format("globex")).text
+    assert "2042" not in said
+    assert "inshop" not in said
+    assert OTHER.hex() not in said
+    beside = client.get("/customer.json?company=acme").json()["others"]
+    assert beside["calls"] == 0
+
+
+def test_replay_is_for_operators_and_from_this_site(bridge: BridgeProcess) -> None:
+    own = f"http://127.0.0.1:{bridge.admin}"
+    form: dict[str, Any] = {"Content_Type": "application/x-www-form-urlencoded", "Origin": own}
+    assert ConsoleClient(bridge.admin, READ_TOKEN).get("/bridge/replay", "POST", b"reason=x", **form).status == 403
+    operator = ConsoleClient(bridge.admin, own_token(bridge))
+    assert (
+        operator.get("/bridge/replay", "POST", b"reason=x", **{**form, "Origin": "https://attacker.example"}).status
+        == 403
+    )
+    said = operator.get("/bridge/replay", "POST", b"reason=x", **form)
+    assert said.status == 303
+    assert "0 records are on the way again" in operator.page(said.headers["location"])

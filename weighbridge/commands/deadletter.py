@@ -39,7 +39,7 @@ def show_dead(settings: Settings, dead_id: str) -> None:
     """The entry as JSON; an id may be cut short as long as it is the only one that starts so."""
     entries: list[dict[str, Any]] = []  # of the first id
     others: set[int] = set()
-    for entry in _entries(settings):
+    for entry in letters(settings):
         if str(entry["transaction_id"]).startswith(dead_id.lower()):
             if entries and entry["transaction_id"] != entries[0]["transaction_id"]:
                 others.add(hash(entry["transaction_id"]))
@@ -67,12 +67,12 @@ def replay_dead(settings: Settings, reason: str | None, since: str | None) -> No
 
 def _matching(settings: Settings, reason: str | None, since: str | None) -> Iterator[dict[str, Any]]:
     after = parse_since(since, datetime.now(UTC)) if since is not None else 0
-    for entry in _entries(settings):
+    for entry in letters(settings):
         if entry["dead_lettered_unix_ns"] >= after and (reason is None or reason.lower() in entry["reason"].lower()):
             yield entry
 
 
-def _entries(settings: Settings) -> Iterator[dict[str, Any]]:
+def letters(settings: Settings) -> Iterator[dict[str, Any]]:
     """Each event once per sink: one that was added again after a restart keeps its first place. Then the requests.
 
     So for each partition of the spool.

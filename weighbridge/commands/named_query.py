@@ -19,7 +19,7 @@ from weighbridge.commands.moments import parse_length, parse_since
 from weighbridge.commands.tail import parse_where, said_of
 
 DAY = timedelta(days=1)
-_WHEN_NOT_GIVEN = {"since": "1d", "until": "now", "after": "1m"}
+WHEN_NOT_GIVEN = {"since": "1d", "until": "now", "after": "1m"}
 # Queries with a column of all errors, and what they call those that are not the caller's own.
 _COUNT_ERRORS = {
     "totals": "server_errors counts",
@@ -41,7 +41,7 @@ def named(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> S
             f"no query is called {name!r} (SQL needs quotes around it); `weighbridge query --list` shows them"
         )
     ask: Callable[..., Statement] = getattr(queries, name)
-    wanted = _parameters(ask)
+    wanted = parameters_of(ask)
     values: dict[str, Any] = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -87,19 +87,19 @@ def _rows() -> Iterator[tuple[str, str, str]]:
     for name in queries.names():
         ask = getattr(queries, name)
         parameters = [
-            f"{key}={_WHEN_NOT_GIVEN[key]}"
-            if default is inspect.Parameter.empty and key in _WHEN_NOT_GIVEN
+            f"{key}={WHEN_NOT_GIVEN[key]}"
+            if default is inspect.Parameter.empty and key in WHEN_NOT_GIVEN
             else key
             if default in (inspect.Parameter.empty, None, ())
             else f"{key}={default}"
             if default != ""
             else f"{key}="
-            for key, default in ((key, p.default) for key, p in _parameters(ask).items())
+            for key, default in ((key, p.default) for key, p in parameters_of(ask).items())
         ]
         yield name, " ".join(parameters), (ask.__doc__ or "").strip().splitlines()[0]
 
 
-def _parameters(ask: Callable[..., Statement]) -> dict[str, inspect.Parameter]:
+def parameters_of(ask: Callable[..., Statement]) -> dict[str, inspect.Parameter]:
     found = inspect.signature(ask).parameters
     return {key: parameter for key, parameter in found.items() if key not in _FROM_SETTINGS}
 

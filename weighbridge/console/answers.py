@@ -244,3 +244,112 @@ class Table(Answer):
 
 
 Customer.model_rebuild()
+
+
+class Groups(Answer):
+    """Calls by who makes them or by where they go."""
+
+    asked: Asked
+    groups: dict[str, list[Group]]
+
+
+class Ended(Answer):
+    """Where the records of a sink and tenant ended; `received` is the sum of what follows it."""
+
+    sink: str
+    tenant: str
+    received: int
+    delivered: int
+    deduplicated: int
+    dead_lettered: int
+    skipped: int
+    sampled_out: int
+    failed: int
+    dropped: int
+    waiting_for_span: int
+    in_spool: int
+    catching_up: bool
+
+
+class Taken(Answer):
+    """What arrived of a tenant since the bridge was started, in records; refusals by reason."""
+
+    tenant: str
+    accepted: int
+    resent: int
+    unanswered: int
+    stored: int
+    refused: dict[str, int]
+    refused_requests: dict[str, int] = Field(description="Requests, not records.")
+
+
+class SinkState(Answer):
+    sink: str
+    backlog_records: int
+    backlog_bytes: int
+    oldest_undelivered_age_s: float
+    last_error: str | None
+
+
+class Sampled(Answer):
+    """What a sampling rule received and kept of a tenant since the start."""
+
+    rule: str
+    tenant: str
+    numbers: dict[str, float]
+    audit_z: float | None = Field(description="How far the weights are from adding up, in standard errors.")
+
+
+class DeadLetter(Answer):
+    id: str
+    time: datetime
+    sink: str
+    event_type: str
+    records: int
+    reason: str
+    content: str = Field(description="The entry as JSON, cut when it is long.")
+
+
+class Bridge(Answer):
+    """What happened to everything that was received."""
+
+    kind: Literal["good", "late", "doubtful", "lost"]
+    said: str = Field(description="One sentence: whether anything is lost, late or doubtful.")
+    more: list[str] = Field(description="What else is to be known, one sentence each.")
+    intake: list[Taken]
+    ended: list[Ended]
+    sinks: list[SinkState]
+    spool_bytes: int
+    spool_max_bytes: int
+    oldest_undelivered_age_s: float
+    last_sync_s: float | None
+    sampled: list[Sampled]
+    dead_letters: list[DeadLetter] = Field(description="Newest first.")
+    dead_letters_cut: bool
+    residue: dict[str, int] = Field(description="Records that nothing explains, by step; anything but 0 is a fault.")
+
+
+class Parameter(Answer):
+    """A field of a form."""
+
+    name: str
+    value: str
+    usual: str
+    needed: bool
+
+
+class Question(Answer):
+    name: str
+    about: str
+
+
+class Sql(Answer):
+    """A question in SQL or by name, with its answer where it was asked."""
+
+    sql: str
+    name: str
+    about: str
+    parameters: list[Parameter]
+    questions: list[Question]
+    table: Table | None
+    refused: str = Field(description="Why there is no answer.")

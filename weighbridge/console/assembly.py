@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
 from exporter.clickhouse.settings import Settings as StoreSettings
 from weighbridge.admin.parts import Parts
+from weighbridge.admin.routes import REPLAY_ANSWER_S
 from weighbridge.console.access import Access, Who, token_of
 from weighbridge.console.access_log import AccessLog
-from weighbridge.console.entrance import Entrance
+from weighbridge.console.asked import address
+from weighbridge.console.entrance import Entrance, refuse_readers, who_asks
 from weighbridge.console.live import Live
 from weighbridge.console.pages import PAGES, Asker
 from weighbridge.console.reading import Reading
@@ -51,8 +53,9 @@ class Console:
             web.get("/favicon.ico", _no_icon),
             web.get("/events/stream", self._live.stream),
         ]
+        found.append(web.post("/bridge/replay", self._replay))
         for page in PAGES:
-            asker = Asker(page, self._reading_for, self._lost)
+            asker = Asker(page, self._reading_for, self._parts)
             stem = "/now" if page.path == "/" else page.path
             found += [
                 web.get(f"{stem}.json", asker.json),
@@ -66,14 +69,27 @@ class Console:
         self._live.close()
         self._access_log.close()
 
+    async def _replay(self, request: web.Request) -> web.Response:
+        """Sends dead letters again whose reason holds a text, all without one; then back to the page."""
+        refuse_readers(who_asks(request))
+        fields = await request.post()
+        reason = str(fields.get("reason", ""))[:200].strip().lower()
+        replaying = self._parts.tasks.once("replay of dead letters", self._parts.replay(reason, 0))
+        done, _ = await asyncio.wait([replaying], timeout=REPLAY_ANSWER_S)
+        said = _said(await replaying if done else None)
+        return web.Response(status=303, headers={hdrs.LOCATION: address("/bridge", said=said)})
+
     def _reading_for(self, who: Who) -> Reading:
         return Reading(self.store, who.scope, self._parts.settings.sampling.sample_unit)
 
-    def _lost(self) -> Sequence[str]:
-        return ()
-
     def _store_settings(self) -> StoreSettings | None:
         return next((sink for sink in self._parts.settings.exporter.sinks if isinstance(sink, StoreSettings)), None)
+
+
+def _said(taken: int | None) -> str:
+    if taken is None:
+        return "Their destination is away or busy: they are sent when it takes them."
+    return f"{taken:,} {'record is' if taken == 1 else 'records are'} on the way again."
 
 
 async def _no_icon(request: web.Request) -> web.Response:

@@ -12,11 +12,13 @@ from typing import Any, Final, NamedTuple
 
 from markupsafe import Markup
 
+from weighbridge.commands.plain_text import visible
 from weighbridge.console.answers import Estimate
 from weighbridge.console.shown import iso, when
 
 _WIDTH, _HEIGHT = 1000.0, 100.0  # of the plot's own units
 _LABELS: Final = 5  # along the time
+_MOST_NAMED: Final = 12  # bars of a table that have their name below
 
 
 class Line(NamedTuple):
@@ -104,9 +106,16 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup | Non
         )
     label = f"{names[place]} of {len(rows)} rows, the highest {max(values):,.6g}"
     return Markup(
-        '<figure class="chart"><figcaption>{}</figcaption><div class="plot"><svg viewBox="0 0 1000 100" '
-        'preserveAspectRatio="none" role="img" aria-label="{}">{}</svg></div></figure>'
-    ).format(names[place], label, Markup("").join(marks))
+        '<figure class="chart simple"><figcaption>{}</figcaption><div class="plot"><svg viewBox="0 0 1000 100" '
+        'preserveAspectRatio="none" role="img" aria-label="{}">{}</svg></div><div class="x">{}</div></figure>'
+    ).format(names[place], label, Markup("").join(marks), _named(rows) if place else "")
+
+
+def _named(rows: Sequence[Sequence[Any]]) -> Markup:
+    """The first column under its bars, where there is room for words."""
+    if len(rows) > _MOST_NAMED:
+        return Markup("")
+    return Markup("").join(Markup("<span>{}</span>").format(visible(str(row[0]))[:60]) for row in rows)
 
 
 def share(value: float, whole: float, css: str = "") -> Markup:

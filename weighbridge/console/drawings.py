@@ -14,10 +14,12 @@ from markupsafe import Markup
 from exporter.clickhouse.schema import columns
 from weighbridge.commands.tail import FIELDS
 from weighbridge.console import charts
-from weighbridge.console.answers import Estimate, Events, Point
+from weighbridge.console.answers import Bridge, Ended, Estimate, Events, Point, Table
+from weighbridge.console.asking import numeric
 from weighbridge.console.shown import iso, milliseconds, number, percent
 
 _LONGEST_VALUE: Final = 20_000  # characters of one value of an event on a page; its JSON has all of it
+_LONGEST_CELL: Final = 2000  # characters of a value in an answer to SQL
 _MOST_VALUES: Final = 400  # of one event on a page
 _LONGEST_FILTER: Final = 200  # characters of a value that a condition is offered for
 _FIRST: Final = (
@@ -120,6 +122,39 @@ def _text(value: Any) -> str:
         with contextlib.suppress(ValueError):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text):,} characters; JSON has all)"
+
+
+def outcomes(row: Ended) -> list[charts.Part]:
+    """Where the records of a sink ended, what went well first."""
+    return [
+        charts.Part("delivered", "delivered", row.delivered),
+        charts.Part("known already", "dedup", row.deduplicated),
+        charts.Part("sampled out", "sampled", row.sampled_out),
+        charts.Part("plumbing, skipped", "skipped", row.skipped),
+        charts.Part("waiting", "waiting", max(0, row.in_spool) + row.waiting_for_span),
+        charts.Part("dead letters", "lost", row.dead_lettered),
+        charts.Part("cannot be mapped", "lost", row.failed),
+        charts.Part("given up", "lost", row.dropped),
+    ]
+
+
+def spool_parts(answer: Bridge) -> list[charts.Part]:
+    free = max(0, answer.spool_max_bytes - answer.spool_bytes)
+    return [charts.Part("used bytes", "used", answer.spool_bytes), charts.Part("free bytes", "free", free)]
+
+
+def is_numeric(table: Table, place: int) -> bool:
+    return numeric(table.rows, place)
+
+
+def cell(value: Any) -> str:
+    """A value of an answer to SQL."""
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.1f}"
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
 
 
 def _alone(estimate: Estimate | None) -> Estimate | None:

@@ -144,20 +144,16 @@ def who_asks(request: web.Request) -> Who:
     return request[WHO]
 
 
-def for_operators(request: web.Request) -> Who:
-    """Who asks. Raises HTTPForbidden when they may only look."""
-    who = request[WHO]
+def refuse_bound(who: Who, what: str) -> None:
+    """Raises HTTPForbidden for those who are bound to a tenant or a company. what: that they may not see."""
+    if who.scope.bound:
+        raise web.HTTPForbidden(text=f"the token {who.name!r} is bound to its own events, and may not see {what}")
+
+
+def refuse_readers(who: Who) -> None:
+    """Raises HTTPForbidden for those who may only look."""
     if not who.may_operate:
         raise web.HTTPForbidden(text=f"the token {who.name!r} may look, and change nothing")
-    return who
-
-
-def for_everything(request: web.Request, what: str) -> Who:
-    """Who asks. Raises HTTPForbidden when they are bound to a tenant or a company. what: that they may not see."""
-    who = request[WHO]
-    if who.scope.bound:
-        raise web.HTTPForbidden(text=f"the token {who.name!r} is bound to its own events: {what} is not among them")
-    return who
 
 
 def _for_commands(request: web.Request, who: Who) -> Who | web.StreamResponse:

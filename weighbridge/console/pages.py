@@ -12,19 +12,22 @@ from aiohttp import hdrs, web
 from markupsafe import Markup
 
 from exporter.clickhouse.reader import Result
+from weighbridge.admin.parts import Parts
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.query import csv_text
 from weighbridge.commands.trace import parse_trace_id
-from weighbridge.console import answers, drawings
+from weighbridge.console import answers, asking, drawings
 from weighbridge.console.access import Who
 from weighbridge.console.asked import Asked
-from weighbridge.console.entrance import who_asks
-from weighbridge.console.reading import Reading
+from weighbridge.console.entrance import refuse_bound, who_asks
+from weighbridge.console.reading import MOST_ROWS, Reading
 from weighbridge.console.rendering import page
+from weighbridge.console.state import bridge_now, troubles
 from weighbridge.console.store import Unanswered
 
 TIME: Final = ("since", "until")
 MOST_EVENTS: Final = 500  # on a page; more are further pages
+MOST_EXPORTED: Final = 100_000  # rows of an answer to SQL as CSV or JSON
 USUAL_EVENTS: Final = 100
 
 
@@ -35,6 +38,8 @@ class Inquiry(NamedTuple):
     who: Who
     asked: Asked
     matched: Mapping[str, str]  # parts of the path
+    parts: Parts
+    most: int = MOST_ROWS  # rows of an answer to SQL
 
 
 class Page(NamedTuple):
@@ -100,6 +105,29 @@ async def endpoint(inquiry: Inquiry) -> answers.Endpoint:
     return await inquiry.reading.endpoint(inquiry.asked.period(), method, route)
 
 
+async def customers(inquiry: Inquiry) -> answers.Groups:
+    return await inquiry.reading.groups(inquiry.asked.period(), ("company_id", "user_id"))
+
+
+async def endpoints(inquiry: Inquiry) -> answers.Groups:
+    return await inquiry.reading.groups(inquiry.asked.period(), ("endpoint",))
+
+
+async def bridge(inquiry: Inquiry) -> answers.Bridge:
+    refuse_bound(inquiry.who, "the state of the bridge")
+    return await bridge_now(inquiry.parts)
+
+
+async def sql(inquiry: Inquiry) -> answers.Sql:
+    refuse_bound(inquiry.who, "what SQL could read")
+    asked, sample_unit = inquiry.asked, inquiry.parts.settings.sampling.sample_unit
+    name = asked.text("name")
+    if name and not asking.is_known(name):
+        raise web.HTTPNotFound(text=f"no question is called {name!r}")
+    given = {key.removeprefix(asking.WITH): asked.text(key) for key in asking.known() if asked.given(key)}
+    return await asking.ask(inquiry.reading, asked.text("q"), name, given, sample_unit, inquiry.most)
+
+
 # -- as tables ----------------------------------------------------------------------------------------------
 
 
@@ -140,6 +168,22 @@ def steps_table(answer: answers.Trace) -> Result:
     return Result(("depth", "offset_ms", "critical", *found.columns), rows)
 
 
+def groups_table(answer: answers.Groups) -> Result:
+    columns = ("by", *answers.Group.model_fields)
+    found = [(by, *(getattr(one, name) for name in columns[1:])) for by, of in answer.groups.items() for one in of]
+    return Result(columns, found)
+
+
+def ended_table(answer: answers.Bridge) -> Result:
+    columns = tuple(answers.Ended.model_fields)
+    return Result(columns, [tuple(getattr(row, name) for name in columns) for row in answer.ended])
+
+
+def sql_table(answer: answers.Sql) -> Result:
+    table = answer.table
+    return Result(tuple(table.columns), [tuple(row) for row in table.rows]) if table else Result((), [])
+
+
 def _lines_table(lines: Iterable[answers.Line]) -> Result:
     columns = tuple(name for name in answers.Line.model_fields if name != "at")
     return Result(columns, [tuple(getattr(line, name) for name in columns) for line in lines])
@@ -169,17 +213,20 @@ PAGES: Final = (
     Page("trace", "/trace/{id}", ("at",), trace, steps_table, "trace.html"),
     Page("customer", "/customer", (*TIME, "company", "user"), customer, points_table, "customer.html", _over_time),
     Page("endpoint", "/endpoint", (*TIME, "endpoint"), endpoint, points_table, "endpoint.html", _over_time),
+    Page("customers", "/customers", TIME, customers, groups_table, "groups.html"),
+    Page("endpoints", "/endpoints", TIME, endpoints, groups_table, "groups.html"),
+    Page("bridge", "/bridge", ("said",), bridge, ended_table, "bridge.html"),
+    Page("sql", "/sql", ("q", "name", *asking.known()), sql, sql_table, "sql.html"),
 )
 
 
 class Asker:
     """Answers for one page, in the form that the address ends with."""
 
-    def __init__(self, of: Page, reading_for: Callable[[Who], Reading], lost: Callable[[], Sequence[str]]) -> None:
-        """lost: what is wrong with the bridge now, for the sign that every page has."""
+    def __init__(self, of: Page, reading_for: Callable[[Who], Reading], parts: Parts) -> None:
         self._page = of
         self._reading_for = reading_for
-        self._lost = lost
+        self._parts = parts
 
     async def html(self, request: web.Request) -> web.Response:
         inquiry = self._inquiry(request)
@@ -187,7 +234,7 @@ class Asker:
             "who": inquiry.who,
             "page": self._page.name,
             "state": State(request),
-            "lost": self._lost(),
+            "lost": self._lost(inquiry.who),
         }
         try:
             facts["answer"] = await self._page.ask(inquiry)
@@ -196,7 +243,12 @@ class Asker:
         except Unanswered as error:
             facts |= {"status": _status(error), "said": str(error)}
             return page("message.html", facts, _status(error))
-        return page(self._page.template, facts)
+        refused = isinstance(facts["answer"], answers.Sql) and facts["answer"].refused
+        return page(self._page.template, facts, 400 if refused else 200)
+
+    def _lost(self, who: Who) -> Sequence[str]:
+        """What is wrong with the bridge now, for the sign that every page has."""
+        return () if who.scope.bound else troubles(self._parts)
 
     async def json(self, request: web.Request) -> web.Response:
         answer = await self._answer(request)
@@ -209,14 +261,20 @@ class Asker:
         return response
 
     async def _answer(self, request: web.Request) -> Any:
+        """For programs: a question that was refused is no answer."""
         try:
-            return await self._page.ask(self._inquiry(request))
+            answer = await self._page.ask(self._inquiry(request)._replace(most=MOST_EXPORTED))
         except Unanswered as error:
             return refuse(error)
+        if isinstance(answer, answers.Sql) and answer.refused:
+            raise web.HTTPBadRequest(text=answer.refused)
+        return answer
 
     def _inquiry(self, request: web.Request) -> Inquiry:
         who = who_asks(request)
-        return Inquiry(self._reading_for(who), who, Asked(request, self._page.parameters), request.match_info)
+        return Inquiry(
+            self._reading_for(who), who, Asked(request, self._page.parameters), request.match_info, self._parts
+        )
 
     async def _drawer(self, inquiry: Inquiry) -> answers.EventWhole | None:
         """The event that the address names beside the page."""
@@ -237,6 +295,7 @@ class State:
         self.until = request.query.get("until", "")
         self.text = request.query.get("text", "")
         self.event = request.query.get("event", "")
+        self.said = request.query.get("said", "")
 
     def time(self) -> dict[str, str]:
         """Parameters for the same time on another page."""

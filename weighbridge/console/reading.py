@@ -31,6 +31,7 @@ from weighbridge.console.answers import (
     Failed,
     Figures,
     Group,
+    Groups,
     Model,
     Now,
     Point,
@@ -52,6 +53,7 @@ OF_CUSTOMER: Final = (
 )  # fmt: skip
 OF_ENDPOINT: Final = ("company_id", "status_code", "error_type", "api_version", "user_agent", "service")
 MOST_STEPS: Final = 2000  # of a trace; a page of more is of no use to anybody
+MOST_GROUPS: Final = 200  # customers or endpoints on a page
 MOST_ROWS: Final = 1000  # of an answer to SQL that are shown; CSV has all of them
 _SEEN: Final = timedelta(days=400)  # how far back a customer's first call is looked for
 _FIRST_LOOKS: Final = (timedelta(minutes=5), timedelta(hours=1), timedelta(hours=6))
@@ -211,6 +213,10 @@ class Reading:
             groups=groups,
             failures=failures,
         )
+
+    async def groups(self, period: Period, by: Sequence[str]) -> Groups:
+        """Who calls, or what is called: most failed first."""
+        return Groups(asked=_asked(period), groups=await self._groups(period.span, by, (), MOST_GROUPS))
 
     async def table(self, statement: Statement, said: Sequence[str], most: int = MOST_ROWS) -> Table:
         """The answer to SQL or to a question by name, guarded by the engine as `weighbridge query` is.

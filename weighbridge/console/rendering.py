@@ -15,7 +15,6 @@ from weighbridge.console import charts, drawings, shown
 from weighbridge.console.asked import RANGES, address
 
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_IN_MENU: Final = frozenset({"now", "events"})
 _FOREVER: Final = "public, max-age=31536000, immutable"  # their address holds a digest of their content
 
 
@@ -77,7 +76,10 @@ def _templates() -> jinja2.Environment:
         facet_terms=drawings.facet_terms,
         whole_event=drawings.whole_event,
         filterable=drawings.filterable,
-        pages=_IN_MENU,
+        outcomes=drawings.outcomes,
+        spool_parts=drawings.spool_parts,
+        numeric=drawings.is_numeric,
+        cell=drawings.cell,
     )
     environment.globals |= {"interval": shown.interval, "change": shown.change}
     return environment
