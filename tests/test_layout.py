@@ -59,7 +59,7 @@ INSIDE = {
     "receiver/spool": set(),
     "exporter/clickhouse": {"duplicates", "errors", "http_address", "http_answer", "settings", "sink"},
     "exporter/clickhouse/engine": {"durable", "log_format"},
-    "exporter/clickhouse/queries": {"clickhouse.schema"},
+    "exporter/clickhouse/queries": {"clickhouse.counted", "clickhouse.minutes_table", "clickhouse.schema"},
     "exporter/sinks": {
         *{"clickhouse", "durable", "errors", "forward", "http_address", "http_answer", "settings", "sink", "source"}
     },

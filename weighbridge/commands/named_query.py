@@ -36,6 +36,11 @@ def is_name(text: str) -> bool:
 
 def named(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> Statement:
     """The statement for a name and `parameter=value` texts; about the last day without any. Raises CommandError."""
+    return asked(name, given, sample_unit, now)[1]
+
+
+def asked(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> tuple[dict[str, Any], Statement]:
+    """As `named`, with the arguments of the question's function before the statement."""
     if name not in queries.names():
         raise CommandError(
             f"no query is called {name!r} (SQL needs quotes around it); `weighbridge query --list` shows them"
@@ -58,7 +63,7 @@ def named(name: str, given: Sequence[str], sample_unit: str, now: datetime) -> S
     if missing:
         raise CommandError(f"{name} needs {' and '.join(f'{key}=…' for key in missing)}")
     try:
-        return ask(**arguments)
+        return arguments, ask(**arguments)
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from error
 

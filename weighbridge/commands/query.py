@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from exporter.clickhouse.answers import answer
 from exporter.clickhouse.reader import Result
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.named_query import is_name, named, said_under
+from weighbridge.commands.named_query import asked, is_name, said_under
 from weighbridge.commands.plain_text import data_text, defuse, escaped_json, visible
 from weighbridge.commands.store import open_store
 from weighbridge.settings import Settings
@@ -28,14 +29,16 @@ def run_query(settings: Settings, question: str, parameters: Sequence[str], form
     """Prints the answer to SQL, or to a query by its name; form: table, json or csv; raw: as in `show`."""
     said: list[str] = []
     if is_name(question):
-        statement = named(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
-        (sql, values), said = statement, list(said_under(question, statement, parameters))
+        arguments, statement = asked(question, parameters, settings.sampling.sample_unit, datetime.now(UTC))
+        said = list(said_under(question, statement, parameters))
+        with open_store(settings) as store:
+            found = answer(store, question, arguments, statement)
+        result, said = found.result, [*filter(None, (found.said,)), *said]
     elif parameters:
         raise CommandError(f"{parameters[0]!r}: only queries by name take parameters; is the SQL in quotes?")
     else:
-        sql, values = question, {}
-    with open_store(settings) as store:
-        result = store.query(sql, values)
+        with open_store(settings) as store:
+            result = store.query(question, {})
     show(result, form, raw=raw)
     for line in said:
         click.echo(line, err=True)

@@ -61,11 +61,15 @@ def statement(
     where: Iterable[Condition] = (),
     replace: Mapping[str, str] | None = None,
     hops: str = "entry",
+    file: str = "",
 ) -> Statement:
-    """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed."""
+    """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed.
+
+    file: that has the SQL of this name; "" for those of named questions.
+    """
     if hops not in _HOPS:
         raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
-    sql = _texts()[name]
+    sql = (_texts(file) if file else _texts(*_FILES))[name]
     conditions, of_where = terms_of(where)
     values = {**parameters, **of_where}
     texts = {"$calls": _HOPS[hops], "$where": conditions, "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
@@ -109,9 +113,9 @@ def _term(condition: Condition, number: int) -> tuple[str, str | float]:
 
 
 @functools.cache
-def _texts() -> dict[str, str]:
+def _texts(*names: str) -> dict[str, str]:
     folder = files("exporter.clickhouse.queries")
-    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in _FILES)
+    text = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
     found = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)[1:]
     return {
         name: "\n".join(line for line in body.strip().splitlines() if not line.startswith("--"))
@@ -121,4 +125,4 @@ def _texts() -> dict[str, str]:
 
 def names() -> list[str]:
     """The names of all queries."""
-    return list(_texts())
+    return list(_texts(*_FILES))

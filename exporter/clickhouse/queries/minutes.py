@@ -1,0 +1,145 @@
+"""Named questions that the counts by minute can answer, exactly; and when they cannot, why.
+
+A question of calls goes to `api_minutes` where what it asks is counted there, and to the events that were kept where
+not: `alternative` gives the statements, `verdict` reads what the probe found. Their SQL is in minutes.sql.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from exporter.clickhouse.counted import GAMMA
+from exporter.clickhouse.minutes_table import MINUTES_DAYS, TABLE
+from exporter.clickhouse.queries.statement import Condition, Statement, statement
+
+# Columns of events that the minutes have under the same name.
+KEYS: Final = frozenset(
+    {
+        "company_id", "plan", "service", "environment", "region", "tenant", "method", "endpoint", "api_version",
+        "status_code", "error_type", "application_id", "hop",
+    }
+)  # fmt: skip
+_KEPT_WHEN_FOLDED: Final = (  # by level of folding (counted.py)
+    KEYS,
+    frozenset({"company_id", "service", "status_code", "hop", "plan", "tenant"}),
+    frozenset({"status_code", "hop", "tenant"}),
+)
+_TIMES: Final = {"hour": "toStartOfHour(minute)", "day": "toDate(minute)", "all": "''"}
+_METHOD_TOO: Final = {"endpoint": "if(endpoint = '(other)', endpoint, concat(method, ' ', endpoint))"}
+# What each question groups by beside its own parameters.
+_ASKED: Final[Mapping[str, Sequence[str]]] = {
+    "totals": (),
+    "traffic_by_plan": ("plan",),
+    "top_erroring_customers": ("company_id",),
+    "failing_customers": ("company_id", "endpoint"),
+    "endpoint_percentiles": ("endpoint", "method"),
+    "endpoint_coverage": ("company_id", "endpoint"),
+}
+_HOPS: Final = {"entry": " AND hop != 'inner'", "all": ""}
+_LOOKED: Final = 1000  # traces of nameless calls that are looked at for a name
+# A day before rows become hours: a time that begins earlier begins with a whole hour.
+_HOURS_BEFORE: Final = MINUTES_DAYS - 1
+
+
+class Alternative(NamedTuple):
+    """How the minutes answer a question, and what tells whether they can."""
+
+    statement: Statement
+    probe: Statement
+    named_elsewhere: Statement | None  # to be asked when the probe finds calls without a company; None: no matter
+    columns: frozenset[str]
+    hops: str
+
+
+def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
+    """The question of this name for the minutes, or in a few words why only events can answer.
+
+    arguments: of the function of `exporter.clickhouse.queries` that has this name.
+    """
+    if name not in _ASKED:
+        return ""
+    values = dict(arguments)
+    by, hops = values.pop("by", "all"), values.pop("hops", "entry")
+    where: list[Condition] = list(values.pop("where", ()))
+    values.pop("sample_unit", None)
+    asked = {*_ASKED[name], *(condition.column for condition in where), *({by} - _TIMES.keys())}
+    if unknown := sorted(asked - KEYS):
+        return f"calls are not counted by {' and '.join(unknown)}"
+    parameters: dict[str, object] = {"since": values["since"], "until": values["until"]}
+    own = _OWN_PARAMETERS[name](values)
+    marks = {
+        "$minutes": _scope(hops),
+        "$bad": "(status_code >= 400 OR error_type != '')",
+        "$server": "(status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')))",
+        "$by": _TIMES.get(by) or _METHOD_TOO.get(by, by),
+        "$gamma": repr(GAMMA),
+    }
+
+    def made(question: str, more: Mapping[str, object], terms: Sequence[Condition]) -> Statement:
+        return statement(question, {**parameters, **more}, terms, replace=marks, hops=hops, file="minutes.sql")
+
+    return Alternative(
+        made(name, own, where),
+        made("probe", {}, where),
+        made("named_elsewhere", {"looked": _LOOKED}, ()) if "company_id" in asked else None,
+        frozenset(asked),
+        hops,
+    )
+
+
+def verdict(of: Alternative, found: Mapping[str, Any], named_elsewhere: int = 0) -> str:
+    """Why the minutes cannot answer, in a few words; "" when they can.
+
+    found: the row of the probe. named_elsewhere: the number that its statement gave.
+    """
+    if found["uncounted"]:
+        since: datetime = found["counted_from"]
+        return f"the store counts calls only since {since:%Y-%m-%d %H:%M} UTC"
+    if found["estimated_calls"]:
+        return "a part of the time was counted by what was kept (sampling.count: kept)"
+    if found["weighted"]:
+        return "an SDK had dropped calls before they came; what it kept counts for them"
+    if of.hops == "entry" and found["open_calls"]:
+        return (
+            f"of {found['open_calls']:.0f} calls only the whole trace tells whether they are customers' own; "
+            "hops=all is exact"
+        )
+    level = int(found["folded_level"])
+    if of.columns - _KEPT_WHEN_FOLDED[level]:
+        return "there were too many names to count them all apart"
+    if named_elsewhere:
+        return "other requests of their traces say whose some calls are"
+    return ""
+
+
+def _scope(hops: str) -> str:
+    if hops not in _HOPS:
+        raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
+    since = (
+        f"if({{since:DateTime64(6)}} < now() - INTERVAL {_HOURS_BEFORE} DAY, toStartOfHour({{since:DateTime64(6)}}), "
+        "toStartOfMinute({since:DateTime64(6)}))"
+    )
+    return (
+        f"{TABLE} WHERE minute >= {since} AND minute < {{until:DateTime64(6)}} AND batch_id = 0 AND NOT unseen "
+        f"AND direction = 'incoming'{_HOPS[hops]}"
+    )
+
+
+def _limited(most: int, **defaults: object) -> Callable[[Mapping[str, Any]], Mapping[str, object]]:
+    """The parameters of a question's own, with the defaults of its function."""
+    return lambda given: {"limit": most, **defaults} | {k: v for k, v in given.items() if k not in ("since", "until")}
+
+
+_OWN_PARAMETERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, object]]]] = {
+    "totals": _limited(1000),
+    "traffic_by_plan": _limited(1000),
+    "top_erroring_customers": lambda given: {
+        "least": given.get("least_calls", 0),
+        "limit": given.get("limit", 20),
+    },
+    "failing_customers": _limited(50, status=0),
+    "endpoint_percentiles": _limited(1000, endpoint=""),
+    "endpoint_coverage": _limited(100),
+}
