@@ -15,8 +15,7 @@ from typing import NamedTuple
 from exporter.journal import Plan, Ref, event_key
 from exporter.same_call import with_status
 from exporter.source import Source, Unit
-from exporter.span_wait import size_of
-from mapping.event import Event
+from mapping.event import Event, memory_of
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +108,7 @@ class Replay:
             key = event_key(event.transaction_id)
             self._places.setdefault(key, place)
             if place >= first and size <= INDEXED_BYTES and self._places[key] == place:
-                size += size_of(event)
+                size += memory_of(event)
                 self._events[key] = event
 
 

@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 from exporter.journal import Ref
 from exporter.same_call import MOST_COMPARED, SECOND_NS, Buckets, Call, call_of, keys_of, nearest
-from mapping.event import API_CALL, Event
+from mapping.event import API_CALL, Event, memory_of
 
 # Beyond so many bytes of waiting calls only the place in the spool is kept; a call is mapped again if its span never
 # comes.
 HELD_BYTES = 32 << 20
-# Of an event beside its texts, in memory.
-EVENT_BYTES = 2000
 # Beyond this many the oldest wait no longer: 1,000 bytes each with the journal's share, so 100 MB.
 MOST_WAITING = 100_000
 
@@ -35,12 +33,6 @@ class Waiting(NamedTuple):
 def waits(event: Event) -> bool:
     """True for a call known from a log record that names its trace."""
     return event.source == "log" and event.event_type == API_CALL and event.trace_id != ""
-
-
-def size_of(event: Event) -> int:
-    """Bytes an event occupies in memory, roughly."""
-    texts = len(event.request_body) + len(event.response_body) + len(event.body) + len(event.metadata)
-    return EVENT_BYTES + texts + 100 * (len(event.request_headers) + len(event.response_headers))
 
 
 class SpanWait:
@@ -70,7 +62,7 @@ class SpanWait:
         keep = None
         if self._held_bytes < HELD_BYTES:
             keep = event
-            self._held_bytes += size_of(event)
+            self._held_bytes += memory_of(event)
         transaction_id, call = event.transaction_id, call_of(event)
         due = event.received_unix_ns + self._wait_ns
         self._waiting[transaction_id] = Waiting(ref, keep, event.tenant, due, call)
@@ -90,7 +82,7 @@ class SpanWait:
     def pop(self, transaction_id: str) -> Waiting:
         waiting = self._waiting.pop(transaction_id)
         if waiting.event is not None:
-            self._held_bytes -= size_of(waiting.event)
+            self._held_bytes -= memory_of(waiting.event)
         self._traces.remove(waiting.call.trace_id, transaction_id)
         for key in keys_of(waiting.call):
             self._index.remove(key, transaction_id)

@@ -120,3 +120,13 @@ class Event(NamedTuple):
     ]  # clock_skew, late, end_before_start, uri_host_guessed, uri_from_route, body_truncated, text_truncated, ...
     decision: Decision
     reason: str  # why a SKIP was skipped, else ""
+
+
+# Of an event beside its texts, in memory: measured with sys.getsizeof of typical ones, 1,500 to 2,000.
+EVENT_BYTES: Final = 2000
+
+
+def memory_of(event: Event) -> int:
+    """Bytes that an event occupies in memory, roughly: its large texts, and a constant for the rest."""
+    texts = len(event.request_body) + len(event.response_body) + len(event.body) + len(event.metadata)
+    return EVENT_BYTES + texts + 100 * (len(event.request_headers) + len(event.response_headers))

@@ -7,8 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from receiver.decode.request import DecodeLimits
-
-_MIB = 1 << 20
+from receiver.spool.settings import MIB
 
 
 class _Block(BaseModel):
@@ -77,7 +76,7 @@ class ReceiverSettings(_Block):
     traces_path: str = Field("/v1/traces", description="Path for spans; any path in front of it is accepted too.")
     logs_path: str = Field("/v1/logs", description="Path for log records; any path in front of it is accepted too.")
     max_body_bytes: int = Field(
-        64 * _MIB, ge=1024, description="Longest body, as sent and again after decompression; more is answered 413."
+        64 * MIB, ge=1024, description="Longest body, as sent and again after decompression; more is answered 413."
     )
     max_records: int = Field(
         50_000,
@@ -88,14 +87,14 @@ class ReceiverSettings(_Block):
         1_000_000, ge=1, description="Most attributes, events, links and nested values in one request, else 413."
     )
     max_in_flight_bytes: int = Field(
-        128 * _MIB,
+        128 * MIB,
         ge=1024,
         description="Bytes of all requests being received or stored; more is answered 503 until some are done. "
         "A decoded request takes about 4.5 times its inflated bytes in memory and counts as five times. "
         "A request that comes alone is always taken; one tenant gets at most half while others send.",
     )
     max_arriving_bytes_per_peer: int = Field(
-        32 * _MIB,
+        32 * MIB,
         ge=1024,
         description="Bytes of bodies that one address (IPv6: one /64 network) has begun to send and not finished; more "
         "is answered 503, one body excepted. Behind a proxy all senders are one address: raise it there.",

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
-from exporter.http_address import without_secrets
+from exporter.http_address import HIDDEN, without_secrets
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of, parse_sink
 from mapping.presets import KongPreset, Presets
@@ -246,7 +246,7 @@ def _hidden(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return {name: _hidden(getattr(value, name)) for name in type(value).model_fields}
     if isinstance(value, SecretStr):
-        return "**********" if value.get_secret_value() else ""
+        return HIDDEN if value.get_secret_value() else ""
     if isinstance(value, Mapping):
         return {str(key): _hidden(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

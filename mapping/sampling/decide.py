@@ -17,6 +17,7 @@ from mapping.sampling.counts import Slot
 from mapping.sampling.randomness import draw, inside, stretched
 from mapping.sampling.thresholds import (
     MIN_PROBABILITY,
+    MOST_CALLS,
     M,
     adjusted_count,
     parse_rv,
@@ -37,7 +38,7 @@ class Policy:
     """How far upstream is believed. Part of the settings, in the form that deciding needs."""
 
     on_inconsistent: str = "erase"  # erase | trust | drop
-    max_upstream_adjusted_count: int = 1_000_000
+    max_upstream_adjusted_count: int = MOST_CALLS
     trust_upstream: bool = True
     legacy_pr: bool = False
     hashed: bool = False  # randomness of items without th and rv is a hash of the trace id (spec/sampling.md §2.7)

@@ -24,13 +24,12 @@ from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
 from mapping.sampling.settings import SamplingSettings
-from mapping.sampling.thresholds import DEFAULT_PRECISION, M, parse_rate, threshold
+from mapping.sampling.thresholds import DEFAULT_PRECISION, MOST_CALLS, M, parse_rate, threshold
 from mapping.sampling.tracestate import parse
 
 _UNTRACED = Upstream("none", 0, 0, "record_hash")  # a log record that nothing but its content identifies
 
 _LONGEST_STATE: Final = 1024  # characters of a tracestate that is remembered; W3C asks for 512 to be handed on
-GUARD: Final = 1_000_000  # the specification's bound on what a threshold may claim (spec/sampling.md §2.8)
 # The bridge's own: SDKs at 0.1 % stay within it, and callers who send thresholds of their own multiply little.
 CEILING: Final = 1_000
 
@@ -46,7 +45,7 @@ class Sampler:
 
     UNDECIDED = "(undecided)"  # rule of a record that waits for the rest of its trace
 
-    def __init__(self, settings: SamplingSettings, *, hashed: bool = False, ceiling: int = GUARD) -> None:
+    def __init__(self, settings: SamplingSettings, *, hashed: bool = False, ceiling: int = MOST_CALLS) -> None:
         """hashed: randomness `auto` had turned to hash before a restart (property `hashed` of the earlier sampler).
 
         ceiling: what a threshold may claim where the settings do not say.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 from mapping.quantities import has_unit, seconds, size_bytes
 from mapping.sampling.rules import compile_condition
-from mapping.sampling.thresholds import parse_rate
+from mapping.sampling.thresholds import MOST_CALLS, parse_rate
 
 
 def _rate_text(value: object) -> str:
@@ -257,7 +257,7 @@ class SamplingSettings(_Section):
         if self == SamplingSettings():
             return ""
         # Sets have no order of their own; the same settings must have the same name in every process.
-        most = self.max_upstream_adjusted_count or 1_000_000  # as before it could be left open: names stay
+        most = self.max_upstream_adjusted_count or MOST_CALLS  # as before it could be left open: names stay
         content = self.model_copy(
             update={"untrusted_tenants": sorted(self.untrusted_tenants), "max_upstream_adjusted_count": most}
         )

@@ -9,10 +9,10 @@ from math import isfinite
 from typing import Any, Final
 
 from mapping.event import Decision
+from mapping.sampling.thresholds import MOST_CALLS
 
 STATED: Final = "weight_attribute"  # Decision.upstream of such a record
 WEIGHTS: Final = ("moesif.weight", "sampling.weight")
-_MOST: Final = 1_000_000  # one record must not drown every chart
 HEAVIEST: Final = (1 << 32) - 1  # a stated weight times the bridge's own: what the store's UInt32 and Moesif take
 _NUMBER: Final = re.compile(r"\s{0,8}(\d{1,15}(?:\.\d{0,15})?)\s{0,8}", re.ASCII).fullmatch
 
@@ -36,9 +36,9 @@ def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
     weight = _number(weight)
     if weight <= 1 or decision.th_in or not decision.keep:
         return decision
-    factor = min(weight, _MOST)
+    factor = min(weight, MOST_CALLS)
     whole = int(factor)
-    if weight > _MOST or decision.weight * (whole + 1) > HEAVIEST:
+    if weight > MOST_CALLS or decision.weight * (whole + 1) > HEAVIEST:
         capped.count += 1
     if factor != whole:
         drawn = int.from_bytes(sha256(b"weighbridge/weight/1\0" + unit).digest()[:7], "big")
@@ -48,7 +48,7 @@ def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
 
 def stated_factor(weight: Any) -> float:
     """What a stated weight multiplies a record by that carries no `th`; 1 when it is no number >= 1."""
-    return min(max(_number(weight), 1.0), float(_MOST))
+    return min(max(_number(weight), 1.0), float(MOST_CALLS))
 
 
 def _number(weight: Any) -> int | float:

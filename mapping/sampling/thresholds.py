@@ -13,6 +13,7 @@ from fractions import Fraction
 M = 1 << 56
 MIN_PROBABILITY = Fraction(1, 1 << 30)  # smallest rate a rule may ask for; keeps every weight inside int32
 DEFAULT_PRECISION = 4  # significant hex digits: OpenTelemetry's recommendation and the Collector's default
+MOST_CALLS = 1_000_000  # that a sender may say one record stands for (spec/sampling.md §2.8): it must not drown a chart
 DIGITS = 14  # hex digits of a 56 bit threshold
 
 _PERCENT = re.compile(r"([0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3})?) ?%?", re.ASCII)

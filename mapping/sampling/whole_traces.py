@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
-from mapping.event import API_CALL, Decision, Event
+from mapping.event import API_CALL, Decision, Event, memory_of
 from mapping.event_facts import event_fact
 from mapping.sampling.counts import thresholds_of
 from mapping.sampling.decide import Rate, Upstream
@@ -22,7 +22,6 @@ from mapping.sampling.tail import Released, TailBuffer
 
 Token = TypeVar("Token")
 
-EVENT_BYTES = 1500  # of an event's fixed part in memory, by measurement with sys.getsizeof of a typical one
 MAX_RATES = 4096
 
 
@@ -59,7 +58,7 @@ class WholeTraces(Generic[Token]):
             r = randomness_of(event.decision, trace_id)
             root = event.source == "span" and not event.parent_id
             for released in self.buffer.add(
-                trace_id + event.tenant.encode(), (event, token), size_of(event), r, now_s, root
+                trace_id + event.tenant.encode(), (event, token), memory_of(event), r, now_s, root
             ):
                 finished.extend(self._finish(released))
         return finished
@@ -111,18 +110,6 @@ def upstream_of(decision: Decision, trace_id: bytes) -> Upstream:
     t_in, passed = thresholds_of(decision)
     status = "none" if decision.upstream == STATED else decision.upstream
     return Upstream(status, t_in, randomness_of(decision, trace_id), decision.r_source, passed=passed)
-
-
-def size_of(event: Event) -> int:
-    """Bytes an event occupies while it waits, roughly: its large texts, and a constant for the rest."""
-    return (
-        EVENT_BYTES
-        + len(event.request_body)
-        + len(event.response_body)
-        + len(event.body)
-        + len(event.metadata)
-        + 100 * (len(event.request_headers) + len(event.response_headers))
-    )
 
 
 class TraceFacts:

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.source import Unit
-from mapping.event import Decision, Event
+from mapping.event import Decision, Event, memory_of
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.dropped import BYTES as DROPPED_BYTES
 from mapping.sampling.dropped import counted_only
 from mapping.sampling.ledger import NS_PER_MINUTE
 from mapping.sampling.settings import BudgetSettings
-from mapping.sampling.whole_traces import size_of
 from mapping.sampling.window import Cap, Tallied, Window, passed_by_rule, place_of, under_cap
 from weighbridge.sampling.window_store import DecidedWindow
 
@@ -52,7 +51,7 @@ class _Held:
     def __init__(self, unit: Unit) -> None:
         self.unit = unit._replace(events=())
         self.events: list[Event] = list(unit.events)
-        self.size = sum(map(size_of, unit.events)) + RECORD_BYTES
+        self.size = sum(map(memory_of, unit.events)) + RECORD_BYTES
         self.dropped = 0
         # Of the dropped the calls, to be counted: those that the rules dropped, and then the cap; None: nobody counts.
         self.counted = None if unit.dropped is None else list(unit.dropped)
@@ -150,7 +149,7 @@ class OpenWindow:
             t_cap = cap.of(at.r, at.t)
             if at.r < t_cap:
                 tallied.drop(event.decision)
-                size = size_of(event)
+                size = memory_of(event)
                 if held.counted is not None and (call := counted_only(event, event.decision)) is not None:
                     held.counted.append(call)
                     size -= DROPPED_BYTES

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from exporter.source import Unit
-from mapping.event import Decision, Event
+from mapping.event import Decision, Event, memory_of
 from mapping.sampling.dropped import BYTES as DROPPED_BYTES
 from mapping.sampling.dropped import counted_only
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import TailSettings
-from mapping.sampling.whole_traces import Finished, WholeTraces, size_of
+from mapping.sampling.whole_traces import Finished, WholeTraces
 from weighbridge.feed import Feed
 
 TICK_S = 0.25  # exact in binary, so a replay meets the same ticks
@@ -52,7 +52,7 @@ class _Record:
         self.open = len(self.events)
         self.decisions: list[Decision] = []
         self.held = held  # False: only read for the view of its traces
-        self.size = sum(map(size_of, unit.events)) if held else 0
+        self.size = sum(map(memory_of, unit.events)) if held else 0
         # Of the dropped the calls, to be counted; None: nobody counts.
         self.counted = None if unit.dropped is None else list(unit.dropped)
 
@@ -154,7 +154,7 @@ class Reader:
         for event, (record, index), decision in finished:
             if event is None and record.held:
                 before = record.events[index]
-                size = size_of(before) if before else 0
+                size = memory_of(before) if before else 0
                 if before and record.counted is not None:
                     reason = decision.reason if decision else "sampled_out"
                     call = counted_only(before, before.decision, reason=reason)
