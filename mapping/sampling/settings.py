@@ -52,7 +52,7 @@ Precedence = Literal["regex-user-company", "user-company", "min", "regexmin-comp
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    # Old spellings that are still read, and what each is now. The version of the rules is made with the old ones.
+    # Old spellings that are still read, and what each is now.
     RENAMED: ClassVar[Mapping[str, str]] = {}
 
     @model_validator(mode="before")
@@ -93,7 +93,7 @@ class BudgetSettings(_Section):
     key: Literal["company", "service", "user", "tenant"] = Field(
         default="company", description="Who gets a fair share each; records without it are keyed by service"
     )
-    epoch_s: Seconds = Field(default=10.0, ge=1, serialization_alias="epoch", description="Seconds between new rates")
+    epoch_s: Seconds = Field(default=10.0, ge=1, description="Seconds between new rates")
     floor: float = Field(
         default=1.0,
         ge=0,
@@ -107,12 +107,10 @@ class BudgetSettings(_Section):
     remember_s: Seconds = Field(
         default=900.0,
         ge=60,
-        serialization_alias="remember",
         description="Seconds for which old rates stay usable for late records",
     )
     window_s: Seconds | None = Field(
         default=None,
-        serialization_alias="window",
         ge=0.1,
         le=60,
         description="Hold events for so many seconds and keep at most the budget of each window: a cap, not an average",
@@ -142,12 +140,10 @@ class TailSettings(_Section):
     decision_wait_s: Seconds = Field(
         default=10.0,
         gt=0,
-        serialization_alias="decision_wait",
         description="Seconds from a trace's first record to its decision",
     )
     delay_after_root_s: Seconds | None = Field(
         default=None,
-        serialization_alias="delay_after_root",
         description="Seconds to wait once the trace's root has come, if that is sooner",
     )
     max_bytes: ByteSize = Field(
@@ -160,7 +156,6 @@ class TailSettings(_Section):
     remember_s: Seconds = Field(
         default=900.0,
         gt=0,
-        serialization_alias="remember",
         description="Seconds for which a decided trace is remembered",
     )
 
@@ -178,10 +173,9 @@ class MoesifRemoteSettings(_Section):
     poll_s: Seconds = Field(
         default=300.0,
         ge=60,
-        serialization_alias="poll",
         description="Seconds between fetches when nothing suggests a change",
     )
-    timeout_s: Seconds = Field(default=10.0, gt=0, serialization_alias="timeout", description="Seconds for one fetch")
+    timeout_s: Seconds = Field(default=10.0, gt=0, description="Seconds for one fetch")
 
 
 class SamplingSettings(_Section):
@@ -261,5 +255,5 @@ class SamplingSettings(_Section):
         content = self.model_copy(
             update={"untrusted_tenants": sorted(self.untrusted_tenants), "max_upstream_adjusted_count": most}
         )
-        text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False, by_alias=True)
+        text = content.model_dump_json(exclude={"moesif_remote": {"application_id"}}, warnings=False)
         return hashlib.sha256(text.encode()).hexdigest()[:8]

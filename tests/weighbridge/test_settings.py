@@ -12,7 +12,7 @@ from pydantic import BaseModel, create_model
 
 from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.sinks import module_of, types
-from mapping.sampling.settings import SamplingSettings, TailSettings
+from mapping.sampling.settings import TailSettings
 from weighbridge.cli import main
 from weighbridge.commands.check import notes
 from weighbridge.commands.serve import tell_old_spellings
@@ -401,12 +401,6 @@ def test_the_log_names_old_spellings(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert (
         "sampling.moesif_remote.poll is called poll_s now, and may be renamed in the settings file" in caplog.messages
     )
-
-
-def test_rules_keep_their_version_whatever_their_settings_are_called() -> None:
-    budget = {"events_per_second": 5, "epoch_s": 7, "window_s": 1}
-    settings = SamplingSettings.model_validate({"budget": budget, "moesif_remote": {"poll_s": 70}})
-    assert settings.version() == "4b6ec154"
 
 
 def test_every_length_of_time_and_size_ends_in_its_unit() -> None:
