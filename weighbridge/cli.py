@@ -63,6 +63,17 @@ def check(config: str | None) -> None:
     run_check(settings, config)
 
 
+@main.command()
+@click.option("--token", envvar="WEIGHBRIDGE_TOKEN", default="", help="Of the settings; else the bridge's own is read.")
+@config_option
+def mcp(token: str, config: str | None) -> None:
+    """Serve the console's questions as tools for agents (Model Context Protocol, stdio)."""
+    settings = _settings(config)
+    from weighbridge.commands.mcp import run_mcp
+
+    run_mcp(settings, token)
+
+
 @main.command("map")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--signal", type=click.Choice(["traces", "logs"]), help="Guessed from the file when not given.")

@@ -249,6 +249,6 @@ def test_wrong_tokens_are_slowed_down(tmp_path: Path) -> None:
         assert 0 < int(said[-1].headers["retry-after"]) <= 60
         right = own_token(process)
         assert client.get(f"/login?token={right}").status == 429
-        assert client.get("/now.json", Authorization=f"Bearer {right}").status == 401
+        assert client.get("/now.json", Authorization=f"Bearer {right}").status == 429
     finally:
         process.stop()

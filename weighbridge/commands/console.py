@@ -23,8 +23,12 @@ def print_link(settings: Settings) -> None:
 
 def link(settings: Settings) -> str:
     """Raises CommandError when the token cannot be read."""
+    return f"http://{reachable(settings.admin.endpoint)}/login?token={quote(token_in(settings))}"
+
+
+def token_in(settings: Settings) -> str:
+    """The bridge's own token; made now where it has not run yet. Raises CommandError when it cannot be read."""
     try:
-        token, _ = token_of(Path(settings.spool.directory))
+        return token_of(Path(settings.spool.directory))[0]
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
-    return f"http://{reachable(settings.admin.endpoint)}/login?token={quote(token)}"

@@ -54,6 +54,10 @@ def known() -> list[str]:
     return sorted({WITH + key for name in queries.names() for key in parameters_of(getattr(queries, name))})
 
 
+def names() -> list[str]:
+    return queries.names()
+
+
 def is_known(name: str) -> bool:
     return name in queries.names()
 

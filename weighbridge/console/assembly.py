@@ -14,6 +14,7 @@ from weighbridge.admin.parts import Parts
 from weighbridge.admin.routes import REPLAY_ANSWER_S
 from weighbridge.console.access import Access, Who, token_of
 from weighbridge.console.access_log import AccessLog
+from weighbridge.console.api import OPERATIONS, PREFIX, document
 from weighbridge.console.asked import address
 from weighbridge.console.entrance import Entrance, refuse_readers, who_asks
 from weighbridge.console.live import Live
@@ -62,6 +63,10 @@ class Console:
                 web.get(f"{stem}.csv", asker.csv),
                 web.get(page.path, asker.html),
             ]
+        for operation in OPERATIONS:
+            asker = Asker(operation.page, self._reading_for, self._parts)
+            found.append(web.get(operation.path, asker.json))
+        found.append(web.get(f"{PREFIX}/openapi.json", _described))
         return found
 
     def close(self) -> None:
@@ -90,6 +95,10 @@ def _said(taken: int | None) -> str:
     if taken is None:
         return "Their destination is away or busy: they are sent when it takes them."
     return f"{taken:,} {'record is' if taken == 1 else 'records are'} on the way again."
+
+
+async def _described(request: web.Request) -> web.Response:
+    return web.json_response(document(f"{request.scheme}://{request.host}"))
 
 
 async def _no_icon(request: web.Request) -> web.Response:

@@ -73,6 +73,11 @@ class Entrance:
         if path in _BEFORE or path.startswith(_STATIC):
             return _NOBODY
         address = request.remote or ""
+        shows_token = request.headers.get(hdrs.AUTHORIZATION, "").lower().startswith("bearer ")
+        if shows_token and (wait_s := self._tries.wait_s(address)):
+            response = web.json_response({"error": f"too many wrong tokens: try again in {wait_s} seconds"}, status=429)
+            response.headers[hdrs.RETRY_AFTER] = str(wait_s)
+            return response
         found = self._found(request)
         if found.wrong:
             self._tries.note(address)
@@ -87,8 +92,6 @@ class Entrance:
     def _found(self, request: web.Request) -> Found:
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer":
-            if self._tries.wait_s(request.remote or ""):
-                return Found(None)
             who = self._access.of_token(token)
             return Found(who, wrong=who is None)
         return Found(self._access.of_session(request.cookies.get(_cookie_name(request), "")))

@@ -179,6 +179,11 @@ def ended_table(answer: answers.Bridge) -> Result:
     return Result(columns, [tuple(getattr(row, name) for name in columns) for row in answer.ended])
 
 
+def no_table(answer: Any) -> Result:
+    """Of what is asked as JSON only."""
+    return Result((), [])
+
+
 def sql_table(answer: answers.Sql) -> Result:
     table = answer.table
     return Result(tuple(table.columns), [tuple(row) for row in table.rows]) if table else Result((), [])
