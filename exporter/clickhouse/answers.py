@@ -5,16 +5,26 @@ An exact answer has no interval; which of the two it is stands beside it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from exporter.clickhouse.queries.minutes import Alternative, alternative, verdict
+from exporter.clickhouse.queries.minutes import (
+    Alternative,
+    OpenHops,
+    alternative,
+    resolved,
+    verdict,
+    with_open_hops,
+)
 from exporter.clickhouse.queries.statement import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 
 # Columns that say how sure an estimate is.
 _DOUBT: Final = re.compile(r".*_(?:low|high)|low|high|low_confidence|n_eff|sampled_traces")
+_COUNTED: Final = "every call was counted before sampling (api_minutes)"
+_ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)
 _NO_TABLE: Final = re.compile(r"code: (?:60|497)\b")  # unknown table, no right to read it
 
 
@@ -29,27 +39,42 @@ class Answer(NamedTuple):
 def answer(store: StoreReader, name: str, arguments: Mapping[str, Any], statement: Statement) -> Answer:
     """The answer to a named question. statement: the question to the events. Raises StoreError."""
     found = alternative(name, arguments)
-    why = found if isinstance(found, str) else _why_not(store, found)
-    if not isinstance(found, str) and not why:
-        return Answer(store.run(found.statement), "exact: every call was counted before sampling (api_minutes)", True)
+    why = found if isinstance(found, str) else ""
+    if not isinstance(found, str):
+        exactly = _from_minutes(store, found)
+        if isinstance(exactly, Answer):
+            return exactly
+        why = exactly
     result = store.run(statement)
     if _is_exact(result):
         return Answer(_without_doubt(result), "exact: every call was kept", True)
     return Answer(result, f"from the events that were kept: {why}" if why else "", False)
 
 
-def _why_not(store: StoreReader, found: Alternative) -> str:
-    """Why the minutes cannot answer; "" when they can."""
+def _from_minutes(store: StoreReader, found: Alternative) -> Answer | str:
+    """The answer of the minutes, or why they have none."""
     try:
         (row,) = store.run(found.probe).dicts()
     except StoreError as error:
         if _NO_TABLE.search(str(error)):
             return "the store counts no calls by minute"  # it is of an earlier version, or one may not read there
         raise
-    elsewhere = 0
-    if found.named_elsewhere is not None and row["nameless_calls"]:
+    elsewhere, hops = 0, None
+    why = verdict(found, row, _ALL_KNOWN)  # what is asked further takes longer
+    if not why and found.named_elsewhere is not None and row["nameless_calls"]:
         ((elsewhere,),) = store.run(found.named_elsewhere).rows
-    return verdict(found, row, elsewhere)
+    if not why and not elsewhere and found.hops == "entry" and row["open_calls"]:
+        hops = resolved(store.run(found.open_hops).dicts())
+    if why := why or verdict(found, row, hops, elsewhere):
+        return why
+    if hops is None:
+        result = store.run(found.statement)
+        return Answer(_without_doubt(result), f"exact: {_COUNTED}", True)
+    result = store.run(with_open_hops(found.statement, hops))
+    doubt = (
+        f"the parents of {hops.calls:.0f} calls came in other requests; {hops.traces} kept traces say whose these are"
+    )
+    return Answer(result, f"{_COUNTED}, up to {math.ceil(hops.doubt)} more or less (95 %): {doubt}", False)
 
 
 def _is_exact(result: Result) -> bool:

@@ -31,6 +31,7 @@ DAY = NOW // DAY_NS * DAY_NS - 4 * DAY_NS
 SINCE = datetime.fromtimestamp(DAY / 1e9, UTC)
 UNTIL = datetime.fromtimestamp(NOW / 1e9, UTC) + timedelta(minutes=5)
 TENTH = UNSAMPLED._replace(th="e668", adjusted_count=10.0, p=0.1, weight=10)
+HALF = UNSAMPLED._replace(th="8", adjusted_count=2.0, p=0.5, weight=2)
 DROPPED = UNSAMPLED._replace(keep=False, weight=0, adjusted_count=0.0, p=0.1, reason="sampled_out")
 
 
@@ -286,6 +287,57 @@ def test_reasons_to_ask_the_events(clean: EngineProcess) -> None:
     assert "counts calls only since" in why(where=[parse_condition("service=edge")])
     recent = datetime.now(UTC) - timedelta(minutes=1)
     assert "counts calls only since" not in why(since=recent, where=[parse_condition("service=edge")])
+
+
+def mesh(dice: random.Random, count: int, *, mixed: bool = False) -> list[Event]:
+    """Traces of a gateway that calls a service, each in a request of its own; and callers with a trace of their own."""
+    found = []
+    for number in range(count):
+        of_trace: dict[str, Any] = {"trace_id": dice.randbytes(16).hex(), "decision": HALF if number % 2 else DROPPED}
+        start = DAY + dice.randrange(DAY_NS)
+        of_trace |= {"start_unix_ns": start, "end_unix_ns": start}
+        caller = {"parent_id": "ca11ca11ca11ca11", "hop": "open"}
+        found += [
+            call(dice, **of_trace, service="gateway", span_id="a" * 16),
+            call(dice, **of_trace, service="orders", span_id="b" * 16, parent_id="a" * 16, hop="open"),
+            call(
+                dice, **{**of_trace, "trace_id": dice.randbytes(16).hex()}, **caller, service="edge", span_id="c" * 16
+            ),
+        ]
+        if mixed:
+            found.append(call(dice, **{**of_trace, "trace_id": dice.randbytes(16).hex()}, **caller, service="orders"))
+    return found
+
+
+def test_calls_whose_parents_came_in_other_requests_count_by_what_kept_traces_tell(clean: EngineProcess) -> None:
+    dice = random.Random(14)
+    store(clean, [], [])
+    calls = mesh(dice, 1600)
+    store(clean, [one for one in calls if one.decision.keep], [one for one in calls if not one.decision.keep])
+    found = asked(clean, "totals", by="service")
+    assert not found.exact
+    assert "of 3200 calls came in other requests; 1600 kept traces say whose" in found.said.replace(
+        "the parents of", "of"
+    )
+    rows = {row["by"]: row for row in found.result.dicts()}
+    assert {by: row["calls"] for by, row in rows.items()} == {"gateway": 1600, "edge": 1600}
+    assert (rows["gateway"]["calls_low"], rows["gateway"]["calls_high"]) == (1600, 1600)
+    assert 1580 < rows["edge"]["calls_low"] < 1600 == rows["edge"]["calls_high"]
+    (whole,) = asked(clean, "totals").result.dicts()
+    assert whole["calls"] == 3200
+    assert 3180 < whole["calls_low"] < 3200 < whole["calls_high"] < 3220
+    assert whole["error_rate_low"] < whole["error_rate"] < whole["error_rate_high"]
+    assert asked(clean, "traffic_by_plan").said == found.said
+    assert asked(clean, "totals", where=[parse_condition("service=gateway")]).exact
+    assert asked(clean, "totals", hops="all", by="service").exact
+
+
+def test_calls_of_one_service_that_are_both_are_left_to_the_events(clean: EngineProcess) -> None:
+    dice = random.Random(15)
+    store(clean, [], [])
+    calls = mesh(dice, 100, mixed=True)
+    store(clean, [one for one in calls if one.decision.keep], [one for one in calls if not one.decision.keep])
+    assert "only the whole trace tells" in asked(clean, "totals").said
 
 
 def test_names_that_were_folded_are_not_told_apart(clean: EngineProcess) -> None:

@@ -38,6 +38,9 @@ _ASKED: Final[Mapping[str, Sequence[str]]] = {
     "endpoint_coverage": ("company_id", "endpoint"),
 }
 _HOPS: Final = {"entry": " AND hop != 'inner'", "all": ""}
+_OWN: Final = {"entry": "(hop != 'open' OR service IN {own:Array(String)})", "all": "1"}
+# What may be wrong about calls whose hop is open, as a share of all: beyond it the events are asked instead.
+_MOST_DOUBT: Final = 0.01
 _LOOKED: Final = 1000  # traces of nameless calls that are looked at for a name
 # A day before rows become hours: a time that begins earlier begins with a whole hour.
 _HOURS_BEFORE: Final = MINUTES_DAYS - 1
@@ -48,9 +51,19 @@ class Alternative(NamedTuple):
 
     statement: Statement
     probe: Statement
+    open_hops: Statement  # to be asked when the probe finds calls whose hop is open
     named_elsewhere: Statement | None  # to be asked when the probe finds calls without a company; None: no matter
     columns: frozenset[str]
     hops: str
+
+
+class OpenHops(NamedTuple):
+    """What the kept traces tell of calls whose parents came in other requests."""
+
+    calls: float
+    traces: int
+    own: Sequence[str]  # services all of whose calls of that kind are customers' own
+    doubt: float  # as many calls may be otherwise (95 %)
 
 
 def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
@@ -70,7 +83,10 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     parameters: dict[str, object] = {"since": values["since"], "until": values["until"]}
     own = _OWN_PARAMETERS[name](values)
     marks = {
-        "$minutes": _scope(hops),
+        "$all_minutes": _scope(hops),
+        "$minutes": f"{_scope(hops)} AND {_OWN[hops]}",
+        "$own": _OWN[hops],
+        "$doubt": "{doubt:Float64}",
         "$bad": "(status_code >= 400 OR error_type != '')",
         "$server": "(status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')))",
         "$by": _TIMES.get(by) or _METHOD_TOO.get(by, by),
@@ -81,18 +97,36 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
         return statement(question, {**parameters, **more}, terms, replace=marks, hops=hops, file="minutes.sql")
 
     return Alternative(
-        made(name, own, where),
+        made(name, {**own, "own": [], "doubt": 0.0}, where),
         made("probe", {}, where),
+        made("open_hops", {}, where),
         made("named_elsewhere", {"looked": _LOOKED}, ()) if "company_id" in asked else None,
         frozenset(asked),
         hops,
     )
 
 
-def verdict(of: Alternative, found: Mapping[str, Any], named_elsewhere: int = 0) -> str:
+def resolved(rows: Sequence[Mapping[str, Any]]) -> OpenHops | None:
+    """What the rows of `open_hops` tell; None when calls of one service are both, customers' own and not."""
+    if any(0 < row["own_traces"] < row["traces"] for row in rows):
+        return None
+    return OpenHops(
+        sum(row["open_calls"] for row in rows),
+        sum(row["traces"] for row in rows),
+        [row["service"] for row in rows if row["own_traces"]],
+        sum(row["doubt"] for row in rows),
+    )
+
+
+def with_open_hops(of: Statement, hops: OpenHops) -> Statement:
+    """The statement for calls some of which are customers' own by what the kept traces tell."""
+    return of._replace(parameters={**of.parameters, "own": list(hops.own), "doubt": hops.doubt})
+
+
+def verdict(of: Alternative, found: Mapping[str, Any], hops: OpenHops | None = None, named_elsewhere: int = 0) -> str:
     """Why the minutes cannot answer, in a few words; "" when they can.
 
-    found: the row of the probe. named_elsewhere: the number that its statement gave.
+    found: the row of the probe. hops, named_elsewhere: what the other statements found.
     """
     if found["uncounted"]:
         since: datetime = found["counted_from"]
@@ -101,7 +135,8 @@ def verdict(of: Alternative, found: Mapping[str, Any], named_elsewhere: int = 0)
         return "a part of the time was counted by what was kept (sampling.count: kept)"
     if found["weighted"]:
         return "an SDK had dropped calls before they came; what it kept counts for them"
-    if of.hops == "entry" and found["open_calls"]:
+    all_calls = found["all_calls"] - (hops.calls if hops else 0)
+    if of.hops == "entry" and found["open_calls"] and (hops is None or hops.doubt > _MOST_DOUBT * all_calls):
         return (
             f"of {found['open_calls']:.0f} calls only the whole trace tells whether they are customers' own; "
             "hops=all is exact"

@@ -1,5 +1,6 @@
 -- Named questions as the counts by minute answer them: exactly. Parameters and marks as in named.sql; and
--- $minutes: counts of incoming calls, $hop as far as asked, of whole minutes (of old rows, whole hours) of the time.
+-- $all_minutes: counts of incoming calls, for `hops=entry` without inner ones, of whole minutes (of old rows, whole hours) of
+-- the time; $minutes those of them that are $own: of `open` ones those of services of which the kept traces say so.
 -- $bad, $server: a failed call, one that is not the caller's fault. Which of the two answers: minutes.py.
 
 -- name: probe
@@ -15,8 +16,21 @@ SELECT counted_from,
        sumIf(calls, estimated AND asked) AS estimated_calls, sumIf(calls, hop = 'open' AND asked) AS open_calls,
        sumIf(calls, company_id = '' AND asked) AS nameless_calls, max(folded) AS folded_level,
        sumIf(calls, asked) > sumIf(records, asked) * (1 + 1e-9) AS weighted,
-       sumIf(records, asked) - sumIf(kept, asked) AS dropped
-FROM (SELECT calls, estimated, hop, company_id, folded, records, kept, (1 $where) AS asked FROM $minutes)
+       sumIf(calls, asked) AS all_calls
+FROM (SELECT calls, estimated, hop, company_id, folded, records, kept, (1 $where) AS asked FROM $all_minutes)
+
+-- name: open_hops
+-- Of calls whose parents came in other requests, by service: whether they are customers' own, as the traces that are kept
+-- tell of theirs. doubt: how many may be otherwise though those traces all say the same (95 %).
+SELECT service, open_calls, traces, own_traces, open_calls * (1 - pow(0.05, 1 / greatest(n_eff, 1e-9))) AS doubt
+FROM (SELECT service, sum(calls) AS open_calls FROM $all_minutes AND hop = 'open' $where GROUP BY service) AS counted
+LEFT JOIN (SELECT service, count() AS traces, sum(own) AS own_traces, pow(sum(a), 2) / sum(a * a) AS n_eff
+           FROM (SELECT service, trace_id, max(entry) AS own, sum(adjusted_count) AS a
+                 FROM api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)})
+                 WHERE direction = 'incoming' AND hop = 'open' $where
+                 GROUP BY service, trace_id)
+           GROUP BY service) AS seen ON seen.service = counted.service
+ORDER BY service
 
 -- name: named_elsewhere
 -- Of the last calls whose own request names no company, how many belong to a trace that does.
@@ -32,10 +46,18 @@ FROM (SELECT trace_id FROM api_events
       LIMIT 1)
 
 -- name: totals
-SELECT $by AS by, sum(n) AS calls, sumIf(n, $bad) AS errors, errors / calls AS error_rate,
-       sumIf(n, $server) AS server_errors, sum(kept) AS rows_seen
-FROM (SELECT *, calls AS n FROM $minutes $where)
-GROUP BY by ORDER BY calls DESC, by LIMIT {limit:UInt32}
+-- $doubt calls may be customers' own though they do not count as such, or the other way round; of a group as many as its own.
+SELECT by, calls, calls - least($doubt, taken) AS calls_low, calls + least($doubt, left_out) AS calls_high,
+       errors, errors - least($doubt, taken_bad) AS errors_low, errors + least($doubt, left_out_bad) AS errors_high,
+       errors / calls AS error_rate, errors_low / greatest(calls_high, 1) AS error_rate_low,
+       least(1, errors_high / greatest(calls_low, 1)) AS error_rate_high, server_errors, rows_seen
+FROM (SELECT $by AS by, sumIf(n, own) AS calls, sumIf(n, own AND bad) AS errors, sumIf(n, own AND $server) AS server_errors,
+             sumIf(n, own AND hop = 'open') AS taken, sumIf(n, NOT own) AS left_out,
+             sumIf(n, own AND bad AND hop = 'open') AS taken_bad, sumIf(n, NOT own AND bad) AS left_out_bad,
+             sumIf(kept, own) AS rows_seen
+      FROM (SELECT *, calls AS n, $bad AS bad, $own AS own FROM $all_minutes $where)
+      GROUP BY by HAVING calls > 0)
+ORDER BY calls DESC, by LIMIT {limit:UInt32}
 
 -- name: traffic_by_plan
 SELECT toDate(minute) AS day, plan, sum(n) AS calls, sumIf(n, $bad) / calls AS error_rate, sum(kept) AS rows_seen,
