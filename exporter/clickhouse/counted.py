@@ -8,12 +8,12 @@ Buckets of any rows add up.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from itertools import accumulate, chain, count
 from math import ceil, log
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse.native import block, heading, kind, low_cardinality
 from exporter.clickhouse.rows import DAY_US, event_time_us
@@ -52,29 +52,28 @@ _MINUTE_NS = 60_000_000_000
 # Within these, the start of a call is its time whatever the retention: see exporter.clickhouse.rows.
 _SURE_EARLY_NS, _SURE_LATE_NS = 300_000_000_000 - 1000, DAY_US * 500 - 1000
 
-Key = tuple[Any, ...]  # the values of _NAMES, unseen, estimated
+Key = tuple[Any, ...]  # the values of _NAMES, unseen, estimated, folded
 
 
-class Cell:
-    """What is added up of the calls with one key."""
+class Row(NamedTuple):
+    """What is counted of the calls with one key."""
 
-    __slots__ = ("buckets", "calls", "duration_sum_ms", "kept", "records")
-
-    def __init__(self) -> None:
-        self.records = self.kept = 0
-        self.calls = self.duration_sum_ms = 0.0
-        self.buckets: dict[int, float] = {}
-
-    def merge(self, other: Cell) -> None:
-        self.records += other.records
-        self.kept += other.kept
-        self.calls += other.calls
-        self.duration_sum_ms += other.duration_sum_ms
-        for bucket, calls in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0.0) + calls
+    minute: int  # since 1970
+    key: Key
+    records: int
+    kept: int
+    calls: float
+    duration_sum_ms: float
+    buckets: dict[int, float]
 
 
-Cells = dict[int, dict[Key, Cell]]  # by minute since 1970
+class Weight(NamedTuple):
+    """What a call with some decision counts."""
+
+    calls: float
+    kept: bool
+    unseen: bool
+    estimated: bool
 
 
 def bucket_of(duration_ms: float) -> int:
@@ -82,46 +81,58 @@ def bucket_of(duration_ms: float) -> int:
     return ceil(log(min(max(duration_ms, SHORTEST_MS), LONGEST_MS)) * _PER_BUCKET)
 
 
-def cells_of(calls: Calls, retention_days: int) -> Cells:
-    """The calls by minute and key: a microsecond each. retention_days: of the events, whose times these are too."""
-    minutes: Cells = {}
-    weights: dict[int, tuple[float, bool, bool]] = {}  # by decision: calls, unseen, estimated
-    for event in chain(calls.events, calls.dropped):
-        if event[0] != API_CALL:
-            continue
-        start, received, decision = event.start_unix_ns, event.received_unix_ns, event.decision
-        if -_SURE_EARLY_NS < received - start < _SURE_LATE_NS:
-            minute = start // _MINUTE_NS
-        else:
-            minute = event_time_us(event, retention_days) * 1000 // _MINUTE_NS
-        weight = weights.get(id(decision))
-        if weight is None:
-            weight = weights[id(decision)] = _weight(decision, whole=calls.whole)
-        stands_for, unseen, estimated = weight
-        cells = minutes.get(minute)
-        if cells is None:
-            cells = minutes[minute] = {}
-        key = (*_key_of(event), unseen, estimated)
-        cell = cells.get(key)
-        if cell is None:
-            cell = cells[key] = Cell()
-        cell.records += 1
-        cell.kept += decision.keep
-        cell.calls += stands_for
-        duration = event.duration_ms
+def count_calls(calls: Calls, retention_days: int) -> list[Row]:
+    """The calls by minute and key: some 2 µs each, most of it in the interpreter's C code.
+
+    retention_days: of the events, whose times these are too.
+    """
+    counted = [event for event in chain(calls.events, calls.dropped) if event[0] == API_CALL]
+    weights: dict[int, Weight] = {}  # by decision
+    for event in counted:
+        if id(event.decision) not in weights:
+            weights[id(event.decision)] = _weight(event.decision, whole=calls.whole)
+    numbers: defaultdict[tuple[int, Weight, Key], int] = defaultdict(count().__next__)
+    places = [
+        numbers[_minute_of(event, retention_days), weights[id(event.decision)], _key_of(event)] for event in counted
+    ]
+    durations = [event.duration_ms for event in counted]
+    in_buckets = Counter(
+        (place, bucket_of(duration)) for place, duration in zip(places, durations, strict=True) if duration >= 0
+    )
+    sums, buckets = [0.0] * len(numbers), [dict[int, float]() for _ in numbers]
+    for place, duration in zip(places, durations, strict=True):
         if duration >= 0:
-            cell.duration_sum_ms += stands_for * duration
-            bucket = bucket_of(duration)
-            cell.buckets[bucket] = cell.buckets.get(bucket, 0.0) + stands_for
-    return minutes
+            sums[place] += duration
+    found = list(numbers)
+    for (place, bucket), records in in_buckets.items():
+        buckets[place][bucket] = records * found[place][1].calls
+    records_of = Counter(places)
+    return [
+        Row(
+            minute,
+            (*key, weight.unseen, weight.estimated, 0),
+            records_of[place],
+            records_of[place] if weight.kept else 0,
+            records_of[place] * weight.calls,
+            sums[place] * weight.calls,
+            buckets[place],
+        )
+        for place, (minute, weight, key) in enumerate(found)
+    ]
 
 
-def _weight(decision: Decision, *, whole: bool) -> tuple[float, bool, bool]:
-    """What a call with this decision counts, whether no event can tell of it, and whether that is an estimate."""
+def _minute_of(event: Event, retention_days: int) -> int:
+    start = event.start_unix_ns
+    if -_SURE_EARLY_NS < event.received_unix_ns - start < _SURE_LATE_NS:  # nearly always
+        return start // _MINUTE_NS
+    return event_time_us(event, retention_days) * 1000 // _MINUTE_NS
+
+
+def _weight(decision: Decision, *, whole: bool) -> Weight:
     stood_for = arrived(decision)
     if whole or not decision.keep or decision.adjusted_count <= stood_for * (1 + 1e-9):
-        return stood_for, not decision.keep and decision.reason in NOT_ESTIMABLE, False
-    return decision.adjusted_count, False, True
+        return Weight(stood_for, decision.keep, not decision.keep and decision.reason in NOT_ESTIMABLE, False)
+    return Weight(decision.adjusted_count, True, False, True)
 
 
 class Bounds:
@@ -131,22 +142,24 @@ class Bounds:
         self._most = most, most_folded
         self._known: OrderedDict[int, tuple[set[int], set[int]]] = OrderedDict()  # hashes of keys by minute and level
 
-    def folded(self, minutes: Cells) -> Cells:
-        """The same counts, with `folded` at the end of each key: 0, or the level from which texts of it are OTHER."""
-        found: Cells = {}
-        for minute, cells in minutes.items():
+    def fold(self, rows: Sequence[Row]) -> list[Row]:
+        """The same counts; where there are too many keys, with texts that are OTHER and `folded` at the key's end."""
+        of_minutes: defaultdict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            of_minutes[row.minute].append(row)
+        found: list[Row] = []
+        for minute, of_minute in of_minutes.items():
             known = self._known.get(minute)
             if known is None:
                 known = self._known[minute] = (set(), set())
                 if len(self._known) > MOST_MINUTES:
                     self._known.popitem(last=False)
-            into = found[minute] = {}
-            for key, cell in cells.items():
-                bounded = self._bounded(known, key)
-                if bounded in into:
-                    into[bounded].merge(cell)
-                else:
-                    into[bounded] = cell
+            hashes = {hash(row.key) for row in of_minute}
+            if len(known[0] | hashes) <= self._most[0]:
+                known[0].update(hashes)
+                found += of_minute
+            else:
+                found += [row._replace(key=self._bounded(known, row.key)) for row in of_minute]
         return found
 
     def _bounded(self, known: tuple[set[int], set[int]], key: Key) -> Key:
@@ -163,10 +176,10 @@ class Bounds:
 
 def _folded(key: Key, level: int) -> Key:
     if not level:
-        return (*key, 0)
+        return key
     keeps = _KEEPS[level]
     texts = [value if name in keeps or not value else OTHER for name, value in zip(_NAMES, key, strict=False)]
-    return (*texts, *key[len(_NAMES) :], level)
+    return (*texts, *key[len(_NAMES) : -1], level)
 
 
 # -- as rows -------------------------------------------------------------------------------------------------
@@ -181,26 +194,24 @@ _LATEST_MINUTE: Final = ((1 << 32) - 1) // 60  # of a DateTime
 _MARKER: Final[Key] = (*("" if name != "status_code" else 0 for name in _NAMES), False, False, 0)
 
 
-def insert_block(minutes: Cells, batch_id: int, marker_minute: int) -> bytes:
-    """One block of the Native format: a row a key, and one that says that this batch is counted.
+def insert_block(rows: Sequence[Row], batch_id: int) -> bytes:
+    """One block of the Native format: a row a key, and one that says that this batch is counted. rows: of one day.
 
-    One block of one month is one part of the table: all of it is there, or nothing. marker_minute: of its day.
+    One block of one month is one part of the table: all of it is there, or nothing.
     """
-    rows = [(minute, key, cell) for minute, cells in minutes.items() for key, cell in cells.items()]
-    rows.append((marker_minute, _MARKER, Cell()))
-    keys, cells = list(zip(*(key for _, key, _ in rows), strict=True)), [cell for _, _, cell in rows]
-    content = [_SECONDS.many([60 * min(max(row[0], 0), _LATEST_MINUTE) for row in rows])]
-    content += [_texts(name, values) for name, values in zip(_NAMES, keys, strict=False)]
-    content += map(_FLAG.many, keys[len(_NAMES) :])
+    all_rows = [*rows, Row(rows[0].minute, _MARKER, 0, 0, 0.0, 0.0, {})]
+    minutes, keys, records, kept, calls, duration_sums, buckets = zip(*all_rows, strict=True)
+    values = list(zip(*keys, strict=True))
+    content = [_SECONDS.many([60 * min(max(minute, 0), _LATEST_MINUTE) for minute in minutes])]
+    content += [_texts(name, column) for name, column in zip(_NAMES, values, strict=False)]
+    content += map(_FLAG.many, values[len(_NAMES) :])
     content += [
-        _NUMBER.many([0] * (len(rows) - 1) + [batch_id]),
-        _NUMBER.many([cell.records for cell in cells]),
-        _NUMBER.many([cell.kept for cell in cells]),
-        _FLOAT.many([cell.calls for cell in cells]),
-        _FLOAT.many([cell.duration_sum_ms for cell in cells]),
-        _buckets([cell.buckets for cell in cells]),
+        _NUMBER.many([0] * len(rows) + [batch_id]),
+        *map(_NUMBER.many, (records, kept)),
+        *map(_FLOAT.many, (calls, duration_sums)),
+        _buckets(buckets),
     ]
-    return block(len(rows), list(zip(_HEADINGS, content, strict=True)))
+    return block(len(all_rows), list(zip(_HEADINGS, content, strict=True)))
 
 
 def _texts(name: str, values: Sequence[Any]) -> bytes:

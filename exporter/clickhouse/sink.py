@@ -23,7 +23,7 @@ from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.clickhouse.client import connect
-from exporter.clickhouse.counted import COLUMNS, Bounds, cells_of, insert_block
+from exporter.clickhouse.counted import COLUMNS, Bounds, count_calls, insert_block
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
@@ -261,13 +261,13 @@ class ClickHouseSink(Sink):
             if int(str(client.command(question))):
                 self._unsure_counts.discard(batch_id)
                 return
-        cells = cells_of(calls, days)
-        if not cells:
+        rows = self._bounds.fold(count_calls(calls, days))
+        if not rows:
             return
         compressor = get_compressor(client.write_compression)
         statement = f"INSERT INTO {minutes_table(self._place)} ({', '.join(COLUMNS)}) FORMAT Native\n".encode()
         body = bytearray(compressor.compress_block(statement))
-        body += compressor.compress_block(insert_block(self._bounds.folded(cells), batch_id, min(cells)))
+        body += compressor.compress_block(insert_block(rows, batch_id))
         self._unsure_counts.add(batch_id)
         if not self._insert(client, batch_id, token, body) and not self._settings.cluster:
             raise Retryable("the store says that it wrote nothing of the counts")

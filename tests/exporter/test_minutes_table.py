@@ -12,7 +12,7 @@ import pytest
 
 from clickhouse_rig import NOW_NS, event, with_sink
 from engine_process import EngineProcess
-from exporter.clickhouse.counted import GAMMA, OTHER, RELATIVE_ERROR, Bounds, bucket_of, cells_of
+from exporter.clickhouse.counted import GAMMA, OTHER, RELATIVE_ERROR, Bounds, bucket_of, count_calls
 from exporter.clickhouse.minutes_table import MARKER_DAYS, MINUTES_DAYS, columns
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.errors import Retryable, SinkError
@@ -225,9 +225,8 @@ def test_names_without_end_become_others_and_nothing_is_lost() -> None:
     calls = [event(company_id=f"c{n}", route=f"/r{n}", tenant="t") for n in range(1000)]
     seen: dict[tuple[Any, ...], float] = {}
     for first in range(0, 1000, 100):
-        (cells,) = bounds.folded(cells_of(Calls(first, calls[first : first + 100], [], True), 90)).values()
-        for key, cell in cells.items():
-            seen[key] = seen.get(key, 0) + cell.calls
+        for row in bounds.fold(count_calls(Calls(first, calls[first : first + 100], [], True), 90)):
+            seen[row.key] = seen.get(row.key, 0) + row.calls
     assert len(seen) == 100 + 20 + 1
     assert sum(seen.values()) == 1000
     levels = {level: sum(n for key, n in seen.items() if key[-1] == level) for level in (0, 1, 2)}
@@ -235,8 +234,8 @@ def test_names_without_end_become_others_and_nothing_is_lost() -> None:
     assert {key[0] for key in seen if key[-1] == 2} == {OTHER}
     assert {key[3] for key in seen if key[-1]} == {OTHER}
     assert {key[13] for key in seen} == {"t"}
-    (cells,) = bounds.folded(cells_of(Calls(1, calls[:100], [], True), 90)).values()
-    assert {key[-1] for key in cells} == {0}, "who came first in a minute keeps the name"
+    again = bounds.fold(count_calls(Calls(1, calls[:100], [], True), 90))
+    assert {row.key[-1] for row in again} == {0}, "who came first in a minute keeps the name"
 
 
 def test_a_text_that_no_column_takes_is_counted_all_the_same(clean: EngineProcess) -> None:
