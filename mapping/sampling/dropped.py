@@ -16,7 +16,7 @@ _CONTENT: Final = {
     Event._fields.index(name): EMPTY_HEADERS if name.endswith("headers") else ""
     for name in (
         *("request_headers", "response_headers", "request_body", "request_body_encoding", "response_body"),
-        *("response_body_encoding", "links", "metadata", "user_agent", "resource", "body", "body_encoding"),
+        *("response_body_encoding", "links", "metadata", "user_agent", "body", "body_encoding"),
     )
 }
 _DECISION: Final = Event._fields.index("decision")

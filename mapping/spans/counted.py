@@ -27,7 +27,7 @@ def counted(
     record, name, _, values, _, who, request, response, group, _ = work
     _, _, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
     span, trace_id, span_id, parent_id, _, (code, _), events, _ = record
-    service, environment, region = group[:3]
+    service, environment, region, resource = group[:4]
     context, title = plan._context, name.text
 
     method = values[plan._method]
@@ -99,7 +99,7 @@ def counted(
             service,  # service
             environment,  # environment
             region,  # region
-            "",  # resource
+            resource,  # resource
             stated_direction or plan._direction,  # direction
             hop,  # hop
             verb,  # verb

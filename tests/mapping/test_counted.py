@@ -25,7 +25,19 @@ LIMITS = DecodeLimits(max_body_bytes=1 << 26, max_records=100_000, max_elements=
 FIELDS = (
     *("event_type", "transaction_id", "source", "tenant", "trace_id", "span_id", "parent_id", "start_unix_ns"),
     *("end_unix_ns", "duration_ms", "received_unix_ns", "user_id", "company_id", "session_token", "subscription_id"),
-    *("application_id", "client_id", "plan_id", "service", "environment", "region", "direction", "hop", "verb", "uri"),
+    *(
+        "application_id",
+        "client_id",
+        "plan_id",
+        "service",
+        "environment",
+        "region",
+        "resource",
+        "direction",
+        "hop",
+        "verb",
+        "uri",
+    ),
     *("route", "status", "api_version", "name", "span_status", "error_type", "family"),
 )
 NEVER: dict[str, dict[str, Any]] = {
