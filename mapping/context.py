@@ -20,7 +20,7 @@ from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
 from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
 from mapping.rules.codings import Unread
-from mapping.rules.identity import Identity, Resolver
+from mapping.rules.identity import Identity, Resolver, identifier
 from mapping.rules.metadata import json_text
 from mapping.rules.route import RouteBook
 from mapping.settings import MappingSettings
@@ -163,6 +163,7 @@ class Context:
         self.stand_ins: Memory[str] = Memory(lambda name: quote(name, safe="", errors="replace") or "unknown", 1024)
         # (WhoPlan, values it asks for) -> identity
         self.identities: Memory[Identity] = Memory(lambda key: key[0].resolved(key[1:]), 4096)
+        self.ids: Memory[str] = Memory(identifier, longest=128)  # of users and companies, by the text that states them
         self.queries: Memory[str] = Memory(self._query_part)
         self.action_uris: Memory[str] = Memory(action_uri)
 

@@ -7,8 +7,9 @@ requests are bounded caches, the templates of `RouteBook`, and identities of tra
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from mapping.bounds import INFLATED_ROOM, share_of
@@ -34,9 +35,11 @@ from mapping.shape import ABSENT
 from mapping.spans.classify import SERVER
 from mapping.spans.counted import counted
 from mapping.spans.hops import find_hops
-from mapping.spans.inheritance import NO_OWNER, TraceMemory, inherit
+from mapping.spans.inheritance import find_owners
 from mapping.spans.plans import Plans
 from mapping.spans.same_call import settle
+from mapping.spans.trace_memory import NO_OWNER, Owner, TraceMemory
+from mapping.spans.tree import Tree
 
 STEP: Final = 256  # most records between two yields of `steps`
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
@@ -204,33 +207,33 @@ class Mapper:
             while start < len(group.records):
                 start = self._look(group, start, job, sampler if early else None, works, out)
                 yield
-        parents = yield from settle(works, self._plans)
-        inherited = (yield from inherit(works)) if self._inherit else None
-        if self._traces_seen:
-            inherited = yield from self._traces_seen.inherit(works, inherited, job.received_unix_ns, job.tenant)
-        hops = yield from find_hops(works, parents)
+        tree = Tree(works)
+        yield from settle(works, tree, self._plans)
+        owners: Sequence[Owner] | None = None
+        if self._inherit:
+            owners = yield from find_owners(works, tree, self._traces_seen or None, job.received_unix_ns, job.tenant)
+        hops = yield from find_hops(works, tree)
         judged = not early or self._should_skip is not None
         counting = out.dropped is not None
         events, masks = out.events, self._context.masks.redactor.values
         clock, until, left = self._clock, 0.0, 0
-        for at, work in enumerate(works):
+        for work, hop, owner in zip(works, hops, owners or repeat(None)):  # noqa: B905 - all have one length
             if not left or clock() > until:
-                if at:
+                if until:
                     yield
                 left, until = STEP, clock() + STEP_S
             left -= 1
             _, _, plan, _, _, who, headers, _, facts, _ = work
+            user, company = owner or who[:2]
             if counting and not work[9].keep:
-                user, company = inherited[at] if inherited else who[:2]
-                self._count_dropped(work, job, user, company or facts.company_id, hops[at], out)
+                self._count_dropped(work, job, user, company or facts.company_id, hop, out)
                 continue
             if plan.event_type == SKIP and not out.keep_skips:
                 out.skipped += 1
                 continue
-            user, company = inherited[at] if inherited else who[:2]
             cuts = masks.cuts
             try:
-                event = plan.event(work, job, user, company or facts.company_id, hops[at])
+                event = plan.event(work, job, user, company or facts.company_id, hop)
                 if facts.odd or plan.over or masks.cuts != cuts:
                     event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
                 if judged and plan.event_type != SKIP:
@@ -394,16 +397,12 @@ def _of_tenant(facts: Facts, tenant: str) -> Facts:
 
 def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     """The log record, with the user and company of its trace where it names none itself."""
-    who = work.who
+    who, of_call = work.who, work.read.http is not None
     named = who[:2]
-    if work.read.http is None and (seen.empty or all(named)):
-        return work
-    if named == NO_OWNER and seen.empty:
+    if (seen.empty and (named == NO_OWNER or not of_call)) or (not of_call and named[0] and named[1]):
         return work
     trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
-    if named != NO_OWNER and work.read.http is not None:
-        seen.learn(trace_id, *named, job.received_unix_ns, job.tenant)
-    owner = seen.owner(trace_id, *named, job.received_unix_ns, job.tenant)
+    owner = seen.of_log(trace_id, named, job.received_unix_ns, job.tenant, of_call=of_call)
     return work if owner == named else work._replace(who=who._replace(user_id=owner[0], company_id=owner[1]))
 
 

@@ -39,7 +39,7 @@ ALLOWED = {
 INSIDE = {
     "mapping/rules": {"bounds", "event"},
     "mapping/dialects": {"rules"},
-    "mapping/masks": {"rules"},
+    "mapping/masks": {"rules", "memory"},
     "mapping/otlp": {"rules", "masks", "bounds"},
     "mapping/sampling": {"event", "event_facts", "quantities"},
     "mapping/logs": {"rules", "dialects", "masks", "otlp", "sampling", "bounds", "context", "event", "memory", "shape"},

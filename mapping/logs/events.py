@@ -35,6 +35,7 @@ from mapping.rules.metadata import flat_object
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
+_SHA256: Final = sha256()
 _VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
 
 
@@ -63,7 +64,7 @@ class LogMapper:
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
         """seen: how often each record came in this request."""
-        record, words = item.record, self._context.words
+        record = item.record
         keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(item.body)
         if self._drops_bodies and body.map is not None:
@@ -74,10 +75,28 @@ class LogMapper:
             attributes = {key: value for key, value in attributes.items() if value is not None}
         if self._drops_bodies:
             attributes = self._context.masks.without_bodies(attributes)
-        understand_it = partial(
-            understand,
-            trace_id=item.trace_id.hex(),
-            span_id=item.span_id.hex(),
+        told = understood = self._understand(item, job, body, attributes, plan.keys)
+        if plan.hidden:
+            told = self._open(understood, attributes, plan, partial(self._understand, item, job))
+        hashed = _SHA256.copy()  # a third of the cost of a new one
+        hashed.update(b"\0".join((record.body, *sorted(record.attributes), group.resource)))
+        digest = hashed.hexdigest()
+        key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
+        occurrence = seen.get(key, 0)
+        seen[key] = occurrence + 1
+        who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
+        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, digest))
+
+    def _understand(
+        self, item: LogItem, job: Job, body: Body, attributes: Mapping[str, Any], keys: LogKeys
+    ) -> LogRecord:
+        record, words = item[0], self._context.words
+        return understand(
+            body,
+            attributes,
+            keys,
+            trace_id=item[1].hex(),
+            span_id=item[2].hex(),
             time_unix_nano=record.time_unix_nano,
             observed_unix_nano=record.observed_time_unix_nano,
             received_unix_ns=job.received_unix_ns,
@@ -87,15 +106,6 @@ class LogMapper:
             http_from_attributes=self._http_from_attributes,
             trust_forwarded=self._context.trust_forwarded,
         )
-        understood = told = understand_it(body, attributes, plan.keys)
-        if plan.hidden:
-            told = self._open(understood, attributes, plan, understand_it)
-        digest = sha256(b"\0".join((record.body, *sorted(record.attributes), group.resource))).hexdigest()
-        key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
-        occurrence = seen.get(key, 0)
-        seen[key] = occurrence + 1
-        who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
-        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, digest))
 
     def _open(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from mapping.masks.prompts import is_of_a_model
 from mapping.masks.redactor import MASK, Redactor
 from mapping.masks.settings import MaskSettings
+from mapping.memory import Memory
 from mapping.rules.bodies import Body, body_named, without_bodies
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.qu
 _LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
-_LONGEST_REMEMBERED: Final = 256  # characters of a header; with the next: half a megabyte of them at most
+_LONGEST_REMEMBERED: Final = 256  # characters of a value; with the next: half a megabyte of them at most
 _MOST_REMEMBERED: Final = 1024
 
 
@@ -58,7 +59,13 @@ class Masking:
         self.ip = redactor.ip
         self.sealed = redactor.sealed
         self.headers = redactor.headers
-        self._header_texts: dict[str, str] = {}
+        # Values of headers whose names hide nothing. What callers send in `accept` and its like repeats.
+        self.header_texts: Memory[str] = Memory(redactor.header_text, _MOST_REMEMBERED, longest=_LONGEST_REMEMBERED)
+        # (side, name, value) of headers whose names alone do not decide -> the value as it may be stored, None for none
+        self.headers_looked_at: Memory[str | None] = Memory(
+            lambda key: redactor.headers({key[1]: key[2]}, key[0]).get(key[1]), _MOST_REMEMBERED, _LONGEST_REMEMBERED
+        )
+        self._texts: dict[tuple[str, str], str] = {}  # attributes that are looked at, as they may be stored
         self.keeps_body_of = redactor.keeps_body_of
 
     def hides(self, source: str) -> bool:
@@ -100,17 +107,6 @@ class Masking:
             return "keep"
         return "drop" if found is None else "mask" if found == MASK else "look"
 
-    def header_text(self, text: str) -> str:
-        """The value of a header whose name hides nothing. What callers send in `accept` and its like repeats."""
-        known = self._header_texts.get(text)
-        if known is None:
-            known = self.redactor.header_text(text)
-            if len(text) <= _LONGEST_REMEMBERED:
-                if len(self._header_texts) >= _MOST_REMEMBERED:
-                    self._header_texts.clear()
-                self._header_texts[text] = known
-        return known
-
     def header_verdict(self, name: str, side: Side) -> Verdict:
         """What becomes of a header, as `verdict` says it of an attribute. What is kept may still hold a URL."""
         verdict = self.redactor.of_header(name, side)
@@ -122,9 +118,17 @@ class Masking:
         """An attribute's value as it may be stored, None when it must be dropped."""
         if self.dropped_bodies:
             value = self.without_bodies(value)
-        if key in _DOCUMENTS and isinstance(value, str):
-            value = _LITERAL.sub("?", value)
-        return self.redactor.value(key, value)
+        if type(value) is not str:
+            return self.redactor.value(key, value)
+        # Addresses, URLs without parameters and statements repeat: by hand, as a Memory costs more where none does.
+        known: Any = self._texts.get((key, value))
+        if known is None:
+            known = self.redactor.value(key, _LITERAL.sub("?", value) if key in _DOCUMENTS else value)
+            if len(value) <= _LONGEST_REMEMBERED and isinstance(known, str):
+                if len(self._texts) >= _MOST_REMEMBERED:
+                    self._texts.clear()
+                self._texts[key, value] = known
+        return known
 
     def request_body(self, body: Body) -> Body:
         return self.redactor.body(body, "request")

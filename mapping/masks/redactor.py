@@ -247,10 +247,13 @@ class Redactor:
             return False
         return not ((found is None or ASKED in found) and self._query.mentions.in_query(text))
 
-    @_guarded
     def text(self, text: str) -> str:
         """Free text: a log line, an exception's message. JSON, query strings and `key=value` in it are masked."""
-        return self.values.mask_text(text, self._log, self._log.paths, 0)
+        try:  # by hand, as every log line comes here: `_guarded` costs 0.2 µs
+            return self.values.mask_text(text, self._log, self._log.paths, 0)
+        except Exception as error:
+            failure = f"masking text failed: {type(error).__name__}"
+        raise RedactionError(failure)
 
     @_guarded
     def base64(self, text: str, take: Take | None = None) -> str | Unread:

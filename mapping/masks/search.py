@@ -16,8 +16,8 @@ _LOWER_IS_ASCII: Final = (("\u212a", "k"), ("\u0130", "i\u0307"))
 def searcher(*patterns: bytes) -> Any:
     """A function of the bytes of a text. It gives [0] and the places of the patterns that are found, from 1 on.
 
-    The empty pattern, which is in every text, is the first: an answer without it says that RE2 gave up for want of
-    memory. So `== NOTHING` errs on one side only.
+    The empty pattern, which is in every text, is the first: an answer without it, None or empty, says that RE2 gave up
+    for want of memory. So `== NOTHING` errs on one side only.
     """
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1
@@ -25,7 +25,7 @@ def searcher(*patterns: bytes) -> Any:
     for pattern in (b"", *patterns):
         found.Add(pattern)
     found.Compile()
-    return found.Match
+    return getattr(found, "_set", found).Match  # without the frame that the library puts around it for texts: 0.15 µs
 
 
 def as_bytes(text: str) -> bytes:

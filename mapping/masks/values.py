@@ -172,6 +172,10 @@ class ValueMasks:
         if len(text) < SHORTEST and not may_hide_secrets(text):
             return text if self.hide is None else self.hide(text)
         found = verdicts.seen_in(text)
+        # Most texts: they name and show nothing, and there is nothing that other masks look for.
+        done = found == NOTHING and "=" not in text and "@" not in text and "\\" not in text and '"-' not in text
+        if done and self.hide is None:
+            return text
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.
         queries = self.urls.sent(text) if "=" in text and ("?" in text or "#" in text) else ()

@@ -204,8 +204,8 @@ class Verdicts:
             return self._seen_in_long(text)
         if self._seek is None:
             self._seek = searcher(_SHAPES, self.mentions.in_bytes())
-        found: list[int] | None = self._seek(as_bytes(text))
-        return found
+        found: list[int] = self._seek(text.encode() if text.isascii() else as_bytes(text))
+        return found or None
 
     def seen_in_json(self, text: str, of_queries: Mentions) -> list[int] | None:
         """The same of JSON; with ASKED a masked parameter of a query, UNSURE what only a look at its values tells."""
@@ -213,8 +213,8 @@ class Verdicts:
             return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else []), UNSURE]
         if self._seek_in_json is None:
             self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes(), _UNSURE)
-        found: list[int] | None = self._seek_in_json(as_bytes(text))
-        return found
+        found: list[int] = self._seek_in_json(text.encode() if text.isascii() else as_bytes(text))
+        return found or None
 
     def _seen_in_long(self, text: str) -> list[int]:
         found = [*NOTHING]

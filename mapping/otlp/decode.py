@@ -7,6 +7,8 @@ OTLP's partial success wants it (spec/otlp-http.md §3).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
 from google.protobuf.message import DecodeError as ProtobufError
@@ -25,6 +27,7 @@ from mapping.otlp.wire import (
     Status,
     Traces,
     Undecodable,
+    Unread,
     parse,
     read_body,
     read_text,
@@ -166,11 +169,11 @@ class Decoder:
         request = _parse_request(Traces, data, "ExportTraceServiceRequest")
         groups: list[SpanGroup] = []
         refused: dict[str, int] = {}
-        accepted = 0
+        accepted, large = 0, _large(data)
         for resource_spans in request.resource_spans:
             schema = resource_spans.schema_url
             for scope_spans in resource_spans.scope_spans:
-                spans = scope_spans.spans
+                spans, is_large = scope_spans.spans, next(large)
                 try:
                     resource = self._resource(resource_spans.resource)
                     scope = self._scope(scope_spans.scope)
@@ -179,8 +182,9 @@ class Decoder:
                     continue
                 records = self._spans(spans, refused)
                 accepted += len(records)
-                large = len(data) > LARGE_RECORD and _any_large(spans)
-                groups.append(SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records, large))
+                groups.append(
+                    SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records, is_large)
+                )
         return Decoded("traces", groups, accepted, refused, len(data))
 
     def logs(self, data: bytes) -> Decoded:
@@ -188,11 +192,11 @@ class Decoder:
         request = _parse_request(Logs, data, "ExportLogsServiceRequest")
         groups: list[LogGroup] = []
         refused: dict[str, int] = {}
-        accepted = 0
+        accepted, large = 0, _large(data)
         for resource_logs in request.resource_logs:
             schema = resource_logs.schema_url
             for scope_logs in resource_logs.scope_logs:
-                logs = scope_logs.log_records
+                logs, is_large = scope_logs.log_records, next(large)
                 try:
                     resource = self._resource(resource_logs.resource)
                     scope = self._scope(scope_logs.scope)
@@ -201,8 +205,7 @@ class Decoder:
                     continue
                 records = self._logs(logs, refused)
                 accepted += len(records)
-                large = len(data) > LARGE_RECORD and _any_large(logs)
-                groups.append(LogGroup(resource, scope, read_text(scope_logs.schema_url or schema), records, large))
+                groups.append(LogGroup(resource, scope, read_text(scope_logs.schema_url or schema), records, is_large))
         return Decoded("logs", groups, accepted, refused, len(data))
 
     def _spans(self, spans: Any, refused: dict[str, int]) -> list[SpanRecord]:
@@ -315,9 +318,16 @@ class Decoder:
         return found
 
 
-def _any_large(records: Any) -> bool:
-    """Whether one of the records takes more than LARGE_RECORD bytes on the wire."""
-    return bool(records) and max(map(type(records[0]).ByteSize, records)) > LARGE_RECORD
+def _large(data: bytes) -> Iterator[bool]:
+    """Of each scope in a request, whether one of its records takes more than LARGE_RECORD bytes on the wire.
+
+    Parsed a second time with the records left as bytes: 0.06 µs a record, where to ask each for its size took 0.28.
+    """
+    if len(data) <= LARGE_RECORD:
+        return repeat(False)
+    request = Unread.FromString(data)
+    scopes = (scope for resource in request.of_resources for scope in resource.of_scopes)
+    return (max(map(len, scope.records), default=0) > LARGE_RECORD for scope in scopes)
 
 
 def _ends(items: Any, entries: list[Entry]) -> Any:

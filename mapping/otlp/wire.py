@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError as ProtobufError
 from mapping.bounds import CUT, DEEPEST_VALUE, LONGEST_TEXT, MOST_LEAVES, is_key
 from mapping.masks.shapes import KEYS_BEGIN, may_show_a_key
 from mapping.masks.text import may_hide_secrets
+from mapping.rules.headers import header_name
 from mapping.rules.metadata import fragment
 
 # (shape key, value, metadata fragment). The shape key is the attribute's key, marked where the value
@@ -45,7 +46,7 @@ OVER: Final[Entry] = (CUT, True, f'"{CUT}":true')
 
 _LONGEST_WRITTEN: Final = 256
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
-_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%")
+_PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%>")
 # What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
 _TEXT_OF: Final = tuple(bytes((0x12, rest, 0x0A, max(rest - 2, 0))) for rest in range(0x80))
 
@@ -114,6 +115,10 @@ _MESSAGES: Final[dict[str, tuple[tuple[int, str, int | str, int], ...]]] = {
         (11, "observed_time_unix_nano", _FIXED64, _ONE),
         (12, "event_name", _BYTES, _ONE),
     ),
+    # A request of either signal with its records unread, to know how large they are.
+    "Unread": ((1, "of_resources", "UnreadResource", _MANY),),
+    "UnreadResource": ((2, "of_scopes", "UnreadScope", _MANY),),
+    "UnreadScope": ((2, "records", _BYTES, _MANY),),
     "Resource": ((1, "attributes", _BYTES, _MANY),),
     "Scope": ((1, "name", _BYTES, _ONE), (2, "version", _BYTES, _ONE), (3, "attributes", _BYTES, _MANY)),
     "KeyValue": ((1, "key", _BYTES, _ONE), (2, "value", "AnyValue", _ONE)),
@@ -160,7 +165,7 @@ def _add(message: Any, number: int, name: str, kind: int | str, label: int, pack
 
 
 _CLASSES: Final = _classes()
-Traces, Logs = _CLASSES["Traces"], _CLASSES["Logs"]
+Traces, Logs, Unread = _CLASSES["Traces"], _CLASSES["Logs"], _CLASSES["Unread"]
 Event, Link, Status = _CLASSES["Event"], _CLASSES["Link"], _CLASSES["Status"]
 Resource, Scope = _CLASSES["Resource"], _CLASSES["Scope"]
 _KeyValue, _AnyValue = _CLASSES["KeyValue"], _CLASSES["AnyValue"]
@@ -238,7 +243,7 @@ class _Values:
 
 def _mark(text: str) -> str:
     """What a text's content says about its use."""
-    if may_hide_secrets(text) or may_show_a_key(text):
+    if may_hide_secrets(text) or may_show_a_key(text) or ("%3" in text and "?" in text):
         return LOOK_MARK
     if text == "graphql":
         return GRAPHQL_MARK
@@ -281,8 +286,9 @@ class AttributeCache(dict[bytes, Entry]):
         """limit_bytes: estimated memory of one generation."""
         super().__init__()
         self._old: dict[bytes, Entry] = {}
-        # Tag, length and key on the wire -> key, key with LOOK_MARK, JSON of the key with a colon.
-        self._keys: dict[bytes, tuple[str, str, str]] = {}
+        # Tag, length and key on the wire -> key, key with LOOK_MARK, JSON of the key with a colon, whether it is a
+        # header's, which may hold a secret in the middle of a text without blanks.
+        self._keys: dict[bytes, tuple[str, str, str, bool]] = {}
         self._cost = 0
         self._limit = limit_bytes
 
@@ -313,11 +319,11 @@ class AttributeCache(dict[bytes, Entry]):
                 if data.startswith(_TEXT_OF[rest], end):
                     raw = data[end + 4 :]
                     odd = raw.translate(None, _PLAIN)
-                    if not odd.translate(None, b":='@%") and raw != b"graphql":
+                    if not odd.translate(None, b":='@%>") and raw != b"graphql":
                         text = raw.decode()
-                        look = (odd or "--" in text or "->" in text) and may_hide_secrets(text)
+                        look = (odd or "--" in text) and (may_hide_secrets(text) or "%3" in text)
                         if not look and rest > 15:  # with two bytes before it
-                            look = text.startswith(KEYS_BEGIN) or (" " in text and may_show_a_key(text))
+                            look = text.startswith(KEYS_BEGIN) or ((known[3] or " " in text) and may_show_a_key(text))
                         return known[1] if look else known[0], text, f'{known[2]}"{text}"'
                 elif (
                     data[end] == 0x12
@@ -349,4 +355,5 @@ class AttributeCache(dict[bytes, Entry]):
         key = sys.intern(key.replace("\0", "\ufffd"))  # NUL separates key and mark
         if len(self._keys) >= 4096:
             self._keys.clear()
-        self._keys[raw] = key, sys.intern(key + LOOK_MARK), f"{orjson.dumps(key or '_').decode()}:"
+        member = f"{orjson.dumps(key or '_').decode()}:"
+        self._keys[raw] = key, sys.intern(key + LOOK_MARK), member, header_name(key) is not None

@@ -199,7 +199,7 @@ class Resolver:
         """
         if self.silent:
             return NOBODY
-        claims, bearer = self._credentials(request_headers)
+        claims, bearer = self._credentials(request_headers) if request_headers else (_EMPTY, "")
         user, user_source = self._user(attributes, request_headers, response_headers, query, body)
         company, company_source = self._company(attributes, request_headers, response_headers, query, body, claims)
         seal = self._seal

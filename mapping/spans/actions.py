@@ -197,7 +197,9 @@ class ActionPlan:
             error_type = _mcp_failure(record, text_of(raw), status) or error_type
         if failed and not error_type:
             error_type = context.failure(record, text_of(raw) or status, self._direction)
-        span = record.span
+        span, to = record.span, self._direction
+        if self._stated != ABSENT:
+            to = DIRECTIONS.get(text_of(values[self._stated]).lower(), to)
         extra: dict[str, Any] | None = REMOTE_PARENT if span.flags & REMOTE_FLAG else None
         if failed or record.events or self._promoted or status or model is not None:
             extra = {**extra} if extra else {}
@@ -243,7 +245,7 @@ class ActionPlan:
                 group[1],  # environment
                 group[2],  # region
                 group[3],  # resource
-                DIRECTIONS.get(text_of(values[self._stated]).lower(), self._direction),  # direction
+                to,  # direction
                 hop,  # hop
                 "",  # verb
                 uri,  # uri

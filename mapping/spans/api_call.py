@@ -42,7 +42,7 @@ from mapping.rules.route import OTHER
 from mapping.rules.verbs import STANDARD_VERBS
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
-from mapping.spans.captured import HeaderSlots
+from mapping.spans.captured import HeaderSlots, bring_headers
 from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
 from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
@@ -344,8 +344,9 @@ class ApiCallPlan:
         if self.model is not None:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
-        shown = self.slots.shown(request, "request", exact=not events)
-        shown_response = self.slots.shown(response, "response", exact=not events)
+        exact = not (events and bring_headers(events))
+        shown = self.slots.shown(request, "request", exact=exact)
+        shown_response = self.slots.shown(response, "response", exact=exact)
         version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)
@@ -359,12 +360,12 @@ class ApiCallPlan:
                 shown_response,
                 version,
                 _request_id(shown) or text_of(values[self._request_id]) or transaction,
-                DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), ""),
+                DIRECTIONS.get(text_of(values[at]).lower(), "") if (at := self._moesif_direction) != ABSENT else "",
                 request_body,
                 request_encoding,
                 response_body,
                 response_encoding,
-                context.shown_names[text_of(values[self._action_name])],
+                context.shown_names[text_of(values[at])] if (at := self._action_name) != ABSENT else "",
                 extra,
             ),
         )

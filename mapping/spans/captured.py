@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from mapping.event import EMPTY_HEADERS
 from mapping.masks.of_shape import Masking, Side
 from mapping.masks.redactor import MASK
-from mapping.masks.shapes import may_show_a_key
-from mapping.masks.urls import may_hold_a_url
 from mapping.otlp.decode import SpanEvent
 from mapping.rules import bodies, headers
-from mapping.shape import Shape
+from mapping.shape import ABSENT, Shape
 
 _EVENTS: Final = {"http.request": "request", "http.response": "response"}
 
@@ -21,6 +19,7 @@ class HeaderSlots:
     """Where the headers of a shape are; names and sides are worked out once."""
 
     __slots__ = (
+        "_looked_at",
         "_looks",
         "_maps",
         "_marked",
@@ -50,18 +49,26 @@ class HeaderSlots:
         self.response_names = None if self._maps else {name for name, _ in self._response}
         self._masks = masks
         self._masked: dict[Side, list[str]] = {"request": [], "response": []}  # hidden whatever the value
-        self._looks = bool(self._maps)  # True when values have to be searched
-        self._marked = bool(shape.look)  # False: no text of such a record can hold a secret
-        sides: tuple[tuple[Side, list[str]], ...] = (
-            ("request", [*(name for name, _ in self._request), "user-agent"]),
-            ("response", [name for name, _ in self._response]),
+        # Neither hidden nor kept by name alone.
+        self._looked_at: dict[Side, list[str]] = {"request": [], "response": []}
+        self._looks = bool(self._maps) or masks.looks_inside_text  # True when all have to be searched
+        # Headers whose values decoding has marked: no other can hold a secret that its name does not tell of.
+        self._marked: dict[Side, list[str]] = {"request": [], "response": []}
+        marked = shape.look | shape.trees
+        agents = [("user-agent", shape.at[key]) for key in headers.USER_AGENT_ATTRIBUTES if key in shape.at]
+        sides: tuple[tuple[Side, list[tuple[str, int]]], ...] = (
+            ("request", [*self._request, *(agents or [("user-agent", ABSENT)])]),
+            ("response", self._response),
         )
-        for side, names in sides:
-            for name in names:
+        for side, slots in sides:
+            for name, index in slots:
                 verdict = masks.header_verdict(name, side)
                 if verdict == "mask":
                     self._masked[side].append(name)
-                self._looks |= verdict == "look"
+                elif verdict == "look":
+                    self._looked_at[side].append(name)
+                elif index in marked:
+                    self._marked[side].append(name)
 
     def read(
         self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
@@ -96,23 +103,27 @@ class HeaderSlots:
             return EMPTY_HEADERS
         if self._looks or not exact:
             return self._masks.headers(found, side)
-        masked = self._masked[side]
-        # What holds for one value holds for all together, and those are searched at once.
-        together = "\n".join([text for name, text in found.items() if name not in masked]) if self._marked else ""
-        if (shows := may_show_a_key(together)) or may_hold_a_url(together):
-            found = {
-                name: self._masks.header_text(text)
-                if (shows or "=" in text or "@" in text or "%3" in text) and name not in masked
-                else text
-                for name, text in found.items()
-            }
-        if not masked:
-            return found
-        shown = {**found}
-        for name in masked:
-            if name in shown:
-                shown[name] = MASK
+        shown: dict[str, str] = cast("dict[str, str]", found)  # copied before anything is changed
+        texts = self._masks.header_texts
+        for name in self._marked[side]:
+            text = found.get(name)
+            if text is not None and (masked := texts[text]) is not text:
+                shown = {**shown, name: masked}
+        for name in self._looked_at[side]:
+            text = found.get(name)
+            if text is not None and (value := self._masks.headers_looked_at[side, name, text]) != text:
+                shown = {**shown, name: value or ""}
+                if value is None:
+                    del shown[name]
+        for name in self._masked[side]:
+            if name in found:
+                shown = {**shown, name: MASK}
         return shown
+
+
+def bring_headers(events: tuple[SpanEvent, ...]) -> bool:
+    """True when headers may stand on an event: those of exceptions and logs bring none."""
+    return any(event.name in _EVENTS for event in events)
 
 
 def event_body(events: tuple[SpanEvent, ...], side: str) -> Any:

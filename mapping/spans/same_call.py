@@ -24,9 +24,8 @@ from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
 from mapping.shape import REMOTE_FLAG
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
-from mapping.spans.hops import parents_of
-from mapping.spans.inheritance import slices
 from mapping.spans.plans import Plans
+from mapping.spans.tree import Tree, slices
 
 _HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
 _PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
@@ -36,23 +35,27 @@ _HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is anot
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
-def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] | None]:
-    """Gives spans of `works` other plans where others tell the same. Returns the parents of the spans if it looked."""
-    parents: list[int] | None = None
-    if incoming := (yield from _incoming_together(works)):
-        parents = yield from parents_of(works)
+def settle(works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
+    """Gives spans of `works` other plans where others tell the same."""
+    if not tree.is_flat() and (incoming := (yield from _incoming_together(works))):
+        parents = yield from tree.parents()
         for start in range(0, len(incoming), _PAUSE):
             for at in incoming[start : start + _PAUSE]:
                 _settle_nested_call(at, parents, works, plans)
             yield
     if not plans.second_look:
-        return parents
+        return
     doubtful: list[int] = []
     for part in slices(len(works)):
-        doubtful += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work.plan.second_look]
-        yield
-    if not doubtful:
-        return parents
+        doubtful += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work[2].second_look]
+        if part.stop < len(works):
+            yield
+    if doubtful:
+        yield from _settle_doubtful(doubtful, works, tree, plans)
+
+
+def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
+    """doubtful: spans of which the plan alone cannot say whether they tell a thing of their own."""
     models: list[int] = []
     failed: list[int] = []
     calls: list[int] = []
@@ -68,9 +71,8 @@ def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] |
         elif works[at].record.status.code == 2:
             failed.append(at)
     if not (failed or calls or len(models) > 1 or (models and telling)):
-        return parents
-    if parents is None:
-        parents = yield from parents_of(works)
+        return
+    parents = yield from tree.parents()
     for part in slices(len(failed)):
         for at in failed[part.start : part.stop]:
             _lend_failure(at, parents, works, plans)
@@ -83,7 +85,6 @@ def settle(works: list[Work], plans: Plans) -> Generator[None, None, list[int] |
             settled.add(models[part.start : part.stop])
             yield
         yield from settled.settle(plans)
-    return parents
 
 
 def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
@@ -97,16 +98,17 @@ def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
 
 def _incoming_together(works: list[Work]) -> Generator[None, None, list[int]]:
     """Incoming calls below a span, of traces that have several: nearly always none."""
-    incoming: list[int] = []
+    calls: list[Work] = []
     for part in slices(len(works)):
-        incoming += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work[2].incoming]
-        yield
-    if len(incoming) < 2:
+        calls += [work for work in works[part.start : part.stop] if work[2].incoming]
+        if part.stop < len(works):
+            yield
+    if len(calls) < 2 or len({work[0][1] for work in calls}) == len(calls):
         return []
-    count = Counter(works[at].record.trace_id for at in incoming)
-    if len(count) == len(incoming):
-        return []
-    return [at for at in incoming if works[at].record.parent_id and count[works[at].record.trace_id] > 1]
+    count = Counter([work[0][1] for work in calls])
+    return [
+        at for at, work in enumerate(works) if work[2].incoming and work[0].parent_id and count[work[0].trace_id] > 1
+    ]
 
 
 def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:

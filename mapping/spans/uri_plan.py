@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from mapping.context import Context, Group, text_of
+from mapping.memory import Memory
 from mapping.rules import uri
 from mapping.rules.uri import SHORT_QUERY, is_clean_path
 from mapping.shape import ABSENT, Shape
@@ -31,6 +32,8 @@ CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net
 _CLEAN_URL: Final = re.compile(
     r"(https?)://([A-Za-z0-9.\-]+(?::[0-9]{1,5})?)(/[A-Za-z0-9/_.~!$&'()*+,:\-]*)(?:\?([^#]*))?"
 ).fullmatch
+_ORIGINS: Final = 16  # remembered for each of up to 6,144 plans: services have one or two
+_LONGEST_ORIGIN: Final = 256  # characters of one that is remembered
 _ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
 
 
@@ -63,6 +66,10 @@ class UriPlan:
         # http.target is read only without url.path.
         located = (self._path != ABSENT) != (self._target != ABSENT)
         self._composed = located and self._host != ABSENT and self._full == ABSENT
+        # (scheme, host, port) -> `scheme://authority`, where no header tells of another one
+        self._origins: Memory[str] = Memory(
+            lambda key: context.origins[(*key, self._host_is_header, uri.NO_ORIGIN)], _ORIGINS, _LONGEST_ORIGIN
+        )
         self.present = not (self._full == self._target == self._path == ABSENT)
 
     def resolve(
@@ -81,8 +88,11 @@ class UriPlan:
                 and is_clean_path(path)
                 and (not query or (type(query) is str and len(query) < SHORT_QUERY))
             ):
-                key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
-                text = context.origins[key] + path
+                if origin is uri.NO_ORIGIN:
+                    text = self._origins[values[self._scheme], values[self._host], values[self._port]] + path
+                else:
+                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
+                    text = context.origins[key] + path
                 return (text + context.queries[query] if query else text), path, None
         elif self._full != ABSENT:
             full = values[self._full]

@@ -590,7 +590,7 @@ def test_headers_shown_from_memory_are_those_that_masks_show() -> None:
 def test_what_masks_remember_of_headers_is_bounded() -> None:
     masks = Context(MappingSettings()).masks
     for number in range(3000):
-        masks.header_text(f"a?b={number}")
-        masks.header_text(f"a?b={number}" + "x" * 300)
-    assert len(masks._header_texts) <= 1024
-    assert max(map(len, masks._header_texts)) <= 256
+        masks.header_texts[f"a?b={number}"]
+        masks.header_texts[f"a?b={number}" + "x" * 300]
+    assert len(masks.header_texts) <= 1024
+    assert max(map(len, masks.header_texts)) <= 256
