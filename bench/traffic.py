@@ -25,6 +25,13 @@ def _attribute(key: str, value: str | int | bool) -> KeyValue:
     return KeyValue(key=key, value=AnyValue(string_value=value))
 
 
+def span_named(name: bytes) -> bytes:
+    """A gzip body with one span of this name."""
+    message = ExportTraceServiceRequest.FromString(request(0, 1))
+    message.resource_spans[0].scope_spans[0].spans[0].name = name.decode()
+    return gzip.compress(message.SerializeToString())
+
+
 def request(seed: int, spans: int = SPANS_PER_REQUEST, now_unix_ns: int | None = None) -> bytes:
     """One ExportTraceServiceRequest, protobuf. About half of the 16 attributes repeat, as they do in practice."""
     dice = random.Random(seed)

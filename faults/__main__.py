@@ -39,7 +39,14 @@ class Ending(NamedTuple):
 
 
 async def tell(
-    told: Told, folder: Path, *, seed: int, seconds: float, records_per_s: float, compression: str = "lz4"
+    told: Told,
+    folder: Path,
+    *,
+    seed: int,
+    seconds: float,
+    records_per_s: float,
+    compression: str = "lz4",
+    lanes: int = 0,
 ) -> Ending:
     """Prints the figures, too."""
     problems: list[str] = []
@@ -51,6 +58,7 @@ async def tell(
         spool_mib=told.spool_mib,
         gate=told.gate,
         others=told.others,
+        lanes=max(lanes, told.lanes),
         spool={"segment_bytes": told.segment_bytes} if told.segment_bytes else {},
     ) as system:
         base = time.time_ns() + int(told.ahead_s * 1e9)
@@ -172,6 +180,7 @@ def tell_one(name: str, options: argparse.Namespace) -> Ending | Impossible:
                     seconds=options.seconds,
                     records_per_s=options.records_per_s,
                     compression=options.compression,
+                    lanes=options.lanes,
                 )
             )
         except Impossible as error:
@@ -193,6 +202,7 @@ def main() -> None:
     arguments.add_argument("stories", nargs="*", metavar="STORY", help=f"default: all of {', '.join(STORIES)}")
     arguments.add_argument("--seconds", type=float, default=15.0, help="of each story")
     arguments.add_argument("--records-per-s", type=float, default=5000.0)
+    arguments.add_argument("--lanes", type=int, default=0, help="of the bridge; one in stories with more sinks")
     arguments.add_argument("--compression", default="lz4", help="of inserts: lz4, zstd or none")
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     arguments.add_argument("--report", type=Path, help="Markdown file; default for all stories: docs/reliability.md")

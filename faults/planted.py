@@ -82,8 +82,21 @@ def _callers() -> set[str]:
 
 KINDS = {"poison": plant_poison, "tasks": plant_faults_of_tasks}
 
-if __name__ == "__main__":
-    KINDS[sys.argv.pop(1)]()
-    from weighbridge.cli import main
+LANE = "lane"  # the argument after the kind, in the process of a lane
 
+
+def main() -> None:
+    from weighbridge import cli
+    from weighbridge.lanes import child, process
+
+    kind = sys.argv.pop(1)
+    KINDS[kind]()
+    child.PROGRAM = ("-m", "faults.planted", kind, LANE)
+    if sys.argv[1] == LANE:
+        del sys.argv[1]
+        process.main()
+    cli.main()
+
+
+if __name__ == "__main__":
     main()

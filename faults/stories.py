@@ -57,6 +57,7 @@ class Told(NamedTuple):
     ahead_s: float = 0.0  # by so much are the producers' clocks ahead
     ids_in_headers: bool = False  # likewise
     segment_bytes: int = 0  # of the spool's files, 0 for the default
+    lanes: int = 0  # at least
 
 
 async def nothing(system: System, dice: random.Random, seconds: float) -> None:
@@ -72,6 +73,21 @@ async def killed(system: System, dice: random.Random, seconds: float) -> None:
         took.append(await system.start_bridge())
         assert took[-1] < READY_AFTER_KILL_S, f"ready after {took[-1]:.1f} s"
     print(f"  {len(took)} kills; ready after {statistics.median(took):.1f} s, at most {max(took):.1f}")
+
+
+async def lanes_killed(system: System, dice: random.Random, seconds: float) -> None:
+    """One lane after the other, and now and then the bridge with all of them."""
+    until = time.monotonic() + seconds
+    kills = 0
+    while time.monotonic() < until:
+        await asyncio.sleep(dice.uniform(0.5, 3.0))
+        kills += 1
+        if kills % 5:
+            await system.kill_a_lane(dice)
+            assert await system.ready(), "a lane that is killed must not make the bridge refuse"
+        else:
+            await system.kill_bridge()
+            await system.start_bridge()
 
 
 async def stopped(system: System, dice: random.Random, seconds: float) -> None:
@@ -266,6 +282,7 @@ WRITE_PATH = ("pwritev,pwritev2", "fdatasync", "fsync", "rename", "unlink", "ftr
 STORIES: dict[str, Told] = {
     "quiet": Told(nothing, "no fault: the tools themselves"),
     "killed": Told(killed, "R01 kill -9 of the bridge at random times"),
+    "lanes-killed": Told(lanes_killed, "kill -9 of lanes, and of the bridge with them", lanes=2),
     "stopped": Told(stopped, "R04 SIGTERM under load"),
     "stopped-away": Told(stopped_while_the_store_is_away, "R05 SIGTERM while the store is down"),
     "away": Told(while_the_store(Fault(refuse=True)), "R06 the store refuses connections"),

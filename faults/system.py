@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -30,6 +31,11 @@ from faults.judge import Store
 from faults.proxy import Proxy
 
 READY_S = 30.0
+# What several lanes allow: nothing that must see all requests of a trace.
+ACROSS_LANES: dict[str, dict[str, Any]] = {
+    "mapping": {"inherit_across_requests_s": 0},
+    "sampling": {"trust_upstream": False},
+}
 LEFT_BYTES = 1 << 19  # of a small disk, to the sinks' journals
 
 
@@ -54,18 +60,21 @@ class System:
         spool_mib: int = 0,
         gate: bool = False,
         others: bool = False,
+        lanes: int = 0,
         **sections: dict[str, Any],
     ) -> None:
         """What is not as usual.
 
         compression: of the sink's inserts. prefix: before the bridge's command. spool_mib: of a disk for the spool
         alone, 0 for none. gate: the store is reached through it. others: there are three more sinks: files, Moesif and
-        an OTLP endpoint. sections: what to change in the bridge's settings, by section.
+        an OTLP endpoint.
+        lanes: of the bridge, one where the other sinks are. sections: what to change in its settings, by section.
         """
         self.folder = folder
         self.engine = EngineSupervisor(folder / "engine")
         self.bridge_log = folder / "bridge.log"
         self._sections = sections
+        self._lanes = min(lanes, 1) if others else lanes
         self._seed = seed
         self._compression = compression
         self.prefix = tuple(prefix)  # of the next bridge that is started
@@ -208,6 +217,14 @@ class System:
         assert self._bridge is not None
         return self._bridge.returncode is not None
 
+    async def kill_a_lane(self, dice: random.Random) -> None:
+        """kill -9 of one of the processes that map. Returns at once; the bridge starts another."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/readyz") as answer:
+            running = [lane["process"] for lane in (await answer.json())["lanes"] if lane["ready"]]
+        if running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(dice.choice(running), signal.SIGKILL)
+
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/metrics") as answer:
@@ -215,7 +232,8 @@ class System:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        return list(DeadLetters(self.folder / "spool" / "deadletter.jsonl").read())
+        letters = [self.folder / "spool", *(self.folder / "spool" / "lanes").glob("*")]
+        return [one for folder in letters for one in DeadLetters(folder / "deadletter.jsonl").read()]
 
     def rss_bytes(self) -> int:
         """Resident memory of the bridge."""
@@ -259,8 +277,9 @@ class System:
                 "batch": {"max_age_s": 0.2},
                 "retry": {"unauthorised_interval_s": 1.0},
             },
+            "lanes": {"count": self._lanes},
         }
-        for changes in (self._sections, sections):
+        for changes in (ACROSS_LANES if self._lanes else {}, self._sections, sections):
             for section, changed in changes.items():
                 settings[section] = {**settings.get(section, {}), **changed}
         return settings

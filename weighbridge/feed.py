@@ -158,7 +158,7 @@ class Feed:
 
     def _note(self, appended: Appended, tenant: str, records: int) -> None:
         self.stored[tenant] += records
-        if self._forwarding:
+        if self._forwarding or self._aside is not None:
             self._records[appended.position] = records
             if len(self._records) > RECORDS_REMEMBERED:
                 self._records.popitem(last=False)
@@ -432,7 +432,9 @@ class Feed:
             return Unit(stored.position, stored.next_position, entry.received_unix_ns, (), 0, entry.tenant, failed=1)
         left_out = 0
         if self._aside is not None:
+            told = self._records.get(stored.position, 0)  # by who acknowledged it
             decoded, left_out = await self._without_fatal(self._aside, stored, decoded)
+            left_out += max(0, told - decoded.accepted - left_out)
         async with self._mapping:
             return await self._map(
                 stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded, left_out

@@ -16,12 +16,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 from exporter.journal import JournalError
 from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.validate import Validator
 from receiver import app
 from receiver.counts import ReceiverCounts
 from receiver.intake import Overloaded, Received
@@ -57,10 +58,11 @@ class Bridge:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.counts = ReceiverCounts()
-        self.decoder = Decoder()
+        count, self._why_one = lanes_of(settings)
+        # Where nothing is mapped in this process, it is enough to know which records are sound.
+        self.decoder = Decoder() if count == 0 else Validator()
         self.directory = Path(settings.spool.directory)
         self.tasks = Tasks()
-        count, self._why_one = lanes_of(settings)
         takers = range(max(1, count))
         others = [number for number in numbers_on_disk(self.directory) if number not in takers]
         own = {*takers, *others} - ({0} if count == 0 else set())  # partitions whose lanes have processes of their own
@@ -106,6 +108,10 @@ class Bridge:
         with _starting("receiver", self.settings.receiver.endpoint):
             self._receiver = await app.start(self.settings.receiver, self.decoder, self, self.counts)
         self.accepting = True
+
+    async def lanes_begun(self) -> None:
+        """Returns when every lane is ready for the first time. Raises OSError with the words of one that cannot be."""
+        await self._children.begun()
 
     @property
     def lane(self) -> Lane:
@@ -296,7 +302,7 @@ async def run(
         collect_seldom()
         log.info("ready after %.2f s", time.monotonic() - started)
         ready()
-        await stopping.wait()
+        await _until(stopping, bridge.lanes_begun())
         log.info("stopping")
     finally:
         for task in beside:
@@ -307,6 +313,21 @@ async def run(
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
     return hanging
+
+
+async def _until(stopping: asyncio.Event, begun: Coroutine[Any, Any, None]) -> None:
+    """Return when it is to stop. begun: raises when the bridge cannot go on."""
+    beginning = asyncio.create_task(begun)
+    waiting = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait([beginning, waiting], return_when=asyncio.FIRST_COMPLETED)
+        if beginning.done():
+            beginning.result()
+        await waiting
+    finally:
+        for task in (beginning, waiting):
+            task.cancel()
+        await asyncio.gather(beginning, waiting, return_exceptions=True)
 
 
 def _telling(bridge: Bridge) -> asyncio.Task[None] | None:

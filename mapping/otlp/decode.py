@@ -33,8 +33,8 @@ from mapping.otlp.wire import (
     read_text,
 )
 
-_NO_TRACE = bytes(16)
-_NO_SPAN = bytes(8)
+NO_TRACE = bytes(16)
+NO_SPAN = bytes(8)
 _NO_BODY = None, False
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
 _STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
@@ -216,7 +216,7 @@ class Decoder:
         statuses = self._statuses
         for span in spans:
             trace_id, span_id, parent_id = span.trace_id, span.span_id, span.parent_span_id
-            if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+            if len(trace_id) != 16 or len(span_id) != 8 or trace_id == NO_TRACE or span_id == NO_SPAN:
                 _refuse(refused, "a span needs a trace id of 16 bytes and a span id of 8, not all zero")
                 continue
             if parent_id and len(parent_id) != 8:
@@ -240,7 +240,7 @@ class Decoder:
                         span,
                         trace_id,
                         span_id,
-                        b"" if parent_id == _NO_SPAN else parent_id,
+                        b"" if parent_id == NO_SPAN else parent_id,
                         entries,
                         status,
                         events,
@@ -257,9 +257,9 @@ class Decoder:
         get = self._cache.__getitem__
         for record in logs:
             trace_id, span_id = record.trace_id, record.span_id
-            if len(trace_id) != 16 or trace_id == _NO_TRACE:
+            if len(trace_id) != 16 or trace_id == NO_TRACE:
                 trace_id = b""
-            if len(span_id) != 8 or span_id == _NO_SPAN:
+            if len(span_id) != 8 or span_id == NO_SPAN:
                 span_id = b""
             try:
                 entries = [*map(get, record.attributes[:MOST_ATTRIBUTES]), NOTHING]

@@ -56,7 +56,7 @@ _FIXED32, _FIXED64 = _FIELD.TYPE_FIXED32, _FIELD.TYPE_FIXED64
 _ONE, _MANY = _FIELD.LABEL_OPTIONAL, _FIELD.LABEL_REPEATED
 
 # message -> fields: (number, name, type or message name, label)
-_MESSAGES: Final[dict[str, tuple[tuple[int, str, int | str, int], ...]]] = {
+MESSAGES: Final[dict[str, tuple[tuple[int, str, int | str, int], ...]]] = {
     "Traces": ((1, "resource_spans", "ResourceSpans", _MANY),),
     "ResourceSpans": (
         (1, "resource", _BYTES, _ONE),
@@ -125,7 +125,7 @@ _MESSAGES: Final[dict[str, tuple[tuple[int, str, int | str, int], ...]]] = {
     "ArrayValue": ((1, "values", "AnyValue", _MANY),),
     "KeyValueList": ((1, "values", "KeyValue", _MANY),),
 }
-_ANY_VALUE: Final[tuple[tuple[int, str, int | str], ...]] = (
+ANY_VALUE: Final[tuple[tuple[int, str, int | str], ...]] = (
     (1, "text", _BYTES),
     (2, "flag", _FIELD.TYPE_BOOL),
     (3, "whole", _FIELD.TYPE_INT64),
@@ -142,21 +142,22 @@ def _classes() -> dict[str, Any]:
     """
     package = "weighbridge.wire"
     file = descriptor_pb2.FileDescriptorProto(name="weighbridge/wire.proto", package=package, syntax="proto3")
-    for name, fields in _MESSAGES.items():
+    for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, field, kind, label in fields:
-            _add(message, number, field, kind, label, package)
+            add_field(message, number, field, kind, label, package)
     any_value = file.message_type.add(name="AnyValue")
     any_value.oneof_decl.add(name="value")
-    for number, field, kind in _ANY_VALUE:
-        _add(any_value, number, field, kind, _ONE, package).oneof_index = 0
+    for number, field, kind in ANY_VALUE:
+        add_field(any_value, number, field, kind, _ONE, package).oneof_index = 0
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
-    names = (*_MESSAGES, "AnyValue")
+    names = (*MESSAGES, "AnyValue")
     return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in names}
 
 
-def _add(message: Any, number: int, name: str, kind: int | str, label: int, package: str) -> Any:
+def add_field(message: Any, number: int, name: str, kind: int | str, label: int, package: str) -> Any:
+    """A new field of a message's description. kind: a number of protobuf, or the name of a message of the package."""
     if isinstance(kind, str):
         return message.field.add(
             name=name, number=number, type=_FIELD.TYPE_MESSAGE, type_name=f".{package}.{kind}", label=label

@@ -41,7 +41,7 @@ class Decoding:
         self._decoder = decoder
         self._limits = limits
         self._threads = ThreadPoolExecutor(_THREADS, "decode")
-        self._idle = [Decoder() for _ in range(_THREADS)]
+        self._idle = [type(decoder)() for _ in range(_THREADS)]
         self._turns = _Turns(_THREADS)
         self._working: set[asyncio.Future[float]] = set()
 

@@ -30,7 +30,7 @@ from weighbridge.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PROGRAM = ("-P", "-m", "weighbridge.lanes.alone")
+PROGRAM: tuple[str, ...] = ("-P", "-m", "weighbridge.lanes.alone")
 # Lives for one request, each lost to one record: up to STUCK_S of the clock. Beyond it what was not tried is left out,
 # too: a request that is made of such records is not worth more.
 MOST_LIVES = 16

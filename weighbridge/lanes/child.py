@@ -29,7 +29,7 @@ from weighbridge.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PROGRAM = ("-P", "-m", "weighbridge.lanes.process")
+PROGRAM: tuple[str, ...] = ("-P", "-m", "weighbridge.lanes.process")
 STRIKES = "stopped_at.json"
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 30.0
@@ -64,7 +64,7 @@ class Child:
         self._removed: list[int] = []
         self._telling = False
         self._stopping = False
-        self._first: asyncio.Future[str] | None = None
+        self._first: asyncio.Future[str] = asyncio.Future()  # what the first life said: "" when it was ready
         self._strikes: dict[int, int] = {}  # requests by position: how often the process ended there
         self._said = ""  # by the process, before it ended
 
@@ -102,9 +102,8 @@ class Child:
     # -- its life ------------------------------------------------------------------------------------------
 
     async def started(self) -> None:
-        """Returns when its first life is ready or has ended otherwise. Raises OSError with what it says then."""
-        self._first = asyncio.get_running_loop().create_future()
-        if why := await self._first:
+        """Returns when its first life is ready, or was killed. Raises OSError with what it says if it cannot begin."""
+        if why := await asyncio.shield(self._first):
             raise OSError(why)
 
     async def run(self, spool: Spool, settings: Callable[[], Settings]) -> None:
@@ -117,8 +116,9 @@ class Child:
             why = await self._one_life(spool, settings())
             if strikes != sum(self._strikes.values()):  # a request did it, which the next one will know
                 pause_s = FIRST_PAUSE_S
-            if self._first is not None and not self._first.done():
-                self._first.set_result(f"lane {self.number}: {why}")
+            if not self._first.done():
+                self._first.set_result(f"lane {self.number}: {why}" if self._said else "")
+            self._said = ""
             if self._stopping:
                 if why != _told(0):
                     log.error("lane %d %s while it was to stop", self.number, why)
@@ -214,7 +214,6 @@ class Child:
             place = progress.read()[1]
             progress.close()
         why = why or self._said or _told(process.returncode or 0)
-        self._said = ""
         if place and not self._stopping:
             self._strike(place)
         return why
@@ -223,7 +222,7 @@ class Child:
         match message.get("of", message["what"]):
             case "ready":
                 self.is_ready, self._never_up, self._why_down = True, 0, ""
-                if self._first is not None and not self._first.done():
+                if not self._first.done():
                     self._first.set_result("")
             case "failed":
                 self._said = message["why"]

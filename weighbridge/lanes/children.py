@@ -37,11 +37,14 @@ class Children:
         return number not in self.by_number or self.by_number[number].is_ready
 
     async def start(self, spools: Mapping[int, Spool], settings: Callable[[], Settings]) -> None:
-        """Returns when all are ready. spools: open. settings: those in force. Raises OSError."""
+        """Returns before they are ready: what is committed meanwhile waits. spools: open. settings: those in force."""
         if self._engines is not None:
             await self._engines.change(settings().exporter.sinks)
         for number, child in self.by_number.items():
             self._running.append(self._tasks.keep(f"lane {number}", _life(child, spools[number], settings)))
+
+    async def begun(self) -> None:
+        """Returns when all are ready for the first time. Raises OSError with the words of one that cannot be."""
         await asyncio.gather(*(child.started() for child in self.by_number.values()))
 
     async def reload(self, settings: Settings) -> list[str]:

@@ -1,4 +1,4 @@
-"""A bridge whose lanes stop at records that are named for it: `python planted_faults.py serve …`.
+"""A bridge whose lanes stop at records that are named for it: `python faults/planted_lanes.py serve …`.
 
 Spans named `planted: loop`, `segfault`, `exit` or `memory` do that to the process that maps them; the same file is the
 program of the lanes, and of the process that tries records alone (`LANE` or `ALONE` as the first argument).
