@@ -76,12 +76,13 @@ def prepare_minutes(runner: Runner, place: Place, retention_days: int) -> None:
 
     Raises SinkError for a table that is not ours or was made by a newer version.
     """
-    for statement in create_statements(place, retention_days, int(time.time())):
-        runner.command(statement)
     stored = _stored(place)
     name = stored.partition(".")[2]
     where = f"database = '{place.database}' AND name = '{name}'"
     question = f"SELECT comment, create_table_query FROM system.tables WHERE {where}"  # noqa: S608 - both are plain names
+    since_unix_s = 0 if runner.rows(question) else _counts_since(runner, place)
+    for statement in create_statements(place, retention_days, since_unix_s):
+        runner.command(statement)
     comment, definition = runner.rows(question)[0]
     found = COMMENT.fullmatch(comment)
     if found is None:
@@ -93,6 +94,12 @@ def prepare_minutes(runner: Runner, place: Place, retention_days: int) -> None:
         statement = f"ALTER TABLE {stored}{place.on_cluster} MODIFY TTL {_ttl(retention_days)}"
         log.warning("changing the table: %s", statement)
         runner.command(statement)
+
+
+def _counts_since(runner: Runner, place: Place) -> int:
+    """Since when what is stored is counted by a table that is made now: always, in a store that has nothing yet."""
+    ((events,),) = runner.rows(f"SELECT count() FROM {place.table}")  # noqa: S608 - a plain name
+    return int(time.time()) if int(events) else 0
 
 
 def _stored(place: Place) -> str:

@@ -284,6 +284,11 @@ def test_reasons_to_ask_the_events(clean: EngineProcess) -> None:
     assert "whose some calls are" in why(where=where, by="company_id")
     old = time.time_ns() - 3600 * 10**9
     store(clean, [call(dice, service="late", received_unix_ns=old, decision=TENTH)])
+    assert why(where=[parse_condition("service=edge")]).startswith("exact"), (
+        "a new store has counted from its first event"
+    )
+    comment = f"weighbridge minutes 1, since {int(time.time())}"  # of one whose first events an earlier version stored
+    clean.client().command(f"ALTER TABLE analytics.api_minutes MODIFY COMMENT '{comment}'")
     assert "counts calls only since" in why(where=[parse_condition("service=edge")])
     recent = datetime.now(UTC) - timedelta(minutes=1)
     assert "counts calls only since" not in why(since=recent, where=[parse_condition("service=edge")])

@@ -195,6 +195,8 @@ def test_an_older_store_gets_the_table_and_its_retention_follows_the_settings(
     clean.client().command("DROP TABLE analytics.api_minutes SYNC")  # as an earlier version left it
     counted(clean, Calls(2, [event()], [], True))
     assert totals(clean)[0] == 1
+    ((since,),) = ask(clean, "SELECT extract(comment, 'since (.*)') FROM system.tables WHERE name = 'api_minutes'")
+    assert abs(int(since) - NOW_NS // 10**9) < 1000, "what was stored before it was made is not counted"
     described = [row[0] for row in ask(clean, "DESCRIBE TABLE api_minutes")]
     assert described == list(columns())
     ((comment,),) = ask(
@@ -210,6 +212,13 @@ def test_an_older_store_gets_the_table_and_its_retention_follows_the_settings(
         (comment,)
     ]
     assert totals(clean)[0] == 3
+
+
+def test_a_new_store_has_counted_since_ever(clean: EngineProcess) -> None:
+    counted(clean)
+    assert ask(clean, "SELECT comment FROM system.tables WHERE name = 'api_minutes'") == [
+        ("weighbridge minutes 1, since 0",)
+    ]
 
 
 def test_a_table_of_others_or_of_a_newer_version_is_left_alone(clean: EngineProcess) -> None:
