@@ -91,7 +91,7 @@ def test_the_settings_file_lists_every_setting_with_its_default() -> None:
     assert (ROOT / "config/weighbridge.yaml").read_text() == reference()
 
 
-@pytest.mark.parametrize("name", ["weighbridge.yaml", "local.yaml"])
+@pytest.mark.parametrize("name", ["weighbridge.yaml", "examples/local.yaml"])
 def test_the_settings_files_are_the_built_in_defaults(name: str) -> None:
     assert load_settings(str(ROOT / "config" / name), {"CLICKHOUSE_PASSWORD": "x"}) == Settings()
 

@@ -54,13 +54,50 @@ def console(config: str | None) -> None:
 
 
 @main.command()
+@click.option("--to", "destination", type=click.Choice(["embedded", "clickhouse", "moesif", "kafka", "files"]))
+@click.option("--address", metavar="A", help="Of the destination: http://user@host:8123/database, brokers, or a path.")
+@click.option("--directory", metavar="D", help="Where the spool, and an embedded store, have their folders.")
+@click.option("--everywhere/--here", default=None, help="Whether other machines may send.")
+@click.option("--keys/--no-keys", default=None, help="Whether senders must show a key; one is made.")
+@click.option("--user-claim", metavar="C", help="Claim of the caller's token that names the user.")
+@click.option("--company-claim", metavar="C", help="Claim that names the company.")
 @config_option
-def check(config: str | None) -> None:
+def init(
+    destination: str | None,
+    address: str | None,
+    directory: str | None,
+    everywhere: bool | None,
+    keys: bool | None,
+    user_claim: str | None,
+    company_claim: str | None,
+    config: str | None,
+) -> None:
+    """Write a commented settings file, ./weighbridge.yaml or the one that --config names.
+
+    Asks on a terminal what no option says; elsewhere takes the defaults.
+    """
+    from weighbridge.commands.init import Answers, run_init
+
+    run_init(Answers(destination, address, directory, everywhere, keys, user_claim, company_claim), config)
+
+
+@main.command()
+@click.option("--live", is_flag=True, help="Try every destination with its credentials; say what is wrong.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the settings file, for editors.")
+@config_option
+def check(live: bool, schema: bool, config: str | None) -> None:
     """Validate the settings and what they need on this machine; print them, secrets hidden."""
+    if schema:
+        import json
+
+        from weighbridge.settings_schema import schema as settings_schema
+
+        click.echo(json.dumps(settings_schema(), indent=2))
+        return
     settings = _settings(config)
     from weighbridge.commands.check import run_check
 
-    run_check(settings, config)
+    run_check(settings, config, live=live)
 
 
 @main.command()

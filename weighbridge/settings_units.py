@@ -41,6 +41,9 @@ _READERS: dict[str, Callable[[str], float]] = {
 }
 
 
+SUFFIXES = tuple(_READERS)  # of the names of settings that take a unit
+
+
 def with_units(values: Any, model: type[BaseModel], path: str = "") -> Any:
     """The values of a model's settings with plain numbers for quantities. Raises UnitError.
 

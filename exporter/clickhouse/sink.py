@@ -58,7 +58,7 @@ INSERT_SETTINGS = {
     "input_format_try_infer_datetimes": 0,
 }
 CLUSTER_SETTINGS = {"insert_quorum": "auto", "distributed_foreground_insert": 1}
-_OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
+OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses them
 _SIZE_S = 60.0  # between looks at the size of the store
 _CLASSES_S = 3600.0  # between looks at what is past its days: it changes at midnight, and with events that come late
 _POLL_S = 0.2  # between looks at whether an old insert still runs
@@ -173,10 +173,10 @@ class ClickHouseSink(Sink):
             self._drop_client()
             self._client = self._connect(endpoint)
             self._client_for = endpoint
-            if not self._client.min_version(_OLDEST_SERVER):
+            if not self._client.min_version(OLDEST_SERVER):
                 version = self._client.server_version
                 self._drop_client()
-                raise Retryable(f"ClickHouse {version} is too old: {_OLDEST_SERVER} or newer is needed")
+                raise Retryable(f"ClickHouse {version} is too old: {OLDEST_SERVER} or newer is needed")
             store_us = int(str(self._client.command("SELECT toUnixTimestamp64Micro(now64(6))")))
             self._store_ahead_us = store_us - time.monotonic_ns() // 1000
         if not self._prepared:

@@ -36,6 +36,15 @@ _ROWS = frozenset(
 )
 
 
+def connection_options(settings: Settings) -> dict[str, str | int | bool]:
+    """librdkafka's options for reaching the brokers, with the credentials in clear."""
+    options = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in settings.options.items()
+    }
+    return {"bootstrap.servers": ",".join(settings.brokers), **options}
+
+
 Told = Callable[[KafkaError | None, object], None]  # what became of a message
 
 
@@ -81,7 +90,7 @@ class KafkaSink(Sink):
                 running.result()
             raise
         except KafkaException as error:
-            raise _sink_error(error.args[0]) from error
+            raise error_of_kafka(error.args[0]) from error
 
     # -- below: in a thread, one call at a time ------------------------------------------------------------
 
@@ -91,7 +100,6 @@ class KafkaSink(Sink):
         if self._producer is None:
             self._producer = Producer(
                 {
-                    "bootstrap.servers": ",".join(settings.brokers),
                     "enable.idempotence": True,
                     "acks": "all",
                     "compression.type": settings.compression,
@@ -100,10 +108,7 @@ class KafkaSink(Sink):
                     "linger.ms": 5,
                     "log_level": 2,  # what goes wrong reaches the log as the sink's error, at the pipeline's pace
                     "queue.buffering.max.messages": 200_000,
-                    **{
-                        name: value.get_secret_value() if isinstance(value, SecretStr) else value
-                        for name, value in settings.options.items()
-                    },
+                    **connection_options(settings),
                 },
             )
         self._producer.list_topics(settings.topic, timeout=min(settings.timeout_s, 10.0))
@@ -136,7 +141,7 @@ class KafkaSink(Sink):
             raise
         if confirmed < len(events):
             self._drop()  # what is still queued must not arrive after the batch has been sent anew
-            raise _sink_error(failures[0]) if failures else Retryable("the brokers did not confirm in time")
+            raise error_of_kafka(failures[0]) if failures else Retryable("the brokers did not confirm in time")
 
     def _message(self, event: Event) -> _Message:
         """Raises TooLarge and whatever an event that cannot be encoded brings about."""
@@ -171,7 +176,7 @@ class KafkaSink(Sink):
             producer.flush(1.0)
 
 
-def _sink_error(error: KafkaError) -> SinkError:
+def error_of_kafka(error: KafkaError) -> SinkError:
     """The pipeline's exception. librdkafka's texts name brokers and topics, never messages."""
     code = error.code()
     if code in _UNAUTHORISED:

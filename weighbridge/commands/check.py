@@ -14,10 +14,11 @@ from weighbridge.settings import Settings, SettingsError, old_spellings, shown
 from weighbridge.surroundings import refuse_unusable
 
 
-def run_check(settings: Settings, config: str | None) -> None:
-    """Prints the effective settings. Raises CommandError when this machine lacks what they need.
+def run_check(settings: Settings, config: str | None, *, live: bool = False) -> None:
+    """Prints the effective settings; live: instead, what becomes of a try at every destination.
 
-    config: the settings file as it was named.
+    config: the settings file as it was named. Raises CommandError when this machine lacks what the settings need,
+    CommandFailed when a destination would take nothing.
     """
     try:
         refuse_unusable(settings)
@@ -25,6 +26,11 @@ def run_check(settings: Settings, config: str | None) -> None:
         raise CommandError(str(error)) from error
     for note in (*old_spellings(config), *notes(settings)):
         click.echo(f"note: {note}", err=True)
+    if live:
+        from weighbridge.commands.live import run_live
+
+        run_live(settings)
+        return
     click.echo(effective_yaml(settings), nl=False)
 
 
