@@ -22,6 +22,8 @@ _MAX_LAST_WORD_CHARS = 1024  # of a word that the cut would leave half: half a s
 
 Secret = Callable[[str], bool]
 
+# A value in brackets, as languages print lists and wrappers: `[Bearer x]`, `List(Bearer x)`, `Optional[x]`, `{a=b; c}`.
+_WRAPPED = r"[A-Za-z]{0,20}+(?:\[[^\]\r\n]*+\]?|\([^)\r\n]*+\)?|\{[^}\r\n]*+\}?)[^\s,;&\"'<>]*+"
 # `"password": "x"`, Ruby's `"password" => "x"`, and Python's `b'password': b'x'`.
 _QUOTED_KEY = re.compile(r"(\\{0,8}[\"'])([^\"'\\]{1,200})\1\s*(?:=>|[:=])\s*(?:[bu](?=[\"']))?")
 # `('password', 'x')` and `[b'password', b'x']`: pairs as Python and Node print them. Nothing may follow the value.
@@ -36,12 +38,17 @@ _VALUE = re.compile(
 _BARE_KEY = re.compile(r"(?<![\w.\-])([\w.\-]{2,100})\]?[ \t]{0,4}(?::=|=>|->|\u2192|=(?!=))[ \t]{0,4}")
 # The secret of `Authorization=Bearer x` is the word after the scheme.
 _BARE_VALUE = re.compile(
-    r"\"[^\"]*\"?|'[^']*'?|\\{1,8}[\"'][^\"']*|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+"
+    r"\"\"\"[^\"]*\"{0,3}|\"(?:\\.|[^\"\\])*+\"?|'(?:\\.|[^'\\])*+'?|\\{1,8}[\"'][^\"']*|"
+    rf"{_WRAPPED}|(?:(?i:bearer|basic|digest|token)[ \t]+)?[^\s,;&\"']+",
+    re.DOTALL,
 )
+# Of cookies: `a=b; sid=x`.
+_MORE_COOKIES = re.compile(r"(?:;[ \t]?[^\s,;=&\"']{1,200}+=[^\s,;&\"']*+)*+")
 # Names of headers, not plain words: "Unexpected token: }" says nothing secret.
 _HEADER_LINE = re.compile(
     r"(?:(?<![\w\-])|(?<=\\[nrt]))([a-z]{1,40}(?:-[a-z0-9]{1,40}){1,8}|authorization|cookie|apikey)"
-    r"[ \t]?:(?:[ \t]|\\{1,8}t)*((?:[a-z][a-z0-9\-]*[ \t]+)?[^\s,;\"']+"
+    rf"[ \t]?:(?:[ \t]|\\{{1,8}}t)*({_WRAPPED}|"
+    r"(?:[a-z][a-z0-9\-]*[ \t]+)?[^\s,;\"']+"
     r"(?:(?<==)\"[^\"]*\")?(?:,[ \t]*[\w\-]+=[^\s,;\"']*(?:(?<==)\"[^\"]*\")?)*(?:;[^\r\n\"']*)?)",  # Digest, AWS4
     re.IGNORECASE,
 )
@@ -49,7 +56,9 @@ _HEADER_LINE = re.compile(
 _COLON_KEY = re.compile(
     r"(?:(?<![\w.\-:/@\"'])|(?<=\s/)|(?<=^/))([A-Za-z][\w\-]{1,99}):(?=\s{0,8}\\{0,8}[\"']|[^\s:=/\\])"
 )
-_COLON_VALUE = re.compile(re.escape(MASK) + r"|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE)
+_COLON_VALUE = re.compile(
+    re.escape(MASK) + rf"|{_WRAPPED}" + r"|(?:(?:bearer|basic|digest|token)[ \t]+)?[^\s,;&)}\]\"']+", re.IGNORECASE
+)
 # A line of YAML or of a header dump.
 _LINE = re.compile(r"^([ \t]*(?:-[ \t]+)?)([A-Za-z][\w.\-]{1,99}):[ \t]+(\S[^\r\n]*)", re.MULTILINE)
 # In the middle of a sentence: `wrong password: x1`, `the password is: x1`. What follows may be one more word of it.
@@ -186,7 +195,11 @@ def bare_pairs(text: str, secret: Secret) -> str:
     def value_of(found: re.Match[str]) -> tuple[int, str] | None:
         # Only the value of a masked key is passed over: `args=password=x` and `cmd="password=x"` hold another pair.
         value = _BARE_VALUE.match(text, found.end()) if _hides(found, secret) else None
-        return (value.end(), MASK) if value is not None else None
+        if value is None:
+            return None
+        if found[1].lower().endswith("cookie") and (more := _MORE_COOKIES.match(text, value.end())):
+            return more.end(), MASK
+        return value.end(), MASK
 
     return hide_behind(text, _BARE_KEY, value_of)
 

@@ -21,7 +21,8 @@ def _set(words: str) -> frozenset[str]:
 # The last word of a name that names a secret.
 _NOUNS: Final = _set("""
     password passwords passwd passphrase passcode pwd pw secret secrets credential credentials authorization
-    cookie cookies token jwt apikey apikeys otp totp pin cvv cvc csc ssn connectionstring passkey
+    cookie cookies token jwt apikey apikeys otp totp pin cvv cvc csc ssn connectionstring passkey passwort kennwort
+    contrasena senha
     """)
 # The last two words: what of a `key`, a `code` or `tokens` is secret only by the word before.
 _SECRET_KEYS: Final = _set("""
@@ -37,11 +38,16 @@ _PASS_OF: Final = _set("""
     db database mysql postgres postgresql pg redis mongo mongodb smtp mail email imap user admin root ftp sftp ldap http
     proxy rabbitmq amqp login auth basic account server ssh wifi keystore truststore key cert my sql oracle mssql
     """)
-_PAIRS: Final = frozenset((("connection", "string"), ("card", "number"), ("credit", "card"), ("social", "number")))
+_PAIRS: Final = frozenset(
+    (
+        *(("connection", "string"), ("conn", "string"), ("conn", "str"), ("card", "number"), ("credit", "card")),
+        *(("social", "number"), ("oauth", "verifier"), ("code", "verifier")),
+    )
+)
 # Words behind a secret that leave it one.
 _QUALIFIERS: Final = _set("""
     confirm confirmation confirmed again repeat repeated verify retype old new current previous next hash hashed digest
-    value values text plain plaintext raw base64 b64 encrypted enc string str data header headers content
+    value values text plain plaintext raw base64 b64 encrypted enc string str data header headers content pem
     """)
 # What a `token` or a `cookie` is no secret of: places in lists, grammars, limits of models.
 _HARMLESS_TOKENS: Final = _set("""
@@ -53,7 +59,7 @@ _ASKING: Final = _set("has is needs requires require must should can use uses no
 # Endings of words that run together, and the words that they may not be then.
 _ENDINGS: Final = (
     *("password", "passwd", "passphrase", "passcode", "secret", "credential", "credentials", "authorization", "cookie"),
-    *("token", "jwt", "connectionstring", "cardnumber", "creditcard"),
+    *("token", "jwt", "connectionstring", "cardnumber", "creditcard", "passwort", "kennwort"),
     *(f"{word}key" for word in sorted(_SECRET_KEYS)),
     *(f"{word}code" for word in sorted(_SECRET_CODES)),
 )
@@ -66,6 +72,7 @@ _RUN_ON_QUALIFIERS: Final = (
     "value",
     "header",
     "string",
+    "pem",
     "new",
     "old",
 )
@@ -166,7 +173,7 @@ def _runs_together(word: str) -> bool:
 # In a query the name alone says it of more: Google's `key`, what OAuth, SAML and signed links carry.
 _QUERY_NAMES: Final = _set("""
     key code jwt sig sign signature auth session sessionid sid ticket assertion hmac otp samlresponse samlrequest
-    jsessionid phpsessid hapikey devicecode usercode codeverifier oauthverifier
+    jsessionid phpsessid hapikey devicecode usercode codeverifier oauthverifier csrf xsrf magiclink
     """)
 
 

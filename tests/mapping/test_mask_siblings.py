@@ -122,3 +122,34 @@ def test_the_name_of_an_event_says_that_it_is_of_a_model(name: str) -> None:
     assert "prompt_tokens" in str(mapped(logs(record)).events)
     kept = mapped(logs(record), MappingSettings.model_validate({"genai": {"content": True}}))
     assert said in str(kept.events)
+
+
+PRINTED = [
+    f"authorization=[Bearer {SECRET}]",
+    f"Headers{{authorization=[Bearer {SECRET}], host=[h]}}",
+    f"map[Authorization:[Bearer {SECRET}] Host:[h]]",
+    f"map[Cookie:[a=b; sid={SECRET}] Host:[h]]",
+    f"{{Cookie=[a=b; sid={SECRET}], Host=[h]}}",
+    f"cookie=a=b; sid={SECRET}",
+    f"Headers(Authorization -> List(Bearer {SECRET}))",
+    f"Authorization -> [Bearer {SECRET}]",
+    f"Authorization: [Basic {SECRET}, Bearer {SECRET}]",
+    f"authorization=Optional[Bearer {SECRET}]",
+    f'password=Some("a {SECRET}")',
+    f"password={{a {SECRET}}}",
+    f'password = """{SECRET}"""',
+    f'password="a\\"{SECRET}"',
+]
+
+
+@pytest.mark.parametrize("text", PRINTED)
+def test_values_in_brackets_and_quotes_are_hidden_to_their_end(text: str) -> None:
+    for shown in (
+        DEFAULT.text(text),
+        DEFAULT.text(f"GET /a failed, {text}, tried again"),
+        str(mapped(logs(log(text))).events),
+        str(mapped(logs(log({"message": text}))).events),
+        of_call(exception__message=text),
+    ):
+        assert SECRET not in shown
+    assert DEFAULT.text(f"({text}) took 5 ms").endswith(" took 5 ms")

@@ -27,6 +27,7 @@ SECRETS = listed(
     HTTP_AUTHORIZATION http_cookie request_Authorization downstream_Set-Cookie sent_http_set_cookie
     upstream_http_set_cookie origin_X-Auth-Token requestHeadersAuthorization httpAuthorization httpxapikey
     HTTPXAPIKEY httpcookie REDIRECT_HTTP_AUTHORIZATION x_amzn_oidc_accesstoken proxyauthorization
+    privateKeyPem conn_str oauth_verifier code_verifier passwort userKennwort senha
     """
 )
 NO_SECRETS = listed(
