@@ -73,7 +73,7 @@ async def send(port: int, requests: list[bytes]) -> None:
     await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
 
 
-def weighbridge(sink: dict[str, object]) -> Callable[[Path], tuple[Program, int]]:
+def weighbridge(sink: dict[str, object], lanes: int = 0) -> Callable[[Path], tuple[Program, int]]:
     def start(directory: Path) -> tuple[Program, int]:
         port, admin = free_port(), free_port()
         config = directory / "weighbridge.yaml"
@@ -83,6 +83,7 @@ def weighbridge(sink: dict[str, object]) -> Callable[[Path], tuple[Program, int]
                     "receiver": {"endpoint": f"127.0.0.1:{port}"},
                     "admin": {"endpoint": f"127.0.0.1:{admin}"},
                     "spool": {"directory": str(directory / "spool")},
+                    "lanes": lanes,
                     "exporter": {"sinks": [{"name": "bench", **sink}]},
                 }
             )
@@ -110,12 +111,12 @@ def rotel(*options: str) -> Callable[[Path], tuple[Program, int]]:
     return start
 
 
-def idle(pid: int) -> None:
+def idle(spent_s: Callable[[], float]) -> None:
     """Wait until a program has used no CPU worth mentioning for two seconds: everything has gone out."""
-    before = cpu_s(pid)
+    before = spent_s()
     while True:
         time.sleep(2.0)
-        now = cpu_s(pid)
+        now = spent_s()
         if now - before < 0.05:
             return
         before = now
@@ -145,6 +146,11 @@ def main() -> None:
                 weighbridge({"type": "clickhouse", "dsn": f"chdb://{folder}/chdb"}),
                 with_children=True,
             ),
+            Row(
+                "weighbridge → ClickHouse HTTP, lanes: 1",
+                weighbridge({"type": "clickhouse", "dsn": f"{store}/analytics"}, lanes=1),
+                with_children=True,
+            ),
             Row("rotel → nothing", rotel("--exporter", "blackhole")),
             Row("rotel → ClickHouse HTTP", rotel("--exporter", "clickhouse", "--clickhouse-exporter-endpoint", store)),
         ]
@@ -162,10 +168,10 @@ def measure(row: Row, folder: Path, number: int, requests: int) -> None:
     with program:
         time.sleep(1.0)  # a sender's clock may be a second ahead of the bridge's
         traffic = bodies(requests, first_seed=number * 1_000_000 + requests)
-        idle(program.pid)
+        idle(lambda: used(row, program))
         before = used(row, program)
         asyncio.run(send(port, traffic))
-        idle(program.pid)
+        idle(lambda: used(row, program))
         cost = (used(row, program) - before) / (requests * SPANS_PER_REQUEST) * 1e6
         row.rss = rss_mib(program.pid)
     if number:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST: Final = 64  # processes; more than the cores of machines that one bridge is put on
 
 
 class LanesSettings(BaseModel):
@@ -13,10 +15,8 @@ class LanesSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    count: int | Literal["auto"] = Field(
+    count: Annotated[int, Field(ge=0, le=MOST)] | Literal["auto"] = Field(
         0,
-        ge=0,
-        le=64,
         description=(
             "0: the receiver's process maps and delivers, too. 1: a process of its own does, so that no record can "
             "hold up an acknowledgement. More: each request goes to one of them, by its trace; what must see all "

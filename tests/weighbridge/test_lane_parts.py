@@ -1,0 +1,222 @@
+"""The parts that lanes of their own are made of: which settings allow several, who is stuck, what is left out, who gets
+which request."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mapping.otlp.cut import cut, encoded, singles
+from mapping.otlp.decode import Decoded, Decoder
+from otlp_requests import spans_request
+from receiver.spool import Entry, SpoolSettings, Stored
+from spool_tools import on_a_loop
+from weighbridge.admin.report import Report, merged
+from weighbridge.lanes import crossing, watch
+from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
+from weighbridge.lanes.watch import Usage, Watch
+from weighbridge.partitions import MOST_BEHIND, Partitions
+from weighbridge.progress import Progress, new_file
+from weighbridge.set_aside import MOST_TIMES, TWICE, SetAside
+from weighbridge.settings import Settings
+
+ALONE: dict[str, Any] = {"mapping": {"inherit_across_requests_s": 0}, "sampling": {"trust_upstream": False}}
+
+
+def settings(**sections: Any) -> Settings:
+    return Settings.model_validate({**ALONE, **sections})
+
+
+# -- what crosses lanes --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"mapping": {}}, "mapping.inherit_across_requests_s"),
+        ({"sampling": {}}, "sampling.trust_upstream"),
+        ({"sampling": {"trust_upstream": False, "tail": {}}}, "sampling.tail"),
+        ({"sampling": {"trust_upstream": False, "budget": {"events_per_second": 5}}}, "sampling.budget"),
+        ({"sampling": {"trust_upstream": False, "rate": 10}}, "sampling.randomness"),
+        ({"exporter": {"sinks": [{"name": "a", "type": "jsonlines", "path": "x"}]}}, "exporter.sinks.0"),
+        (
+            {"exporter": {"sinks": [{"name": "a", "type": "clickhouse", "dsn": "http://h/d", "shared": False}]}},
+            "exporter.sinks.0.shared",
+        ),
+    ],
+)
+def test_several_lanes_are_refused_by_the_name_of_what_needs_one(section: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        settings(**section, lanes=2)
+    for count in (0, 1, "auto"):
+        assert crossing.lanes_of(settings(**section, lanes=count))[0] in (0, 1)
+
+
+def test_auto_leaves_a_core_to_the_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, lanes in ((1, 1), (2, 1), (3, 2), (16, 15)):
+        monkeypatch.setattr(crossing, "cores", lambda cores=cores: cores)
+        assert crossing.lanes_of(settings(lanes="auto")) == (lanes, "")
+        count, why = crossing.lanes_of(Settings.model_validate({"lanes": "auto"}))
+        assert (count, bool(why)) == (1, cores > 2)
+    assert crossing.lanes_of(Settings()) == (0, ""), "settings of today mean what they meant"
+
+
+# -- who is stuck --------------------------------------------------------------------------------------------
+
+
+def test_a_process_is_ended_for_standing_still_or_for_memory_and_for_nothing_else() -> None:
+    descriptor = new_file()
+    ours, theirs = Progress(descriptor), Progress(descriptor)
+    os.close(descriptor)
+    looking = Watch(ours, 1000, 0.0)
+    assert looking.look(watch.STUCK_S * 2, Usage(50.0, 10)) == "", "it loads its modules"
+    theirs.beat()
+    assert looking.look(30.0, Usage(60.0, 10)) == ""
+    assert looking.look(30.0 + watch.STUCK_S, Usage(60.0, 10)) == "", "it had no time of the machine"
+    assert "nothing has moved" in looking.look(30.0 + watch.STUCK_S, Usage(60.0 + watch.STUCK_CPU_S, 10))
+    theirs.begin(7)
+    assert looking.look(60.0, Usage(99.0, 10)) == ""
+    theirs.step()
+    assert looking.look(90.0, Usage(199.0, 10)) == ""
+    assert "nothing has moved" in looking.look(90.0 + watch.DEAD_S, Usage(199.0, 10)), "it waits for ever"
+    theirs.beat()
+    assert "memory" in looking.look(200.0, Usage(200.0, 1001))
+    assert ours.read()[1] == 7
+    theirs.end()
+    assert ours.read()[1] == 0
+
+
+# -- what is left out ----------------------------------------------------------------------------------------
+
+
+def request(count: int) -> tuple[Stored, Decoded]:
+    _, body = spans_request(random.Random(count), count)
+    return Stored(5, 9, Entry("traces", "", "application/x-protobuf", "", 1, body)), Decoder().traces(body)
+
+
+def aside(folder: Path, times: int, bad: set[int], asked: list[int]) -> SetAside:
+    async def alone(entry: Entry, count: int) -> dict[int, str]:
+        asked.append(count)
+        return dict.fromkeys(sorted(bad), "stops it")
+
+    descriptor = new_file()
+    progress = Progress(descriptor)
+    os.close(descriptor)
+    return SetAside(folder, {5: times}, progress, alone)
+
+
+@on_a_loop
+async def test_a_request_that_stopped_a_lane_twice_is_tried_once_and_known_from_then_on(tmp_path: Path) -> None:
+    stored, decoded = request(4)
+    asked: list[int] = []
+    assert not (await aside(tmp_path, TWICE - 1, {2}, asked).look(stored, decoded)).records
+    first = aside(tmp_path, TWICE, {2}, asked)
+    found = await first.look(stored, decoded)
+    assert (set(found.records), found.why) == ({2}, "stops it")
+    first.remember(stored.position, found)
+    for one in (first, aside(tmp_path, TWICE, set(), asked), aside(tmp_path, TWICE + 1, set(), asked)):
+        known = await one.look(stored, decoded)
+        assert (set(known.records), known.why) == ({2}, ""), "the next process, too"
+    assert asked == [4]
+    again = await aside(tmp_path, 2 * TWICE, {0}, asked).look(stored, decoded)
+    assert again.records == {0, 2}, "it went on stopping the lane"
+    every = await aside(tmp_path, MOST_TIMES, set(), asked).look(stored, decoded)
+    assert every.records == {0, 1, 2, 3}
+
+
+def test_a_part_of_a_request_is_a_request() -> None:
+    _, decoded = request(6)
+    wanted = {1, 4}
+    part, rest = cut(decoded, wanted, keep=True), cut(decoded, wanted, keep=False)
+    assert (part.accepted, rest.accepted) == (2, 4)
+    again = Decoder().traces(encoded(part))
+    ids = [record.span_id for group in decoded.groups for record in group.records]
+    assert [record.span_id for group in again.groups for record in group.records] == [ids[1], ids[4]]
+    assert again.groups[0].resource == decoded.groups[0].resource
+    assert [one.groups[0].records[0].span_id for one in singles(decoded)] == ids
+
+
+# -- between the processes -----------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_messages_are_answered_also_with_what_went_wrong() -> None:
+    ends = socket.socketpair()
+    ours, theirs = [await Channel.over(end) for end in ends]
+    heard: list[str] = []
+
+    async def handle(message: dict[str, Any]) -> dict[str, Any] | None:
+        heard.append(message.get("of", message["what"]))
+        if message.get("of") == "fail":
+            raise ValueError("as planned")
+        return {"twice": message["value"] * 2} if "value" in message else None
+
+    async def silent(message: dict[str, Any]) -> None:
+        return None
+
+    running = [asyncio.create_task(theirs.run(handle)), asyncio.create_task(ours.run(silent))]
+    ours.send("news", large="x" * 300_000)
+    assert (await ours.ask("double", value=21))["twice"] == 42
+    with pytest.raises(ValueError, match="as planned"):
+        await ours.ask("fail")
+    assert heard == ["news", "double", "fail"]
+    assert unpacked(packed(Settings())) == Settings()
+    theirs.close()
+    with pytest.raises(Gone):
+        await ours.ask("double", value=1)
+    await asyncio.gather(*running)
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+@on_a_loop
+async def test_a_trace_stays_with_its_lane_unless_that_one_is_behind(tmp_path: Path, slow: int) -> None:
+    partitions = Partitions(SpoolSettings(directory=tmp_path), [0, 1], [], lambda *_: None)
+    await partitions.open()
+    requests = [Decoder().traces(spans_request(random.Random(seed), 1)[1]) for seed in range(64)]
+    first = [partitions.choose(one) for one in requests]
+    assert {0, 1} == set(first)
+    assert [partitions.choose(one) for one in requests] == first
+
+    def waiting_bytes(number: int) -> int:
+        return (MOST_BEHIND + 1) * (number == slow)
+
+    partitions.waiting_bytes = waiting_bytes  # type: ignore[method-assign]
+    assert {partitions.choose(one) for one in requests} == {1 - slow}
+    await partitions.close()
+
+
+def test_what_lanes_report_is_added_up() -> None:
+    def one(delivered: int, age: float, z: float) -> Report:
+        metrics = {
+            "weighbridge_sink_batches_total": [({"sink": "a"}, float(delivered))],
+            "weighbridge_sink_backlog_oldest_age_seconds": [({"sink": "a"}, age)],
+        }
+        row = {"sink": "a", "tenant": "", "received": delivered, "delivered": delivered, "catching_up": age > 1}
+        fact = {
+            "backlog_records": 1,
+            "backlog_bytes": 2,
+            "oldest_undelivered_age_s": age,
+            "last_error": None if age > 1 else "away",
+        }
+        sampled = {"rule": "none", "tenant": "", "kept": delivered, "audit_z": z}
+        return Report(metrics, [row], {"mapped": 0, "sink a": 1}, {"a": fact}, [sampled], {})
+
+    both = merged([one(3, 5.0, -4.0), one(4, 0.5, 1.0)])
+    assert both.metrics["weighbridge_sink_batches_total"] == [({"sink": "a"}, 7)]
+    assert both.metrics["weighbridge_sink_backlog_oldest_age_seconds"] == [({"sink": "a"}, 5.0)]
+    assert both.sinks == [{"sink": "a", "tenant": "", "received": 7, "delivered": 7, "catching_up": True}]
+    assert both.residue == {"mapped": 0, "sink a": 2}
+    assert both.facts["a"] == {
+        "backlog_records": 2,
+        "backlog_bytes": 4,
+        "oldest_undelivered_age_s": 5.0,
+        "last_error": "away",
+    }
+    assert both.sampled == [{"rule": "none", "tenant": "", "kept": 7, "audit_z": -4.0}]
