@@ -11,7 +11,7 @@ ENGINE := chdb-core
 SBOM := $(VENV)/sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-deploy check bench drivers faults sbom clean
+.PHONY: help install run test test-fast test-browser test-deploy check bench drivers faults sbom clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,15 @@ $(VENV)/.tools: tests/deploy/tools.sh | $(BIN)/python
 
 test-deploy: $(VENV)/.development $(VENV)/.tools  ## chart, unit, alerts and image, with helm, promtool and debootstrap; needs root
 	@PATH="$(CURDIR)/$(VENV)/tools/bin:$$PATH" DEBIAN_ROOT="$(CURDIR)/$(VENV)/tools/trixie" $(BIN)/python -m pytest -q -m tools tests/deploy --durations 5
+
+$(VENV)/.browser: tests/browser/package.json constraints.txt $(VENV)/.development
+	@command -v chromium >/dev/null || { echo "Chromium is needed: apt-get install chromium"; exit 2; }
+	@PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 $(PIP) install --constraint constraints.txt --editable '.[browser]'
+	@npm install --prefix tests/browser --silent --no-audit --no-fund --no-package-lock --ignore-scripts
+	@touch $@
+
+test-browser: $(VENV)/.browser  ## the console in Chromium: what people do, hostile events, accessibility
+	@$(BIN)/python -m pytest -q -m browser tests/browser --durations 5
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

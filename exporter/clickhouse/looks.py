@@ -69,9 +69,14 @@ class Span(NamedTuple):
         return Span(self.since - self.length, self.since)
 
 
-def series(scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = ()) -> Statement:
-    """Calls, failed calls and percentiles of the duration, by time and of all, with what sampling left in doubt."""
-    return _statement("series", scope, span, {"step": step_s}, where)
+def series(
+    scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = (), before: datetime | None = None
+) -> Statement:
+    """Calls, failed calls and percentiles of the duration, by time and of all, with what sampling left in doubt.
+
+    before: from when on the time before is told too, as one.
+    """
+    return _statement("series", scope, span, {"step": step_s, "before": before or span.since}, where)
 
 
 def doubt(scope: Scope, span: Span, step_s: int, sample_unit: str, where: Iterable[Condition] = ()) -> Statement:

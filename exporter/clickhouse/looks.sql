@@ -4,21 +4,22 @@
 -- A failed call has a status from 400 or an error without one, as in queries.sql.
 
 -- name: series
--- bucket 0 is all of the time. v..: variances by call; `doubt` has them by what was kept or dropped together.
-SELECT if(whole, toUInt32(0), bucket) AS time, calls, failed, server_failed, rows_seen, sampled, vnn, vee, ven, timed,
+-- time 0 is all of it, time 1 all before it. v..: variances by call; `doubt` has them by what was kept or dropped together.
+SELECT multiIf(NOT whole, bucket, is_now, toUInt32(0), toUInt32(2)) AS time, calls, failed, server_failed, rows_seen, sampled, vnn, vee, ven, timed,
        timed_doubt, q
 FROM (
-    SELECT b AS bucket, grouping(b) = 1 AS whole, sum(a) AS calls, sumIf(a, bad) AS failed, sumIf(a, ours) AS server_failed,
+    SELECT b AS bucket, now AS is_now, grouping(b) = 1 AS whole, sum(a) AS calls, sumIf(a, bad) AS failed, sumIf(a, ours) AS server_failed,
            count() AS rows_seen, countIf(p < 1) AS sampled, sum((1 - p) * a * a) AS vnn, sumIf((1 - p) * a * a, bad) AS vee,
            vee AS ven, sumIf(a, took >= 0) AS timed, sumIf((1 - p) * a * a, took >= 0) AS timed_doubt,
            quantilesTDigestWeightedIf(0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999)(took, w, took >= 0) AS q
     FROM (
-        SELECT toUInt32(intDiv(toUnixTimestamp(event_time), {step:UInt32}) * {step:UInt32}) AS b, adjusted_count AS a,
-               weight AS w, sampling_p AS p, ifNull(duration_ms, -1) AS took, status_code >= 400 OR error_type != '' AS bad,
+        SELECT event_time >= {since:DateTime64(6)} AS now,
+               if(now, toUInt32(intDiv(toUnixTimestamp(event_time), {step:UInt32}) * {step:UInt32}), 1) AS b,
+               adjusted_count AS a, weight AS w, sampling_p AS p, ifNull(duration_ms, -1) AS took, status_code >= 400 OR error_type != '' AS bad,
                status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')) AS ours
-        FROM $calls AS c
+        FROM $earlier_calls AS c
         WHERE 1 $where)
-    GROUP BY GROUPING SETS ((b), ()))
+    GROUP BY GROUPING SETS ((b), (now)))
 ORDER BY time
 
 -- name: doubt

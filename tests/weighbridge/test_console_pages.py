@@ -123,6 +123,8 @@ def test_from_the_front_page_to_the_log_line_in_two_clicks(reader: ConsoleClient
     page = Page(reader.page(link))
     assert "order failed" in page.text
     assert page.text.count("at line 1") == 1  # the exception once
+    (log, *_) = [one for one in page.links() if one.startswith("/trace/") and "event=" in one]
+    assert 'id="drawer"' in reader.page(log)
     (back,) = {one for one in page.links() if one.startswith("/customer?company=acme")}
     assert back
 

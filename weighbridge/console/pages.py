@@ -215,7 +215,7 @@ PAGES: Final = (
         "events.html",
         drawings.kinds,
     ),
-    Page("trace", "/trace/{id}", ("at",), trace, steps_table, "trace.html"),
+    Page("trace", "/trace/{id}", ("at", "event"), trace, steps_table, "trace.html"),
     Page("customer", "/customer", (*TIME, "company", "user"), customer, points_table, "customer.html", _over_time),
     Page("endpoint", "/endpoint", (*TIME, "endpoint"), endpoint, points_table, "endpoint.html", _over_time),
     Page("customers", "/customers", TIME, customers, groups_table, "groups.html"),

@@ -76,9 +76,8 @@ class Reading:
     async def now(self, period: Period) -> Now:
         """How it goes: all calls of a time, and what fails."""
         span = period.span
-        (total, points), before, groups, failures, newest = await asyncio.gather(
-            self._series(span, period.step_s),
-            self._total(span.before()),
+        (total, before, points), groups, failures, newest = await asyncio.gather(
+            self._series(span, period.step_s, before=span.before().since),
             self._groups(span, ("company_id", "endpoint", "status_code"), (), 200),
             self._failures(span, (), 12),
             self.newest(),
@@ -171,7 +170,7 @@ class Reading:
             self._rows(looks.beside_others(scope, span, own)),
             self._rows(looks.seen(scope, ever, own)),
         )
-        (total, points), groups, failures, (quota, models, beside, seen) = await asyncio.gather(
+        (total, _, points), groups, failures, (quota, models, beside, seen) = await asyncio.gather(
             self._series(span, period.step_s, own),
             self._groups(span, OF_CUSTOMER, own, 12),
             self._failures(span, own, 12),
@@ -200,7 +199,7 @@ class Reading:
     async def endpoint(self, period: Period, method: str, route: str) -> Endpoint:
         """One endpoint: how long it takes, how it fails, who calls it."""
         own = [Condition("method", "=", method), Condition("endpoint", "=", route)]
-        (total, points), groups, failures = await asyncio.gather(
+        (total, _, points), groups, failures = await asyncio.gather(
             self._series(period.span, period.step_s, own),
             self._groups(period.span, OF_ENDPOINT, own, 12),
             self._failures(period.span, own, 12),
@@ -237,11 +236,13 @@ class Reading:
 
     # -- what several of them need -------------------------------------------------------------------------
 
-    async def _series(self, span: Span, step_s: int, where: Sequence[Condition] = ()) -> tuple[Figures, list[Point]]:
-        """All of a time, and its points; those without calls are there too, so that a chart has no false lines."""
+    async def _series(
+        self, span: Span, step_s: int, where: Sequence[Condition] = (), before: datetime | None = None
+    ) -> tuple[Figures, Figures, list[Point]]:
+        """All of a time, all before it, and its points; those without calls are there, too: no false lines."""
         doubted = self._sample_unit != "trace"
         rows, doubts = await asyncio.gather(
-            self._rows(looks.series(self._scope, span, step_s, where)),
+            self._rows(looks.series(self._scope, span, step_s, where, before)),
             self._rows(looks.doubt(self._scope, span, step_s, self._sample_unit, where)) if doubted else _nothing(),
         )
         variances = by_time(doubts) if doubts else {}
@@ -253,11 +254,7 @@ class Reading:
             for at in times
             if at < span.until.timestamp()
         ]
-        return found.get(0, NOTHING), points
-
-    async def _total(self, span: Span, where: Sequence[Condition] = ()) -> Figures:
-        rows = await self._rows(looks.series(self._scope, span, 1 << 31, where))
-        return figures(rows[0]) if rows else NOTHING
+        return found.get(0, NOTHING), found.get(1, NOTHING), points
 
     async def _groups(
         self, span: Span, by: Sequence[str], where: Sequence[Condition], limit: int
