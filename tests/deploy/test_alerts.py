@@ -118,6 +118,9 @@ CASES = [
     Case("WeighbridgeTaskDown", {f'{W}task_down{{task="sampling"}}': "1x200"}, {"task": "sampling"}),
     Case("WeighbridgeTaskDown", {f'{W}task_failures_total{{task="audit"}}': "0+1x200"}, {"task": "audit"}),
     Case("WeighbridgeTaskDown", {f'{W}task_failures_total{{task="audit"}}': "2x200"}, None),
+    Case("WeighbridgeTaskDown", {f'{W}lane_up{{lane="0"}}': "1x100 0x100"}, {"lane": "0"}),
+    Case("WeighbridgeTaskDown", {f'{W}lane_restarts_total{{lane="1"}}': "0+1x200"}, {"lane": "1"}),
+    Case("WeighbridgeTaskDown", {f'{W}lane_up{{lane="0"}}': "1x175 0x1 1x30"}, None),  # begun again at once
     Case(
         "WeighbridgeDiskFills",
         {f'{W}disk_free_bytes{{place="spool"}}': "5e9x200", f'{W}disk_bytes{{place="spool"}}': "100e9x200"},

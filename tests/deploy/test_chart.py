@@ -175,6 +175,19 @@ def test_what_config_says_wins_and_the_rest_stays(tmp_path: Path) -> None:
     assert (engine.readers, engine.max_memory_bytes) == (5, (3 << 30) * 15 // 32)
 
 
+@pytest.mark.parametrize(("lanes", "memory", "each"), [(1, "3Gi", 0.25), ({"count": 2}, "6Gi", 0.125)])
+def test_lanes_share_the_memory_that_the_engine_leaves(lanes: Any, memory: str, each: float, tmp_path: Path) -> None:
+    values = {"config": {"lanes": lanes, "mapping": {"inherit_across_requests_s": 0}}}
+    values |= {"resources": {"limits": {"memory": memory}}}
+    values["config"]["sampling"] = {"trust_upstream": False}
+    found = settings_in(rendered(tmp_path, values), tmp_path)
+    limit = int(memory.removesuffix("Gi")) << 30
+    assert found.lanes.count == (lanes if isinstance(lanes, int) else lanes["count"])
+    assert abs(found.lanes.memory_bytes / limit - each) < 0.001
+    engine = found.exporter.sinks[0].engine  # type: ignore[attr-defined]
+    assert engine.max_memory_bytes * 4 / 3 + int(found.lanes.count) * found.lanes.memory_bytes < limit * 0.9
+
+
 def test_a_pod_has_longer_to_end_than_a_drain_takes(tmp_path: Path) -> None:
     objects = rendered(tmp_path, {})
     pod = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]
@@ -257,6 +270,8 @@ def test_the_admin_port_is_for_some_only(tmp_path: Path) -> None:
         ({"config": {"receiver": {"endpoint": "0.0.0.0:9999"}}}, "the chart's port is 4318"),
         ({"config": {"admin": {"endpoint": "0.0.0.0:1"}}}, "the chart's port is 13133"),
         ({"config": {"receivers": {}}}, "receivers"),
+        ({"config": {"lanes": "auto"}}, "config.lanes: write a number"),
+        ({"config": {"lanes": 5}}, "too little for 5 lanes"),
         ({"config": {"exporter": {"sinks": []}}}, "sinks"),
         ({"replicas": 2}, "replicas"),
         ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),

@@ -89,7 +89,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- $spool := dict "directory" "/var/lib/weighbridge/spool" "max_bytes" (ternary (div $disk 4) (div (mul $disk 4) 5) $embedded) -}}
 {{- $chart := dict "receiver" $receiver "spool" $spool "exporter" (dict "memory_bytes" (div $memory (ternary 64 20 $embedded))) "admin" (dict "endpoint" "0.0.0.0:13133" "allowed_hosts" $hosts) -}}
-{{- $all := mergeOverwrite $chart (deepCopy .Values.config) -}}
+{{- $config := deepCopy .Values.config -}}
+{{- if hasKey $config "lanes" -}}
+{{-   $lanes := ternary $config.lanes (dict "count" $config.lanes) (kindIs "map" $config.lanes) -}}
+{{-   if kindIs "string" (get $lanes "count") -}}
+{{-     fail "config.lanes: write a number; the memory of the pod is shared out among the lanes" -}}
+{{-   end -}}
+{{-   $count := int (get $lanes "count") -}}
+{{-   if $count -}}
+{{- /* A quarter of the memory beside an engine, seven tenths without one; the door has the rest. */ -}}
+{{-     $each := div (div (mul $memory (ternary 25 70 $embedded)) 100) $count -}}
+{{-     if lt $each 268435456 -}}
+{{-       fail (printf "resources.limits.memory %s is too little for %d lanes: 256Mi are left for each at least" $limit $count) -}}
+{{-     end -}}
+{{-     $_ := set $chart "lanes" (dict "memory_bytes" $each) -}}
+{{-   end -}}
+{{-   $_ := set $config "lanes" $lanes -}}
+{{- end -}}
+{{- $all := mergeOverwrite $chart $config -}}
 {{- $_ := set $all.exporter "sinks" $with -}}
 {{- if not (hasSuffix ":4318" $all.receiver.endpoint) -}}{{- fail "config.receiver.endpoint: the chart's port is 4318; service.port is the one that senders see" -}}{{- end -}}
 {{- if not (hasSuffix ":13133" $all.admin.endpoint) -}}{{- fail "config.admin.endpoint: the chart's port is 13133, for probes and Prometheus" -}}{{- end -}}
