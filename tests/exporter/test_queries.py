@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import events
-from bench.estimate import Kept, estimate_quantile
+from bench.estimate import Kept, estimate_quantile, estimate_share, estimate_total
 from engine_process import EngineProcess
 from exporter.clickhouse import queries
 from exporter.clickhouse.queries import parse_condition
@@ -212,7 +211,7 @@ def test_endpoint_coverage(reader: StoreReader) -> None:
 # -- intervals -----------------------------------------------------------------------------------------------
 
 
-def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str, float]:
+def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str, Any]:
     store_events(engine, rows, database)
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database={database}")) as reader:
         (row,) = reader.run(queries.totals(SINCE, UNTIL)).dicts()
@@ -220,34 +219,19 @@ def totals(engine: EngineProcess, database: str, rows: list[Event]) -> dict[str,
 
 
 def test_the_interval_follows_traces_as_in_the_specifications_example(engine: EngineProcess) -> None:
-    """spec/sampling.md §11: 3 spans of A and 1 of B at 10 %, 2 errors of E at 100 % -> 42, standard error 30."""
+    """spec/sampling.md §11: 3 spans of A and 1 of B at 10 %, 2 errors of E at 100 %: too few for a number."""
     rows = [call(1, trace_id="a" * 32, decision=sampled(0.1)) for _ in range(3)]
     rows += [call(1, trace_id="b" * 32, decision=sampled(0.1))]
     rows += [call(1, trace_id="e" * 32, status=500) for _ in range(2)]
     found = totals(engine, "example", rows)
-    assert found["calls"] == 42
-    assert found["low_confidence"]
-    assert found["calls_high"] == pytest.approx(42 * math.exp(1.96 * 30 / 42))
-    assert found["calls_low"] == pytest.approx(max(6, 42 * math.exp(-1.96 * 30 / 42)))
-    assert (found["errors"], found["errors_low"], found["errors_high"]) == (2, 2, 2)
+    assert (found["calls"], found["answer"], found["low_confidence"]) == (None, "too few", True)
+    expected = estimate_total([Kept(row.trace_id, row.decision.adjusted_count) for row in rows])
+    assert (expected.value, expected.standard_error, expected.too_few) == (42, pytest.approx(30), True)
+    assert (found["calls_low"], found["calls_high"]) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert (found["errors"], found["errors_low"], found["errors_high"]) == (2, None, None)
 
 
-def brute_force(rows: list[Event]) -> tuple[float, float, float]:
-    """Standard errors of calls, errors and error rate by the double sum over pairs of one trace."""
-    total = sum(row.decision.adjusted_count for row in rows)
-    wrong = sum(row.decision.adjusted_count for row in rows if row.status >= 400)
-    rate = wrong / total
-    variance = [0.0, 0.0, 0.0]
-    for a, b in itertools.product(rows, rows):
-        if a.trace_id == b.trace_id:
-            factor = (1 - max(a.decision.p, b.decision.p)) * a.decision.adjusted_count * b.decision.adjusted_count
-            variance[0] += factor
-            variance[1] += factor * (a.status >= 400) * (b.status >= 400)
-            variance[2] += factor * ((a.status >= 400) - rate) * ((b.status >= 400) - rate) / total**2
-    return math.sqrt(variance[0]), math.sqrt(variance[1]), math.sqrt(variance[2])
-
-
-def test_intervals_equal_the_double_sum_also_when_a_trace_has_several_probabilities(engine: EngineProcess) -> None:
+def test_intervals_equal_the_plain_ones_also_when_a_trace_has_several_probabilities(engine: EngineProcess) -> None:
     dice = random.Random(4)
     rows = [
         call(number, trace_id=f"{dice.randrange(1, 60):032x}", decision=sampled(dice.choice([1.0, 0.5, 0.2, 0.1])),
@@ -255,18 +239,24 @@ def test_intervals_equal_the_double_sum_also_when_a_trace_has_several_probabilit
         for number in range(300)
     ]  # fmt: skip
     found = totals(engine, "mixed", rows)
-    calls_se, errors_se, rate_se = brute_force(rows)
+    counted = [Kept(row.trace_id, row.decision.adjusted_count) for row in rows]
+    shared = [k._replace(value=float(row.status >= 400)) for k, row in zip(counted, rows, strict=True)]
     assert not found["low_confidence"]
-    assert found["calls"] == pytest.approx(sum(row.decision.adjusted_count for row in rows))
-    assert found["calls_high"] - found["calls"] == pytest.approx(1.96 * calls_se)
-    assert found["errors_high"] - found["errors"] == pytest.approx(1.96 * errors_se)
-    assert found["error_rate_high"] - found["error_rate"] == pytest.approx(1.96 * rate_se)
+    for name, expected in (
+        ("calls", estimate_total(counted)),
+        ("errors", estimate_total([k for k in shared if k.value])),
+        ("error_rate", estimate_share(shared)),
+    ):
+        assert found[name] == pytest.approx(expected.value)
+        assert found[f"{name}_low"] == pytest.approx(expected.low), name
+        assert found[f"{name}_high"] == pytest.approx(expected.high), name
 
 
 def test_unsampled_totals_are_exact(reader: StoreReader) -> None:
     rows = by(reader.run(queries.totals(SINCE, UNTIL, "company_id")), "by")
     acme = rows["acme"]
-    assert (acme["calls_low"], acme["calls"], acme["calls_high"], acme["low_confidence"]) == (20, 20, 20, False)
+    assert (acme["calls"], acme["answer"], acme["low_confidence"]) == (20, "exact", False)
+    assert (acme["calls_low"], acme["calls_high"], acme["error_rate_high"]) == (None, None, None)
     some = rows["initech"]
     assert (some["calls"], some["rows_seen"], some["sampled_traces"], some["n_eff"]) == (500, 50, 50, 50)
     with pytest.raises(ValueError, match="cannot group by"):
@@ -282,7 +272,7 @@ def test_a_percentile_and_its_interval_equal_the_plain_calculation(engine: Engin
     ]  # fmt: skip
     store_events(engine, rows, "durations")
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}?database=durations")) as reader:
-        for q in (0.5, 0.95):
+        for q in (0.5, 0.95, 0.999):
             for company, found in by(reader.run(queries.percentile(SINCE, UNTIL, q, "company_id")), "by").items():
                 kept = [
                     Kept(row.trace_id, row.decision.adjusted_count, row.duration_ms)
@@ -290,9 +280,11 @@ def test_a_percentile_and_its_interval_equal_the_plain_calculation(engine: Engin
                     if row.company_id == company
                 ]
                 expected = estimate_quantile(kept, q)
-                assert (found["percentile_ms"], found["low"], found["high"], found["low_confidence"]) == (
-                    expected.value, expected.low, expected.high, expected.low_confidence,
-                )  # fmt: skip
+                for name, number in (
+                    ("percentile_ms", expected.value), ("low", expected.low), ("high", expected.high),
+                ):  # fmt: skip
+                    assert found[name] == pytest.approx(number), (q, company, name)
+                assert found["low_confidence"] == expected.low_confidence
                 assert found["calls"] == pytest.approx(sum(one.adjusted_count for one in kept))
     with pytest.raises(ValueError, match="between 0 and 1"):
         queries.percentile(SINCE, UNTIL, 95)

@@ -3,20 +3,17 @@
 `names()` lists them; a name's function is the attribute of this package that is called so. They know no command line.
 """
 
+from exporter.clickhouse.queries.estimates import GROUPS, cluster_of, percentile, totals
 from exporter.clickhouse.queries.named import (
-    GROUPS,
-    cluster_of,
     endpoint_coverage,
     endpoint_percentiles,
     failing_customers,
     latest,
     logs_of_failing_calls,
     onboarding_funnel,
-    percentile,
     retention_cohorts,
     tail,
     top_erroring_customers,
-    totals,
     trace,
     traffic_by_plan,
     user_calls,

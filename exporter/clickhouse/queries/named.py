@@ -1,6 +1,6 @@
 """The store's questions by name: each function gives a Statement, SQL with typed parameters, for StoreReader.run.
 
-The SQL of a function is in named.sql or estimates.sql, under its name.
+The SQL of a function is in named.sql, under its name; estimates.py has those that say how sure they are.
 """
 
 from __future__ import annotations
@@ -9,15 +9,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from exporter.clickhouse.queries.statement import ALWAYS, Condition, Statement, statement
-
-# What `totals` can be grouped by.
-GROUPS = (
-    "company_id", "plan", "service", "environment", "region", "tenant", "method", "endpoint", "api_version",
-    "status_code", "error_type", "user_id", "application_id", "client_id", "subscription_id", "ip_family",
-)  # fmt: skip
-_TIMES = {"hour": "toStartOfHour(event_time)", "day": "toDate(event_time)", "all": "''"}
-_METHOD_TOO = {"endpoint": "concat(method, ' ', endpoint)"}  # GET and POST of one route are two endpoints
-_UNITS = {"user": "user_id", "company": "company_id", "session": "session_id"}  # of sampling.sample_unit
 
 
 def trace(trace_id: str, around: datetime | None = None, limit: int = 10_000) -> Statement:
@@ -100,53 +91,3 @@ def onboarding_funnel(steps: Sequence[str], since: datetime, until: datetime, wi
 def endpoint_coverage(since: datetime, until: datetime, limit: int = 100, hops: str = "entry") -> Statement:
     """How many of all endpoints each customer uses."""
     return statement("endpoint_coverage", {"since": since, "until": until, "limit": limit}, hops=hops)
-
-
-def totals(
-    since: datetime,
-    until: datetime,
-    by: str = "all",
-    where: Iterable[Condition] = (),
-    limit: int = 1000,
-    sample_unit: str = "trace",
-    hops: str = "entry",
-) -> Statement:
-    """Calls, errors and error rate with 95 % intervals, by a column such as company_id, or by hour, day or all.
-
-    Errors are calls with a status from 400, and those that failed without one; server_errors leave out 400 to 499
-    and `cancelled`.
-    sample_unit: as in the settings of sampling; what is kept or dropped as a whole.
-    """
-    parameters = {"since": since, "until": until, "limit": limit}
-    return statement("totals", parameters, where, replace=_grouping(by, sample_unit), hops=hops)
-
-
-def percentile(
-    since: datetime,
-    until: datetime,
-    q: float = 0.95,
-    by: str = "all",
-    where: Iterable[Condition] = (),
-    limit: int = 1000,
-    sample_unit: str = "trace",
-    hops: str = "entry",
-) -> Statement:
-    """The duration that a share q of calls stays below, with a 95 % interval, by a column, or by hour, day or all."""
-    if not 0 < q < 1:
-        raise ValueError(f"q is a share between 0 and 1, such as 0.95, not {q}")
-    parameters = {"q": q, "since": since, "until": until, "limit": limit}
-    return statement("percentile", parameters, where, replace=_grouping(by, sample_unit), hops=hops)
-
-
-def _grouping(by: str, sample_unit: str) -> dict[str, str]:
-    if by not in GROUPS and by not in _TIMES:
-        raise ValueError(f"cannot group by {by!r}; known: {', '.join((*_TIMES, *GROUPS))}")
-    return {"$by": _TIMES.get(by) or _METHOD_TOO.get(by, by), "$cluster": cluster_of(sample_unit)}
-
-
-def cluster_of(sample_unit: str) -> str:
-    """What was kept or dropped as a whole, in SQL: mostly the trace."""
-    cluster = "if(trace_id = '', event_id, trace_id)"
-    if sample_unit in _UNITS:
-        cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
-    return cluster

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import NamedTuple
@@ -62,26 +62,38 @@ def statement(
     replace: Mapping[str, str] | None = None,
     hops: str = "entry",
     file: str = "",
+    some: Collection[str] = (),
 ) -> Statement:
     """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed.
 
-    file: that has the SQL of this name; "" for those of named questions.
+    file: that has the SQL of this name; "" for those of named questions. some: columns; what is asked of them alone
+    stands for $outcomes.
     """
     if hops not in _HOPS:
         raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
     sql = (_texts(file) if file else _texts(*_FILES))[name]
+    where = list(where)
     conditions, of_where = terms_of(where)
     values = {**parameters, **of_where}
-    texts = {"$calls": _HOPS[hops], "$where": conditions, "$event": ", ".join(EVENT_COLUMNS), **(replace or {})}
+    texts = {
+        "$calls": _HOPS[hops],
+        "$where": conditions,
+        "$outcomes": terms_of(where, some)[0],
+        "$event": ", ".join(EVENT_COLUMNS),
+        **(replace or {}),
+    }
     for mark, text in texts.items():
         sql = sql.replace(mark, text)
     return Statement(sql, values)
 
 
-def terms_of(where: Iterable[Condition]) -> tuple[str, dict[str, object]]:
-    """The conditions as SQL that goes on after a WHERE, and its parameters. Raises ValueError."""
-    terms = [_term(condition, number) for number, condition in enumerate(where)]
-    return "".join(f" AND {sql}" for sql, _ in terms), {f"where{n}": value for n, (_, value) in enumerate(terms)}
+def terms_of(where: Iterable[Condition], some: Collection[str] | None = None) -> tuple[str, dict[str, object]]:
+    """The conditions as SQL that goes on after a WHERE, and its parameters; some: only those on these columns.
+
+    Raises ValueError.
+    """
+    terms = {n: _term(one, n) for n, one in enumerate(where) if some is None or one.column in some}
+    return "".join(f" AND {sql}" for sql, _ in terms.values()), {f"where{n}": v for n, (_, v) in terms.items()}
 
 
 def _term(condition: Condition, number: int) -> tuple[str, str | float]:
