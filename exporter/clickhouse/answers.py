@@ -22,7 +22,7 @@ from exporter.clickhouse.queries.statement import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 
 # Columns that say how sure an estimate is.
-_DOUBT: Final = re.compile(r".*_(?:low|high)|low|high|low_confidence|n_eff|sampled_traces")
+_DOUBT: Final = re.compile(r".*_(?:low|high)|low|high|low_confidence|n_eff|sampled_traces|answer")
 _COUNTED: Final = "every call was counted before sampling (api_minutes)"
 _ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)
 _NO_TABLE: Final = re.compile(r"code: (?:60|497)\b")  # unknown table, no right to read it
@@ -78,14 +78,9 @@ def _from_minutes(store: StoreReader, found: Alternative) -> Answer | str:
 
 
 def _is_exact(result: Result) -> bool:
-    """Whether an interval was asked for, and none is wider than its number."""
+    """Whether the question says how sure it is, and is of every row."""
     rows = result.dicts()
-    names = [name for name in result.columns if f"{name}_low" in result.columns and f"{name}_high" in result.columns]
-    return bool(names and rows) and all(
-        row[name] is not None and row[f"{name}_low"] == row[name] == row[f"{name}_high"]
-        for row in rows
-        for name in names
-    )
+    return "answer" in result.columns and bool(rows) and all(row["answer"] == "exact" for row in rows)
 
 
 def _without_doubt(result: Result) -> Result:

@@ -348,7 +348,7 @@ def test_calls_of_one_service_that_are_both_are_left_to_the_events(clean: Engine
 def test_names_that_were_folded_are_not_told_apart(clean: EngineProcess) -> None:
     dice = random.Random(10)
     store(clean, [], [])
-    store(clean, [call(dice, decision=TENTH) for _ in range(3)])
+    store(clean, [call(dice, decision=TENTH) for _ in range(30)])
     clean.client().command(
         "INSERT INTO analytics.api_minutes (minute, company_id, endpoint, direction, hop, folded, records, calls) "
         "VALUES (now() - 60, 'acme', '(other)', 'incoming', 'entry', 1, 1, 1)"
@@ -360,12 +360,12 @@ def test_names_that_were_folded_are_not_told_apart(clean: EngineProcess) -> None
 
 def test_a_store_of_an_earlier_version_answers_from_its_events(clean: EngineProcess) -> None:
     dice = random.Random(12)
-    store(clean, [call(dice, decision=TENTH) for _ in range(3)])
+    store(clean, [call(dice, decision=TENTH) for _ in range(30)])
     clean.client().command("DROP TABLE analytics.api_minutes SYNC")
     found = asked(clean, "totals")
     assert not found.exact
     assert "counts no calls by minute" in found.said
-    assert found.result.dicts()[0]["calls"] == 30
+    assert found.result.dicts()[0]["calls"] == 300
 
 
 def test_events_that_are_all_kept_are_exact_too(clean: EngineProcess) -> None:
