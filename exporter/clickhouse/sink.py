@@ -11,11 +11,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import Any, TypeVar
 
 from clickhouse_connect.driver.client import Client
@@ -24,24 +23,22 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.clickhouse.client import connect
 from exporter.clickhouse.counted import COLUMNS, Bounds, count_calls, insert_block
+from exporter.clickhouse.earlier import windows
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
 from exporter.clickhouse.minutes_table import minutes_table, prepare_minutes
 from exporter.clickhouse.retention import Keep, statements, stored_days
 from exporter.clickhouse.rows import (
-    CLAMPED_REACH_US,
     DAY_US,
     event_day,
     event_time_us,
     insert,
-    is_clamped,
     is_text,
     unwritable,
 )
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
-from exporter.duplicates import is_untimed
 from exporter.errors import Expired, Retryable, SinkError, TooLarge, Unwritable
 from exporter.sink import Batch, Calls, Sink
 from mapping.event import Event
@@ -62,7 +59,6 @@ OLDEST_SERVER = "25.8"  # the JSON type and its settings as this program uses th
 _SIZE_S = 60.0  # between looks at the size of the store
 _CLASSES_S = 3600.0  # between looks at what is past its days: it changes at midnight, and with events that come late
 _POLL_S = 0.2  # between looks at whether an old insert still runs
-_ASK_AT_ONCE = 5000  # ids in one question
 _LONG = {"max_query_size": 1 << 25}  # bytes; statements that name ids exceed the default of 256 KiB
 
 
@@ -380,37 +376,19 @@ class ClickHouseSink(Sink):
         client = self._connected()
         found: set[str] = set()
         others = f" AND batch_id NOT IN ({','.join(str(int(batch)) for batch in not_in)})" if not_in else ""
-        for part, low, high in self._windows(events):
+        for part, spans in windows(events, self._settings.retention_days):
+            times = " OR ".join(
+                f"(event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
+                f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'))"
+                for low, high in spans
+            )
             answer = client.query(
                 f"SELECT DISTINCT event_id FROM {self._place.table} "  # noqa: S608
-                f"WHERE event_id IN {quote_all([event.transaction_id for event in part])} "
-                f"AND event_time >= fromUnixTimestamp64Micro({low}, 'UTC') "
-                f"AND event_time <= fromUnixTimestamp64Micro({high}, 'UTC'){others}",
+                f"WHERE ({times}) AND event_id IN {quote_all([event.transaction_id for event in part])}{others}",
                 settings=_LONG,
             )
             found.update(str(row[0]) for row in answer.result_rows)
         return found
-
-    def _windows(self, events: Sequence[Event]) -> Iterator[tuple[Sequence[Event], int, int]]:
-        """The events, and between which event times copies of them can be; so many as one question can name.
-
-        Equal events have equal times, except where the time comes from our clock: such copies came days earlier at
-        most, or later by a clock that was set back since. Few events are of that kind, and the others are looked for
-        where they are.
-        """
-        days = self._settings.retention_days
-        near: list[tuple[int, Event]] = []
-        far: list[tuple[int, Event]] = []
-        for event in events:
-            time_us = event_time_us(event, days)
-            (far if is_clamped(event, time_us) or is_untimed(event) else near).append((time_us, event))
-        near.sort(key=itemgetter(0))  # so that one of long ago does not widen the question for all
-        for timed, reach_us in ((near, 0), (far, CLAMPED_REACH_US)):
-            for first in range(0, len(timed), _ASK_AT_ONCE):
-                part = timed[first : first + _ASK_AT_ONCE]
-                times = [time_us for time_us, _ in part]
-                latest = max(max(times) + reach_us, max(event.start_unix_ns for _, event in part) // 1000)
-                yield [event for _, event in part], min(times) - reach_us, latest
 
 
 class _Runner:
