@@ -34,6 +34,7 @@ _TIMEOUT_S = 120  # for the answer to a question
 # For the first answer, which says who is there: a store that accepts and says nothing is away.
 _OPEN_S = 10
 _POLL_S = 0.2
+_TOO_LONG, _TOO_MUCH_MEMORY = 159, 241  # ClickHouse's codes
 _ANSWER_S = 10  # beyond the time for the question: for its answer to come over
 _PAGE_MEMORY_BYTES = 2_000_000_000  # of a page's question to a server; the embedded engine has limits of its own
 
@@ -137,7 +138,22 @@ class StoreReader:
         return self._client
 
     def _said(self, error: Exception) -> str:
-        return self._away(error) if _no_answer(error) else _one_line(error)
+        limit = self._limit(getattr(error, "code", None))
+        return self._away(error) if _no_answer(error) else f"{limit}{_one_line(error)}"
+
+    def _limit(self, code: object) -> str:
+        """Which limit a question met, by the name of its setting; "" when it met none."""
+        engine = self._settings.engine
+        if self._settings.server is not None:
+            return f"the question took longer than {self._timeout_s:g} s: " if code == _TOO_LONG else ""
+        if code == _TOO_LONG:
+            return (
+                f"the question took longer than {engine.reader_max_execution_s:g} s (engine.reader_max_execution_s): "
+            )
+        if code == _TOO_MUCH_MEMORY:
+            most = f"{engine.reader_max_memory_bytes / 1e6:.0f} MB (engine.reader_max_memory_bytes)"
+            return f"the question needs more memory than {most}; ask about less time: "
+        return ""
 
     def _away(self, error: Exception) -> str:
         """Which store gave no answer, or none that is ClickHouse's, and the reason in a few words."""
@@ -214,7 +230,11 @@ class StoreReader:
         return self._endpoint
 
     def _connect(self, endpoint: Endpoint) -> Client:
-        limits: dict[str, Any] = {"readonly": 2, "max_execution_time": self._timeout_s}
+        limits: dict[str, Any] = {
+            "readonly": 2,
+            "max_execution_time": self._timeout_s,
+            "cancel_http_readonly_queries_on_client_close": 1,  # as the embedded engine does
+        }
         if not self._own_engine:
             limits["max_memory_usage"] = _PAGE_MEMORY_BYTES
         server = self._settings.server is not None  # it stops the question itself, and says so

@@ -18,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exporter.clickhouse.engine.askers import Asker
 from exporter.clickhouse.engine.endpoint import read_published
 from exporter.clickhouse.engine.settings import EngineSettings
 
+_LOOK_S = 0.25  # between looks at whether somebody who waits for a connection is still there
 _CODE = re.compile(r"Code: (\d+)")
 _MOST_STREAMS = 3  # long answers at the same time: each holds a piece in memory
 # A piece is a block: so many bytes of the columns it reads, and at most so many rows. Memory is some five times that.
@@ -102,6 +104,7 @@ class Connection:
         self._target = target
         self._prologue = prologue
         self._handle: Any = None
+        self.mark = ""  # a comment that tells this connection's statements apart (askers.py)
         self._open()
 
     def _open(self) -> None:
@@ -151,7 +154,7 @@ class Connection:
         """Run one statement; results come in `form` unless the statement has a FORMAT."""
         handle = self._sound()
         try:
-            result = handle.query(sql, form, params=dict(parameters or {}))
+            result = handle.query(f"{sql}\n{self.mark}" if self.mark else sql, form, params=dict(parameters or {}))
         except Exception as error:
             self._failed = True
             raise _engine_error(error) from None
@@ -180,6 +183,7 @@ class Connection:
         To be run to its end or closed. Raises EngineError, also between two pieces.
         """
         handle = self._sound()
+        sql = f"{sql}\n{self.mark}" if self.mark else sql
         self._failed = True  # until the end is seen: what a cancelled statement leaves behind is nobody's answer
         try:
             answer = handle.send_query(sql, form, params=dict(parameters or {}))
@@ -208,6 +212,8 @@ class Lanes:
         self._tools: queue.Queue[Connection] = queue.Queue()
         self._drivers: queue.Queue[Connection] = queue.Queue()
         self._streaming = threading.Semaphore(_MOST_STREAMS)
+        self._stopping = threading.Lock()
+        self._stopper: Connection | None = None
         self.version = ""
 
     def open(self, stopping: Callable[[], bool] = lambda: False) -> None:
@@ -234,6 +240,7 @@ class Lanes:
                 if time.monotonic() >= deadline or not _is_locked(self._data):
                     raise _engine_error(error) from None
         self.version = self._writer.execute("SELECT version()").body.decode().strip()
+        self._stopper = Connection(str(self._data))
         for _ in range(settings.readers):
             self._readers.put(self._reader({}))
             if settings.users:
@@ -272,33 +279,47 @@ class Lanes:
             yield self._writer
 
     @contextmanager
-    def reader(self) -> Iterator[Connection]:
-        """A read-only connection; waits for one to become free."""
-        with self._borrowed(self._readers) as connection:
+    def reader(self, asker: Asker | None = None) -> Iterator[Connection]:
+        """A read-only connection; waits for one to become free, as long as the asker does."""
+        with self._borrowed(self._readers, asker) as connection:
             yield connection
 
     @contextmanager
-    def tool(self, *, native: bool) -> Iterator[Connection]:
+    def tool(self, asker: Asker | None = None, *, native: bool) -> Iterator[Connection]:
         """As `reader`, for tools: dashboards are not to keep the command line waiting.
 
         native: one that reads blocks of the native protocol.
         """
-        with self._borrowed(self._drivers if native else self._tools) as connection:
+        with self._borrowed(self._drivers if native else self._tools, asker) as connection:
             yield connection
 
     @contextmanager
-    def _borrowed(self, connections: queue.Queue[Connection]) -> Iterator[Connection]:
-        try:
-            connection = connections.get(timeout=self._settings.reader_max_execution_s)
-        except queue.Empty:
-            raise EngineError(202, "Code: 202. Too many simultaneous queries") from None
+    def _borrowed(self, connections: queue.Queue[Connection], asker: Asker | None) -> Iterator[Connection]:
+        deadline = time.monotonic() + self._settings.reader_max_execution_s
+        while True:
+            if asker is not None and asker.gone():
+                raise EngineError(394, "Code: 394. The asker has gone")
+            try:
+                connection = connections.get(timeout=max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+                break
+            except queue.Empty:
+                if time.monotonic() >= deadline:
+                    raise EngineError(202, "Code: 202. Too many simultaneous queries") from None
+        connection.mark = asker.mark if asker else ""
         try:
             yield connection
         finally:
+            connection.mark = ""
             connections.put(connection)
 
+    def stop(self, mark: str) -> None:
+        """End the statements with this mark that run now. Returns before they have ended."""
+        with self._stopping:
+            if self._stopper is not None:
+                self._stopper.execute(f"KILL QUERY WHERE endsWith(query, {quote(mark)}) ASYNC")
+
     @contextmanager
-    def streamer(self) -> Iterator[Connection]:
+    def streamer(self, asker: Asker | None = None) -> Iterator[Connection]:
         """A read-only connection for one answer of any length, in pieces; a few at a time.
 
         Raises EngineError when too many are under way.
@@ -307,6 +328,7 @@ class Lanes:
             raise EngineError(202, "Too many exports at the same time")
         try:
             connection = self._limited(_STREAM_LIMITS)
+            connection.mark = asker.mark if asker else ""
             try:
                 yield connection
             finally:
@@ -320,6 +342,10 @@ class Lanes:
         for connections in lent:
             for _ in range(self._settings.readers):
                 connections.get().close()
+        with self._stopping:
+            if self._stopper is not None:
+                self._stopper.close()
+                self._stopper = None
         with self._writing:
             if self._writer is not None:
                 self._writer.close()

@@ -32,6 +32,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from exporter.clickhouse.engine import body as bodies
+from exporter.clickhouse.engine.askers import Asker, Askers
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE
 from exporter.clickhouse.engine.frames import FRAMES_HEADER, write_frames
 from exporter.clickhouse.engine.guard import Allowed, Guard, Refused
@@ -92,6 +93,7 @@ class Server(ThreadingHTTPServer):
         self.guard = guard
         self.accounts = accounts
         self.settings = settings
+        self.askers = Askers(self._stop)
         self._deadlines: dict[Any, float] = {}  # of every connection, in monotonic seconds
         self._swept = 0.0
         self._idle = threading.Condition()
@@ -143,12 +145,22 @@ class Server(ThreadingHTTPServer):
         if now - self._swept < _SWEEP_S:
             return
         self._swept = now
+        self.askers.look()
         for connection, deadline in list(self._deadlines.items()):
             if now > deadline:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     continue  # its thread is closing it
+
+    def _stop(self, mark: str) -> None:
+        if self.enter():  # the engine does not end under it
+            try:
+                self.lanes.stop(mark)
+            except EngineError as error:
+                log.warning("a statement that nobody waits for goes on: %s", error)
+            finally:
+                self.leave()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is no event; anything else is a fault of ours and is told."""
@@ -161,15 +173,15 @@ class Server(ThreadingHTTPServer):
         right = hmac.compare_digest(password.encode(), (account.password if account else "").encode())
         return account if right else None
 
-    def answer(self, account: Account, request: Request) -> Answer:
-        """Run the statement for this user. Raises EngineError."""
+    def answer(self, account: Account, request: Request, asker: Asker) -> Answer:
+        """Run the statement for this user, a reader's only as long as somebody waits for it. Raises EngineError."""
         if account.kind == "tool":
-            with self.lanes.tool(native=request.heads) as connection:
+            with self.lanes.tool(asker, native=request.heads) as connection:
                 allowed = self._judged(connection, request)
                 return answer_tool(connection, allowed, request, self.settings.reader_max_result_bytes)
         # A writer that asks to be read-only is treated as a reader: the setting would stay with the writing session.
         if account.kind == "reader" or request.settings.get("readonly", "0") != "0":
-            with self.lanes.reader() as connection:
+            with self.lanes.reader(asker) as connection:
                 return connection.execute(self._judged(connection, request).sql, request.parameters)
         with self.lanes.writer() as connection:
             connection.use(request.database)
@@ -298,7 +310,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.headers.get(FRAMES_HEADER) and account.kind != "tool":
                 self._frames(request)
                 return
-            answer = self.server.answer(account, request)
+            with self.server.askers.waits(self.connection) as asker:
+                answer = self.server.answer(account, request, asker)
         except EngineError as error:
             self._fail(error)
         except UnicodeDecodeError:
