@@ -362,6 +362,19 @@ def test_a_quantity_that_cannot_be_read_is_named(tmp_path: Path, text: str, says
     assert says in str(error.value)
 
 
+def test_check_says_whose_ids_are_stored_as_a_hash(tmp_path: Path) -> None:
+    identity = """
+mapping:
+  identify_user: {headers: [Authorization, X-API-Key, X-User-Id], attributes: [user.id, session.token]}
+  identify_company: {query_string: access_token}
+"""
+    assert list(notes(load_settings(str(_write(tmp_path, identity)), {}))) == [
+        f"identity: {place} is masked, so the ids found there are stored as a hash, the same for the same id"
+        for place in ("header x-api-key", "attr session.token", "query access_token")
+    ]
+    assert list(notes(load_settings(str(_write(tmp_path, "mapping: {}")), {}))) == []
+
+
 OLD_SPELLINGS = """
 sampling:
   budget: {events_per_second: 100, epoch: 20s, remember: 10m, window: 2}
