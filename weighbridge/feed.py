@@ -17,7 +17,7 @@ from mapping.otlp.cut import cut, encoded, singles
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
 from weighbridge.set_aside import SetAside
-from weighbridge.unmappable import RETURNED, keep
+from weighbridge.unmappable import MAX_BYTES, RETURNED, keep
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Feed:
         self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
         self._max_bytes = max_bytes
         self._unmappable = unmappable
+        self.unmappable_bytes = MAX_BYTES  # that the folder may hold; the settings may change it
         self._first_time = counted
         self._aside = aside
         self._held: OrderedDict[int, _Held] = OrderedDict()
@@ -541,7 +542,7 @@ class Feed:
 
     async def _keep(self, stored: Stored, reason: str, records: int) -> None:
         sinks = [name for name in self._passed if name not in self._forwarding]
-        path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks)
+        path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks, self.unmappable_bytes)
         if path is None:
             self.counts.unmappable_not_kept += 1
             log.error("there is no room to keep it in %s: there are too many that cannot be mapped", self._unmappable)

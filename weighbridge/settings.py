@@ -63,6 +63,11 @@ class ExporterSettings(BaseModel):
         ge=1 << 16,
         description="Size of deadletter.jsonl; refused events beyond it are counted, and not kept.",
     )
+    unmappable_bytes: int = Field(
+        256 << 20,
+        ge=0,
+        description="Size of the folder of requests that cannot be mapped; those beyond it are counted, and not kept.",
+    )
 
     @model_validator(mode="before")
     @classmethod

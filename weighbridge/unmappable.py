@@ -24,24 +24,28 @@ from receiver.spool import Entry, SpoolFailed, SpoolFull, Stored
 
 log = logging.getLogger(__name__)
 
-# Of the folder: what comes beyond is counted and not kept, so that what is there stays until it is looked at.
+# Of the folder, unless the settings say otherwise: what comes beyond is counted and not kept, so that what is there
+# stays until it is looked at.
 MAX_BYTES = 256 << 20
 MAX_REQUESTS = 10_000
 # Ends the Content-Type of a request that went into the spool a second time.
 RETURNED = "; weighbridge=returned"
 
 
-def keep(directory: Path, stored: Stored, reason: str, records: int, sinks: Sequence[str]) -> Path | None:
+def keep(
+    directory: Path, stored: Stored, reason: str, records: int, sinks: Sequence[str], max_bytes: int = MAX_BYTES
+) -> Path | None:
     """Where its body is now, durably; beside it what its headers said. The same request again replaces itself.
 
     None when there is no room for it.
 
-    sinks: which count its records as failed. Blocks for disk writes. Raises OSError.
+    sinks: which count its records as failed. max_bytes: of all bodies in the folder. Blocks for disk writes. Raises
+    OSError.
     """
     path = directory / f"{stored.position:016x}{BODY}"
     entry = stored.entry
     requests, size = held(directory)
-    if not path.exists() and (requests >= MAX_REQUESTS or size + len(entry.body) > MAX_BYTES):
+    if not path.exists() and (requests >= MAX_REQUESTS or size + len(entry.body) > max_bytes):
         return None
     about = {
         "tenant": entry.tenant,

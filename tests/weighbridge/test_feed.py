@@ -193,6 +193,21 @@ def test_a_request_that_the_mapper_fails_on_is_set_aside_and_the_rest_goes_on(tm
     asyncio.run(go())
 
 
+def test_requests_that_cannot_be_mapped_are_kept_as_the_settings_say(tmp_path: Path) -> None:
+    async def go() -> None:
+        rig = Rig(tmp_path, broken=3)
+        rig.feed.unmappable_bytes = 0
+        await rig.open()
+        position = rig.spool.start_position
+        await rig.send(3)
+        await rig.take_all(position)
+        assert (rig.feed.counts.failed, rig.feed.counts.unmappable_not_kept) == (3, 1)
+        await rig.spool.close()
+
+    asyncio.run(go())
+    assert not list(tmp_path.glob("unmappable/*"))
+
+
 def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Path) -> None:
     async def go() -> None:
         rig = Rig(tmp_path)

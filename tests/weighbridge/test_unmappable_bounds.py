@@ -14,13 +14,13 @@ def stored(position: int, body: bytes = b"x" * 100) -> Stored:
     return Stored(position, position + 1, Entry("traces", "", "application/json", "", 1, body))
 
 
-@pytest.mark.parametrize("bound", [("MAX_BYTES", 350), ("MAX_REQUESTS", 3)])
+@pytest.mark.parametrize(("max_bytes", "max_requests"), [(350, 10_000), (1_000_000, 3)])
 def test_what_comes_beyond_the_bound_is_not_kept(
-    bound: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    max_bytes: int, max_requests: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unmappable, *bound)
-    kept = [unmappable.keep(tmp_path, stored(position), "no", 1, ["store"]) for position in range(10)]
+    monkeypatch.setattr(unmappable, "MAX_REQUESTS", max_requests)
+    kept = [unmappable.keep(tmp_path, stored(position), "no", 1, ["store"], max_bytes) for position in range(10)]
     assert [path is not None for path in kept] == [True] * 3 + [False] * 7
     assert unmappable.held(tmp_path) == (3, 300)
-    assert unmappable.keep(tmp_path, stored(1), "no", 1, ["store"]) is not None, "the same again replaces itself"
+    assert unmappable.keep(tmp_path, stored(1), "no", 1, ["store"], max_bytes), "the same again replaces itself"
     assert unmappable.held(tmp_path) == (3, 300)
