@@ -21,6 +21,7 @@ from exporter.deadletter import DeadLetters, Letter
 from exporter.delivery import Delivery
 from exporter.draft import Draft
 from exporter.duplicates import RecentIds
+from exporter.erasures import Erasures
 from exporter.errors import Refused, Retryable, TooLarge
 from exporter.journal import Journal, Plan
 from exporter.replay import SLICE, Replay, Rows
@@ -50,10 +51,11 @@ class Pipeline(Delivery):
         retry: RetrySettings,
         now_unix_ns: Callable[[], int] = time.time_ns,
         before: Attempts | None = None,
+        erasures: Erasures | None = None,
     ) -> None:
         super().__init__(sink, journal, retry, before)
         self._source = source
-        self._writer = Writer(sink, self._attempts, dead_letters, retry.max_interval_s, now_unix_ns)
+        self._writer = Writer(sink, self._attempts, dead_letters, retry.max_interval_s, now_unix_ns, erasures)
         self._batch = batch
         self._now_unix_ns = now_unix_ns
         self._recent = RecentIds(batch.remember_events, now_unix_ns(), journal.came)
@@ -108,6 +110,10 @@ class Pipeline(Delivery):
             for _, done in (*self._again, *self._changes):
                 give_up(done)
             self._attempts.told.tell_refused(now=True)
+
+    def close(self) -> None:
+        super().close()
+        self._writer.close()
 
     @property
     def oldest_unix_ns(self) -> int:

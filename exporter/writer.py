@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from exporter.attempts import MOST_FAULTS, Attempts
 from exporter.deadletter import DeadLetters
+from exporter.erasures import Erasures
 from exporter.errors import Expired, Refused, TooLarge, Unwritable
 from exporter.sink import Batch, Calls, Sink
 from exporter.totals import Totals
@@ -46,8 +47,10 @@ class Writer:
         dead_letters: DeadLetters,
         longest_interval_s: float,
         now_unix_ns: Callable[[], int] = time.time_ns,
+        erasures: Erasures | None = None,
     ) -> None:
         self._sink = sink
+        self._erasures = erasures
         self._attempts = attempts
         self._dead_letters = dead_letters
         self._now_unix_ns = now_unix_ns
@@ -91,21 +94,40 @@ class Writer:
         A refusal for good, which no sink has a reason for, costs the counts of the batch and a line in the log.
         """
         try:
-            await self._attempts.until_done(lambda: self._sink.count(calls, in_doubt=in_doubt), faults=0)
+            await self._attempts.until_done(lambda: self._count(calls, in_doubt), faults=0)
         except (TooLarge, Refused) as error:
             lost = len(calls.events) + len(calls.dropped)
             log.error("the counts of %d records are refused, and in api_events alone: %s", lost, error)
 
     async def _call(self, piece: Batch, in_doubt: bool, faults: int) -> Ended:
         try:
-            left_out = await self._attempts.until_done(
-                lambda: self._sink.write(piece, in_doubt=in_doubt), faults=faults
-            )
+            left_out = await self._attempts.until_done(lambda: self._attempt(piece, in_doubt), faults=faults)
         except (TooLarge, Refused) as error:
             return Ended(refused=error)
         self._attempts.counts.batches += 1
         self._attempts.counts.last_delivery_unix_ns = self._now_unix_ns()
         return Ended(left_out)
+
+    async def _attempt(self, piece: Batch, in_doubt: bool) -> Sequence[Event]:
+        """One call of the sink, without what has been erased by then."""
+        if self._erasures is None:
+            return await self._sink.write(piece, in_doubt=in_doubt)
+        return await self._erasures.write(piece, lambda kept: self._sink.write(kept, in_doubt=in_doubt))
+
+    async def _count(self, calls: Calls, in_doubt: bool) -> None:
+        """Counts name companies, and no users."""
+        if self._erasures is not None:
+            both = [*calls.events, *calls.dropped]
+            if gone := set(map(id, self._erasures.among(both, companies_only=True))):
+                calls = calls._replace(
+                    events=[event for event in calls.events if id(event) not in gone],
+                    dropped=[event for event in calls.dropped if id(event) not in gone],
+                )
+        await self._sink.count(calls, in_doubt=in_doubt)
+
+    def close(self) -> None:
+        if self._erasures is not None:
+            self._erasures.close()
 
     def _smaller(
         self, piece: Batch, refused: TooLarge | Refused, letters: dict[str, list[Event]], *, apart: bool
@@ -131,6 +153,10 @@ class Writer:
 
     async def _bury(self, reason: str, events: list[Event], ended: Totals, spool: tuple[int, int]) -> None:
         """Make these dead letters, for one reason."""
+        if self._erasures is not None and (erased := self._erasures.among(events)):
+            ended.add_events("skipped", erased)
+            gone = set(map(id, erased))
+            events = [event for event in events if id(event) not in gone]
         letters, sink = self._dead_letters, self._sink.name
         await self._attempts.on_disk(
             lambda: letters.add(sink, reason, events, spool),

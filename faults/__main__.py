@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from faults import report
 from faults.answers import wrong_elsewhere
+from faults.erasing import erased_of
 from faults.judge import JudgeFailed, Verdict, ledger_residue, settled
 from faults.plan import Plan
 from faults.producer import Log, Producer, Sent, read_log
@@ -112,7 +113,8 @@ async def judged(system: System, logs: list[Log], sent: Sent) -> Ending:
         may, must = refused_of(logs, system.refuses)
         system.refused_for_good |= may
     try:
-        verdict = await settled(system.store, logs, SETTLE_S, system.refused_for_good)
+        absent = system.refused_for_good | erased_of(logs, system.erased_users)
+        verdict = await settled(system.store, logs, SETTLE_S, absent)
     except JudgeFailed as error:
         return Ending([*problems, f"the store cannot be asked: {error}"], sent)
     print(f"  {verdict}")

@@ -29,7 +29,6 @@ NOT_TOLD = (
     ("R22", "slow-loris", "`tests/receiver/conformance/test_slow_senders.py`"),
     ("R25", "a noisy tenant", "`tests/receiver/conformance/test_s11_cors_and_auth.py`"),
     ("R28", "files of an older version", "`tests/exporter/test_delivery_formats.py`; there is no older release yet"),
-    ("R29", "erasure during replay", "not run: the bridge erases nothing"),
     ("R30", "2 h and 24 h soaks", "not run as such: `comes-and-goes` with `--seconds 7200` is the soak"),
     ("R31", "the same faults for others", "`python -m faults.compare`, for rotel"),
 )

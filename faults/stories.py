@@ -33,6 +33,7 @@ from faults.answers import (
     while_the_gate,
 )
 from faults.clock import set_clock
+from faults.erasing import erased
 from faults.proxy import NONE, Fault
 from faults.refusals import many_refused, planted, replayed
 from faults.system import BridgeEnded, System
@@ -339,6 +340,7 @@ STORIES: dict[str, Told] = {
     "sent-anew-a-day-ahead": Told(
         sent_again_in_other_requests, "R18, R27 the same of senders whose clocks are a day ahead", ahead_s=86_400.0
     ),
+    "erased": Told(erased, "R29 users are erased again and again, with kills; requests are sent twice", times=2),
     "two-bridges": Told(two_bridges, "R27 the same bytes to two bridges on one store"),
     "limits-lowered": Told(limits_lowered, "limits lowered between the answer and the delivery"),
     "lonely-lines": Told(lonely_lines, "24,576 access log lines in a request, whose spans never come"),

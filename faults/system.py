@@ -84,6 +84,7 @@ class System:
         self.lines = folder / "lines"  # of the sink of files
         self.program: tuple[str, ...] = ("-m", "weighbridge")  # of the next bridge that is started
         self.refused_for_good: set[str] = set()  # span ids of records that the story made the store refuse
+        self.erased_users: frozenset[str] = frozenset()  # of the plan, whom the story has erased
         self.refuses = ""  # what the span ids of all records begin with that the story makes the store refuse
         self._bridge: asyncio.subprocess.Process | None = None
 

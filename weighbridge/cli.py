@@ -323,6 +323,33 @@ def restore(folder: Path, since: str | None, until: str | None, merge: bool, con
 
 
 @main.command()
+@click.option("--user", "users", metavar="U", multiple=True, help="Events of this user.")
+@click.option("--company", "companies", metavar="C", multiple=True, help="Events of this company.")
+@click.option("--tenant", metavar="T", help="Only of this tenant. Default: of all.")
+@click.option("--before", metavar="D", help="Only events that began before: 2026-11-20, or 30d ago. Default: now.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what there is, and change nothing.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@config_option
+def erase(
+    users: tuple[str, ...],
+    companies: tuple[str, ...],
+    tenant: str | None,
+    before: str | None,
+    dry: bool,
+    form: str,
+    config: str | None,
+) -> None:
+    """Take the events of a user or a company out of everything that the bridge keeps; prints a receipt.
+
+    The ids are those that are stored (see weighbridge tail). What comes of them later is stored as before.
+    """
+    settings = _settings(config)
+    from weighbridge.commands.erase import run_erase
+
+    run_erase(settings, users, companies, tenant, before, form, dry=dry)
+
+
+@main.command()
 @click.option("--to", "to", metavar="DSN", required=True, help="As `dsn` in the settings; ${env:NAME} for a password.")
 @click.option("--from", "source", metavar="DSN", help="Default: the store of the settings.")
 @click.option("--cluster", metavar="NAME", default="", help="Spread the new table over this ClickHouse cluster.")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from exporter.attempts import Attempts
 from exporter.deadletter import DeadLetters
 from exporter.delivery import Delivery
+from exporter.erasures import Erasures
 from exporter.forward import RawPipeline
 from exporter.journal import Journal, JournalError
 from exporter.pipeline import Pipeline
@@ -24,6 +25,7 @@ from exporter.source import HoldingSource, Source
 from receiver.spool.watching import Readable
 from weighbridge.feed import Feed
 from weighbridge.giving_up import LEFT, give_up_oldest
+from weighbridge.partitions import root_of
 from weighbridge.settings import ExporterSettings
 from weighbridge.tasks import Tasks
 
@@ -271,6 +273,7 @@ class Deliveries:
                 wanted.batch,
                 wanted.retry,
                 before=attempts,
+                erasures=Erasures(root_of(self._journals.parent), self._journals / f"{name}.writing"),
             )
             source.release(name, journal.released())  # what it has need not stay until it is there again
         self.pipelines[name], self._attempts[name] = pipeline, pipeline.attempts

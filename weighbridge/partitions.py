@@ -36,6 +36,11 @@ def folders(directory: Path) -> list[Path]:
     return [folder_of(directory, number) for number in sorted({0, *map(int, names)})]
 
 
+def root_of(folder: Path) -> Path:
+    """The spool's directory, of the folder of one of its partitions."""
+    return folder.parent.parent if folder.parent.name == FOLDER else folder
+
+
 def numbers_on_disk(directory: Path) -> list[int]:
     """Partitions beside the first that there is something in: requests, dead letters, or what could not be mapped."""
     return [int(folder.name) for folder in folders(directory)[1:] if _is_in_use(folder)]
