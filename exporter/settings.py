@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -43,6 +43,16 @@ class RetrySettings(BaseModel):
     )
 
 
+class WhenSettings(BaseModel):
+    """A condition on an event, as in sampling rules."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="What to look at: region, company, tenant, resource.cloud.region, ...")
+    op: Literal["eq", "in", "prefix", "regex", "gte", "lte", "exists"] = Field(description="How to compare.")
+    value: Any = Field(default=True, description="What to compare with; for exists, true or false.")
+
+
 class SinkSettings(BaseModel):
     """What every sink has."""
 
@@ -64,6 +74,16 @@ class SinkSettings(BaseModel):
             "logged and counted as `dropped`. Never when absent: then a sink that stays away fills the spool, and all "
             "senders are answered 503."
         ),
+    )
+    when: tuple[WhenSettings, ...] = Field(
+        (),
+        description="Only events for which all of these hold; the others are counted as `routed`. Empty: every event.",
+    )
+    group: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9_-]{0,63})?$",
+        description="Sinks of one group share events: each goes to the first whose `when` holds, so to exactly one. "
+        "The last of a group has no `when`.",
     )
     batch: BatchSettings | None = Field(
         None, description="Batches of this sink; those of `exporter.batch` when absent."

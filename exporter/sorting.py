@@ -85,10 +85,11 @@ class Sorter:
             await self._pick(draft, unit, events)
         self._calls.note(events, unit.received_unix_ns)
         tenant, totals = unit.tenant, draft.totals
-        totals.add(tenant, "received", len(unit.events) + unit.skipped + unit.sampled_out + unit.failed)
+        totals.add(tenant, "received", len(unit.events) + unit.skipped + unit.sampled_out + unit.failed + unit.routed)
         totals.add(tenant, "skipped", unit.skipped)
         totals.add(tenant, "sampled_out", unit.sampled_out - len(dropped))
         totals.add(tenant, "failed", unit.failed)
+        totals.add(tenant, "routed", unit.routed)
 
     async def _pick(self, draft: Draft, unit: Unit, events: Sequence[Event]) -> None:
         """As `take`, one event after the other: some are copies, wait, or are what others wait for."""

@@ -22,6 +22,7 @@ class Unit(NamedTuple):
     failed: int = 0  # records that could not be masked, so they went nowhere
     # Of sampled_out the API calls, without their content, to be counted by minute; None: they are not told apart.
     dropped: Sequence[Event] | None = None
+    routed: int = 0  # events that are not for this sink
 
 
 class RawRequest(NamedTuple):

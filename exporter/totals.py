@@ -1,6 +1,6 @@
 """Where every record of a sink ended, per tenant (spec/design.md §3 P4); in the journal, so it outlives the process.
 
-    received = delivered + deduplicated + dead_lettered + skipped + sampled_out + failed + pending
+    received = delivered + deduplicated + dead_lettered + skipped + sampled_out + failed + routed + pending
 
 A dead letter that is sent again leaves `dead_lettered` for where it ends then, and counts as `replayed` beside; so
 `dead_lettered` is what lies there, and both together only grow.
@@ -20,7 +20,16 @@ from typing import Literal
 from mapping.event import Event
 
 Outcome = Literal[
-    "received", "delivered", "deduplicated", "dead_lettered", "skipped", "sampled_out", "failed", "dropped", "replayed"
+    "received",
+    "delivered",
+    "deduplicated",
+    "dead_lettered",
+    "skipped",
+    "sampled_out",
+    "failed",
+    "dropped",
+    "routed",
+    "replayed",
 ]
 ENDED: tuple[Outcome, ...] = (
     "delivered",
@@ -30,6 +39,7 @@ ENDED: tuple[Outcome, ...] = (
     "sampled_out",
     "failed",
     "dropped",
+    "routed",
 )
 OUTCOMES: tuple[Outcome, ...] = ("received", *ENDED, "replayed")
 

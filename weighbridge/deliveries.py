@@ -19,6 +19,7 @@ from exporter.forward import RawPipeline
 from exporter.journal import Journal, JournalError
 from exporter.pipeline import Pipeline
 from exporter.refused import RefusedRequests
+from exporter.routed import RoutedSource
 from exporter.settings import BatchSettings, RetrySettings, SinkSettings
 from exporter.sinks import module_of
 from exporter.source import HoldingSource, Source
@@ -26,6 +27,7 @@ from receiver.spool.watching import Readable
 from weighbridge.feed import Feed
 from weighbridge.giving_up import LEFT, give_up_oldest
 from weighbridge.partitions import root_of
+from weighbridge.routing import Route, compile_route, route_of
 from weighbridge.settings import ExporterSettings
 from weighbridge.tasks import Tasks
 
@@ -46,6 +48,7 @@ class Wanted(NamedTuple):
     sink: SinkSettings
     batch: BatchSettings
     retry: RetrySettings
+    route: Route  # which events are for it
 
 
 class Deliveries:
@@ -265,6 +268,8 @@ class Deliveries:
                 source = deciding = self._deciding[name] = self._holding(name, self._journals / f"{name}.place")
                 if self._stopping:
                     deciding.drain()
+            if takes := compile_route(wanted.route):
+                source = RoutedSource(source, takes)
             pipeline = Pipeline(
                 sink,
                 source,
@@ -308,7 +313,13 @@ class Deliveries:
 
 def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
     return {
-        sink.name: Wanted(sink, sink.batch or settings.batch, sink.retry or settings.retry) for sink in settings.sinks
+        sink.name: Wanted(
+            sink,
+            sink.batch or settings.batch,
+            sink.retry or settings.retry,
+            route_of(settings.sinks, sink),
+        )
+        for sink in settings.sinks
     }
 
 

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 
 from exporter.settings import SinkSettings
 from weighbridge.addresses import is_itself, overlap, place_of_url
+from weighbridge.routing import refuse_routes
 
 if TYPE_CHECKING:
     from weighbridge.settings import Settings
@@ -39,6 +40,7 @@ def refuse_conflicts(settings: Settings) -> None:
     _one_port(settings)
     _not_itself(settings)
     _one_way_to_each_place(settings.exporter.sinks)
+    refuse_routes(settings.exporter.sinks)
     _directories_apart(settings)
     _no_stand_ins(settings)
 

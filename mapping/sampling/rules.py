@@ -41,7 +41,11 @@ def compile_conditions(conditions: Sequence[tuple[str, str, object]]) -> Conditi
 
     None when there are none and the rule applies to every record.
     """
-    tests = [compile_condition(path, op, value) for path, op, value in conditions]
+    return conjunction([compile_condition(path, op, value) for path, op, value in conditions])
+
+
+def conjunction(tests: Sequence[Condition]) -> Condition | None:
+    """All of them together; None when there are none."""
     if not tests:
         return None
     if len(tests) == 1:
@@ -56,6 +60,11 @@ def compile_conditions(conditions: Sequence[tuple[str, str, object]]) -> Conditi
 def compile_condition(path: str, op: str, value: object) -> Condition:
     """The test for one condition. Raises RuleError with a text for the operator."""
     check_path(path)
+    return compile_test(path, op, value)
+
+
+def compile_test(path: str, op: str, value: object) -> Condition:
+    """As `compile_condition`, of a path that the caller has checked."""
     if path == "severity":
         op, value = _severity(op, value)
     if op == "exists":

@@ -266,6 +266,7 @@ class Ended(Answer):
     sampled_out: int
     failed: int
     dropped: int
+    routed: int
     waiting_for_span: int
     in_spool: int
     catching_up: bool

@@ -131,6 +131,7 @@ def outcomes(row: Ended) -> list[charts.Part]:
         charts.Part("known already", "dedup", row.deduplicated),
         charts.Part("sampled out", "sampled", row.sampled_out),
         charts.Part("plumbing, skipped", "skipped", row.skipped),
+        charts.Part("for other sinks", "skipped", row.routed),
         charts.Part("waiting", "waiting", max(0, row.in_spool) + row.waiting_for_span),
         charts.Part("dead letters", "lost", row.dead_lettered),
         charts.Part("cannot be mapped", "lost", row.failed),
