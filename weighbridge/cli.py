@@ -350,6 +350,20 @@ def erase(
 
 
 @main.command()
+@click.argument("identity", metavar="ID")
+@config_option
+def why(identity: str, config: str | None) -> None:
+    """What became of an event, a trace or a request: when it came, what was decided, where it is.
+
+    ID is an event id, a trace id, or a request's digest.
+    """
+    settings = _settings(config)
+    from weighbridge.commands.why import run_why
+
+    run_why(settings, identity)
+
+
+@main.command()
 @click.option("--to", "to", metavar="DSN", required=True, help="As `dsn` in the settings; ${env:NAME} for a password.")
 @click.option("--from", "source", metavar="DSN", help="Default: the store of the settings.")
 @click.option("--cluster", metavar="NAME", default="", help="Spread the new table over this ClickHouse cluster.")

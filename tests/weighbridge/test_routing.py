@@ -150,10 +150,12 @@ def test_a_bridge_keeps_regions_apart_over_restarts_and_reloads(tmp_path: Path) 
     assert regions("eu") == {"eu": 6}
     ledger = bridge.ledger()
     assert not any(ledger["residue"].values())
-    rows = {row["sink"]: (row["delivered"], row["routed"], row["received"]) for row in ledger["sinks"]}
+    # What a batch under way at the kill has no more by the new routes is `failed` for it.
+    rows = {row["sink"]: (row["delivered"] + row["failed"], row["routed"], row["received"]) for row in ledger["sinks"]}
     us = rows.pop("us")
     assert rows == {"eu": (6, 9, 15), "rest": (7, 8, 15), "all": (15, 0, 15)}
-    assert (us[0], us[0] + us[1]) == (regions("us")["us-east"], us[2])
+    assert us[0] + us[1] == us[2]
+    assert us[0] == regions("us")["us-east"]
     assert "routed" in bridge.command("ledger").stdout
     bridge.configure(exporter={"sinks": [{**sink, "when": []} for sink in sinks(us=True)], "batch": batch})
     bridge.reload()
