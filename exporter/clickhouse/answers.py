@@ -10,21 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from exporter.clickhouse.queries.minutes import (
-    Alternative,
-    OpenHops,
-    alternative,
-    resolved,
-    verdict,
-    with_open_hops,
-)
+from exporter.clickhouse.queries.minutes import Alternative, alternative, choose
 from exporter.clickhouse.queries.statement import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 
 # Columns that say how sure an estimate is.
 _DOUBT: Final = re.compile(r".*_(?:low|high)|low|high|low_confidence|n_eff|sampled_traces|answer")
 _COUNTED: Final = "every call was counted before sampling (api_minutes)"
-_ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)
 _NO_TABLE: Final = re.compile(r"code: (?:60|497)\b")  # unknown table, no right to read it
 
 
@@ -53,24 +45,22 @@ def answer(store: StoreReader, name: str, arguments: Mapping[str, Any], statemen
 
 def _from_minutes(store: StoreReader, found: Alternative) -> Answer | str:
     """The answer of the minutes, or why they have none."""
+    asking = choose(found)
     try:
-        (row,) = store.run(found.probe).dicts()
+        statement = next(asking)
+        while True:
+            statement = asking.send(store.run(statement).dicts())
+    except StopIteration as done:
+        chosen = done.value
     except StoreError as error:
         if _NO_TABLE.search(str(error)):
             return "the store counts no calls by minute"  # it is of an earlier version, or one may not read there
         raise
-    elsewhere, hops = 0, None
-    why = verdict(found, row, _ALL_KNOWN)  # what is asked further takes longer
-    if not why and found.named_elsewhere is not None and row["nameless_calls"]:
-        ((elsewhere,),) = store.run(found.named_elsewhere).rows
-    if not why and not elsewhere and found.hops == "entry" and row["open_calls"]:
-        hops = resolved(store.run(found.open_hops).dicts())
-    if why := why or verdict(found, row, hops, elsewhere):
-        return why
+    if isinstance(chosen, str):
+        return chosen
+    result, hops = store.run(chosen.statement), chosen.hops
     if hops is None:
-        result = store.run(found.statement)
         return Answer(_without_doubt(result), f"exact: {_COUNTED}", True)
-    result = store.run(with_open_hops(found.statement, hops))
     doubt = (
         f"the parents of {hops.calls:.0f} calls came in other requests; {hops.traces} kept traces say whose these are"
     )

@@ -15,9 +15,11 @@ import pytest
 import events
 from clickhouse_rig import with_sink
 from engine_process import EngineProcess
-from exporter.clickhouse import queries
+from exporter.clickhouse import looks, queries
 from exporter.clickhouse.answers import Answer, answer
+from exporter.clickhouse.looks import EVERYTHING, Scope, Span
 from exporter.clickhouse.queries import parse_condition
+from exporter.clickhouse.queries.minutes import choose
 from exporter.clickhouse.reader import StoreReader
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.sink import Batch, Calls
@@ -232,6 +234,36 @@ def test_what_is_not_counted_by_minute_is_estimated_and_said(engine: EngineProce
     assert asked(engine, "logs_of_failing_calls").said == ""
 
 
+def charted(engine: EngineProcess, step_s: int, *where: str, scope: Scope = EVERYTHING) -> list[dict[str, Any]] | str:
+    """The rows of `looks.series` as the minutes have them."""
+    conditions = [parse_condition(text) for text in where]
+    found = looks.counted_series(scope, Span(SINCE, UNTIL), step_s, conditions)
+    if found is None:
+        return "not asked"
+    with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}")) as reader:
+        asking = choose(found)
+        try:
+            statement = next(asking)
+            while True:
+                statement = asking.send(reader.run(statement).dicts())
+        except StopIteration as done:
+            return done.value if isinstance(done.value, str) else reader.run(done.value.statement).dicts()
+
+
+def test_charts_have_the_calls_that_sampling_dropped(engine: EngineProcess, calls: list[Event]) -> None:
+    rows = charted(engine, 3600, "plan=pro", scope=Scope(company="acme"))
+    assert not isinstance(rows, str)
+    own = [one for one in calls if one.company_id == "acme"]
+    whole, *points = rows
+    assert (whole["time"], whole["calls"], whole["failed"]) == (0, len(own), sum(map(failed, own)))
+    assert (whole["timed"], whole["sampled"], whole["vnn"], whole["timed_doubt"]) == (len(own), 0, 0, 0)
+    assert whole["q"][2] == pytest.approx(sorted(one.duration_ms for one in own)[len(own) // 2], rel=0.05)
+    hours = Counter(one.start_unix_ns // (3600 * 10**9) * 3600 for one in own)
+    assert {row["time"]: row["calls"] for row in points} == hours
+    assert charted(engine, 10) == "not asked"
+    assert charted(engine, 3600, "user_id=u1") == "not asked"
+
+
 @pytest.mark.parametrize(
     "name", ["totals", "traffic_by_plan", "top_erroring_customers", "endpoint_coverage", "failing_customers"]
 )
@@ -343,6 +375,22 @@ def test_calls_of_one_service_that_are_both_are_left_to_the_events(clean: Engine
     calls = mesh(dice, 100, mixed=True)
     store(clean, [one for one in calls if one.decision.keep], [one for one in calls if not one.decision.keep])
     assert "only the whole trace tells" in asked(clean, "totals").said
+
+
+def test_charts_of_what_is_not_sampled_are_those_of_the_events(clean: EngineProcess) -> None:
+    dice = random.Random(16)
+    store(clean, [], [])
+    store(clean, [call(dice) for _ in range(300)])
+    rows = charted(clean, 86_400)
+    with StoreReader(Settings(name="s", dsn=f"chdb://{clean.data}")) as reader:
+        others = reader.run(looks.series(EVERYTHING, Span(SINCE, UNTIL), 86_400)).dicts()
+    assert not isinstance(rows, str)
+    assert len(rows) == len(others) >= 4
+    for ours, theirs in zip(rows, others, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ("time", "calls", "failed", "server_failed", "rows_seen", "sampled", "vnn", "timed", "timed_doubt"):
+            assert ours[name] == pytest.approx(theirs[name]), name
+        assert ours["q"][2] == pytest.approx(theirs["q"][2], rel=0.1)
 
 
 def test_names_that_were_folded_are_not_told_apart(clean: EngineProcess) -> None:

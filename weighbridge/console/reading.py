@@ -16,6 +16,7 @@ from typing import Any, Final
 from exporter.clickhouse import looks
 from exporter.clickhouse.looks import Scope, Span
 from exporter.clickhouse.queries import Condition, Statement
+from exporter.clickhouse.queries.minutes import ALL_OF_TIME_S, choose
 from weighbridge.commands.query import plain
 from weighbridge.commands.tail import said_of
 from weighbridge.console.answers import (
@@ -241,10 +242,12 @@ class Reading:
     ) -> tuple[Figures, Figures, list[Point]]:
         """All of a time, all before it, and its points; those without calls are there, too: no false lines."""
         doubted = self._sample_unit != "trace"
-        rows, doubts = await asyncio.gather(
-            self._rows(looks.series(self._scope, span, step_s, where, before)),
-            self._rows(looks.doubt(self._scope, span, step_s, self._sample_unit, where)) if doubted else _nothing(),
-        )
+        rows, doubts = await self._counted_series(span, step_s, where, before) or [], list[dict[str, Any]]()
+        if not rows:
+            rows, doubts = await asyncio.gather(
+                self._rows(looks.series(self._scope, span, step_s, where, before)),
+                self._rows(looks.doubt(self._scope, span, step_s, self._sample_unit, where)) if doubted else _nothing(),
+            )
         variances = by_time(doubts) if doubts else {}
         found = {int(row["time"]): figures(row, variances.get(int(row["time"]))) for row in rows}
         first = int(span.since.timestamp()) // step_s * step_s
@@ -255,6 +258,30 @@ class Reading:
             if at < span.until.timestamp()
         ]
         return found.get(0, NOTHING), found.get(1, NOTHING), points
+
+    async def _counted_series(
+        self, span: Span, step_s: int, where: Sequence[Condition], before: datetime | None
+    ) -> list[dict[str, Any]] | None:
+        """The rows of `looks.series` as the counts by minute have them; None where these cannot tell."""
+        rows = await self._counted(span, step_s, where)
+        if rows is None or before is None:
+            return rows
+        earlier = await self._counted(Span(before, span.since), ALL_OF_TIME_S, where)
+        return None if earlier is None else [*rows, *({**row, "time": 1} for row in earlier if not row["time"])]
+
+    async def _counted(self, span: Span, step_s: int, where: Sequence[Condition]) -> list[dict[str, Any]] | None:
+        found = looks.counted_series(self._scope, span, step_s, where)
+        if found is None:
+            return None
+        asking = choose(found)
+        try:
+            statement = next(asking)
+            while True:
+                statement = asking.send(await self._rows(statement))
+        except StopIteration as done:
+            return None if isinstance(done.value, str) else await self._rows(done.value.statement)
+        except Unanswered:  # a store that counts nothing by minute
+            return None
 
     async def _groups(
         self, span: Span, by: Sequence[str], where: Sequence[Condition], limit: int

@@ -6,8 +6,8 @@ not: `alternative` gives the statements, `verdict` reads what the probe found. T
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse.counted import GAMMA
@@ -41,6 +41,7 @@ _HOPS: Final = {"entry": " AND hop != 'inner'", "all": ""}
 _OWN: Final = {"entry": "(hop != 'open' OR service IN {own:Array(String)})", "all": "1"}
 # What may be wrong about calls whose hop is open, as a share of all: beyond it the events are asked instead.
 _MOST_DOUBT: Final = 0.01
+ALL_OF_TIME_S: Final = 1 << 31  # a step that makes one point of everything
 _LOOKED: Final = 1000  # traces of nameless calls that are looked at for a name
 # A day before rows become hours: a time that begins earlier begins with a whole hour.
 _HOURS_BEFORE: Final = MINUTES_DAYS - 1
@@ -66,6 +67,13 @@ class OpenHops(NamedTuple):
     doubt: float  # as many calls may be otherwise (95 %)
 
 
+class Chosen(NamedTuple):
+    """The statement that the minutes answer; hops: what it takes from kept traces, None where it needs nothing."""
+
+    statement: Statement
+    hops: OpenHops | None
+
+
 def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     """The question of this name for the minutes, or in a few words why only events can answer.
 
@@ -77,11 +85,32 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     by, hops = values.pop("by", "all"), values.pop("hops", "entry")
     where: list[Condition] = list(values.pop("where", ()))
     values.pop("sample_unit", None)
-    asked = {*_ASKED[name], *(condition.column for condition in where), *({by} - _TIMES.keys())}
+    since, until = values.pop("since"), values.pop("until")
+    return _alternative(name, since, until, _OWN_PARAMETERS[name](values), where, by, hops)
+
+
+def series(since: datetime, until: datetime, step_s: int, where: Sequence[Condition]) -> Alternative | str:
+    """What `exporter.clickhouse.looks.series` asks, for the minutes; or why only events can answer."""
+    if step_s % 60 and step_s < ALL_OF_TIME_S:
+        return "its steps are shorter than minutes"
+    if step_s < 3600 and since < datetime.now(UTC) - timedelta(days=_HOURS_BEFORE):
+        return "its steps are shorter than hours"
+    return _alternative("series", since, until, {"step": step_s}, where, "all", "entry")
+
+
+def _alternative(
+    name: str,
+    since: datetime,
+    until: datetime,
+    own: Mapping[str, object],
+    where: Sequence[Condition],
+    by: str,
+    hops: str,
+) -> Alternative | str:
+    asked = {*_ASKED.get(name, ()), *(condition.column for condition in where), *({by} - _TIMES.keys())}
     if unknown := sorted(asked - KEYS):
         return f"calls are not counted by {' and '.join(unknown)}"
-    parameters: dict[str, object] = {"since": values["since"], "until": values["until"]}
-    own = _OWN_PARAMETERS[name](values)
+    parameters: dict[str, object] = {"since": since, "until": until}
     marks = {
         "$all_minutes": _scope(hops),
         "$minutes": f"{_scope(hops)} AND {_OWN[hops]}",
@@ -123,6 +152,22 @@ def with_open_hops(of: Statement, hops: OpenHops) -> Statement:
     return of._replace(parameters={**of.parameters, "own": list(hops.own), "doubt": hops.doubt})
 
 
+def choose(of: Alternative) -> Generator[Statement, Sequence[Mapping[str, Any]], Chosen | str]:
+    """The statement that the minutes answer, or why they cannot; yields what must be asked, and is sent the rows."""
+    (found,) = yield of.probe
+    if why := verdict(of, found, _ALL_KNOWN):  # what is asked further takes longer
+        return why
+    elsewhere, hops = 0, None
+    if of.named_elsewhere is not None and found["nameless_calls"]:
+        (row,) = yield of.named_elsewhere
+        elsewhere = row["calls"]
+    if not elsewhere and of.hops == "entry" and found["open_calls"]:
+        hops = resolved((yield of.open_hops))
+    if why := verdict(of, found, hops, elsewhere):
+        return why
+    return Chosen(with_open_hops(of.statement, hops) if hops else of.statement, hops)
+
+
 def verdict(of: Alternative, found: Mapping[str, Any], hops: OpenHops | None = None, named_elsewhere: int = 0) -> str:
     """Why the minutes cannot answer, in a few words; "" when they can.
 
@@ -160,6 +205,9 @@ def _scope(hops: str) -> str:
         f"{TABLE} WHERE minute >= {since} AND minute < {{until:DateTime64(6)}} AND batch_id = 0 AND NOT unseen "
         f"AND direction = 'incoming'{_HOPS[hops]}"
     )
+
+
+_ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)
 
 
 def _limited(most: int, **defaults: object) -> Callable[[Mapping[str, Any]], Mapping[str, object]]:

@@ -108,3 +108,23 @@ SELECT company_id, uniqExact(method, endpoint) AS endpoints_seen, all_endpoints,
        endpoints_seen / all_endpoints AS coverage, sum(n) AS calls
 FROM (SELECT *, calls AS n FROM $minutes AND endpoint NOT IN ('', '(other)') AND company_id != '')
 GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
+
+-- name: series
+-- As in looks.sql; of vnn and vee only what open hops leave in doubt.
+SELECT if(whole, toUInt32(0), bucket) AS time, calls, failed, server_failed, rows_seen, 0 AS sampled,
+       pow(least($doubt, open_calls) / 1.96, 2) AS vnn, pow(least($doubt, open_failed) / 1.96, 2) AS vee, 0. AS ven,
+       timed, 0. AS timed_doubt, q
+FROM (
+    SELECT b AS bucket, grouping(b) = 1 AS whole, sumIf(n, own) AS calls, sumIf(n, own AND bad) AS failed,
+           sumIf(n, own AND $server) AS server_failed, sumIf(kept, own) AS rows_seen, sumIf(n, hop = 'open') AS open_calls,
+           sumIf(n, hop = 'open' AND bad) AS open_failed, sumMapIf(durations, own) AS buckets,
+           arraySort(s -> s.1, arrayZip(mapKeys(buckets), mapValues(buckets))) AS sorted, arrayCumSum(sorted.2) AS below,
+           arraySum(sorted.2) AS timed,
+           arrayMap(l -> if(timed > 0, 2 * pow($gamma, sorted.1[arrayFirstIndex(m -> m >= l * timed * (1 - 1e-12), below)])
+                                       / ($gamma + 1), nan),
+                    [0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999]) AS q
+    FROM (SELECT *, toUInt32(intDiv(toUnixTimestamp(minute), {step:UInt32}) * {step:UInt32}) AS b, calls AS n, $bad AS bad,
+                 $own AS own
+          FROM $all_minutes $where)
+    GROUP BY GROUPING SETS ((b), ()))
+ORDER BY time
