@@ -77,6 +77,10 @@ def _section(name: str, dialect: Dialect) -> Iterator[str]:
     if words.known_by:
         yield f"Log records with {', or '.join(map(_sign, words.known_by))}."
         yield ""
+    if words.lines:
+        yield "Lines of plain text that begin with"
+        yield ""
+        yield from ("```text", *words.lines, "```", "")
     if rows := list(_rows_of_models(dialect.models)):
         yield "Spans of models, agents and tools:"
         yield ""

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from mapping.dialects.lines import compile_format
 
 Unit = Literal["ns", "us", "ms", "s", "decimals", "text"]
 GENERIC: Final = "generic"  # the dialect whose names count for every record
@@ -47,7 +49,17 @@ class Vocabulary(_Table):
 
     known_by: tuple[Sign, ...] = Field(default=(), description="Any one of these recognises a record.")
     below: Names = Field(default=(), description="Objects below which the names may also stand.")
+    lines: Names = Field(
+        default=(), description="Formats of plain text lines, as nginx writes them; what they name is read like keys."
+    )
     in_attributes: bool = Field(default=False, description="Calls are read from attributes of log records, too.")
+
+    @field_validator("lines")
+    @classmethod
+    def _formats_compile(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            compile_format(line)
+        return lines
 
     method: Names = Field(default=(), description="HTTP method.")
     methods: dict[int, str] = Field(default={}, description="Methods that are written as numbers.")
@@ -183,7 +195,7 @@ class Dialect(_Table):
 FIELDS: Final = tuple(
     name
     for name, field in Vocabulary.model_fields.items()
-    if name not in ("known_by", "below", "in_attributes", "methods", "duration")
+    if name not in ("known_by", "below", "lines", "in_attributes", "methods", "duration")
 )
 SPAN_FIELDS: Final = tuple(
     name for name in SpanVocabulary.model_fields if name not in ("known_by", "plumbing", "incoming", "status_events")

@@ -36,6 +36,8 @@ from mapping.rules.metadata import flat_object
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
 _SHA256: Final = sha256()
+# A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
+_OF_SDKS: Final = "telemetry.sdk.name"
 _VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
 
 
@@ -67,7 +69,10 @@ class LogMapper:
         record = item.record
         keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(item.body)
-        if self._drops_bodies and body.map is not None:
+        if body.map is None:
+            if body.encoding == "text" and (fields := self._plans.lines.read(body.text)) is not None:
+                body = body._replace(flat=fields) if _OF_SDKS not in group.attributes else body
+        elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body.flat), group.scope]
         attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
@@ -304,7 +309,8 @@ class LogMapper:
             added = _added(work, *pairs)
         else:
             added = _added(work, flat, attributes)
-        if body.text and not of_model and flat is body.flat and masks.leaves_json_as_it_is(body.text, "attributes"):
+        whole_json = body.text and body.map is not None
+        if whole_json and not of_model and flat is body.flat and masks.leaves_json_as_it_is(body.text, "attributes"):
             of_attributes = {**attributes, **added} if added else attributes
             shown = of_attributes if plan.plain and not added else masks.attributes(of_attributes)
             masked = {**flat, **shown}

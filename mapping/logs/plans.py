@@ -7,7 +7,9 @@ from typing import Final, NamedTuple
 
 from mapping.bounds import CUT
 from mapping.context import Context
+from mapping.dialects.lines import Lines
 from mapping.dialects.reading import Dialects, Reading
+from mapping.dialects.table import builtin
 from mapping.logs.http import HttpKeys
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
@@ -56,6 +58,9 @@ class LogPlans:
         self._context = context
         self._http_from_attributes = http_from_attributes
         self._dialects = Dialects(context.dialects, headers=context.resolver.request_headers)
+        own = [dialect.logs.lines for dialect in context.dialects.values()]
+        known = sorted((line for dialect in builtin().values() for line in dialect.logs.lines), key=len, reverse=True)
+        self.lines = Lines((*(line for lines in own for line in lines), *known))
         self._metadata: Memory[MetadataPlan] = Memory(lambda keys: MetadataPlan(Shape(keys), CONSUMED, context.masks))
         # Metadata of records of models, by keys: prompts and answers are left out.
         self.of_models: Memory[MetadataPlan] = Memory(

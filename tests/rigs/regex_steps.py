@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from re import _compiler as compiler  # type: ignore[attr-defined]
-from re import _constants as op  # type: ignore[attr-defined]
-from re import _parser as parser  # type: ignore[attr-defined]
+from importlib import import_module
 from typing import Any
+
+# By name: type checkers see these modules of the library only sometimes.
+compiler: Any = import_module("re._compiler")
+op: Any = import_module("re._constants")
+parser: Any = import_module("re._parser")
 
 AnyText = str | bytes
 Code = list[tuple[Any, ...]]
