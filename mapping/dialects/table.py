@@ -65,6 +65,10 @@ class Vocabulary(_Table):
     methods: dict[int, str] = Field(default={}, description="Methods that are written as numbers.")
     request_line: Names = Field(default=(), description="`GET /a?b=1 HTTP/1.1`, or its target alone.")
     status: Names = Field(default=(), description="Status of the response.")
+    ended_by: Names = Field(
+        default=(),
+        description="Envoy's response flags: a call that its caller gave up needs no status.",
+    )
     url: Names = Field(default=(), description="Absolute URL, or target of the request with its query.")
     path: Names = Field(default=(), description="Path of the URL.")
     query: Names = Field(default=(), description="Query of the URL.")

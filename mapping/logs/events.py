@@ -278,7 +278,7 @@ class LogMapper:
                 "",  # name
                 0,  # span_status
                 "",  # links
-                taxonomy.error_type(http.status),  # error_type
+                taxonomy.error_type(http.status) if http.status else taxonomy.CANCELLED,  # error_type
                 "",  # action_name
                 "http",  # family
                 understood.severity_number,  # severity_number

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mapping.bounds import LONGEST_MS
 from mapping.dialects.reading import Dialects, Header, Reading
 from mapping.dialects.table import Unit
-from mapping.rules import address, uri
+from mapping.rules import address, taxonomy, uri
 from mapping.rules.headers import joined
 from mapping.rules.null_words import is_absent
 from mapping.rules.verbs import VERBS
@@ -34,7 +34,7 @@ class HttpExchange(NamedTuple):
     """One HTTP exchange as a log body tells it; "" for what it does not tell."""
 
     verb: str  # upper case
-    status: int  # 100 to 599
+    status: int  # 100 to 599; 0 where the caller gave up before there was an answer
     url: str  # absolute, or a request target
     path: str
     query: str
@@ -77,6 +77,7 @@ class HttpKeys(NamedTuple):
     methods: Mapping[int, str]  # that are written as numbers
     request_line: tuple[str, ...]
     status: tuple[str, ...]
+    ended_by: tuple[str, ...]
     url: tuple[str, ...]
     path: tuple[str, ...]
     query: tuple[str, ...]
@@ -107,6 +108,7 @@ def http_keys(reading: Reading) -> HttpKeys | None:
         methods=reading.methods,
         request_line=of("request_line"),
         status=of("status"),
+        ended_by=of("ended_by"),
         url=of("url"),
         path=of("path"),
         query=of("query"),
@@ -157,7 +159,7 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     if not verb and keys.request_line:
         verb, target = _request_line(flat, keys.request_line)
     status = _status(flat, keys.status) if verb else 0
-    if not status:
+    if not status and not (verb and keys.ended_by and _gave_up(flat, keys.ended_by)):
         return None
     url, path = _text(flat, keys.url), _text(flat, keys.path) if keys.path else ""
     if not url and not path:
@@ -231,6 +233,11 @@ def _status(flat: Mapping[str, object], keys: tuple[str, ...]) -> int:
         if isinstance(value, (int, float)) and 100 <= value < 600 and value == int(value):
             return int(value)
     return 0
+
+
+def _gave_up(flat: Mapping[str, object], keys: tuple[str, ...]) -> bool:
+    said = (flags for key in keys if isinstance(flags := flat[key], str))
+    return any(taxonomy.of_failure((flags,), direction="Incoming") == taxonomy.CANCELLED for flags in said)
 
 
 def _text(flat: Mapping[str, object], keys: tuple[str, ...]) -> str:

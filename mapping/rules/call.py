@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from mapping.rules import uri
+from mapping.rules.null_words import is_absent
 from mapping.rules.verbs import STANDARD_VERBS
 
 ACTION_NAMES: Final = ("moesif.action_name", "action_name", "action.name")
@@ -22,7 +23,7 @@ _PATH_VERSION: Final = re.compile(r"/(v\d+(?:\.\d+)*)(?=/|$)").search
 
 def verb_of(method: str, original: str, name: str) -> str:
     """The verb of a call (spec/mapping.md §3.1). method: as sent, "" for none; name: the span's."""
-    if not method:
+    if not method or is_absent(method):  # Micrometer's UNKNOWN and none
         first = name.partition(" ")[0]
         return first if first in STANDARD_VERBS else "_OTHER"
     if method == "_OTHER" and original:

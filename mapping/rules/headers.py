@@ -118,10 +118,18 @@ def _parsed(text: str) -> object:
         return None
 
 
+def listed(value: list[object]) -> dict[str, object] | None:
+    """The headers in a list as HAR writes it, one object each; None for any other list."""
+    return _pairs(value) if value and isinstance(value[0], dict) else None
+
+
 def _pairs(value: list[object]) -> dict[str, object] | None:
-    """A [[name, value], ...] list as a map, None when it is some other list."""
+    """A [[name, value], ...] or [{"name": name, "value": value}, ...] list as a map, None when it is another list."""
     found: dict[str, object] = {}
     for pair in value:
+        if isinstance(pair, dict) and "value" in pair and isinstance(name := pair.get("name", pair.get("key")), str):
+            found[name] = f"{found[name]}, {pair['value']}" if name in found else pair["value"]
+            continue
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             return None
         found[pair[0]] = pair[1]

@@ -88,6 +88,21 @@ _EXACT: Final = {
     "httprequestexception": NETWORK,  # .NET: no response came
 }
 
+# Envoy's response flags, several joined by commas: why a request ended as it did.
+_FLAGS: Final = {
+    "DC": CANCELLED,
+    "DR": CANCELLED,
+    "UT": TIMEOUT,
+    "DT": TIMEOUT,
+    "SI": TIMEOUT,
+    "UMSDR": TIMEOUT,
+    "RL": RATE_LIMIT,
+    "UAEX": AUTHORIZATION,
+    "NR": NOT_FOUND,
+    "DPE": VALIDATION,
+    "IH": VALIDATION,
+    **dict.fromkeys(("UH", "UF", "UC", "UR", "UO", "URX", "LH", "NC", "UPE", "DF"), UPSTREAM),
+}
 # In words of small letters, the first that is found. What only sounds like another stands before it.
 _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
@@ -208,6 +223,8 @@ def _by_name(name: str, direction: str) -> str:
     """The bucket that a name tells, "" for none."""
     if name.isascii() and name.isdigit() and len(name) == 3:
         return BY_STATUS[int(name)] if int(name) < len(BY_STATUS) else ""
+    if name.isupper() and (flag := next(filter(None, map(_FLAGS.get, name.split(",")[:8])), "")):
+        return flag
     words = _words(name)
     if direction == "Outgoing" and _OWN_LIMIT(words):
         return TIMEOUT

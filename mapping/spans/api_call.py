@@ -48,7 +48,8 @@ from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
-_NO_ERROR: Final = frozenset(("", "none", "null", "false"))  # Micrometer's and OpenTracing's for no error
+# Micrometer's, OpenTracing's and Envoy's for no error
+_NO_ERROR: Final = frozenset(("", "none", "null", "false", "-"))
 
 VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__

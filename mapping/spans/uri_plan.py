@@ -9,6 +9,7 @@ from typing import Any, Final
 from mapping.context import Context, Group, text_of
 from mapping.memory import Memory
 from mapping.rules import uri
+from mapping.rules.null_words import is_absent
 from mapping.rules.uri import SHORT_QUERY, is_clean_path
 from mapping.shape import ABSENT, Shape
 from mapping.spans.captured import HeaderSlots
@@ -25,6 +26,7 @@ CLIENT_HOSTS: Final = (
     "net.peer.ip",
     "network.peer.address",
     "net.sock.peer.addr",
+    "peer.service",  # Zipkin's and OpenTracing's, where nothing else says who was called
 )
 CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
 
@@ -101,13 +103,16 @@ class UriPlan:
                 text = context.origins[scheme, host, None, False, origin] + path
                 return (text + context.queries[query] if query else text), path, None
         full, target = text_of(values[self._full]), text_of(values[self._target])
+        if full and is_absent(full):  # Micrometer's UNKNOWN and none
+            full = ""
+        host = text_of(values[self._host])
         if full[:2] == "//" and self._slashes_are_path:
             full, target = "", target or full
         found = uri.resolve(
             full=full,
             target=target,
             scheme=text_of(values[self._scheme]),
-            host=text_of(values[self._host]),
+            host="" if is_absent(host) else host,
             port=values[self._port],
             host_is_header=self._host_is_header,
             path=text_of(values[self._path]),
