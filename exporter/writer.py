@@ -91,10 +91,11 @@ class Writer:
     async def count(self, calls: Calls, *, in_doubt: bool) -> None:
         """Return when the destination has counted the calls of a batch that was written.
 
-        A refusal for good, which no sink has a reason for, costs the counts of the batch and a line in the log.
+        A refusal for good, or a fault of ours that comes again and again, for neither of which there is a reason, costs
+        the counts of the batch and a line in the log: events do not wait for it.
         """
         try:
-            await self._attempts.until_done(lambda: self._count(calls, in_doubt), faults=0)
+            await self._attempts.until_done(lambda: self._count(calls, in_doubt))
         except (TooLarge, Refused) as error:
             lost = len(calls.events) + len(calls.dropped)
             log.error("the counts of %d records are refused, and in api_events alone: %s", lost, error)

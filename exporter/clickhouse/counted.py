@@ -121,6 +121,31 @@ def count_calls(calls: Calls, retention_days: int) -> list[Row]:
     ]
 
 
+def without_wrong_values(calls: Calls) -> Calls:
+    """The calls; of what is counted, values of a wrong kind are none.
+
+    An event that no row can be made of, which a dead letter may be, must not cost the counts of its neighbours.
+    """
+    return calls._replace(events=list(map(_sound, calls.events)), dropped=list(map(_sound, calls.dropped)))
+
+
+def _sound(event: Event) -> Event:
+    """The event; of what is counted, values of a wrong kind are none."""
+    texts: dict[str, Any] = {
+        name: "" for name in _KEY if name != "status" and not isinstance(getattr(event, name), str)
+    }
+    numbers: dict[str, Any] = {
+        name: event.received_unix_ns if name == "start_unix_ns" else 0
+        for name, least, bound in (
+            ("status", 0, 1 << 16),
+            ("start_unix_ns", 0, 1 << 64),
+            ("duration_ms", -1, float("inf")),
+        )
+        if not isinstance(getattr(event, name), (int, float)) or not least <= getattr(event, name) < bound
+    }
+    return event._replace(**texts, **numbers)
+
+
 def _minute_of(event: Event, retention_days: int) -> int:
     start = event.start_unix_ns
     if -_SURE_EARLY_NS < event.received_unix_ns - start < _SURE_LATE_NS:  # nearly always
@@ -221,8 +246,12 @@ def _texts(name: str, values: Sequence[Any]) -> bytes:
         values = [_DIRECTION.get(value, value) for value in values]
     try:
         return low_cardinality(values)
-    except UnicodeError:  # a lone surrogate: its event is a dead letter, and counted all the same
-        return low_cardinality([value.encode(errors="replace").decode() for value in values])
+    except (
+        UnicodeError,
+        TypeError,
+    ):  # a lone surrogate, or no text: its event is a dead letter, and counted all the same
+        texts = [value if isinstance(value, str) else "" for value in values]
+        return low_cardinality([text.encode(errors="replace").decode() for text in texts])
 
 
 def _buckets(values: Sequence[dict[int, float]]) -> bytes:

@@ -22,7 +22,7 @@ from clickhouse_connect.driver.compression import get_compressor
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from exporter.clickhouse.client import connect
-from exporter.clickhouse.counted import COLUMNS, Bounds, count_calls, insert_block
+from exporter.clickhouse.counted import COLUMNS, Bounds, count_calls, insert_block, without_wrong_values
 from exporter.clickhouse.earlier import windows
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
@@ -248,7 +248,7 @@ class ClickHouseSink(Sink):
         One insert of one month is one part, all or nothing, with a row that names the batch: so that row tells. On a
         cluster it is the token, as for events.
         """
-        client, batch_id, days = self._connected(), calls.batch_id, self._settings.retention_days
+        client, batch_id = self._connected(), calls.batch_id
         token = f"{batch_id:016x}.counts"
         if (in_doubt or batch_id in self._unsure_counts) and not self._settings.cluster:
             token = f"{token}.r{secrets.token_hex(4)}"  # as for events: an insert that failed may be remembered
@@ -257,17 +257,25 @@ class ClickHouseSink(Sink):
             if int(str(client.command(question))):
                 self._unsure_counts.discard(batch_id)
                 return
-        rows = self._bounds.fold(count_calls(calls, days))
-        if not rows:
+        try:
+            counts = self._counts_of(calls)
+        except Exception:  # whatever a value of a wrong kind brings about
+            counts = self._counts_of(without_wrong_values(calls))
+        if not counts:
             return
         compressor = get_compressor(client.write_compression)
         statement = f"INSERT INTO {minutes_table(self._place)} ({', '.join(COLUMNS)}) FORMAT Native\n".encode()
         body = bytearray(compressor.compress_block(statement))
-        body += compressor.compress_block(insert_block(rows, batch_id))
+        body += compressor.compress_block(counts)
         self._unsure_counts.add(batch_id)
         if not self._insert(client, batch_id, token, body) and not self._settings.cluster:
             raise Retryable("the store says that it wrote nothing of the counts")
         self._unsure_counts.discard(batch_id)
+
+    def _counts_of(self, calls: Calls) -> bytes:
+        """Their rows; nothing where there are none."""
+        rows = self._bounds.fold(count_calls(calls, self._settings.retention_days))
+        return insert_block(rows, calls.batch_id) if rows else b""
 
     def _refused(self, batch: Batch) -> None:
         self._unsure.discard(batch.batch_id)

@@ -170,6 +170,19 @@ def test_counts_that_are_refused_for_good_do_not_hold_up_what_comes_after(
     assert "counts" in caplog.text
 
 
+def test_a_fault_of_ours_in_counting_costs_the_counts_of_its_batch_and_holds_up_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def faulty(calls: Calls) -> None:
+        raise TypeError("object of type 'NoneType' has no len()")
+
+    rig = Rig(tmp_path, ListSource([event()], [event()]), MemorySink(counts=True))
+    rig.sink.fail_counts = faulty
+    rig.drain()
+    assert len(rig.sink.events) == 2
+    assert "counts" in caplog.text
+
+
 def test_no_batch_mixes_requests_whose_dropped_calls_are_told_with_others(tmp_path: Path) -> None:
     source = ListSource([event(), gone()], [event(), gone()])
     rig = Rig(tmp_path, source, MemorySink(counts=True))
