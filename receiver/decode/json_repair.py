@@ -1,4 +1,6 @@
-"""JSON whose texts are no Unicode, made readable: senders cut texts in the middle of a character.
+"""JSON whose texts are no Unicode, or hold control characters as they are, made readable.
+
+Senders cut texts in the middle of a character, and scripts put line ends and colours into JSON without escaping them.
 
 Only what the parser has refused comes here, so good bodies pay nothing. Everything is done in pieces, between which
 others get their turn, and takes time in proportion to the length.
@@ -24,15 +26,19 @@ _STEP = re.compile(
 )
 _ESCAPE = 6  # bytes of \ud83d
 _REPLACED = rb"\ufffd"
+# The rest of a text up to its end, or to a control character that nobody escaped.
+_TEXT = re.compile(rb"(?:[^\"\\\x00-\x1f]{1,4096}+|\\[^\x00-\x1f]){0,256}+")
+_CONTROLS = re.compile(rb"[\x00-\x1f]{1,4096}+")
+_ANY_CONTROL = re.compile(rb"[\x00-\x1f]").search
+_ESCAPES = {b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r", b"\r\n": b"\\r\\n"}
 
 
 def repair(data: bytes) -> bytes:
-    """The same JSON with U+FFFD for what is no Unicode: runs of bad bytes, and halves of characters that were escaped.
+    """The same JSON with U+FFFD for runs of bad bytes, halves of characters that were escaped, and control characters.
 
-    `data` itself when nothing of the kind is in it.
+    Line ends and tabs in texts are escaped instead. `data` itself when nothing of the kind is in it.
     """
-    whole = _with_whole_bytes(data)
-    return _with_whole_escapes(whole)
+    return _with_escaped_controls(_with_whole_escapes(_with_whole_bytes(data)))
 
 
 def _with_whole_bytes(data: bytes) -> bytes:
@@ -59,4 +65,24 @@ def _with_whole_escapes(data: bytes) -> bytes:
         if halves := len(step[1]) // _ESCAPE:
             out += (data[kept : step.start(1)], _REPLACED * halves)
             kept = position
+    return b"".join((*out, data[kept:])) if out else data
+
+
+def _with_escaped_controls(data: bytes) -> bytes:
+    if _ANY_CONTROL(data) is None:
+        return data
+    out: list[bytes] = []
+    kept, position = 0, data.find(b'"') + 1
+    while position:
+        text = _TEXT.match(data, position)
+        end = text.end() if text else position
+        if controls := _CONTROLS.match(data, end):
+            out += data[kept:end], _ESCAPES.get(controls[0], "\ufffd".encode())
+            kept = position = controls.end()
+        elif data[end : end + 1] == b'"':
+            position = data.find(b'"', end + 1) + 1  # where the next text begins
+        elif end > position:
+            position = end
+        else:  # the body ends, or a backslash stands before what cannot be escaped
+            break
     return b"".join((*out, data[kept:])) if out else data
