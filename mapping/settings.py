@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from mapping.dialects.table import Dialect, builtin
 from mapping.masks.settings import MaskSettings
 from mapping.presets import Presets
+from mapping.pseudonyms import PseudonymSettings
 from mapping.rules.identity_settings import IdentifyCompany, IdentifyUser, IdentitySettings
 from mapping.rules.should_skip import compiled
 
@@ -47,6 +48,9 @@ class MappingSettings(_Section):
     )
     masks: MaskSettings = Field(
         default=MaskSettings(), description="What never leaves the bridge; adds to the defaults."
+    )
+    pseudonyms: PseudonymSettings = Field(
+        default=PseudonymSettings(), description="Pseudonyms in place of user and company ids."
     )
     should_skip: str | tuple[str, ...] = Field(
         default="",

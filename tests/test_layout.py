@@ -66,6 +66,7 @@ INSIDE = {
     "weighbridge/demo": set(),
     "weighbridge/sampling": {"feed", "tasks"},
     "weighbridge/lanes": {
+        *{"pseudonym_table"},
         *{"admin", "allocator", "deliveries", "event_loop", "explain", "feed", "left_in_spool", "log_lines"},
         *{"progress"},
         *{"sampling", "set_aside", "settings", "tasks", "unmappable"},
@@ -74,7 +75,7 @@ INSIDE = {
     "weighbridge/console": {"admin", "commands"},
     "weighbridge/commands": {
         *{"admin", "console", "demo", "event_loop", "log_lines", "partitions", "service", "settings", "surroundings"},
-        "unmappable",
+        *{"pseudonym_table", "unmappable"},
     },
 }
 

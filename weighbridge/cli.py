@@ -364,6 +364,18 @@ def why(identity: str, config: str | None) -> None:
 
 
 @main.command()
+@click.argument("pseudonyms", metavar="PSEUDONYM...", nargs=-1, required=True)
+@click.option("--reason", metavar="R", required=True, help="What for; it is written down with who asked and when.")
+@config_option
+def reveal(pseudonyms: tuple[str, ...], reason: str, config: str | None) -> None:
+    """Say whom a pseudonym stands for, and write down that it was asked."""
+    settings = _settings(config)
+    from weighbridge.commands.reveal import run_reveal
+
+    run_reveal(settings, pseudonyms, reason)
+
+
+@main.command()
 @click.option("--to", "to", metavar="DSN", required=True, help="As `dsn` in the settings; ${env:NAME} for a password.")
 @click.option("--from", "source", metavar="DSN", help="Default: the store of the settings.")
 @click.option("--cluster", metavar="NAME", default="", help="Spread the new table over this ClickHouse cluster.")

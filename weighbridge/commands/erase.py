@@ -7,6 +7,7 @@ that began before is waited for; then stores, files, dead letters and kept reque
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.moments import parse_since
 from weighbridge.commands.store import keep_store, store_settings
 from weighbridge.partitions import folders
+from weighbridge.pseudonym_table import PseudonymTable, pseudonyms_of
 from weighbridge.settings import Settings
 
 _LEAVES_US: Final = {
@@ -60,6 +62,7 @@ def run_erase(
         raise CommandError("name whose events: --user U or --company C")
     now = time.time_ns()
     before_ns = now if before is None else parse_since(before, datetime.now(UTC), "--before")
+    users, companies = _with_pseudonyms(settings, users, companies, tenant, dry=dry)
     whose = Whose(users, companies, tenant, before_ns, now if before is None else 0)
     spool = Path(settings.spool.directory)
     token = ""
@@ -82,6 +85,26 @@ def run_erase(
     _print(settings, found, failed, whose, token, form, dry=dry)
     if failed:
         raise CommandFailed(f"not everything is erased: {'; '.join(failed)}; run the command again")
+
+
+def _with_pseudonyms(
+    settings: Settings, users: Sequence[str], companies: Sequence[str], tenant: str | None, *, dry: bool
+) -> tuple[Sequence[str], Sequence[str]]:
+    """These and what is stored in their place, which the table of pseudonyms forgets."""
+    pseudonyms = pseudonyms_of(settings.mapping.pseudonyms, learning=False)
+    if pseudonyms is None:
+        return users, companies
+    tenants = ["", *settings.receiver.tenants] if tenant is None else [tenant]
+    of_users = [pseudonyms.of("user", of, user) for user in users for of in tenants]
+    of_companies = [pseudonyms.of("company", of, company) for company in companies for of in tenants]
+    if settings.mapping.pseudonyms.table and not dry:
+        try:
+            PseudonymTable(Path(settings.mapping.pseudonyms.table)).forget(
+                [*of_users, *of_companies, *users, *companies]
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise CommandError(f"the table of pseudonyms cannot be changed: {error}") from error
+    return [*users, *of_users], [*companies, *of_companies]
 
 
 def _note(spool: Path, whose: Whose) -> str:

@@ -22,6 +22,7 @@ from receiver.errors import BadRequest
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.map_guess import Hints, guess_encoding, guess_signal, guess_type, read_hints
 from weighbridge.commands.plain_text import escaped_json
+from weighbridge.pseudonym_table import pseudonyms_of
 from weighbridge.settings import Settings
 
 
@@ -53,6 +54,8 @@ def map_request(
     received_unix_ns = hints.received_unix_ns or time.time_ns()
     mapped = mapper.map(decoded, received_unix_ns=received_unix_ns, keep_skips=True, sample=sample)
     events = _decide(sampler, mapped.events) if sample else mapped.events
+    if pseudonyms := pseudonyms_of(settings.mapping.pseudonyms, learning=False):
+        events = pseudonyms.applied(events)
     sampled_out = mapped.sampled_out + len(mapped.events) - len(events)
     for event in events:
         line = event_json(event)

@@ -27,6 +27,7 @@ from weighbridge.admin.replay import Replays
 from weighbridge.deliveries import Deliveries, make_sink
 from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
+from weighbridge.pseudonym_table import pseudonyms_of
 from weighbridge.sampling.books import SamplingBooks
 from weighbridge.sampling.running import Sampling
 from weighbridge.set_aside import SetAside
@@ -69,6 +70,7 @@ class Lane:
         sampling = Sampling(settings.sampling, settings.exporter.sinks, directory)
         self.mapper = Mapper(settings.mapping, sampling.sampler, count_dropped=_counts_dropped(settings))
         self._explainer = Explainer(settings.mapping.identity)
+        self._pseudonyms = pseudonyms_of(settings.mapping.pseudonyms)
         self.dead_letters = DeadLetters(directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
         self.feed = Feed(
             spool.read,
@@ -138,6 +140,7 @@ class Lane:
             self._should_skip_errors_before += self.mapper.should_skip_errors
             self.mapper = mapper
             self._explainer = Explainer(settings.mapping.identity)
+            self._pseudonyms = pseudonyms_of(settings.mapping.pseudonyms)
             changes.insert(0, "mapping and sampling")
         self.mapper.count_dropped = _counts_dropped(settings)
         self.settings = settings
@@ -175,6 +178,11 @@ class Lane:
         )
         if explaining:
             mapped = self._explainer.tell(mapped)
+        if self._pseudonyms is not None:
+            mapped = mapped._replace(
+                events=self._pseudonyms.applied(mapped.events),
+                dropped=None if mapped.dropped is None else self._pseudonyms.applied(mapped.dropped),
+            )
         return mapped
 
     async def _tick(self) -> None:
