@@ -121,6 +121,9 @@ def test_the_format_is_the_statements_else_the_one_asked_for(engine: EngineProce
     assert ask(port, sql + " FORMAT CSV", default_format="JSONEachRow") == (200, b'1,"x"\n', "CSV")
     assert ask(port, sql, {"X-ClickHouse-Format": "CSV"}) == (200, b'1,"x"\n', "CSV")
     assert ask(port, sql, default_format="TSV; DROP")[0] == 500
+    for odd in ("Template", "Regexp", "MySQLWire", "Protobuf", "Npy"):
+        status, body, _ = ask(port, sql, default_format=odd)
+        assert (status, b"Code: 164" in body) == (500, True)
     status, body, _ = ask(port, sql, compress="1")
     assert (status, b"set compress=false" in body) == (500, True)
     native = b"\x02\x01\x01a\x05UInt8\x01\x01b\x06String\x01x"

@@ -138,7 +138,7 @@ class Guard:
             raise Refused("the database `default`, in which file names are tables")
         metadata = _METADATA.fullmatch(text)
         if metadata is not None:
-            self._format(metadata["format"] or "Native")
+            self.check_format(metadata["format"] or "Native")
             return Allowed(text, metadata["format"] or "")
         if not self._exact:
             self._learn(connection)
@@ -156,7 +156,7 @@ class Guard:
             raise Refused(f"{_show(tree.get('type'))}; {_ONLY}")
         form = tree.pop("format_ast", None)
         if form is not None:
-            self._format(str(form.get("name")))
+            self.check_format(str(form.get("name")))
         for node in _nodes(tree):
             self._node(node)
         return Allowed(text, str(form.get("name")) if form is not None else "")
@@ -244,7 +244,8 @@ class Guard:
         if len(parts) > 2 or database == "default" or (database == "system" and parts[1] not in _SYSTEM_TABLES):
             raise Refused(f"the table {_show('.'.join(parts))}")
 
-    def _format(self, name: str) -> None:
+    def check_format(self, name: str) -> None:
+        """Raises Refused for a format that may read or tell something else than the answer."""
         if not _FORMATS.fullmatch(name):
             raise Refused(f"the format {_show(name)}")
 

@@ -203,6 +203,7 @@ class Server(ThreadingHTTPServer):
         """The statement as a reader may run it, on a connection that has its database. Raises EngineError."""
         try:
             allowed = self.guard.check(connection, request.text.decode(), request.database)
+            self.guard.check_format(request.form or "Native")
         except Refused as error:
             raise EngineError(READONLY, f"Code: {READONLY}. Refused: {error}") from None
         _use(connection, request.database)
