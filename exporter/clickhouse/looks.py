@@ -27,6 +27,7 @@ GROUPS: Mapping[str, str] = {
 _TEXTS = ("name", "action", "endpoint", "uri", "body", "request_body", "response_body", "user_id", "company_id")
 ROW_COLUMNS = (*EVENT_COLUMNS, "error_message")
 _CALLS = "(SELECT * FROM api_calls(since = {$from:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE entry $term)"
+_MOST_POINTS = 200  # of a chart
 _AROUND = timedelta(hours=1)  # before and after a call, in which what belongs to its trace is looked for
 
 
@@ -69,20 +70,38 @@ class Span(NamedTuple):
         return Span(self.since - self.length, self.since)
 
 
-def series(
-    scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = (), before: datetime | None = None
+def overview(
+    scope: Scope,
+    span: Span,
+    step_s: int,
+    by: Sequence[str] = (),
+    where: Iterable[Condition] = (),
+    before: datetime | None = None,
+    limit: int = 50,
 ) -> Statement:
-    """Calls, failed calls and percentiles of the duration, by time and of all, with what sampling left in doubt.
+    """Calls, failed calls and percentiles of the duration: by time, of all, and by each of some columns.
 
-    before: from when on the time before is told too, as one.
+    `by` of a row is `time`, `half` (1: the time, 0: the time before) or a column. before: from when on the time before
+    is counted; not at all without it. limit: of the values of a column, most failed first.
     """
-    return _statement("series", scope, span, {"step": step_s, "before": before or span.since}, where)
+    _refuse_unknown(by)
+    places = range(len(by))
+    kinds = "".join(f", grouping(g{place}) = 0, '{by[place]}'" for place in places)
+    values = "".join(f", grouping(g{place}) = 0, g{place}" for place in places)
+    replace = {
+        "$by": f"multiIf(grouping(b) = 0, 'time'{kinds}, 'half')",
+        "$value": f"multiIf(grouping(b) = 0, toString(b){values}, toString(half))",
+        "$columns_by": "".join(f", toString({GROUPS[by[place]]}) AS g{place}" for place in places),
+        "$sets": "".join(f", (g{place})" for place in places),
+    }
+    parameters = {"step": step_s, "before": before or span.since, "limit": max(limit, _MOST_POINTS)}
+    return _statement("overview", scope, span, parameters, where, replace)
 
 
 def counted_series(
     scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = ()
 ) -> minutes.Alternative | None:
-    """As `series`, of the counts by minute, which know what sampling dropped; None: they cannot have it."""
+    """The times of `overview`, of the counts by minute, which know what sampling dropped; None: they cannot have it."""
     bound = (("tenant", scope.tenant), ("company_id", scope.company))
     seen_by = [Condition(column, "=", value) for column, value in bound if value is not None]
     found = minutes.series(span.since, span.until, step_s, [*where, *seen_by])
@@ -90,13 +109,8 @@ def counted_series(
 
 
 def doubt(scope: Scope, span: Span, step_s: int, sample_unit: str, where: Iterable[Condition] = ()) -> Statement:
-    """The variances of `series` where more than a call was kept or dropped together."""
+    """The variances of `overview` where more than a call was kept or dropped together."""
     return _statement("doubt", scope, span, {"step": step_s}, where, {"$cluster": cluster_of(sample_unit)})
-
-
-def groups(scope: Scope, span: Span, by: Sequence[str], where: Iterable[Condition] = (), limit: int = 50) -> Statement:
-    """Calls and failed calls by each of some columns, beside the time before of the same length: most failed first."""
-    return _statement("groups", scope, span, {"before": span.before().since, "limit": limit}, where, _grouping(by))
 
 
 def facets(
@@ -177,11 +191,15 @@ def beside_others(scope: Scope, span: Span, where: Iterable[Condition]) -> State
 
 
 def _grouping(by: Sequence[str]) -> dict[str, str]:
+    _refuse_unknown(by)
+    pairs = ", ".join(f"('{name}', {GROUPS[name]})" for name in by)
+    return {"$pairs": f"[{pairs}]"}
+
+
+def _refuse_unknown(by: Sequence[str]) -> None:
     unknown = [name for name in by if name not in GROUPS]
     if unknown:
         raise ValueError(f"cannot group by {unknown[0]!r}; known: {', '.join(GROUPS)}")
-    pairs = ", ".join(f"('{name}', {GROUPS[name]})" for name in by)
-    return {"$pairs": f"[{pairs}]"}
 
 
 def _statement(
@@ -214,8 +232,8 @@ def _statement(
         **(replace or {}),
     }
     sql = _texts()[name]
-    for mark, meant in marks.items():
-        sql = sql.replace(mark, meant)
+    for mark in sorted(marks, key=len, reverse=True):  # $columns_by before $columns
+        sql = sql.replace(mark, marks[mark])
     return Statement(sql, values)
 
 

@@ -1,4 +1,4 @@
-"""Rows of `looks.series` -> figures with 95 % intervals where sampling left doubt (spec/sampling.md §11)."""
+"""Rows of `looks.overview` -> figures with 95 % intervals where sampling left doubt (spec/sampling.md §11)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from weighbridge.console.answers import Estimate, Figures
 
 _Z: Final = 1.96  # standard errors of a 95 % interval
-# The percentiles that `looks.series` returns, between which others are read off.
+# The percentiles that `looks.overview` returns, between which others are read off.
 LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999)
 NOTHING: Final = Figures(
     calls=Estimate(value=0), failed=Estimate(value=0), server_failed=0, error_rate=None, rows_seen=0

@@ -95,7 +95,7 @@ async def customer(inquiry: Inquiry) -> answers.Customer:
     kinds = [kind for kind in ("company", "user") if asked.text(kind)]
     if len(kinds) != 1:
         raise web.HTTPBadRequest(text="name one company or one user")
-    return await inquiry.reading.customer(asked.period("24h"), kinds[0], asked.text(kinds[0]))
+    return await inquiry.reading.customer(asked.period(), kinds[0], asked.text(kinds[0]))
 
 
 async def endpoint(inquiry: Inquiry) -> answers.Endpoint:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse import looks
 from exporter.clickhouse.looks import Scope, Span
@@ -62,6 +62,13 @@ _CHANGES: Final = 6
 _LEAST_CHANGE: Final = 5.0  # failed calls by which something must differ to be told as a change
 
 
+class Overview(NamedTuple):
+    total: Figures
+    before: Figures  # of the time before, as long
+    points: list[Point]
+    groups: dict[str, list[Group]]
+
+
 class Reading:
     def __init__(self, store: Store, scope: Scope, sample_unit: str) -> None:
         """sample_unit: of the settings: what sampling keeps or drops as a whole."""
@@ -77,17 +84,17 @@ class Reading:
     async def now(self, period: Period) -> Now:
         """How it goes: all calls of a time, and what fails."""
         span = period.span
-        (total, before, points), groups, failures, newest = await asyncio.gather(
-            self._series(span, period.step_s, before=span.before().since),
-            self._groups(span, ("company_id", "endpoint", "status_code"), (), 200),
+        overview, failures, newest = await asyncio.gather(
+            self._overview(span, period.step_s, ("company_id", "endpoint", "status_code"), limit=200),
             self._failures(span, (), 12),
             self.newest(),
         )
+        groups, before = overview.groups, overview.before
         return Now(
             asked=_asked(period),
-            total=total,
+            total=overview.total,
             before=before,
-            points=points,
+            points=overview.points,
             companies=[group for group in groups["company_id"] if group.failed][:10],
             endpoints=[group for group in groups["endpoint"] if group.failed][:10],
             failures=failures,
@@ -171,9 +178,8 @@ class Reading:
             self._rows(looks.beside_others(scope, span, own)),
             self._rows(looks.seen(scope, ever, own)),
         )
-        (total, _, points), groups, failures, (quota, models, beside, seen) = await asyncio.gather(
-            self._series(span, period.step_s, own),
-            self._groups(span, OF_CUSTOMER, own, 12),
+        overview, failures, (quota, models, beside, seen) = await asyncio.gather(
+            self._overview(span, period.step_s, OF_CUSTOMER, own, limit=12),
             self._failures(span, own, 12),
             about,
         )
@@ -183,9 +189,9 @@ class Reading:
             asked=_asked(period),
             kind="company" if kind == "company" else "user",
             id=name,
-            total=total,
-            points=points,
-            groups={by: found for by, found in groups.items() if by != own[0].column},
+            total=overview.total,
+            points=overview.points,
+            groups={by: found for by, found in overview.groups.items() if by != own[0].column},
             failures=failures,
             quota={str(header): str(value) for header, value in headers.items() if _tells_quota(str(header))},
             quota_told=aware(quota[0]["event_time"]) if quota else None,
@@ -200,23 +206,23 @@ class Reading:
     async def endpoint(self, period: Period, method: str, route: str) -> Endpoint:
         """One endpoint: how long it takes, how it fails, who calls it."""
         own = [Condition("method", "=", method), Condition("endpoint", "=", route)]
-        (total, _, points), groups, failures = await asyncio.gather(
-            self._series(period.span, period.step_s, own),
-            self._groups(period.span, OF_ENDPOINT, own, 12),
+        overview, failures = await asyncio.gather(
+            self._overview(period.span, period.step_s, OF_ENDPOINT, own, limit=12),
             self._failures(period.span, own, 12),
         )
         return Endpoint(
             asked=_asked(period),
             endpoint=f"{method} {route}",
-            total=total,
-            points=points,
-            groups=groups,
+            total=overview.total,
+            points=overview.points,
+            groups=overview.groups,
             failures=failures,
         )
 
     async def groups(self, period: Period, by: Sequence[str]) -> Groups:
         """Who calls, or what is called: most failed first."""
-        return Groups(asked=_asked(period), groups=await self._groups(period.span, by, (), MOST_GROUPS))
+        overview = await self._overview(period.span, period.step_s, by, limit=MOST_GROUPS)
+        return Groups(asked=_asked(period), groups=overview.groups)
 
     async def table(self, statement: Statement, said: Sequence[str], most: int = MOST_ROWS) -> Table:
         """The answer to SQL or to a question by name, guarded by the engine as `weighbridge query` is.
@@ -237,32 +243,42 @@ class Reading:
 
     # -- what several of them need -------------------------------------------------------------------------
 
-    async def _series(
-        self, span: Span, step_s: int, where: Sequence[Condition] = (), before: datetime | None = None
-    ) -> tuple[Figures, Figures, list[Point]]:
-        """All of a time, all before it, and its points; those without calls are there, too: no false lines."""
+    async def _overview(
+        self, span: Span, step_s: int, by: Sequence[str], where: Sequence[Condition] = (), *, limit: int
+    ) -> Overview:
+        """All of a time, all before it, its points and groups. Points without calls are there, too: no false lines."""
         doubted = self._sample_unit != "trace"
-        rows, doubts = await self._counted_series(span, step_s, where, before) or [], list[dict[str, Any]]()
-        if not rows:
-            rows, doubts = await asyncio.gather(
-                self._rows(looks.series(self._scope, span, step_s, where, before)),
-                self._rows(looks.doubt(self._scope, span, step_s, self._sample_unit, where)) if doubted else _nothing(),
-            )
+        before, scope = span.before().since, self._scope
+        rows, counted, doubts = await asyncio.gather(
+            self._rows(looks.overview(scope, span, step_s, by, where, before, limit)),
+            self._counted_series(span, step_s, where, before),
+            self._rows(looks.doubt(scope, span, step_s, self._sample_unit, where)) if doubted else _nothing(),
+        )
         variances = by_time(doubts) if doubts else {}
-        found = {int(row["time"]): figures(row, variances.get(int(row["time"]))) for row in rows}
+        found: dict[int, Figures] = {}
+        halves: dict[str, Figures] = {}
+        groups: dict[str, list[Group]] = {name: [] for name in by}
+        for row in rows:
+            if row["by"] == "time":
+                found[int(row["value"])] = figures(row, variances.get(int(row["value"])))
+            elif row["by"] == "half":
+                halves[row["value"]] = figures(row, variances.get(0) if row["value"] == "1" else None)
+            elif len(groups[row["by"]]) < limit:
+                groups[row["by"]].append(_group(row))
+        if counted:  # exact, whatever sampling dropped
+            found = {int(row["time"]): figures(row) for row in counted}
+            halves = {"1": found.get(0, NOTHING), "0": found.get(1, NOTHING)}
         first = int(span.since.timestamp()) // step_s * step_s
-        times = range(first, int(span.until.timestamp()) + 1, step_s)
         points = [
             Point(time=datetime.fromtimestamp(at, UTC), **_fields(found.get(at, NOTHING)))
-            for at in times
-            if at < span.until.timestamp()
+            for at in range(first, math.ceil(span.until.timestamp()), step_s)
         ]
-        return found.get(0, NOTHING), found.get(1, NOTHING), points
+        return Overview(halves.get("1", NOTHING), halves.get("0", NOTHING), points, groups)
 
     async def _counted_series(
         self, span: Span, step_s: int, where: Sequence[Condition], before: datetime | None
     ) -> list[dict[str, Any]] | None:
-        """The rows of `looks.series` as the counts by minute have them; None where these cannot tell."""
+        """The times of `looks.overview` as the counts by minute have them; None where these cannot tell."""
         rows = await self._counted(span, step_s, where)
         if rows is None or before is None:
             return rows
@@ -283,25 +299,6 @@ class Reading:
         except Unanswered:  # a store that counts nothing by minute
             return None
 
-    async def _groups(
-        self, span: Span, by: Sequence[str], where: Sequence[Condition], limit: int
-    ) -> dict[str, list[Group]]:
-        found: dict[str, list[Group]] = {name: [] for name in by}
-        for row in await self._rows(looks.groups(self._scope, span, by, where, limit)):
-            found[row["by"]].append(
-                Group(
-                    value=row["value"],
-                    calls=row["calls"],
-                    failed=row["failed"],
-                    calls_before=row["calls_before"],
-                    failed_before=row["failed_before"],
-                    last_seen=known(row["last_seen"]),
-                    last_failed_trace=row["last_trace"],
-                    estimated=bool(row["sampled"]),
-                )
-            )
-        return found
-
     async def _failures(self, span: Span, where: Sequence[Condition], limit: int) -> list[Failed]:
         """The newest failed calls, each with what was logged in its trace."""
         rows = await self._rows(looks.failures(self._scope, span, where, limit))
@@ -311,6 +308,19 @@ class Reading:
             times = [aware(row["event_time"]) for row in rows]
             told = told_by_trace(await self._rows(looks.told_in(self._scope, Span(min(times), max(times)), traces)))
         return [failed_of(row, told) for row in rows]
+
+
+def _group(row: Mapping[str, Any]) -> Group:
+    return Group(
+        value=row["value"],
+        calls=row["calls_now"],
+        failed=row["failed_now"],
+        calls_before=row["calls_before"],
+        failed_before=row["failed_before"],
+        last_seen=known(row["last_seen"]),
+        last_failed_trace=row["last_trace"],
+        estimated=bool(row["sampled_now"]),
+    )
 
 
 async def _nothing() -> list[dict[str, Any]]:

@@ -90,7 +90,7 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
 
 
 def series(since: datetime, until: datetime, step_s: int, where: Sequence[Condition]) -> Alternative | str:
-    """What `exporter.clickhouse.looks.series` asks, for the minutes; or why only events can answer."""
+    """What `exporter.clickhouse.looks.overview` asks, for the minutes; or why only events can answer."""
     if step_s % 60 and step_s < ALL_OF_TIME_S:
         return "its steps are shorter than minutes"
     if step_s < 3600 and since < datetime.now(UTC) - timedelta(days=_HOURS_BEFORE):
