@@ -446,8 +446,11 @@ class Feed:
         left_out = await aside.look(stored, decoded)
         bad = cut(decoded, left_out.records, keep=True)
         if left_out.why:  # it is new, also that nothing is to be left out
-            if bad.accepted:
-                await self._keep_part(stored, bad, left_out.why)
+            if (
+                bad.accepted
+            ):  # one byte on, where no request is: others of this one may fail by exceptions, and are kept too
+                beside = stored._replace(position=stored.position + 1)
+                await self._keep_part(beside, bad, left_out.why)
             await asyncio.to_thread(aside.remember, stored.position, left_out)
         if not bad.accepted:
             return decoded, 0

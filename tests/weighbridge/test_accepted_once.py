@@ -109,6 +109,38 @@ def written(directory: Path, sink: str) -> list[str]:
     return [json.loads(line)["transaction_id"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def test_a_record_that_cannot_be_mapped_costs_no_other(tmp_path: Path) -> None:
+    def fails_at(bridge: Bridge, bad: bytes) -> Callable[[], None]:
+        before = bridge.lane.mapper.steps
+
+        def steps(decoded: Decoded, **more: Any) -> Any:
+            if any(record.span_id == bad for group in decoded.groups for record in group.records):
+                raise RuntimeError("planted fault")
+            return before(decoded, **more)
+
+        bridge.lane.mapper.steps = steps  # type: ignore[method-assign]
+        return lambda: setattr(bridge.lane.mapper, "steps", before)
+
+    async def work() -> None:
+        bridge = Bridge(settings(tmp_path, "one"))
+        await bridge.start()
+        ids, _ = spans_request(random.Random(8), 300)
+        bad = sorted(ids)[7]
+        mend = fails_at(bridge, bytes.fromhex(bad))
+        await send(bridge, 300, 8)
+        await until(lambda: settled(bridge, "one", received=300, failed=1, delivered=299), "all others")
+        assert not any(residue(bridge).values())
+        assert bad not in {line.split("-")[-1] for line in written(tmp_path, "one")}
+        mend()
+        assert await bridge.replay("planted fault", 0) == 1
+        await until(lambda: settled(bridge, "one", received=300, failed=0, delivered=300), "that one, too")
+        assert len(set(written(tmp_path, "one"))) == len(written(tmp_path, "one")) == 300
+        assert not any(residue(bridge).values())
+        await bridge.stop()
+
+    asyncio.run(work())
+
+
 def test_a_request_that_could_not_be_mapped_is_sent_again_and_the_books_are_right(tmp_path: Path) -> None:
     async def first_life() -> None:
         bridge = Bridge(settings(tmp_path, "one"))
