@@ -29,6 +29,7 @@ EVERYTHING = {
     "tls": {"existingSecret": "bridge-tls", "clientCa": True},
     "imagePullSecrets": [{"name": "registry"}],
     "extraEnvs": [{"name": "A", "value": "b"}],
+    "extraPorts": [{"name": "sql", "port": 8123}],
     "extraVolumes": [{"name": "more", "emptyDir": {}}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
     "nodeSelector": {"disk": "ssd"},
@@ -246,6 +247,13 @@ def test_prometheus_scrapes_by_a_name_that_the_door_knows(tmp_path: Path) -> Non
     assert not monitor["selector"]["matchLabels"].items() <= other["metadata"]["labels"].items()
     hosts = settings_in(objects, tmp_path).admin.allowed_hosts
     assert {"weighbridge-headless.weighbridge.svc", "weighbridge"} <= set(hosts)
+
+
+def test_a_further_port_is_one_of_pod_and_service(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, EVERYTHING)
+    (container,) = of_kind(objects, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]}["sql"] == 8123
+    assert {port["name"]: port["targetPort"] for port in of_kind(objects, "Service")["spec"]["ports"]}["sql"] == "sql"
 
 
 def test_a_node_can_be_drained(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,10 @@ pytestmark = [pytest.mark.tools, pytest.mark.process]
 
 
 @pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    base = Path(os.environ["DEBIAN_ROOT"])
-    return Builder(base, tmp_path_factory.mktemp("image"), base.parent / "pip-cache")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    base, work = Path(os.environ["DEBIAN_ROOT"]), tmp_path_factory.mktemp("image")
+    yield Builder(base, work, base.parent / "pip-cache")
+    shutil.rmtree(work)  # most of a gigabyte
 
 
 @pytest.fixture

@@ -12,6 +12,10 @@ if ! command -v debootstrap >/dev/null || ! command -v systemd-analyze >/dev/nul
     apt-get install -y -qq debootstrap systemd >/dev/null
     command -v go >/dev/null || apt-get install -y -qq golang-go >/dev/null
 fi
+if ! command -v mvn >/dev/null || ! command -v java >/dev/null; then # for README's line for Java
+    apt-get update -qq
+    apt-get install -y -qq maven default-jdk-headless >/dev/null
+fi
 if [ ! -x "$bin/promtool" ]; then # from Debian's package, without its service
     work=$(mktemp -d)
     (cd "$work" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; })
