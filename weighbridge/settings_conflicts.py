@@ -30,7 +30,9 @@ _EVENT_TYPES = ("", "log", "action")
 # What examples and defaults write where a secret belongs. Whoever reads the settings knows these words anyway.
 _STAND_IN = re2.compile(
     r"(?i)|none|null|nil|undefined|todo|x{3,}|\.{3}|…|-+|change[-_ ]?(?:me|it)|(?:insert|replace)[-_ ].*|sign in .*|"
-    r"your[-_ ]?(?:[\w-]+[-_ ])?(?:moesif|collector|application|app|api|secret)?[-_ \w]*(?:id|key|token)|<.*>|\[.*\]",
+    r"your[-_ ]?(?:[\w-]+[-_ ])?(?:moesif|collector|application|app|api|secret)?[-_ \w]*(?:id|key|token)|<.*>|\[.*\]|"
+    # What templates write (Helm, Jinja, Ansible, Ruby, Windows, Maven) when nobody filled them in.
+    r"\{\{.*\}\}|\{%.*%\}|#\{.*\}|%\(\w+\)s|%\w+%|@[\w.]+@|__\w+__",
 )
 _SCHEME_ALONE = re.compile(r"\s*(?:bearer|basic|token|apikey|api-key)?\s*", re.IGNORECASE)
 

@@ -226,6 +226,23 @@ def test_what_examples_write_for_an_id_or_a_key_is_none(tmp_path: Path, settings
     assert setting in refusal(tmp_path, settings)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ .Values.moesif.id }}",
+        "{{moesif_id}}",
+        "{% env %}",
+        "%(MOESIF_ID)s",
+        "%MOESIF_ID%",
+        "#{MoesifId}",
+        "@moesif.id@",
+    ],
+)
+def test_a_template_that_nobody_filled_in_is_no_key(tmp_path: Path, text: str) -> None:
+    settings = sinks({"type": "moesif", "application_id": text})
+    assert f"`{text}` stands where an id or a key belongs" in refusal(tmp_path, settings)
+
+
 # -- what this machine must have ---------------------------------------------------------------------------------
 
 
