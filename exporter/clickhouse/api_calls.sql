@@ -4,6 +4,7 @@
 --   user_id, company_id  where the call itself names none, the one that other spans of its trace agree on
 -- A call's ancestors begin before it: they are looked for from an hour before `since` on. What `hop` has decided at
 -- arrival stays; the rest is resolved so:
+--   unsure    only traces with a call of which neither its hop nor its being a root tells are looked at
 --   rooted    a trace that begins with an incoming call has no other entry
 --   doubtful  of a trace with several incoming calls and none at its root (callers that send a traceparent of their own)
 --             those are inner whose parent is an incoming call, is known to be below one, or is a span of a service that
@@ -14,14 +15,19 @@
 CREATE OR REPLACE VIEW $view$on_cluster AS
 WITH
     {since:DateTime64(6)} - INTERVAL 1 HOUR AS reach_from, {until:DateTime64(6)} + INTERVAL 1 HOUR AS reach_to,
-    rooted AS (
+    unsure AS (
         SELECT cityHash64(tenant, trace_id) FROM $table
+        WHERE event_type = 'api_call' AND direction = 'incoming' AND hop NOT IN ('entry', 'inner') AND trace_id != ''
+          AND NOT (parent_span_id = '' AND source = 'span')
+          AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}),
+    rooted AS (
+        SELECT cityHash64(tenant, trace_id) AS trace_hash FROM $table
         WHERE event_type = 'api_call' AND direction = 'incoming' AND parent_span_id = '' AND source = 'span'
-          AND trace_id != '' AND event_time >= reach_from AND event_time < reach_to),
+          AND trace_id != '' AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN unsure),
     doubtful AS (
         SELECT cityHash64(tenant, trace_id) AS trace_hash FROM $table
         WHERE event_type = 'api_call' AND direction = 'incoming' AND trace_id != ''
-          AND event_time >= reach_from AND event_time < reach_to
+          AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN unsure
         GROUP BY trace_hash HAVING count() > 1 AND countIf(parent_span_id = '' AND source = 'span') = 0),
     inner_calls AS (
         SELECT trace_hash, arrayJoin(if(empty(first_calls), arraySlice(arraySort(c -> c.4, below), 2), below)).6 AS call_hash

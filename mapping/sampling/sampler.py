@@ -16,7 +16,7 @@ from typing import Final
 from mapping.event import Decision
 from mapping.sampling.counts import Slot, Tally
 from mapping.sampling.decide import NO_TRACE, Policy, Rate, Upstream, of_log, of_span
-from mapping.sampling.detection import WATCHED_BELOW, WATCHED_BYTE, TraceIdWatch
+from mapping.sampling.detection import WATCHED_BYTE, TraceIdWatch
 from mapping.sampling.epochs import Budget
 from mapping.sampling.learned import UNKNOWN, LearnedRandomness
 from mapping.sampling.moesif import RemoteConfig, remote_plan
@@ -197,7 +197,7 @@ class Sampler:
         special = by_content or self._undecided is not None or not settings.trust_upstream
         self._hash_alone = self._policy.hashed and not special
         self._in_full = special or self._policy.hashed
-        self._watch_below = WATCHED_BELOW if settings.randomness == "auto" and not self._policy.hashed else 0
+        self._watch_below = self.watch.below if settings.randomness == "auto" and not self._policy.hashed else 0
         self.early = plan.only is not None and not by_content
 
     def _span_by_hash(self, ruled: Ruled, trace_id: bytes) -> Decision:
@@ -281,6 +281,7 @@ class Sampler:
     def _observe(self, trace_id: bytes, facts: Facts) -> None:
         if self.watch.observe(trace_id, as_text(facts("service")) or ""):
             self._turn_to_hash = True
+        self._watch_below = self.watch.below
 
 
 def _tenant(facts: Facts) -> bytes:

@@ -76,20 +76,23 @@ GROUP BY hour, method, endpoint ORDER BY hour, calls DESC, method, endpoint LIMI
 
 -- name: logs_of_failing_calls
 -- Log lines in the traces of failed incoming calls, newest call first. `company_id` '' means all.
-SELECT call_time, call_company AS company_id, call_user AS user_id, call_method AS method, call_endpoint AS endpoint,
-       call_status AS status_code, l.event_time AS event_time, l.service AS service, l.severity AS severity,
-       l.body AS body, c.trace_id AS trace_id, l.span_id AS span_id
-FROM (SELECT trace_id, min(event_time) AS call_time, any(company_id) AS call_company, any(user_id) AS call_user,
-             any(method) AS call_method, any(endpoint) AS call_endpoint, max(status_code) AS call_status
-      FROM $calls AND trace_id != ''
-        AND (status_code >= 400 OR error_type != '')
-        AND ({company_id:String} = '' OR company_id = {company_id:String})
-        AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
-      GROUP BY trace_id ORDER BY call_time DESC LIMIT {limit:UInt32}) AS c
-GLOBAL INNER JOIN (SELECT trace_id, event_time, service, severity, body, span_id FROM api_events
-      WHERE event_type = 'log' AND trace_id != ''
-        AND event_time >= {since:DateTime64(6)} - INTERVAL 1 HOUR
-        AND event_time < {until:DateTime64(6)} + INTERVAL 1 HOUR) AS l ON l.trace_id = c.trace_id
+WITH (SELECT groupArray((trace_id, call_time, call_company, call_user, call_method, call_endpoint, call_status))
+      FROM (SELECT trace_id, min(event_time) AS call_time, any(company_id) AS call_company, any(user_id) AS call_user,
+                   any(method) AS call_method, any(endpoint) AS call_endpoint, max(status_code) AS call_status
+            FROM $calls AND trace_id != ''
+              AND (status_code >= 400 OR error_type != '')
+              AND ({company_id:String} = '' OR company_id = {company_id:String})
+              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+            GROUP BY trace_id ORDER BY call_time DESC LIMIT {limit:UInt32})) AS failing,
+     arrayMin(arrayPushFront(failing.2, {until:DateTime64(6)})) AS first_failed
+SELECT c.call.2 AS call_time, c.call.3 AS company_id, c.call.4 AS user_id, c.call.5 AS method, c.call.6 AS endpoint,
+       c.call.7 AS status_code, l.event_time AS event_time, l.service AS service, l.severity AS severity,
+       l.body AS body, l.trace_id AS trace_id, l.span_id AS span_id
+FROM (SELECT trace_id, event_time, service, severity, body, span_id FROM api_events
+      WHERE event_type = 'log' AND trace_id != '' AND trace_id GLOBAL IN (SELECT arrayJoin(failing.1))
+        AND event_time >= first_failed - INTERVAL 1 HOUR
+        AND event_time < {until:DateTime64(6)} + INTERVAL 1 HOUR) AS l
+GLOBAL INNER JOIN (SELECT arrayJoin(failing) AS call, call.1 AS trace_id) AS c ON l.trace_id = c.trace_id
 ORDER BY call_time DESC, trace_id, event_time LIMIT 10000
 
 -- name: retention_cohorts
