@@ -22,6 +22,8 @@ _USER_OPTION = re.compile(
 )
 # `--password x1`, `-password x1` and `--password:x1` of a command line; `--token is needed` is a sentence.
 _OPTION_WORD = re.compile(r"-(?<!\S-)-?([A-Za-z][\w\-]{1,99})(?:[ \t]+|:)(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
+# `/p:x` of Windows programs, behind which a word or a port is none.
+_SLASH_OPTION = re.compile(r"(?<!\S)/[pP]:(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
 _CURL_USER = re.compile(
     r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"
 )
@@ -44,6 +46,12 @@ def command_lines(text: str, secret: Secret) -> str:
             ),
         )
     if secret("password"):
+        if "/p:" in text or "/P:" in text:
+            text = _hide_words(
+                text,
+                _SLASH_OPTION,
+                lambda found, word: not (word.isdigit() or PLAIN_WORD(word) or "/" in word or "=" in word),
+            )
         if "curl" in text:
             text = _hide_words(text, _CURL_USER, lambda found, word: True)
             text = _hide_words(text, _CURL_COOKIE, lambda found, word: True)

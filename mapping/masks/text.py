@@ -95,7 +95,7 @@ _ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
 _COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
 _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
 _TOKEN_USER = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
-_USERINFO = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+_USERINFO = re.compile(r"((?<![/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
 _LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+(?:&[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+)*+&?").fullmatch
@@ -140,6 +140,8 @@ def beyond_keys(text: str) -> bool:
         or "'-" in text
         or '"-' in text
         or "curl" in text
+        or "/p:" in text
+        or "/P:" in text
         or (" -" in text and SHORT_OPTION(text) is not None)
         or ("%" in text and _ENCODED(text) is not None)
         or ("=" in text and ("D=" in text or "T=" in text or "N=" in text or "Y=" in text))
@@ -147,7 +149,7 @@ def beyond_keys(text: str) -> bool:
 
 
 # What all texts of which `beyond_keys` is true have in them, as bytes.
-BEYOND_KEYS: Final = rb"--[A-Za-z]|curl| -[pauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
+BEYOND_KEYS: Final = rb"--[A-Za-z]|curl|/[pP]:| -[pauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
 
 
 def hide_behind(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:

@@ -42,12 +42,22 @@ from mapping.masks.urls import UrlMasks, is_hash
 from mapping.masks.verdicts import SHAPED, PathNode, Verdict, Verdicts
 from mapping.rules.address import valid_ip
 from mapping.rules.bodies import body_named
-from mapping.rules.codings import CODED_BEGINNINGS, UNREADABLE, Unread, coded, garbled, readable, readable_text
+from mapping.rules.codings import (
+    CODED_BEGINNINGS,
+    UNREADABLE,
+    Unread,
+    coded,
+    garbled,
+    holds_coded,
+    readable,
+    readable_text,
+)
 
 REMOVED: Final = object()  # in place of a value that goes altogether
 LEAST_CODED_CHARS: Final = 16  # of a body that is base64
 MAX_JSON_CHARS: Final = 1024 * 1024  # longer text is cut at once, even when it is JSON or holds nothing to mask
 MAX_DEPTH: Final = 100  # deeper values are masked whole
+_LONGEST_MEDIA_TYPE: Final = 128  # characters of a `data:` URL before its data
 _CODED_DEPTH: Final = 20  # levels that base64 in a text counts for: a text of base64 in base64 is undone five times
 _MAX_JSON_IN_A_QUERY: Final = 10  # levels of JSON that is itself a parameter
 # {"name": "Authorization", "value": "..."}: headers and variables as HAR, OTLP, Kubernetes and AWS write them.
@@ -166,6 +176,9 @@ class ValueMasks:
             text = self.cut(text)
         if text[:2] in CODED_BEGINNINGS and coded(text):
             return self._coded(text, verdicts, paths, depth)
+        if text[:5] == "data:" and (at := text.find(";base64,", 5, _LONGEST_MEDIA_TYPE) + 1):  # a URL that is a picture
+            begin = at + len("base64,")
+            return text[:begin] + self._coded(text[begin:], verdicts, paths, depth)
         if not text.isascii() and garbled(text):
             return UNREADABLE
         sent = text
@@ -173,18 +186,26 @@ class ValueMasks:
             return text if self.hide is None else self.hide(text)
         found = verdicts.seen_in(text)
         # Most texts: they name and show nothing, and there is nothing that other masks look for.
-        done = found == NOTHING and "=" not in text and "@" not in text and "\\" not in text and '"-' not in text
+        json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
+        codes = json and holds_coded(text)
+        done = (
+            found == NOTHING
+            and not codes
+            and "=" not in text
+            and "@" not in text
+            and "\\" not in text
+            and '"-' not in text
+        )
         if done and self.hide is None:
             return text
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.
         queries = self.urls.sent(text) if "=" in text and ("?" in text or "#" in text) else ()
-        json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
         # Escapes in JSON may spell keys, hide URLs; options stand before their value in lists.
-        unsure = found != NOTHING or (json and ('"-' in text or "\\u" in text or ":\\/" in text))
+        unsure = found != NOTHING or codes or (json and ('"-' in text or "\\u" in text or ":\\/" in text))
         if unsure and ("=" in text or may_hide_secrets(text)):
             beyond = shaped and beyond_keys(text)
-            if (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
+            if codes or (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
                 text = self._printed(self.cut(text), verdicts)

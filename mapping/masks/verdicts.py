@@ -104,11 +104,18 @@ _SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
 _shaped: Final = searcher(_SHAPES)
 # All that `Redactor.leaves_json_as_it_is` asks of a text beside these: mail addresses and passwords in URLs, encoded
 # parameters, options in lists, escapes, what may be base64 of something, and U+FFFD.
-_UNSURE: Final = rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|ody"|\xef\xbf\xbd"""
+_UNSURE: Final = (
+    rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|"iVBOR|"/9j/|"JVBERi|"UEsDB|"data:"""
+    rb"""|ody"|\xef\xbf\xbd"""
+)
 # Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
 # of halves of keys would fill it again and again, at 60 ns a character.
 _MAX_IN_ONE_PASS: Final = 16_384
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
+# Headers of one word that a rule may name: their copies are `http_host`, `HTTP_REFERER`.
+_ONE_WORD_HEADERS = frozenset(
+    ("host", "authorization", "cookie", "referer", "origin", "forwarded", "from", "via", "accept", "expect", "range")
+)
 _HIDING: frozenset[Verdict] = frozenset(("mask", "hash", "remove", "drop"))
 _ALL_BELOW = frozenset(("cookies", "credentials", "secrets"))  # maps of secrets: what is below them is one
 _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
@@ -307,7 +314,7 @@ def _copied(settings: MaskSettings, place: Place, names: dict[str, Verdict]) -> 
         for rule in settings.rules
         if not rule.places or place in rule.places
         for key in rule.keys
-        if "-" in key
+        if "-" in key or key.lower() in _ONE_WORD_HEADERS
     )
     listed = (*(HEADERS if settings.defaults else ()), *settings.headers)
     masked: dict[str, Verdict] = {fold(key): names.get(fold(key)) or "mask" for key in listed}

@@ -187,8 +187,18 @@ def coded(text: str) -> bool:
 
 
 def holds_coded(text: str) -> bool:
-    """True for JSON text that may hold such a text among its values: of gzip, zlib, zstd or JSON."""
-    return '"H4sI' in text or '"ey' in text or '"eJ' in text or '"KLUv' in text
+    """True for JSON text that may hold such a text among its values."""
+    return (
+        '"H4sI' in text
+        or '"ey' in text
+        or '"eJ' in text
+        or '"KLUv' in text
+        or '"iVBOR' in text
+        or '"/9j/' in text
+        or '"JVBERi' in text
+        or '"UEsDB' in text
+        or '"data:' in text
+    )
 
 
 def _kind(raw: bytes) -> str:

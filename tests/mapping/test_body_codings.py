@@ -25,7 +25,8 @@ from mapping_requests import INTERNAL, NOW, key_values, log, logs, mapped, span,
 SECRET = "hunter2fake"
 PLAIN = orjson.dumps({"user": "ann", "password": SECRET, "note": "a text that is long enough to be compressed " * 3})
 CALL: dict[str, Any] = {"http.request.method": "POST", "url.path": "/x", "http.response.status_code": 200}
-# As a real encoder of Brotli wrote it (quality 1): no library of the product reads it.
+# Made by hand in the form that encoders of Brotli give to what they do not compress: the bytes stand there as they are.
+# No library of the product reads it.
 BROTLI = b"\x8b\x10\x80" + PLAIN[:34] + b"\x03\x9a\xd4\x00\xff"
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + SECRET.encode()
 
