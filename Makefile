@@ -11,7 +11,7 @@ ENGINE := chdb-core
 SBOM := $(VENV)/sbom
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-fast test-browser test-deploy check bench drivers faults sbom clean
+.PHONY: help install run test test-fast test-browser console-pictures test-deploy check bench drivers faults sbom clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ $(VENV)/.browser: tests/browser/package.json constraints.txt $(VENV)/.developmen
 
 test-browser: $(VENV)/.browser  ## the console in Chromium: what people do, hostile events, accessibility
 	@$(BIN)/python -m pytest -q -m browser tests/browser --durations 5
+
+console-pictures: $(VENV)/.browser  ## docs/images: the console's pages, from the demo
+	@PYTHONPATH=tests/rigs $(BIN)/python tests/browser/screenshots.py docs/images
 
 check: $(VENV)/.development  ## formatting, lint and types
 	@$(BIN)/ruff format --check .

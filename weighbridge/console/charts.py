@@ -88,12 +88,13 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup | Non
     numeric = [
         place
         for place in range(len(names))
-        if rows and all(isinstance(row[place], int | float) and not isinstance(row[place], bool) for row in rows)
+        if any(_is_number(row[place]) for row in rows)
+        and all(row[place] is None or _is_number(row[place]) for row in rows)
     ]
     if not numeric or len(rows) < 2 or len(rows) > 120:
         return None
     place = next((one for one in numeric if one > 0), numeric[0])
-    values = [float(row[place]) for row in rows]
+    values = [float(row[place] or 0) for row in rows]
     top = max(map(abs, values)) or 1.0
     marks = []
     for number, value in enumerate(values):
@@ -109,6 +110,10 @@ def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Markup | Non
         '<figure class="chart simple"><figcaption>{}</figcaption><div class="plot"><svg viewBox="0 0 1000 100" '
         'preserveAspectRatio="none" role="img" aria-label="{}">{}</svg></div><div class="x">{}</div></figure>'
     ).format(names[place], label, Markup("").join(marks), _named(rows) if place else "")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _named(rows: Sequence[Sequence[Any]]) -> Markup:
