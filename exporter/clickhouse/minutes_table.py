@@ -96,6 +96,20 @@ def prepare_minutes(runner: Runner, place: Place, retention_days: int) -> None:
         runner.command(statement)
 
 
+def count_anew(runner: Runner, place: Place, newest_unix_s: int) -> None:
+    """Where the store counts: from now on, because events of up to then are about to come that it has not counted.
+
+    Of the time before, questions go to the events.
+    """
+    stored = _stored(place)
+    where = f"database = '{place.database}' AND name = '{stored.partition('.')[2]}'"
+    for (comment,) in runner.rows(f"SELECT comment FROM system.tables WHERE {where}"):  # noqa: S608 - plain names
+        found = COMMENT.fullmatch(comment)
+        if found is not None and int(found[2]) < newest_unix_s:
+            said = f"weighbridge minutes {found[1]}, since {int(time.time())}"
+            runner.command(f"ALTER TABLE {stored}{place.on_cluster} MODIFY COMMENT '{said}'")
+
+
 def _counts_since(runner: Runner, place: Place) -> int:
     """Since when what is stored is counted by a table that is made now: always, in a store that has nothing yet."""
     ((events,),) = runner.rows(f"SELECT count() FROM {place.table}")  # noqa: S608 - a plain name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,22 @@ def test_what_is_restored_is_what_was_there(
     merged = run(new, "restore", str(tmp_path / "saved"), "--merge")
     assert merged.returncode == 0, merged.stderr
     assert everything(empty) == everything(engine)
+
+
+def test_a_store_that_counts_says_that_it_did_not_count_what_was_restored(
+    engine: EngineProcess, empty: EngineProcess, tmp_path: Path
+) -> None:
+    """A bridge that began on an empty store counts since ever; questions of the days that come now go to the events."""
+    old, new = write_settings(tmp_path / "a", embedded(engine)), write_settings(tmp_path / "b", embedded(empty))
+    assert run(old, "backup", str(tmp_path / "saved")).returncode == 0
+    store_events(empty, [])
+    question = "SELECT comment FROM system.tables WHERE database = 'analytics' AND name = 'api_minutes'"
+    assert empty.ask(question)[1].strip() == "weighbridge minutes 1, since 0"
+    assert run(new, "restore", str(tmp_path / "saved")).returncode == 0
+    since = int(empty.ask(question)[1].rsplit(" ", 1)[1])
+    assert time.time() - 3600 < since <= time.time()
+    assert run(new, "restore", str(tmp_path / "saved"), "--merge").returncode == 0
+    assert int(empty.ask(question)[1].rsplit(" ", 1)[1]) == since  # nothing came
 
 
 def test_a_damaged_backup_is_not_restored(engine: EngineProcess, empty: EngineProcess, tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from exporter.clickhouse.copying import FORM, Copied, add, question, stored_columns, unknown
-from exporter.clickhouse.days import days, one_day, today
+from exporter.clickhouse.days import Day, days, one_day, today
 from exporter.clickhouse.keeper import StoreKeeper
+from exporter.clickhouse.minutes_table import count_anew
 from exporter.clickhouse.schema import Place
 from weighbridge.commands.day_files import UNREADABLE, read_rows
 from weighbridge.commands.day_folder import DayFolder, digest
@@ -50,19 +51,31 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
         if there and not merge:
             events = sum(day.events for day in there.values())
             raise CommandError(f"{place.table} has {events} events: --merge adds those of the backup that are missing")
+        missing = [name for name, entry in wanted.items() if not _is_there(there.get(name), entry)]
+        count_before(keeper, place, [date.fromisoformat(name) for name in missing])
         with steps(sum(int(entry["events"]) for entry in wanted.values())) as said:
             total = Copied(0, 0)
             for name, entry in wanted.items():
-                day = there.get(name)
-                if day is not None and (day.events, day.mark) == (entry["events"], entry["mark"]):
-                    copied = Copied(0, day.events)
-                    said.advance(day.events)
+                if name not in missing:
+                    copied = Copied(0, int(entry["events"]))
+                    said.advance(copied.present)
                 else:
                     said.begin(name)
                     copied = _restore_day(keeper, place, columns, folder, name, entry, said)
                     said.finished(f"{name}  {copied.added} events restored, {copied.present} were there")
                 total = Copied(total.added + copied.added, total.present + copied.present)
             said.finished(f"{total.added} events restored, {total.present} were there, of {len(wanted)} days")
+
+
+def count_before(keeper: StoreKeeper, place: Place, coming: Sequence[date]) -> None:
+    """Let the store's counts begin after the days that are about to come: it has not counted them."""
+    if coming:
+        over = datetime.combine(max(coming) + timedelta(days=1), time.min, UTC)
+        count_anew(keeper, place, int(over.timestamp()))
+
+
+def _is_there(day: Day | None, entry: dict[str, Any]) -> bool:
+    return day is not None and (day.events, day.mark) == (entry["events"], entry["mark"])
 
 
 def _wanted(folder: DayFolder, since: date | None, end: date | None, retention_days: int) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreReader
 from exporter.clickhouse.schema import Place
 from exporter.clickhouse.settings import Settings as StoreSettings
-from weighbridge.commands.backup import add_rows, check_day
+from weighbridge.commands.backup import add_rows, check_day, count_before
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.commands.progress import Steps, steps
@@ -40,6 +40,7 @@ def run_move(settings: Settings, to: str, source: str | None, cluster: str, conf
         oldest = today() - timedelta(days=there.retention_days)
         wanted = [day for day in days(reader, here) if day.date > oldest]
         present = {day.date: day for day in days(keeper, there)}
+        count_before(keeper, there, [day.date for day in wanted if present.get(day.date) != day])
         with steps(sum(day.events for day in wanted)) as said:
             for day in wanted:
                 if present.get(day.date) == day:
