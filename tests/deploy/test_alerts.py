@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -292,5 +295,79 @@ def test_what_a_real_bridge_tells_of_a_destination_that_is_away_until_the_spool_
                 },
             ),
         ],
+        tmp_path,
+    )
+
+
+@pytest.mark.tools
+@pytest.mark.process
+def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_senders(tmp_path: Path) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def post(number: int, key: str = "k-1", state: str = "") -> int:
+        ids = {"traceId": f"{number:032x}", "spanId": f"{number:016x}", "kind": 2, "traceState": state}
+        times = {"startTimeUnixNano": str(time.time_ns()), "endTimeUnixNano": str(time.time_ns() + 1000)}
+        told = {"http.request.method": "GET", "url.path": "/a", "user.id": "4711"}
+        attributes = [{"key": name, "value": {"stringValue": value}} for name, value in told.items()]
+        span = {**ids, **times, "name": "GET /a", "attributes": attributes}
+        body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+        return bridge.post("/v1/traces", body, Content_Type="application/json", Authorization=f"Bearer {key}")[0]
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    moesif = {"type": "moesif", "application_id": "wrong-0001", "base_url": f"http://127.0.0.1:{server.server_port}"}
+    # The second sink is well, so that what comes is mapped while the first one waits.
+    sinks = [
+        {"name": "moesif", "entry_wait_s": 0, **moesif},
+        {"name": "files", "type": "jsonlines", "path": str(tmp_path / "events")},
+    ]
+    bridge = BridgeProcess(
+        tmp_path,
+        receiver={"tenants": {"acme": {"keys": ["k-1"]}}},
+        exporter={"sinks": sinks, "batch": {"max_age_s": 0.05}},
+    )
+    bridge.start()
+    try:
+        before = scraped(bridge)
+        assert {post(number) for number in range(1, 40)} == {200}
+        bridge.kill()
+        (segment,) = (tmp_path / "spool").glob("*.spool")
+        content = bytearray(segment.read_bytes())
+        content[len(content) // 2] ^= 0xFF  # a disk that lies
+        segment.write_bytes(content)
+        bridge.start()
+        claim = "ot=th:ffffffffffffff"  # stands for 2^56 calls
+        assert {post(number, state=claim) for number in range(100, 110)} == {200}
+        assert {post(number, key="k-2") for number in range(200, 210)} == {401}
+        eventually(lambda: bridge.metric("weighbridge_sink_unauthorised") == 1, "the sink is refused")
+        eventually(lambda: bridge.metric("weighbridge_sampling_capped_total") > 0, "the claim is seen")
+        after = scraped(bridge)
+    finally:
+        bridge.stop()
+        server.shutdown()
+        server.server_close()
+    assert after["weighbridge_spool_quarantined_requests_total"] > 0
+    series = drawn_out(before, after)
+    quiet: dict[str, list[dict[str, str]]] = {of["alert"]: [] for of in RULES if of["alert"] != "WeighbridgeDiskFills"}
+    lasting: dict[str, list[dict[str, str]]] = {
+        "WeighbridgeQuarantine": [{}],
+        "WeighbridgeWeightsCapped": [{"claim": "threshold"}],
+    }
+    (reason,) = {
+        label for name in after if "refused_requests_total" in name for label in re.findall(r'reason="(\w+)"', name)
+    }
+    growing = {**quiet, **lasting, "WeighbridgeRefuses": [{"reason": reason}]}
+    growing.pop("WeighbridgeSinkStuck")  # from the first minutes on, by its retries, or not yet
+    grown = {**quiet, **lasting, "WeighbridgeSinkStuck": [{"sink": "moesif"}]}
+    run_promtool(
+        [promtool_test("growing", series, HOUR - 1, growing), promtool_test("grown", series, HOUR + 25, grown)],
         tmp_path,
     )
