@@ -63,6 +63,11 @@ _PLACES_OF_SOURCES: dict[str, Place] = {
 _CODED_BODY = re.compile(r'ody"\s*+:\s*+"(?:[A-Za-z0-9+/_\-]{16}|b\')').search  # in a log line, perhaps in base64
 _ASKED_ONLY = {*NOTHING, ASKED}
 
+# Attributes that hold a query and nothing else: its parameters are masked as those of a URI are.
+_QUERIES = frozenset(
+    ("url.query", "http.query", "http.query_string", "http.request.query", "http.request.query_string")
+)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -317,6 +322,8 @@ class Redactor:
             return None if hidden is REMOVED else hidden
         if key in self._ip_keys:
             return self.values.mask_ip(value) if isinstance(value, str) else MASK
+        if key in _QUERIES and type(value) is str:
+            return self._urls.query(self.values.cut(value))
         if type(value) is str and len(value) >= LEAST_CODED_CHARS and body_named(key):
             return self.values.mask_captured(value, verdicts, paths, 0)
         if paths is None and len(key) <= 256 and not body_named(key):

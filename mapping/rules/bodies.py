@@ -53,8 +53,12 @@ _LEVELS_OF_A_TEXT: Final = 20  # for which JSON inside a text counts
 @lru_cache(maxsize=4096)
 def _body_named(key: str) -> str:
     words = [word for part in key.split(".") for word in words_of(part)]
+    while len(words) > 1 and words[-1].isdigit():  # `http.request.body.0`: a part of it
+        words.pop()
     if not words:
         return ""
+    if words[-2:] == ["graphql", "variables"]:
+        return "request"
     last = len(words) - 1
     while last and words[last] in _FORMS and not (words[last - 1] in _SIDES and words[last] in _OF_A_SIDE):
         last -= 1

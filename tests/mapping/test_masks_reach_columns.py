@@ -260,7 +260,20 @@ BODIES = (
         "reqBody",
     ),
     *("request_payload", "request.postData.text", "request.content", "request.data", "http.body", "body", "payload"),
+    *("graphql.variables", "http.request.body.0"),
 )
+
+
+@pytest.mark.parametrize("key", ["url.query", "http.query_string", "http.request.query"])
+def test_queries_that_are_attributes_are_masked_as_the_settings_say_of_queries(key: str) -> None:
+    settings = MappingSettings.model_validate({"masks": {"query": ["tenant"]}})
+    query = f"a=b&tenant={SECRET}"
+    assert_hidden(traces(span({**CALL, key: query})), settings)
+    assert_hidden(traces(span({"db.system": "x", key: query}, kind=INTERNAL)), settings)
+    assert_hidden(logs(log("x", {key: query})), settings)
+    assert_hidden(logs(log({**LINE, key: query})), settings)
+    (event,) = mapped(logs(log("x", {key: "a=b&page=2"})), settings).events
+    assert orjson.loads(event.metadata)[key] == "a=b&page=2"
 
 
 @pytest.mark.parametrize("name", BODIES)
