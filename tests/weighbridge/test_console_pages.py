@@ -335,7 +335,8 @@ def test_sql_and_questions_by_name(reader: ConsoleClient) -> None:
     assert '<svg viewBox="0 0 1000 100"' in reader.page(f"/sql?q={query}")
     said = reader.get("/sql.json?name=totals&with.by=company_id").json()
     assert said["table"]["columns"][:2] == ["by", "calls"]
-    assert said["table"]["said"][0].startswith("from ")
+    assert said["table"]["said"][0].startswith("exact: ")
+    assert said["table"]["said"][1].startswith("from ")
     page = Page(reader.page("/sql?name=failing_customers"))
     assert ("input", "name", "with.status") in page.attributes
     for query in (

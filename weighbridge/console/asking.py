@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from exporter.clickhouse import queries
-from exporter.clickhouse.queries import Statement
 from weighbridge.commands.errors import CommandError
-from weighbridge.commands.named_query import WHEN_NOT_GIVEN, is_name, named, parameters_of, said_under
+from weighbridge.commands.named_query import WHEN_NOT_GIVEN, asked, is_name, parameters_of, said_under
 from weighbridge.console.answers import Parameter, Question, Sql
 from weighbridge.console.reading import Reading
 from weighbridge.console.store import Unanswered
@@ -26,12 +25,13 @@ async def ask(reading: Reading, sql: str, name: str, given: Mapping[str, str], s
             texts = [f"{key}={value}" for key, value in given.items() if value]
             missing = [one.name for one in _parameters(name, given) if one.needed and not one.value]
             if not missing:
-                statement = named(name, texts, sample_unit, datetime.now(UTC))
-                table = await reading.table(statement, list(said_under(name, statement, texts)), most)
+                arguments, statement = asked(name, texts, sample_unit, datetime.now(UTC))
+                said = list(said_under(name, statement, texts))
+                table = await reading.question(name, arguments, statement, said, most)
         elif sql.strip():
             if is_name(sql):
                 raise CommandError(f"{sql.strip()!r} is no SQL; questions by name stand beside")
-            table = await reading.table(Statement(sql, {}), (), most)
+            table = await reading.table(sql, most)
     except CommandError as error:
         refused = error.message
     except Unanswered as error:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse import looks
+from exporter.clickhouse.answers import Answer, answer
 from exporter.clickhouse.looks import Scope, Span
 from exporter.clickhouse.queries import Condition, Statement
 from exporter.clickhouse.queries.minutes import ALL_OF_TIME_S, choose
+from exporter.clickhouse.reader import StoreReader
 from weighbridge.commands.query import plain
 from weighbridge.commands.tail import said_of
 from weighbridge.console.answers import (
@@ -224,20 +226,26 @@ class Reading:
         overview = await self._overview(period.span, period.step_s, by, limit=MOST_GROUPS)
         return Groups(asked=_asked(period), groups=overview.groups)
 
-    async def table(self, statement: Statement, said: Sequence[str], most: int = MOST_ROWS) -> Table:
-        """The answer to SQL or to a question by name, guarded by the engine as `weighbridge query` is.
+    async def table(self, sql: str, most: int = MOST_ROWS) -> Table:
+        """The answer to SQL, guarded as that of `weighbridge query`. Raises Unanswered, also for bound askers."""
+        return await self._table(lambda store: Answer(store.query(sql, {}), "", False), (), most)
 
-        Only for askers who may see everything: raises Unanswered for others.
-        """
+    async def question(
+        self, name: str, arguments: Mapping[str, Any], statement: Statement, said: Sequence[str], most: int
+    ) -> Table:
+        """The answer to a question by name, exact where the store has counted. said: what stands under it, too."""
+        return await self._table(lambda store: answer(store, name, arguments, statement), said, most)
+
+    async def _table(self, question: Callable[[StoreReader], Answer], said: Sequence[str], most: int) -> Table:
         if self._scope.bound:
             raise Unanswered("this token is bound to its own events, and SQL could read others", wrong=True)
         began = time.monotonic()
-        result = await self._store.ask(statement, SQL_S)
+        found = await self._store.ask_all(question, SQL_S)
         return Table(
-            columns=list(result.columns),
-            rows=[[plain(value) for value in row] for row in result.rows[:most]],
-            cut=len(result.rows) > most,
-            said=list(said),
+            columns=list(found.result.columns),
+            rows=[[plain(value) for value in row] for row in found.result.rows[:most]],
+            cut=len(found.result.rows) > most,
+            said=[*filter(None, (found.said,)), *said],
             took_ms=round((time.monotonic() - began) * 1000, 1),
         )
 

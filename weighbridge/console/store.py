@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
@@ -20,6 +20,9 @@ QUESTION_S: Final = 10.0
 SQL_S: Final = 30.0
 _MOST_WAITING: Final = 64  # questions in the queue; more are refused, so that pages left open cannot pile up
 _MEMORY_LIMIT, _TIMEOUT = "code: 241", "code: 159"  # as the engine words them
+
+
+Asked = TypeVar("Asked")
 
 
 class Unanswered(Exception):
@@ -48,7 +51,11 @@ class Store:
         return self._settings() is not None
 
     async def ask(self, statement: Statement, limit_s: float = QUESTION_S) -> Result:
-        """The answer. Raises Unanswered."""
+        """The answer to one statement. Raises Unanswered."""
+        return await self.ask_all(lambda reader: reader.run(statement), limit_s)
+
+    async def ask_all(self, question: Callable[[StoreReader], Asked], limit_s: float) -> Asked:
+        """What a question finds that asks with a reader, once or several times. Raises Unanswered."""
         settings = self._settings()
         if settings is None:
             raise Unanswered(
@@ -61,14 +68,16 @@ class Store:
             await self._lanes.acquire()
         finally:
             self._waiting -= 1
-        return await self._in_thread(settings, statement, limit_s)
+        return await self._in_thread(settings, question, limit_s)
 
-    def _in_thread(self, settings: StoreSettings, statement: Statement, limit_s: float) -> asyncio.Future[Result]:
+    def _in_thread(
+        self, settings: StoreSettings, question: Callable[[StoreReader], Asked], limit_s: float
+    ) -> asyncio.Future[Asked]:
         """A thread for the question, which the process does not wait for at its end."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
+        answer: asyncio.Future[Asked] = loop.create_future()
 
-        def done(result: Result | None, error: Exception | None) -> None:
+        def done(result: Asked | None, error: Exception | None) -> None:
             self._lanes.release()
             if answer.cancelled():
                 return
@@ -80,7 +89,7 @@ class Store:
         def ask() -> None:
             result, failed = None, None
             try:
-                result = self._ask(settings, statement, limit_s)
+                result = self._ask(settings, question, limit_s)
             except Exception as error:
                 failed = error
             with contextlib.suppress(RuntimeError):  # the loop has ended
@@ -89,14 +98,14 @@ class Store:
         threading.Thread(target=ask, name="console question", daemon=True).start()
         return answer
 
-    def _ask(self, settings: StoreSettings, statement: Statement, limit_s: float) -> Result:
+    def _ask(self, settings: StoreSettings, question: Callable[[StoreReader], Asked], limit_s: float) -> Asked:
         for again in (True, False):
             began = time.monotonic()
             reader, fresh = self._reader(settings, limit_s)
             try:
                 if fresh:
                     reader.open()
-                result = reader.run(statement)
+                result = question(reader)
             except StoreError as error:
                 reader.close()
                 said, took_s = str(error), time.monotonic() - began
