@@ -24,7 +24,20 @@ _OF_MODELS: Final = (
     *("gen_ai_", "vertexai.", "bedrock.", "openai.", "anthropic.", "cohere.", "ollama.", "smolagents.", "genai."),
     *("all_messages_events", "agent_name", "model_request_parameters", "final_result", "tool_arguments", "langgraph."),
     *("claude_code.", "codex.", "gemini_cli.", "qwen-code.", "lk.", "azure.ai.", "watsonx.", "vllm."),
-    *("semantic_kernel.", "guardrail.", "phoenix.", "opik.", "lunary.", "portkey.", "weave.", "strands.", "db.vector."),
+    *(
+        "semantic_kernel.",
+        "guardrail.",
+        "phoenix.",
+        "genkit:",
+        "dify.",
+        "llama_index.",
+        "opik.",
+        "lunary.",
+        "portkey.",
+        "weave.",
+        "strands.",
+        "db.vector.",
+    ),
 )
 
 
@@ -43,13 +56,15 @@ _CONTENT: Final = _set(
     raw params ctx explanation
     calls call blob reasoning goal backstory utterance speech caption json url image audio file files delta refusal
     events conversation memory scratchpad observation observations snippet snippets passage passages records
+    annotations evaluations ranking entity where filter filters preview rationale msg plan task tasks nodes str
+    signature tools functions
     """
 )
 # Behind one of these a name is content whatever its last word is, unless that is one of _FACTS.
 _CONTAINERS: Final = _set(
     """
     messages prompts completions documents candidates argument arguments args inputs outputs variables choices prompt
-    completion
+    completion tools functions
     """
 )
 # Words that say what of a prompt or an answer stands here: nothing of its content.
@@ -68,6 +83,8 @@ _ALWAYS: Final = _set(
     """
     model_request_parameters tool.parameters tool_call.parameters mcp.tool.parameters crew_agents crew_tasks
     formatted_description crewai.task.description gen_ai.tool.definitions ai.prompt.tools retrieval.documents
+    document.metadata db.query.result.metadata haystack.openai.chat ai.schema dify.tool.parameters
+    formatted_expected_output
     """
 )
 # Names that hold a word of content and none of it.
@@ -97,7 +114,8 @@ def _holds_content(key: str) -> bool:
     if last[-1] in _CONTENT:
         return True
     inside = _CONTAINERS.intersection(word for part in parts[:-1] for word in part)
-    return bool(inside) and last[-1] not in _FACTS
+    # What a variable of a template is called says nothing of what is in it: `…template_variables.name` is a person's.
+    return bool(inside) and (last[-1] not in _FACTS or parts[-2][-1] == "variables")
 
 
 def holds_content(key: str) -> bool:

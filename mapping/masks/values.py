@@ -185,27 +185,20 @@ class ValueMasks:
         if len(text) < SHORTEST and not may_hide_secrets(text):
             return text if self.hide is None else self.hide(text)
         found = verdicts.seen_in(text)
-        # Most texts: they name and show nothing, and there is nothing that other masks look for.
         json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
         codes = json and holds_coded(text)
-        done = (
-            found == NOTHING
-            and not codes
-            and "=" not in text
-            and "@" not in text
-            and "\\" not in text
-            and '"-' not in text
-        )
-        if done and self.hide is None:
+        # Most texts: they name and show nothing, and there is nothing that other masks look for.
+        done = found == NOTHING and not codes and self.hide is None
+        if done and "=" not in text and "@" not in text and "\\" not in text and '"-' not in text:
             return text
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.
         queries = self.urls.sent(text) if "=" in text and ("?" in text or "#" in text) else ()
         # Escapes in JSON may spell keys, hide URLs; options stand before their value in lists.
-        unsure = found != NOTHING or codes or (json and ('"-' in text or "\\u" in text or ":\\/" in text))
+        unsure = found != NOTHING or (json and (codes or '"-' in text or "\\u" in text or ":\\/" in text))
         if unsure and ("=" in text or may_hide_secrets(text)):
             beyond = shaped and beyond_keys(text)
-            if codes or (json and (beyond or '"-' in text)) or verdicts.mentioned_in(text, json=json):
+            if (json and (beyond or codes or '"-' in text)) or verdicts.mentioned_in(text, json=json):
                 text = self._structured(text, verdicts, paths, depth)
             elif beyond:
                 text = self._printed(self.cut(text), verdicts)

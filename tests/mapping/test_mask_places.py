@@ -36,9 +36,10 @@ def test_passwords_behind_slashes_are_hidden_in_texts_and_in_json(text: str) -> 
         assert SECRET not in str(MASKS.log_body(body))
 
 
-@pytest.mark.parametrize(
-    "text", ["rule /p:8080 open", "/v1/p:17", "see /p:word", "a//b:c", "/p: nothing", "w//todo: x"]
-)
+STAY = ("rule /p:8080 open", "/v1/p:17", "see /p:word", "a//b:c", "/p: nothing", "w//todo: x", "x /p:Mode=Release1")
+
+
+@pytest.mark.parametrize("text", STAY)
 def test_ports_paths_and_words_behind_slashes_stay(text: str) -> None:
     assert MASKS.text(text) == text
 

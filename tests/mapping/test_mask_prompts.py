@@ -136,3 +136,42 @@ def test_model_and_tokens_of_other_conventions_are_promoted(attributes: dict[str
     event = orjson.loads(span_event(attributes))
     assert event["family"] == "genai"
     assert event["metadata"]["action"] == {"model": model, "tokens": {"input": 13, "output": 7}}
+
+
+# As the sources of OpenInference, OpenLLMetry, Langfuse, MLflow, Logfire, Haystack, LlamaIndex, CrewAI, smolagents,
+# Genkit and Dify name them.
+MORE_CONTENT = listed(
+    """
+    annotations trace.annotations session.evaluations evaluations document.metadata llm.tools
+    llm.tools.0.tool.json_schema llm.request.functions llm.request.functions.0.description
+    llm.request.functions.0.parameters llm.openai.functions mlflow.chat.tools message_content.signature
+    haystack.openai.chat pinecone.query.filter db.chroma.query.where db.milvus.query.filter db.vector.query.filter
+    db.query.result.metadata db.search.result.entity ai.schema ai.ranking mlflow.trace.requestPreview
+    mlflow.trace.responsePreview mlflow.assessment.rationale logfire.msg crewai.crew.plan
+    smolagents.task llamaindex.nodes llama_index.query_str dify.tool.parameters dify.inputs genkit:input genkit:output
+    traceloop.prompt.template_variables.name llm.prompt_template.variables.id
+    """
+)
+MORE_FACTS = listed(
+    """
+    llm.request.functions.0.name llm.tools.0.tool.name crewai.task.id crewai.task.name gen_ai.tool.name
+    gen_ai.agent.description traceloop.entity.name traceloop.entity.path genkit:name genkit:path dify.conversation.name
+    db.vector.query.top_k langfuse.observation.prompt.name mlflow.spanType
+    """
+)
+
+
+@pytest.mark.parametrize("key", MORE_CONTENT)
+def test_content_under_names_of_the_sources_is_dropped(key: str) -> None:
+    told = span_event({"gen_ai.operation.name": "chat", key: WORDS})
+    assert WORDS not in told
+
+
+@pytest.mark.parametrize("key", MORE_FACTS)
+def test_facts_under_names_of_the_sources_stay(key: str) -> None:
+    assert WORDS in span_event({"gen_ai.operation.name": "chat", key: WORDS})
+
+
+@pytest.mark.parametrize("key", ["genkit:name", "dify.app.id", "llama_index.version"])
+def test_one_name_of_a_framework_tells_that_the_record_is_of_a_model(key: str) -> None:
+    assert is_of_a_model([key])
