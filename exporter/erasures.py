@@ -17,7 +17,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -91,26 +91,32 @@ class Erasures:
         users = {} if companies_only else self._users
         if not users and not self._companies:
             return []
+        of = self._known(users)
+        return [
+            event
+            for event in events
+            if any(
+                erasure.covers(event.tenant, event.start_unix_ns, event.received_unix_ns)
+                for erasure in of(event.user_id, event.company_id)
+            )
+        ]
+
+    def known(self) -> Callable[[str, str], list[Erasure]] | None:
+        """What says which erasures a user and a company may be under, as the list is now; None when there are none."""
+        self._look()
+        return self._known(self._users) if self._users or self._companies else None
+
+    def _known(self, users: Mapping[str, list[Erasure]]) -> Callable[[str, str], list[Erasure]]:
         hashed: dict[tuple[str, str], list[Erasure]] = {}
 
-        def of(kind: str, identity: str, known: dict[str, list[Erasure]]) -> list[Erasure]:
+        def of(kind: str, identity: str, known: Mapping[str, list[Erasure]]) -> list[Erasure]:
             if not identity or not known:
                 return []
             if (kind, identity) not in hashed:
                 hashed[kind, identity] = known.get(hash_of(self._secret, kind, identity), [])
             return hashed[kind, identity]
 
-        return [
-            event
-            for event in events
-            if any(
-                erasure.covers(event.tenant, event.start_unix_ns, event.received_unix_ns)
-                for erasure in (
-                    *of("user", event.user_id, users),
-                    *of("company", event.company_id, self._companies),
-                )
-            )
-        ]
+        return lambda user, company: [*of("user", user, users), *of("company", company, self._companies)]
 
     def close(self) -> None:
         if self._lock >= 0:

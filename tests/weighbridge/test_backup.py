@@ -80,6 +80,18 @@ def test_a_store_that_counts_says_that_it_did_not_count_what_was_restored(
     assert int(empty.ask(question)[1].rsplit(" ", 1)[1]) == since  # nothing came
 
 
+def test_who_was_erased_since_is_not_restored(engine: EngineProcess, empty: EngineProcess, tmp_path: Path) -> None:
+    old, new = write_settings(tmp_path / "a", embedded(engine)), write_settings(tmp_path / "b", embedded(empty))
+    assert run(old, "backup", str(tmp_path / "saved")).returncode == 0
+    assert run(new, "erase", "--user", "user-3", "--user", "nobody", "--company", "no'\tone").returncode == 0
+    restored = run(new, "restore", str(tmp_path / "saved"))
+    assert restored.returncode == 0, restored.stderr
+    theirs = [row["event_id"] for row in everything(engine) if row["user_id"] == "user-3"]
+    assert f"{len(theirs)} events are of people who were erased since" in restored.stderr
+    there = {row["event_id"] for row in everything(empty)}
+    assert there == {row["event_id"] for row in everything(engine)} - set(theirs)
+
+
 def test_a_damaged_backup_is_not_restored(engine: EngineProcess, empty: EngineProcess, tmp_path: Path) -> None:
     old, new = write_settings(tmp_path / "a", embedded(engine)), write_settings(tmp_path / "b", embedded(empty))
     saved = tmp_path / "saved"

@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
-from exporter.clickhouse.copying import FORM, Copied, add, question, stored_columns, unknown
+from exporter.clickhouse.copying import FORM, Copied, Erased, Owner, add, question, stored_columns, unknown
 from exporter.clickhouse.days import Day, days, one_day, today
 from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.minutes_table import count_anew
 from exporter.clickhouse.schema import Place
+from exporter.erasures import Erasures
 from weighbridge.commands.day_files import UNREADABLE, read_rows
 from weighbridge.commands.day_folder import DayFolder, digest
 from weighbridge.commands.errors import CommandError, CommandFailed
@@ -45,6 +46,7 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
     if strange := unknown(columns):
         raise CommandError(f"{path} has columns that this weighbridge does not know: {', '.join(strange)[:200]}")
     wanted = _wanted(folder, first, end, place.retention_days)
+    is_erased = erased_by(Path(settings.spool.directory))
     with keep_store(settings) as keeper:
         keeper.prepare(place)
         there = {str(day.date): day for day in days(keeper, place)}
@@ -61,10 +63,12 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
                     said.advance(copied.present)
                 else:
                     said.begin(name)
-                    copied = _restore_day(keeper, place, columns, folder, name, entry, said)
+                    copied = _restore_day(keeper, place, columns, folder, name, entry, said, is_erased)
                     said.finished(f"{name}  {copied.added} events restored, {copied.present} were there")
-                total = Copied(total.added + copied.added, total.present + copied.present)
+                total = plus(total, copied)
             said.finished(f"{total.added} events restored, {total.present} were there, of {len(wanted)} days")
+            if total.erased:
+                said.finished(f"{total.erased} events are of people who were erased since: they stay away")
 
 
 def count_before(keeper: StoreKeeper, place: Place, coming: Sequence[date]) -> None:
@@ -104,6 +108,7 @@ def _restore_day(
     name: str,
     entry: dict[str, Any],
     said: Steps,
+    is_erased: Erased | None,
 ) -> Copied:
     files = folder.path / name
     try:
@@ -111,25 +116,54 @@ def _restore_day(
             if digest(files / file) != expected:
                 raise CommandFailed(f"{files / file} is damaged: it is not what was backed up")
         before = one_day(keeper, place, date.fromisoformat(name))
-        copied = add_rows(keeper, place, columns, read_rows(files), said)
+        copied = add_rows(keeper, place, columns, read_rows(files), said, is_erased)
     except UNREADABLE as error:
         raise CommandFailed(f"{files}: {error}") from error
     check_day(keeper, place, date.fromisoformat(name), before.events, copied, int(entry["events"]))
     return copied
 
 
-def add_rows(keeper: StoreKeeper, place: Place, columns: list[str], texts: Iterator[bytes], said: Steps) -> Copied:
+def add_rows(
+    keeper: StoreKeeper,
+    place: Place,
+    columns: list[str],
+    texts: Iterator[bytes],
+    said: Steps,
+    is_erased: Erased | None = None,
+) -> Copied:
     """Insert the rows that are missing. Raises StoreError."""
-    added = present = 0
-    for copied in add(keeper, place, columns, texts):
-        added, present = added + copied.added, present + copied.present
-        said.advance(copied.added + copied.present)
-    return Copied(added, present)
+    total = Copied(0, 0)
+    for copied in add(keeper, place, columns, texts, is_erased):
+        total = plus(total, copied)
+        said.advance(sum(copied))
+    return total
+
+
+def plus(one: Copied, other: Copied) -> Copied:
+    return Copied(*(sum(pair) for pair in zip(one, other, strict=True)))
+
+
+def erased_by(directory: Path) -> Erased | None:
+    """Whether a row is of somebody whom the list in the spool's directory names; None when it names nobody."""
+    try:
+        known = Erasures(directory, directory / "unused").known()
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}; without it the erased would come back") from error
+    if known is None:
+        return None
+
+    def is_erased(owner: Owner) -> bool:
+        return any(
+            erasure.covers(owner.tenant, owner.start_unix_ns, owner.received_unix_ns)
+            for erasure in known(owner.user, owner.company)
+        )
+
+    return is_erased
 
 
 def check_day(keeper: StoreKeeper, place: Place, day: date, before: int, copied: Copied, expected: int) -> None:
     """Raises CommandFailed when the store has fewer events of this day than it must have now."""
-    came = copied.added + copied.present
+    came = sum(copied)
     if came != expected:
         raise CommandFailed(f"{day}: {came} of {expected} events came")
     after = one_day(keeper, place, day).events
