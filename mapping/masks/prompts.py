@@ -53,7 +53,7 @@ _CONTENT: Final = _set(
     request requests document documents docs transcript transcripts transcription instruction instructions value values
     body payload data thought thoughts thinking history choice choices variable variables template templates object
     candidates parts generation generations embedding context contexts chunk chunks summary vector vectors embeddings
-    raw params ctx explanation
+    raw params ctx explanation reply replies
     calls call blob reasoning goal backstory utterance speech caption json url image audio file files delta refusal
     events conversation memory scratchpad observation observations snippet snippets passage passages records
     annotations evaluations ranking entity where filter filters preview rationale msg plan task tasks nodes str

@@ -30,6 +30,7 @@ def listed(names: str) -> list[str]:
 
 CONTENT = listed(
     """
+    assistant_reply llm.reply
     input.value output.value llm.input_messages.0.message.content llm.output_messages.0.message.content
     llm.input_messages.1.message.contents.0.message_content.text
     llm.input_messages.1.message.contents.0.message_content.image.image.url
