@@ -23,7 +23,7 @@ from mapping.masks.shapes import KEYS_BEGIN, is_or_tells_a_key, may_show_a_key, 
 from mapping.masks.text import beyond_keys, may_hide_secrets, passwords_in_urls
 from mapping.masks.urls import may_hold_a_url
 from mapping.masks.values import LEAST_CODED_CHARS, REMOVED, ValueMasks
-from mapping.masks.verdicts import ASKED, KEYED, PLACES, SHAPED, Verdict, Verdicts, verdicts_for
+from mapping.masks.verdicts import ASKED, KEYED, PLACES, SHAPED, UNSURE, Verdict, Verdicts, verdicts_for
 from mapping.rules.address import CLIENT_ATTRIBUTES, CLIENT_HEADERS
 from mapping.rules.bodies import MAX_BODY_BYTES, Body, body_named
 from mapping.rules.codings import Take, Unread, holds_coded, readable
@@ -240,11 +240,17 @@ class Redactor:
         found = verdicts.seen_in_json(text, self._query.mentions)
         if found == NOTHING or (found is not None and {*found} == _ASKED_ONLY and "=" not in text):
             return True
-        if "@" in text or _ODD_PARAMETER(text) is not None:
-            return False
-        if '"-' in text or "\\u" in text or ":\\/" in text:  # options in lists, and escapes that hide keys or URLs
-            return False
-        if "\ufffd" in text or holds_coded(text) or ('ody"' in text and _CODED_BODY(text) is not None):
+        if (found is None or UNSURE in found) and (
+            "@" in text
+            or _ODD_PARAMETER(text) is not None
+            # Options in lists, and escapes that hide keys or URLs.
+            or '"-' in text
+            or "\\u" in text
+            or ":\\/" in text
+            or "\ufffd" in text
+            or holds_coded(text)
+            or ('ody"' in text and _CODED_BODY(text) is not None)
+        ):
             return False
         if (found is None or SHAPED in found) and (beyond_keys(text) or (self._defaults and tokens(text) is not text)):
             return False
