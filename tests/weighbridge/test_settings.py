@@ -14,7 +14,7 @@ from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.sinks import module_of, types
 from mapping.sampling.settings import TailSettings
 from weighbridge.cli import main
-from weighbridge.commands.check import notes
+from weighbridge.commands.check import notes, rules_of_calls_alone
 from weighbridge.commands.serve import tell_old_spellings
 from weighbridge.settings import Settings, SettingsError, find_file, load_settings, old_spellings, shown
 from weighbridge.settings_units import with_units
@@ -373,6 +373,21 @@ mapping:
         for place in ("header x-api-key", "attr session.token", "query access_token")
     ]
     assert list(notes(load_settings(str(_write(tmp_path, "mapping: {}")), {}))) == []
+
+
+def test_check_names_the_rules_that_keep_a_call_without_its_logs(tmp_path: Path) -> None:
+    failed = "{name: failed, rate: 100, when: [{path: status, op: gte, value: 500}]}"
+    acme = "{name: acme, rate: 50, when: [{path: company, op: eq, value: acme}]}"
+    for more, torn in (("", ["rule 'failed'"]), (", tail: {decision_wait_s: 10}", []), (", rate: 100", [])):
+        rules = failed if "rate" in more else f"{failed}, {acme}"
+        text = f"sampling: {{rules: [{rules}]{more or ', rate: 10'}}}"
+        if "tail" in more:
+            text = text.replace(", tail", ", rate: 10, tail")
+        settings = load_settings(str(_write(tmp_path, text)), {})
+        assert rules_of_calls_alone(settings) == torn, text
+        assert [note for note in notes(settings) if "sampling.tail" in note][:1] == [
+            note for note in notes(settings) if torn and note.startswith(f"sampling: {torn[0]} ask about a call")
+        ]
 
 
 OLD_SPELLINGS = """

@@ -9,6 +9,7 @@ import click
 import yaml
 
 from mapping.masks.of_shape import Masking
+from mapping.sampling.thresholds import parse_rate
 from weighbridge.commands.errors import CommandError
 from weighbridge.settings import Settings, SettingsError, old_spellings, shown
 from weighbridge.surroundings import refuse_unusable
@@ -41,9 +42,31 @@ def notes(settings: Settings) -> Iterator[str]:
         yield f"mapping.presets.{presets.name}.{option} has no meaning here: {why}"
     for source in masked_sources(settings):
         yield f"identity: {source} is masked, so the ids found there are stored as a hash, the same for the same id"
+    if torn := rules_of_calls_alone(settings):
+        yield (
+            f"sampling: {' and '.join(torn)} ask about a call; its logs and actions do not have that and go by the "
+            "other rules, so that a call may be kept without them; sampling.tail decides about whole traces"
+        )
     pasted = presets.krakend or presets.kong
     if pasted and pasted.application_id.get_secret_value() and not _sends_to_moesif(settings):
         yield f"mapping.presets.{presets.name}.application_id is not used: no sink is of type moesif"
+
+
+# What a call has, and what belongs to it has not.
+_OF_CALLS = ("route", "url.path", "method", "status", "status_class", "duration_ms", "ip_address")
+
+
+def rules_of_calls_alone(settings: Settings) -> list[str]:
+    """The rules that tear a trace: on a field of the call, of another rate than what follows, without `tail`."""
+    sampling = settings.sampling
+    if sampling.tail is not None:
+        return []
+    rates = [parse_rate(rule.rate) for rule in sampling.rules] + [parse_rate(sampling.rate)]
+    return [
+        f"rule {rule.name!r}"
+        for place, rule in enumerate(sampling.rules)
+        if any(condition.path in _OF_CALLS for condition in rule.when) and set(rates[place + 1 :]) != {rates[place]}
+    ]
 
 
 def masked_sources(settings: Settings) -> list[str]:

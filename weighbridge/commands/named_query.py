@@ -96,12 +96,19 @@ def _rows() -> Iterator[tuple[str, str, str]]:
             if default is inspect.Parameter.empty and key in WHEN_NOT_GIVEN
             else key
             if default in (inspect.Parameter.empty, None, ())
-            else f"{key}={default}"
+            else f"{key}={_written(default)}"
             if default != ""
             else f"{key}="
             for key, default in ((key, p.default) for key, p in parameters_of(ask).items())
         ]
         yield name, " ".join(parameters), (ask.__doc__ or "").strip().splitlines()[0]
+
+
+def _written(default: Any) -> str:
+    """A default as it would be given."""
+    if isinstance(default, timedelta):
+        return f"{default // timedelta(days=1)}d"
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def parameters_of(ask: Callable[..., Statement]) -> dict[str, inspect.Parameter]:

@@ -4,6 +4,16 @@
 """
 
 from exporter.clickhouse.queries.estimates import GROUPS, cluster_of, percentile, totals
+from exporter.clickhouse.queries.milestones import (
+    adoption,
+    first_calls,
+    health,
+    milestones,
+    monthly,
+    retry_storms,
+    returning,
+    tokens,
+)
 from exporter.clickhouse.queries.named import (
     endpoint_coverage,
     endpoint_percentiles,
@@ -29,8 +39,35 @@ from exporter.clickhouse.queries.statement import (
 )
 
 __all__ = [
-    "ALWAYS", "EVENT_COLUMNS", "GROUPS", "Condition", "Statement", "cluster_of", "endpoint_coverage",
-    "endpoint_percentiles", "failing_customers", "latest", "logs_of_failing_calls", "names", "onboarding_funnel",
-    "parse_condition", "percentile", "retention_cohorts", "tail", "terms_of", "top_erroring_customers", "totals",
-    "trace", "traffic_by_plan", "user_calls",
+    "ALWAYS",
+    "EVENT_COLUMNS",
+    "GROUPS",
+    "Condition",
+    "Statement",
+    "adoption",
+    "cluster_of",
+    "endpoint_coverage",
+    "endpoint_percentiles",
+    "failing_customers",
+    "first_calls",
+    "health",
+    "latest",
+    "logs_of_failing_calls",
+    "milestones",
+    "monthly",
+    "names",
+    "onboarding_funnel",
+    "parse_condition",
+    "percentile",
+    "retention_cohorts",
+    "retry_storms",
+    "returning",
+    "tail",
+    "terms_of",
+    "tokens",
+    "top_erroring_customers",
+    "totals",
+    "trace",
+    "traffic_by_plan",
+    "user_calls",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ _METHOD_TOO = {"endpoint": "concat(method, ' ', endpoint)"}  # GET and POST of o
 _UNITS = {"user": "user_id", "company": "company_id", "session": "session_id"}  # of sampling.sample_unit
 # What came back, as opposed to whose call it was and where: rules on it keep failures, and a group by it is one rule's.
 _OUTCOMES = ("status_code", "error_type", "duration_ms", "span_status")
-_FAILED = "(status_code >= 400 OR error_type != '')"
+FAILED = "(status_code >= 400 OR error_type != '')"
 # (estimate, low, high) of the calls on one side of a duration: x that are sure and y that stand for the sampled, with
 # variance v by call.
 _COUNT = "(y * y / (effect * v) + 0.5)"
@@ -84,7 +84,7 @@ def _grouping(by: str, sample_unit: str, where: Sequence[Condition]) -> dict[str
         "$by": group,
         "$cluster": cluster_of(sample_unit),
         "$unit": _METHOD_TOO.get(unit, unit),
-        "$failed": _FAILED,
+        "$failed": FAILED,
         "$side": _SIDE,
         "$traces_read": str(TRACES_READ),
         "$any_p": "1" if by in ("hour", "day") else "0",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from exporter.clickhouse.schema import columns
 
-_FILES = ("named.sql", "estimates.sql")
+_FILES = ("named.sql", "estimates.sql", "milestones.sql")
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))
 
 # What `trace`, `tail`, `latest` and `user_calls` return of an event, in this order.
