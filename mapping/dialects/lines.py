@@ -20,7 +20,7 @@ _KNOWN: Final = {
     "status": r"[1-5][0-9]{2}",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
 }
-_BEFORE_STATUS: Final = '" '  # in every line that is read: the end of a quoted request
+_BEFORE_STATUS: Final = '" '  # the end of a quoted request
 
 
 def compile_format(text: str) -> re.Pattern[str]:
@@ -28,8 +28,8 @@ def compile_format(text: str) -> re.Pattern[str]:
     names = [found[1] or found[2] for found in _NAME.finditer(text)]
     if len(names) != len(set(names)) or len(names) > MOST_FIELDS:
         raise ValueError(f"a format names each field once, and at most {MOST_FIELDS}")
-    if "status" not in names or '"$request"' not in text.replace("${request}", "$request"):
-        raise ValueError('a format has "$request", in quotes, and $status')
+    if not {"request", "status"} <= {*names}:
+        raise ValueError("a format has $request and $status")
     parts: list[str] = []
     at = 0
     for found in _NAME.finditer(text):
@@ -58,11 +58,13 @@ class Lines:
 
     def __init__(self, formats: Iterable[str]) -> None:
         """formats: those of a team's own dialects first; of the others the longest that fits says most."""
-        self._patterns = [compile_format(text) for text in dict.fromkeys(formats)]
+        known = tuple(dict.fromkeys(formats))
+        self._patterns = [compile_format(text) for text in known]
+        self._quoted = all('"$request"' in text for text in known)  # as in all formats that are built in
 
     def read(self, text: str) -> Mapping[str, object] | None:
         """The fields of a line, those without a value left out; None when it has no known format."""
-        if _BEFORE_STATUS not in text or len(text) > LONGEST_LINE:
+        if (self._quoted and _BEFORE_STATUS not in text) or len(text) > LONGEST_LINE:
             return None
         for pattern in self._patterns:
             if (found := pattern.match(text)) is not None:

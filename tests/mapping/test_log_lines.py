@@ -48,6 +48,19 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {
         '"http://172.18.0.3:80" 125ms',
         {"user_id": "ann", "duration_ms": 125.0},
     ),
+    "old Ingress NGINX": (
+        f'203.0.113.7 - [203.0.113.7] - ann {WHEN} "GET /v1/orders/17?page=2 HTTP/1.1" 200 512 "-" "{AGENT}" 1080 '
+        "0.125 [shop-orders-80] 10.42.0.7:8080 512 0.124 200 x",
+        {"user_id": "ann", "duration_ms": 125.0},
+    ),
+    "nginx with names of servers": (
+        f'shop.example 203.0.113.7 - ann {WHEN} "GET /v1/orders/17?page=2 HTTP/1.1" 200 512 "-" "{AGENT}" "2.1"',
+        {"user_id": "ann", "uri": "http://shop.example/v1/orders/17?page=2"},
+    ),
+    "more behind it": (
+        f'203.0.113.7 - - {WHEN} "GET /v1/orders/17?page=2 HTTP/1.1" 200 2 "-" "curl/8" tracecontext="-" took="0.003"',
+        {"user_agent": "curl/8"},
+    ),
     "a quote in the agent": (
         f'203.0.113.7 - - {WHEN} "GET /v1/orders/17?page=2 HTTP/1.1" 200 512 "-" "a \\"b\\" c"',
         {"user_agent": 'a \\"b\\" c'},
@@ -133,8 +146,27 @@ def test_a_team_writes_a_format_of_its_own() -> None:
     )
 
 
+def test_a_format_of_ones_own_needs_no_quotes() -> None:
+    """nginx formats from public questions: fields between bars, the request without quotes."""
+    logs_of = {
+        "lines": "[$time_local] $remote_addr -> $upstream_addr | $scheme $request | rt: ${took}ms | status: $status",
+        "known_by": [{"keys": ["took", "upstream_addr"]}],
+        "request_line": "request",
+        "status": "status",
+        "scheme": "scheme",
+        "ip": "remote_addr",
+        "duration": {"took": "ms"},
+    }
+    settings = MappingSettings.model_validate({"dialects": {"bars": {"title": "Bars", "logs": logs_of}}})
+    event = event_of(
+        f"{WHEN} 203.0.113.7 -> 127.0.0.1 | https POST /api/post HTTP/1.1 | rt: 16ms | status: 200", settings
+    )
+    assert (event.event_type, event.verb, event.status, event.duration_ms) == (API_CALL, "POST", 200, 16.0)
+    assert (event.ip_address, event.uri[:8]) == ("203.0.113.7", "https://")
+
+
 @pytest.mark.parametrize(
-    "wrong", ["$a $b", '"$request"', "$request $status", '$a$b "$request" $status', '$status "$request" $status']
+    "wrong", ["$a $b", '"$request"', "$a $status", '$a$b "$request" $status', '$status "$request" $status']
 )
 def test_a_format_that_says_too_little_is_refused(wrong: str) -> None:
     with pytest.raises(ValidationError, match="format"):
