@@ -30,7 +30,8 @@ _SIDE = (
     f"if(y <= heaviest / 2, (x + y, x, x + greatest({_HIGH}, effect * unseen)), (x + y, x + (y + effect * v / y / 2)"
     f" * pow(greatest(0, 1 - 1 / (9 * {_COUNT}) - t / (3 * sqrt({_COUNT}))), 3), x + {_HIGH}))"
 )
-TRACES_READ = 4096  # of each group, to learn how much traces vary: good for a tenth of the interval's length
+TRACES_READ = 1024  # of each group, to learn how much traces vary: good for a tenth of the interval's length
+MOST_READ = 300_000  # of all groups together, about: 250 MB of the 600 that a question may use
 
 
 def totals(
@@ -87,6 +88,7 @@ def _grouping(by: str, sample_unit: str, where: Sequence[Condition]) -> dict[str
         "$failed": FAILED,
         "$side": _SIDE,
         "$traces_read": str(TRACES_READ),
+        "$most_read": str(MOST_READ),
         "$any_p": "1" if by in ("hour", "day") else "0",
         "$possible": "0" if by in _OUTCOMES else "1",
     }

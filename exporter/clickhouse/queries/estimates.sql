@@ -9,10 +9,12 @@
 -- that has only such rules may have had calls under the stratum of which none was kept: `unseen`.
 WITH
     (SELECT (arrayPushFront(groupArray(named), '\0'), arrayPushFront(groupArray(part), toUInt64(1)))
-     FROM (SELECT toString($by) AS named, intDiv(countIf(sampling_p < 1), $traces_read) AS part FROM api_events
+     FROM (SELECT toString($by) AS named, countIf(sampling_p < 1) AS drawn, sum(drawn) OVER () AS all_drawn,
+                  greatest(intDiv(drawn, $traces_read), if(drawn > 64, intDiv(all_drawn, $most_read), 1)) AS part
+           FROM api_events
            WHERE event_type = 'api_call' AND direction = 'incoming'
              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
-           GROUP BY named HAVING part > 1)) AS thinned,
+           GROUP BY named) WHERE part > 1) AS thinned,
     units AS (
         SELECT toString($unit) AS unit, sampling_rule AS rule, groupUniqArrayIf(4)(sampling_p, sampling_p < 1) AS ps,
                groupUniqArray(concat(sampling_rule, if(sampling_p < 1, ' in part', ' whole'))) AS rules,
@@ -122,10 +124,12 @@ ORDER BY estimated DESC, by LIMIT {limit:UInt32}
 -- One pass: cells of (group, trace, duration); of groups with many sampled rows, traces that are not read share trace 0.
 WITH
     (SELECT (arrayPushFront(groupArray(named), '\0'), arrayPushFront(groupArray(part), toUInt64(1)))
-     FROM (SELECT toString($by) AS named, intDiv(countIf(sampling_p < 1), $traces_read) AS part FROM api_events
+     FROM (SELECT toString($by) AS named, countIf(sampling_p < 1) AS drawn, sum(drawn) OVER () AS all_drawn,
+                  greatest(intDiv(drawn, $traces_read), if(drawn > 64, intDiv(all_drawn, $most_read), 1)) AS part
+           FROM api_events
            WHERE event_type = 'api_call' AND direction = 'incoming'
              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
-           GROUP BY named HAVING part > 1)) AS thinned,
+           GROUP BY named) WHERE part > 1) AS thinned,
     called AS (
         SELECT $by AS by, transform(toString(by), thinned.1, thinned.2, toUInt64(1)) AS m, cityHash64($cluster) AS draw,
                if(sampling_p < 1 AND draw % m = 0, draw, 0) AS trace, sampling_p AS p, adjusted_count AS a,
