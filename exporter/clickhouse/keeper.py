@@ -16,7 +16,7 @@ from exporter.clickhouse.engine.endpoint import WRITER, Endpoint
 from exporter.clickhouse.errors import CLIENT_ERRORS
 from exporter.clickhouse.reader import StoreError, StoreReader, connected
 from exporter.clickhouse.schema import Place, prepare
-from exporter.clickhouse.sink import CLUSTER_SETTINGS, INSERT_SETTINGS, quote_all
+from exporter.clickhouse.sink import CLUSTER_SETTINGS, INSERT_SETTINGS, quote
 from exporter.errors import SinkError
 
 _WORK_S: Final = 3600  # for one statement: a deletion reads a whole day or more
@@ -58,7 +58,9 @@ class StoreKeeper(StoreReader):
 
     def present(self, place: Place, ids: Sequence[str], within: str) -> set[str]:
         """Those of these event ids that are stored, where `within` (SQL) holds. Raises StoreError."""
-        sql = f"SELECT DISTINCT event_id FROM {place.table} WHERE {within} AND event_id IN {quote_all(ids)}"  # noqa: S608
+        # As a subquery the ids become a set once, and not anew for each block that is read.
+        named = f"(SELECT arrayJoin([{', '.join(map(quote, ids))}]))"
+        sql = f"SELECT DISTINCT event_id FROM {place.table} WHERE {within} AND event_id IN {named}"  # noqa: S608
         try:
             return {str(row[0]) for row in self._connected.query(sql, settings=dict(_LONG)).result_rows}
         except CLIENT_ERRORS as error:
