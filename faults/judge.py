@@ -159,19 +159,21 @@ def _difference(found: Row, row: Row) -> str:
 
 
 async def settled(store: Store, logs: Iterable[Log], timeout_s: float, refused: Collection[str] = ()) -> Verdict:
-    """The verdict once nothing is missing, or when the time is over. The store may be away meanwhile.
+    """The verdict once nothing is missing, or when for so long nothing more has come. The store may be away meanwhile.
 
     What is missing is looked for twice at least: of millions of rows one look takes longer than the time.
     """
     kept = list(logs)
     deadline = time.monotonic() + timeout_s
-    looked_before = False
+    least: int | None = None
     while True:
         try:
             verdict = await judge(store, kept, refused)
-            if not verdict.missing or (looked_before and time.monotonic() > deadline):
+            missing = len(verdict.missing)
+            if not missing or (least is not None and missing >= least and time.monotonic() > deadline):
                 return verdict
-            looked_before = True
+            if least is None or missing < least:  # it gets on, however slow the machine is
+                least, deadline = missing, time.monotonic() + timeout_s
         except JudgeFailed:
             if time.monotonic() > deadline:
                 raise

@@ -29,6 +29,7 @@ _SHORTEST_KEY: Final = 16  # characters
 _MOST_KNOWN: Final = 100_000  # ids whose pseudonyms are kept in memory, some 300 bytes each
 _JSON_FIELDS: Final = ("metadata", "resource", "request_body", "response_body", "body", "links")
 _IN_URI: Final = re.compile(r"[^/?&=#;]+")
+_NUMBER: Final = re.compile(r"(?<=[:\[, ])[0-9]++(?=[,\]}])")  # of JSON, whole and positive
 
 
 class PseudonymSettings(BaseModel):
@@ -110,7 +111,6 @@ def _in_json(text: str, standing: Mapping[str, str]) -> str:
     for identity, pseudonym in standing.items():
         for written in {json.dumps(identity), json.dumps(identity, ensure_ascii=False)}:
             text = text.replace(written, json.dumps(pseudonym))
-        if identity.isdecimal() and identity in text:
-            number = rf"(?<=[:\[, ]){re.escape(identity)}(?=[,\]}}])"
-            text = re.sub(number, json.dumps(pseudonym), text)
+    if any(map(str.isdecimal, standing)):
+        text = _NUMBER.sub(lambda found: json.dumps(standing[found[0]]) if found[0] in standing else found[0], text)
     return text

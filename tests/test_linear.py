@@ -23,6 +23,8 @@ import mapping
 import receiver
 import weighbridge
 from exporter.clickhouse.schema import COLUMN
+from mapping.dialects.lines import compile_format
+from mapping.dialects.table import builtin
 from mapping.masks.mentions import Mentions
 from mapping.masks.settings import MaskSettings
 from mapping.masks.verdicts import verdicts_for
@@ -49,6 +51,10 @@ MADE_LATER: Final[dict[tuple[str, str], Callable[[], list[re.Pattern[Any]]]]] = 
         found.__self__
         for found in vars(Mentions((), ("gen_ai.prompt.*", "llm.*"))).values()
         if isinstance(getattr(found, "__self__", None), re.Pattern)
+    ],
+    ("mapping.dialects.lines", "compile_format"): lambda: [
+        *map(compile_format, sorted({line for dialect in builtin().values() for line in dialect.logs.lines})),
+        compile_format('$a $b,$c;$d [$e] "$request" $status $f'),
     ],
     ("weighbridge.settings_reference", "_describe"): lambda: [re.compile(r"(?<![\w-])word(?![\w-])")],
 }

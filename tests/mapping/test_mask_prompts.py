@@ -139,8 +139,8 @@ def test_model_and_tokens_of_other_conventions_are_promoted(attributes: dict[str
     assert event["metadata"]["action"] == {"model": model, "tokens": {"input": 13, "output": 7}}
 
 
-# Names that OpenInference, OpenLLMetry and Langfuse's key list have in their sources, and likely ones of MLflow, Logfire,
-# Haystack, LlamaIndex, CrewAI, smolagents, Genkit and Dify, whose sources were not read for this.
+# Names that OpenInference, OpenLLMetry and Langfuse's key list have in their sources, and likely ones of MLflow,
+# Logfire, Haystack, LlamaIndex, CrewAI, smolagents, Genkit and Dify, whose sources were not read for this.
 MORE_CONTENT = listed(
     """
     annotations trace.annotations session.evaluations evaluations document.metadata llm.tools

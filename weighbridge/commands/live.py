@@ -150,7 +150,9 @@ def _embedded(path: Path) -> str:
         # In a process of its own: on a CPU that the engine is not built for it ends by a signal.
         trial = "import sys, chdb; c = chdb.connect(sys.argv[1]); print(c.query('SELECT version()', 'TSV'), end='')"
         command = [sys.executable, "-P", "-c", trial, str(Path(folder) / "trial")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_S, cwd=folder)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=MOST_S, cwd=folder
+        )
     if done.returncode < 0:
         raise Wrong(f"the engine cannot run here: it ends by signal {-done.returncode} (x86-64 without AVX2?)")
     if done.returncode:

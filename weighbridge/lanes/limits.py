@@ -33,7 +33,7 @@ def die_with_parent() -> None:
 def usage_of(pid: int) -> Usage:
     """Of a process; nothing where /proc does not tell."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return Usage(0.0, 0)
     ticks = int(fields[11]) + int(fields[12])
