@@ -25,6 +25,14 @@ INDEXED_BYTES = 32 << 20
 SLICE = 512
 
 
+def is_dropped(event: Event) -> bool:
+    """Whether sampling dropped this call, so that it is only counted.
+
+    One without a decision, which no encoder takes, is a row: it ends as a dead letter of its own.
+    """
+    return event.decision is not None and not event.decision.keep
+
+
 class Rows(NamedTuple):
     """The rows of a plan, and with them what is only counted: as in `exporter.sink.Calls`."""
 
@@ -75,8 +83,8 @@ class Replay:
             events = [_correct(event, statuses) for event in events]
         if not self._counts:
             return Rows(events, [], False)
-        kept = [event for event in events if event.decision.keep]
-        return Rows(kept, [event for event in events if not event.decision.keep], whole)
+        kept = [event for event in events if not is_dropped(event)]
+        return Rows(kept, [event for event in events if is_dropped(event)], whole)
 
     def _events_of(self, unit: Unit) -> Sequence[Event]:
         """In the order in which they were sorted: with the calls that sampling dropped, where the sink counts them."""

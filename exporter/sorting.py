@@ -15,7 +15,7 @@ from exporter.ancestry import Ancestry, is_open
 from exporter.draft import Chunk, Draft
 from exporter.duplicates import Horizon, RecentIds
 from exporter.journal import Ref, event_key
-from exporter.replay import SLICE, Replay
+from exporter.replay import SLICE, Replay, is_dropped
 from exporter.same_call import STATUS_FROM_LOG, RememberedCalls, call_of, status_to_take, with_status
 from exporter.source import Unit
 from exporter.span_wait import MOST_WAITING, SpanWait, waits
@@ -114,11 +114,12 @@ class Sorter:
 
     def _take(self, draft: Draft, position: int, events: Sequence[Event]) -> None:
         """Rows of the batch, and calls that are only counted."""
-        if all(event.decision.keep for event in events):
+        dropped = [event for event in events if is_dropped(event)]
+        if not dropped:
             draft.take(Chunk(position, events))
         else:
-            draft.take(Chunk(position, [event for event in events if event.decision.keep]))
-            draft.take_dropped([event for event in events if not event.decision.keep])
+            draft.take(Chunk(position, [event for event in events if not is_dropped(event)]))
+            draft.take_dropped(dropped)
 
     def _take_line(self, draft: Draft, position: int, line: Event, ended: Counter[str]) -> None:
         """A call that a log tells of: a span has told of it, or it waits for one."""

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from exporter.clickhouse.native import block, heading, kind, low_cardinality
 from exporter.clickhouse.rows import DAY_US, event_time_us
 from exporter.sink import Calls
-from mapping.event import API_CALL, Decision, Event
+from mapping.event import API_CALL, UNSAMPLED, Decision, Event
 from mapping.sampling.counts import NOT_ESTIMABLE, arrived
 
 RELATIVE_ERROR: Final = 0.01
@@ -143,7 +143,8 @@ def _sound(event: Event) -> Event:
         )
         if not isinstance(getattr(event, name), (int, float)) or not least <= getattr(event, name) < bound
     }
-    return event._replace(**texts, **numbers)
+    decision = event.decision if isinstance(event.decision, Decision) else UNSAMPLED
+    return event._replace(**texts, **numbers, decision=decision)
 
 
 def _minute_of(event: Event, retention_days: int) -> int:

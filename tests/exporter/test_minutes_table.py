@@ -261,10 +261,14 @@ def test_a_text_that_no_column_takes_is_counted_all_the_same(clean: EngineProces
         {"status": None}, {"status": -1}, {"status": 1 << 40}, {"status": "200"},
         {"duration_ms": None}, {"duration_ms": math.inf}, {"duration_ms": math.nan},
         {"start_unix_ns": None}, {"start_unix_ns": 1 << 80}, {"end_unix_ns": 1 << 80}, {"start_unix_ns": -(1 << 80)},
+        {"decision": None},
     ],
 )  # fmt: skip
 def test_a_call_that_no_row_can_be_made_of_costs_no_counts(clean: EngineProcess, wrong: dict[str, Any]) -> None:
-    counted(clean, Calls(1, [event(), event(**wrong), event()], [dropped(**wrong)], True))
+    counted(
+        clean,
+        Calls(1, [event(), event(**wrong), event()], [dropped()._replace(**{**wrong, "decision": DROPPED})], True),
+    )
     assert totals(clean)[:3] == (4, 3, 4.0)
 
 

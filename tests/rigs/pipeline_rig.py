@@ -12,6 +12,7 @@ from events import NOW_NS
 from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
+from exporter.replay import is_dropped
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.source import Unit
 from mapping.event import Event
@@ -39,8 +40,8 @@ class ListSource:
             await asyncio.sleep(min(timeout_s, 0.005))
             return None
         assert index * 10 >= self.released, "the pipeline read what it had released"
-        events = [event for event in self.records[index] if event.decision.keep]
-        dropped = [event for event in self.records[index] if not event.decision.keep]
+        events = [event for event in self.records[index] if not is_dropped(event)]
+        dropped = [event for event in self.records[index] if is_dropped(event)]
         received = max((e.received_unix_ns for e in events), default=self.received_unix_ns)
         tenant = events[0].tenant if events else ""
         begin, size = index * 10, 1000 * len(self.records[index])
