@@ -1,8 +1,9 @@
 # One command each. A second run starts in seconds: the environment is rebuilt only when the pins change.
 PYTHON ?= python3
 VENV := .venv
-# A file of tests in one process, as many at a time as there are cores (at most 4: most start a bridge and its engine).
-TEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
+# A file of tests in one process, one more at a time than there are cores (they wait for what they start), at most 4.
+WORKERS := $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 3 ? cores + 1 : 4)))
+TEST := -m pytest -n $(WORKERS) --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The engine's metadata asks for pandas and pyarrow, which nothing here imports; --no-deps saves 350 MB.

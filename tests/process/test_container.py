@@ -89,10 +89,11 @@ def test_the_image_installs_what_make_install_installs() -> None:
 
 
 def test_no_destination_lacks_its_client_in_image_and_make_run() -> None:
-    """Every optional package is installed but the engine, which comes without what its metadata asks for."""
+    """Every optional package is installed but the engine, which comes without what its metadata asks for, and what no
+    bridge needs: tools of developers, and the console as tools for agents."""
     installed = re.search(r"'\.\[([\w,]+)\]'", DOCKERFILE)
     assert installed
-    assert set(installed[1].split(",")) == set(PROJECT["optional-dependencies"]) - {"dev", "embedded"}
+    assert set(installed[1].split(",")) == set(PROJECT["optional-dependencies"]) - {"dev", "browser", "embedded", "mcp"}
 
 
 def test_the_python_of_the_image_is_one_that_the_project_accepts() -> None:

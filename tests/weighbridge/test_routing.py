@@ -148,6 +148,7 @@ def test_a_bridge_keeps_regions_apart_over_restarts_and_reloads(tmp_path: Path) 
     eventually(lambda: regions("us").get("us-east", 0) >= 2, "the new sink takes its own, of what the spool has, too")
     assert regions("rest") == {"us-east": 3, "ap": 4}
     assert regions("eu") == {"eu": 6}
+    eventually(lambda: all(row["in_spool"] == 0 for row in bridge.ledger()["sinks"]), "every sink has got so far")
     ledger = bridge.ledger()
     assert not any(ledger["residue"].values())
     # What a batch under way at the kill has no more by the new routes is `failed` for it.
