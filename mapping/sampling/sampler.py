@@ -45,8 +45,10 @@ class Sampler:
 
     UNDECIDED = "(undecided)"  # rule of a record that waits for the rest of its trace
 
-    def __init__(self, settings: SamplingSettings, *, hashed: bool = False, ceiling: int = MOST_CALLS) -> None:
-        """hashed: randomness `auto` had turned to hash before a restart (property `hashed` of the earlier sampler).
+    def __init__(
+        self, settings: SamplingSettings, *, hashed_since: int | None = None, ceiling: int = MOST_CALLS
+    ) -> None:
+        """hashed_since: when randomness `auto` turned to hash before a restart (that of the earlier sampler).
 
         ceiling: what a threshold may claim where the settings do not say.
         """
@@ -71,8 +73,10 @@ class Sampler:
             max_upstream_adjusted_count=self.ceiling,
             trust_upstream=settings.trust_upstream,
             legacy_pr=settings.legacy_pr,
-            hashed=settings.randomness == "hash" or (hashed and settings.randomness == "auto"),
+            hashed=settings.randomness == "hash" or (hashed_since is not None and settings.randomness == "auto"),
         )
+        # Unix ns: of what was received before, trace ids decide themselves, also when it is read again; None: of all.
+        self.hashed_since = (hashed_since or 0) if self._policy.hashed else None
         self._distrust = replace(self._policy, trust_upstream=False)
         self._next_plan: Plan | None = None
         self._turn_to_hash = False
@@ -80,11 +84,22 @@ class Sampler:
 
     @property
     def hashed(self) -> bool:
-        """Randomness of records without th and rv is a hash of the trace id. Latches.
+        """Randomness of records without th and rv is a hash of the trace id, from `hashed_since` on. Latches.
 
-        Keep it across restarts.
+        Keep that across restarts.
         """
-        return self._policy.hashed
+        return self.hashed_since is not None
+
+    def decide_for(self, received_unix_ns: int) -> None:
+        """What is decided next was received then: it is decided as it was the first time, however often it is read."""
+        hashed = self.hashed_since is not None and received_unix_ns >= self.hashed_since
+        if hashed != self._policy.hashed:
+            self._hash(hashed)
+            self._put_in_force(self._plan)
+
+    def _hash(self, hashed: bool) -> None:
+        self._policy = replace(self._policy, hashed=hashed)
+        self._distrust = replace(self._policy, trust_upstream=False)
 
     @property
     def config(self) -> str:
@@ -164,9 +179,9 @@ class Sampler:
         self.learned.tick(now_unix_ns)
         if self.budget:
             self.budget.tick(now_unix_ns)
-        if self._turn_to_hash and not self._policy.hashed:
-            self._policy = replace(self._policy, hashed=True)
-            self._distrust = replace(self._policy, trust_upstream=False)
+        if self._turn_to_hash and self.hashed_since is None:
+            self.hashed_since = now_unix_ns
+            self._hash(True)
             self._put_in_force(self._next_plan or self._plan)
         elif self._next_plan is not None:
             self._put_in_force(self._next_plan)
@@ -197,7 +212,7 @@ class Sampler:
         special = by_content or self._undecided is not None or not settings.trust_upstream
         self._hash_alone = self._policy.hashed and not special
         self._in_full = special or self._policy.hashed
-        self._watch_below = self.watch.below if settings.randomness == "auto" and not self._policy.hashed else 0
+        self._watch_below = self.watch.below if settings.randomness == "auto" and not self.hashed else 0
         self.early = plan.only is not None and not by_content
 
     def _span_by_hash(self, ruled: Ruled, trace_id: bytes) -> Decision:

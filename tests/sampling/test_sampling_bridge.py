@@ -55,6 +55,37 @@ def test_hashed_randomness_outlives_the_process(tmp_path: Path) -> None:
     assert not sampling(tmp_path / "spool", rate=10, randomness="trace_id").sampler.hashed
 
 
+def test_what_was_received_before_trace_ids_were_hashed_is_decided_the_same_when_it_is_read_again(
+    tmp_path: Path,
+) -> None:
+    dice = random.Random(1)
+    ids = [dice.randbytes(5) + b"\0" + dice.randbytes(3) + b"\0" * 7 for _ in range(600)]
+    ids += [dice.randbytes(16) for _ in range(600)]
+
+    def keeps(bridge: Sampling, received: int) -> list[bool]:
+        found: list[bool] = []
+
+        def decide() -> None:
+            found.extend(bridge.sampler.span(trace_id, "", no_facts).keep for trace_id in ids)
+
+        weighed(bridge, decide, received)
+        return found
+
+    first = sampling(tmp_path / "spool", rate=50)
+    before = keeps(first, NOW_NS - 2)
+    after = keeps(first, NOW_NS)  # turned to hash between the two
+    assert first.sampler.hashed
+    assert before != after
+    waited = keeps(first, NOW_NS - 1)  # came before that, and was mapped after it
+    again = sampling(tmp_path / "spool", rate=50)
+    for bridge in (first, again):
+        assert keeps(bridge, NOW_NS - 2) == before
+        assert keeps(bridge, NOW_NS) == after
+        assert keeps(bridge, NOW_NS - 1) == waited == before
+    (tmp_path / "spool" / "sampling_hashed").write_bytes(b"")  # as earlier versions wrote it: since ever
+    assert keeps(sampling(tmp_path / "spool", rate=50), NOW_NS - 2) == after
+
+
 def decided_by(bridge: Sampling, records: list[tuple[bytes, int]]) -> list[Decision]:
     return [
         bridge.sampler.span(trace_id, "", {"company": "acme", "time_unix_nano": at_ns}.get)
@@ -139,7 +170,9 @@ def test_rates_that_are_long_out_of_date_do_not_hold_for_new_records(tmp_path: P
     assert new.p == 1
 
 
-def weighed(bridge: Sampling, decide: Callable[[], Any]) -> tuple[Mapping[CountKey, Sums], list[Event]]:
+def weighed(
+    bridge: Sampling, decide: Callable[[], Any], received: int = NOW_NS
+) -> tuple[Mapping[CountKey, Sums], list[Event]]:
     """What is decided while a request is mapped, and the events it becomes."""
 
     def steps() -> Generator[None, None, Mapped]:
@@ -148,7 +181,7 @@ def weighed(bridge: Sampling, decide: Callable[[], Any]) -> tuple[Mapping[CountK
         return Mapped(found if isinstance(found, list) else [], 0, 0, [])
 
     def ended() -> Generator[None, None, None]:
-        results.append((yield from bridge.weigh(steps(), NOW_NS)))
+        results.append((yield from bridge.weigh(steps(), NOW_NS, received)))
 
     results: list[tuple[Mapped, Mapping[CountKey, Sums]]] = []
     assert list(ended()) == [None]
@@ -180,7 +213,7 @@ def test_what_a_request_that_cannot_be_mapped_left_is_in_no_books(tmp_path: Path
 
     for records, fault in ((3, True), (5, False), (2, True)):
         with contextlib.suppress(ValueError):
-            list(books.weigh(steps(records, fault)))
+            list(books.weigh(steps(records, fault), NOW_NS))
         books.count("t1", NOW_NS)
         books.count("t1", NOW_NS)  # a count takes what was weighed: it cannot be in the books twice
     assert sum(sums.records for sums in books.sampling.totals.values()) == 5

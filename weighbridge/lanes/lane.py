@@ -169,7 +169,7 @@ class Lane:
         return await self._decoding_again.decode(entry.signal, media, codings, entry.body)
 
     def _map(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
-        return self.books.weigh(self._steps(decoded, received_unix_ns, tenant))
+        return self.books.weigh(self._steps(decoded, received_unix_ns, tenant), received_unix_ns)
 
     def _steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         explaining = log.isEnabledFor(logging.DEBUG)

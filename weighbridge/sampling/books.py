@@ -91,11 +91,11 @@ class SamplingBooks:
 
     # -- from the feed, one request at a time --------------------------------------------------------------
 
-    def weigh(self, steps: Generator[None, None, Mapped]) -> Generator[None, None, Mapped]:
+    def weigh(self, steps: Generator[None, None, Mapped], received_unix_ns: int) -> Generator[None, None, Mapped]:
         """Map a request by these steps; what sampling decides in them is `count`ed next, or never."""
         sampling = self.sampling
         self._weighed = sampling, {}, ()  # of a request that cannot be mapped, nothing
-        mapped, decided = yield from sampling.weigh(steps, time.time_ns())
+        mapped, decided = yield from sampling.weigh(steps, time.time_ns(), received_unix_ns)
         self._weighed = sampling, decided, mapped.events
         return mapped
 

@@ -37,13 +37,14 @@ class Sampling:
 
     def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
         self._latch = directory / LATCH
-        self.sampler = Sampler(settings, hashed=self._latch.exists(), ceiling=CEILING)
+        since = _read_latch(self._latch)
+        self.sampler = Sampler(settings, hashed_since=since, ceiling=CEILING)
         budget = self.sampler.budget
         self._tables = BudgetTables(directory / TABLES, budget) if budget else None
         self.ledger = Ledger()
         self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
         self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
-        self._latched = self._latch.exists()
+        self._latched = since is not None
         self._named: set[str] = set()  # services whose trace ids the log has named
         self.remote: MoesifConfiguration | None = None
         if settings.moesif_remote is not None and settings.moesif_remote.enabled:
@@ -91,13 +92,14 @@ class Sampling:
             self._keep_latch()
 
     def weigh(
-        self, steps: Generator[None, None, Mapped], now_unix_ns: int
+        self, steps: Generator[None, None, Mapped], now_unix_ns: int, received_unix_ns: int
     ) -> Generator[None, None, tuple[Mapped, Mapping[CountKey, Sums]]]:
         """Map a request by these steps: what comes of it, and what was decided, in no books yet (`decided`).
 
         Of records that wait for more, only those are in it that the rules dropped.
         """
         self.tick(now_unix_ns)
+        self.sampler.decide_for(received_unix_ns)
         self.sampler.tally.take()  # what a request that failed left there is thrown away
         mapped = yield from steps
         return mapped, self.sampler.tally.take()
@@ -124,9 +126,20 @@ class Sampling:
     def _keep_latch(self) -> None:
         """On disk before anything is decided by it, so that a replay after a restart decides the same."""
         try:
-            replace_file(self._latch, b"")
+            replace_file(self._latch, b"%d\n" % (self.sampler.hashed_since or 0))
         except OSError as error:
             log.warning("%s cannot be written: %s", self._latch, error.strerror)
+
+
+def _read_latch(path: Path) -> int | None:
+    """Since when trace ids are hashed, Unix ns; 0 for a mark that does not say; None without one."""
+    try:
+        text = path.read_bytes()[:20].strip()
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return 0
+    return int(text) if text.isdigit() else 0
 
 
 def _clusters(kept: Sequence[Event], unit: str) -> Iterator[tuple[str, Decision]]:
