@@ -122,7 +122,7 @@ def test_a_second_run_writes_only_what_changed(engine: EngineProcess, tmp_path: 
     other = export(config, str(out), "--format", "csv")
     assert (other.returncode, "holds an export as jsonl" in other.stderr) == (2, True)
     strange = export(config, str(tmp_path), "--format", "csv")
-    assert (strange.returncode, "is not empty and holds no export" in strange.stderr) == (2, True)
+    assert (strange.returncode, "there is no export.json" in strange.stderr) == (2, True)
 
 
 def test_a_killed_export_goes_on_and_leaves_no_half_day(tmp_path: Path) -> None:

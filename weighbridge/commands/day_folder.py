@@ -49,7 +49,7 @@ class DayFolder:
             version, form, schema = about[f"weighbridge_{self._kind}"], about["format"], int(about["schema"])
             known = isinstance(about["days"], dict)
         except FileNotFoundError:
-            raise CommandError(f"{self.path} is not empty and holds no {self._kind} of weighbridge") from None
+            raise CommandError(f"{self.path} holds no {self._kind} of weighbridge: there is no {name.name}") from None
         except OSError as error:
             raise CommandError(f"{name}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
