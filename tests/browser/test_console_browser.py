@@ -137,7 +137,10 @@ def test_a_dead_letter_is_looked_at_and_sent_again(browser: Browser, tmp_path: P
         try:
             sent(bridge, [call(bytes([1]) * 16, SPAN, company="acme")])
             client = ConsoleClient(bridge.admin, own_token(bridge))
-            eventually(lambda: client.get("/bridge.json").json()["dead_letters"], "it is refused for good")
+            eventually(
+                lambda: any(row["dead_lettered"] for row in client.get("/bridge.json").json()["ended"]),
+                "it is refused for good, and counted",
+            )
             page = somebody.open("/bridge")
             assert "lost" in str(page.locator(".verdict").get_attribute("class"))
             page.locator(".letters summary").click()
