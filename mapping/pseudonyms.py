@@ -23,6 +23,7 @@ from mapping.event import Event
 
 Kind = Literal["user", "company"]
 
+_KINDS: Final[tuple[Kind, ...]] = ("company", "user")  # what is the id of both stands for the user elsewhere
 PREFIXES: Final[Mapping[Kind, str]] = {"user": "usr_", "company": "cmp_"}
 _BYTES: Final = 16  # of a pseudonym, 22 characters: two ids share one by chance once in 10^19 pairs
 _SHORTEST_KEY: Final = 16  # characters
@@ -30,6 +31,7 @@ _MOST_KNOWN: Final = 100_000  # ids whose pseudonyms are kept in memory, some 30
 _JSON_FIELDS: Final = ("metadata", "resource", "request_body", "response_body", "body", "links")
 _IN_URI: Final = re.compile(r"[^/?&=#;]+")
 _NUMBER: Final = re.compile(r"(?<=[:\[, ])[0-9]++(?=[,\]}])")  # of JSON, whole and positive
+_VALUE: Final = re.compile(rf'"(?:[^"\\]++|\\.)*+"?+|{_NUMBER.pattern}', re.DOTALL)
 
 
 class PseudonymSettings(BaseModel):
@@ -78,21 +80,18 @@ class Pseudonyms:
 
     def _applied(self, event: Event) -> Event:
         standing: dict[str, str] = {}
-        if event.company_id:
-            standing[event.company_id] = self.of("company", event.tenant, event.company_id)
-        if event.user_id:
-            standing[event.user_id] = self.of("user", event.tenant, event.user_id)
-        user, company = event.user_id, event.company_id
-        changes: dict[str, Any] = {
-            "user_id": self.of("user", event.tenant, user) if user else "",
-            "company_id": self.of("company", event.tenant, company) if company else "",
+        changes: dict[str, Any] = {}
+        for kind in _KINDS:
+            if identity := getattr(event, f"{kind}_id"):
+                standing[identity] = changes[f"{kind}_id"] = self.of(kind, event.tenant, identity)
+        changes |= {
             "uri": _IN_URI.sub(lambda part: _in_uri(part[0], standing), event.uri),
             "request_headers": _in_headers(event.request_headers, standing),
             "response_headers": _in_headers(event.response_headers, standing),
         }
         for name in _JSON_FIELDS:
-            text = getattr(event, name)
-            changes[name] = _in_json(text, standing) if text else text
+            if text := getattr(event, name):
+                changes[name] = _in_json(text, standing)
         return event._replace(**changes)
 
 
@@ -107,10 +106,25 @@ def _in_headers(headers: Mapping[str, str], standing: Mapping[str, str]) -> Mapp
 
 
 def _in_json(text: str, standing: Mapping[str, str]) -> str:
-    """Texts of JSON that are one of these as a whole, and numbers that are written so."""
-    for identity, pseudonym in standing.items():
-        for written in {json.dumps(identity), json.dumps(identity, ensure_ascii=False)}:
-            text = text.replace(written, json.dumps(pseudonym))
-    if any(map(str.isdecimal, standing)):
-        text = _NUMBER.sub(lambda found: json.dumps(standing[found[0]]) if found[0] in standing else found[0], text)
-    return text
+    """Texts of JSON that are one of these as a whole, however they are spelled, and numbers that are written so.
+
+    What is between them, and what a text only contains, stays: an id may be a comma, and stand in any sentence.
+    """
+    if text.lstrip()[:1] in ("{", "[", '"'):
+        return _VALUE.sub(lambda found: _in_value(found[0], standing), text)
+    for identity, pseudonym in standing.items():  # a body in words: ids in quotes, and numbers that stand alone
+        text = text.replace(json.dumps(identity, ensure_ascii=False), json.dumps(pseudonym))
+    return _NUMBER.sub(lambda found: _in_value(found[0], standing), text)
+
+
+def _in_value(written: str, standing: Mapping[str, str]) -> str:
+    """A text with its quotes, or a number, of JSON."""
+    value = written
+    if written[0] == '"':
+        value = written[1:-1]
+        if "\\" in value or len(written) < 2 or written[-1] != '"':
+            try:
+                value = json.loads(written, strict=False)
+            except ValueError:  # it was cut
+                return written
+    return json.dumps(standing[value]) if value in standing else written

@@ -60,6 +60,34 @@ def test_the_id_is_nowhere_in_the_event_as_a_whole_text(identity: str) -> None:
     assert after.transaction_id == before.transaction_id
 
 
+@pytest.mark.parametrize(
+    "identity", [",", ":", '","', "[", "{", "}", "]", " ", ", ", '":"', "4711", "null", "\\", "\n"]
+)
+def test_json_stays_json_whatever_the_id_is(identity: str) -> None:
+    """Also one that is written like what stands between values, or is a number in a sentence."""
+    deep = {"a": "b", "c": [1, 4711, "d", {"e": ""}], "said": "order 4711, [4711] and: 4711, paid", identity: "x"}
+    text = json.dumps({**deep, "who": [identity, identity]})
+    (after,) = Pseudonyms(KEY).applied([event(user_id=identity, metadata=text, request_body=text)])
+    user = after.user_id
+    number = user if identity == "4711" else 4711
+    wanted = {"a": "b", "c": [1, number, "d", {"e": ""}], "said": deep["said"], user: "x", "who": [user, user]}
+    assert json.loads(after.metadata) == json.loads(after.request_body) == wanted
+
+
+@pytest.mark.parametrize("spelled", ['"\\u00e9mile"', '"\\u00E9mile"', '"émile"', '"\\u00e9\\u006dile"'])
+def test_an_id_is_known_however_json_spells_it(spelled: str) -> None:
+    (after,) = Pseudonyms(KEY).applied([event(user_id="émile", request_body=f'{{"user": {spelled}}}')])
+    assert json.loads(after.request_body) == {"user": after.user_id}
+
+
+@pytest.mark.parametrize(
+    "cut", ['{"user":"4711', '{"user":"a\\"', '{"user":"', '{"a":"4711","b', '"', '{"user":"4711\\']
+)
+def test_a_body_that_was_cut_is_no_fault(cut: str) -> None:
+    (after,) = Pseudonyms(KEY).applied([event(user_id="4711", request_body=cut)])
+    assert after.request_body == cut.replace('"4711",', f'"{after.user_id}",')
+
+
 def test_an_event_of_nobody_is_left_alone_and_new_ones_are_told_once() -> None:
     told: list[tuple[str, ...]] = []
     pseudonyms = Pseudonyms(KEY, lambda *row: told.append(row))
