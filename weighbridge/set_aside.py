@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import orjson
 
-from exporter.durable import sync_folder
+from exporter.durable import replace_file, sync_folder
 from mapping.otlp.decode import Decoded
 from receiver.spool import Entry, Stored
 from weighbridge.progress import Progress
@@ -42,21 +42,42 @@ class LeftOut(NamedTuple):
 
 
 class SetAside:
-    """Of one lane. suspects: how often each request, by position, has stopped it."""
+    """Of one lane. suspects: how often each request, by position, has stopped it. begin: where its spool begins."""
 
-    def __init__(self, directory: Path, suspects: Mapping[int, int], progress: Progress, try_alone: TryAlone) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        suspects: Mapping[int, int],
+        progress: Progress,
+        try_alone: TryAlone,
+        begin: int = 0,
+    ) -> None:
         self._path = directory / FILE
         self._suspects = suspects
         self._try_alone = try_alone
         self._known: dict[int, LeftOut] = {}
         self.progress = progress
-        if self._path.exists():
-            for line in self._path.read_bytes().splitlines():
-                try:
-                    entry = orjson.loads(line)
+        self._read(begin)
+
+    def _read(self, begin: int) -> None:
+        """Learn what earlier processes found. What is about requests that are gone leaves the file."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        kept = []
+        for line in lines:
+            try:
+                entry = orjson.loads(line)
+                if entry["position"] >= begin:
                     self._known[entry["position"]] = LeftOut(frozenset(entry["records"]), "", entry["times"])
-                except (ValueError, KeyError, TypeError):  # torn by a crash: it is found again
-                    continue
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):  # torn by a crash: it is found again
+                continue
+        if len(kept) < len(lines):
+            try:
+                replace_file(self._path, kept)
+            except OSError as error:
+                log.warning("%s cannot be written: %s", self._path, error.strerror)
 
     async def look(self, stored: Stored, decoded: Decoded) -> LeftOut:
         """What must be left out of a request."""

@@ -24,7 +24,7 @@ from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
 from weighbridge.lanes.watch import Usage, Watch
 from weighbridge.partitions import MOST_BEHIND, Partitions
 from weighbridge.progress import Progress, new_file
-from weighbridge.set_aside import MOST_TIMES, TWICE, SetAside
+from weighbridge.set_aside import FILE, MOST_TIMES, TWICE, SetAside
 from weighbridge.settings import Settings
 
 ALONE: dict[str, Any] = {"mapping": {"inherit_across_requests_s": 0}, "sampling": {"trust_upstream": False}}
@@ -129,6 +129,20 @@ async def test_a_request_that_stopped_a_lane_twice_is_tried_once_and_known_from_
     assert again.records == {0, 2}, "it went on stopping the lane"
     every = await aside(tmp_path, MOST_TIMES, set(), asked).look(stored, decoded)
     assert every.records == {0, 1, 2, 3}
+
+
+@on_a_loop
+async def test_what_is_known_of_requests_that_are_gone_leaves_the_file(tmp_path: Path) -> None:
+    stored, decoded = request(4)
+    first = aside(tmp_path, TWICE, {2}, [])
+    first.remember(stored.position, await first.look(stored, decoded))
+    file = tmp_path / FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b":5,", b":1,") + whole + b'{"position": 5, "rec')  # torn by a kill
+    for begin, left in ((0, 2), (5, 1), (6, 0)):
+        SetAside(tmp_path, {}, first.progress, first._try_alone, begin)
+        assert len(file.read_bytes().splitlines()) == left
+        assert not left or file.read_bytes().endswith(whole), "what is still there is not touched"
 
 
 def test_a_part_of_a_request_is_a_request() -> None:

@@ -102,7 +102,13 @@ class LaneProcess:
             self._tasks,
             self._append_again,
             lambda sink: made(sink, several=several),
-            SetAside(directory, suspects, self._progress, lambda entry, count: tried_alone(settings, entry, count)),
+            SetAside(
+                directory,
+                suspects,
+                self._progress,
+                lambda entry, count: tried_alone(settings, entry, count),
+                self._follower.start_position,
+            ),
         )
 
     async def _beat(self) -> None:
