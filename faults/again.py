@@ -11,10 +11,11 @@ from typing import Any
 
 import aiohttp
 
+from bench.process import free_port
 from faults.plan import Plan, Request, request
 from faults.producer import Log, read_log
 from faults.proxy import NONE, Fault
-from faults.system import System, free_port
+from faults.system import System
 
 AT_ONCE = 40  # requests sent again in a round
 CAUGHT_UP_S = 60.0

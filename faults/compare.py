@@ -25,11 +25,11 @@ from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from bench.process import free_port
 from faults import report
 from faults.plan import Plan, Row, rows
 from faults.producer import Log, Producer, read_log
 from faults.proxy import NONE, Fault, Proxy
-from faults.system import free_port
 
 SETTLE_S = 60.0  # longer than any pause between retries of either
 READY_S = 20.0

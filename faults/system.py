@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from typing import Any
 import aiohttp
 import yaml
 
+from bench.process import free_port
 from exporter.clickhouse.engine.endpoint import Endpoint
 from exporter.clickhouse.engine.supervisor import EngineSupervisor
 from exporter.deadletter import DeadLetters
@@ -331,10 +331,3 @@ def disk_bytes(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             found += path.stat().st_blocks * 512
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

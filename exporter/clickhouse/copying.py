@@ -13,10 +13,10 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 
 from exporter.clickhouse.days import of_day
+from exporter.clickhouse.engine.lanes import quote
 from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.schema import Place, insert_types
-from exporter.clickhouse.sink import quote
 
 FORM: Final = "TabSeparated"  # one line a row; everything else in it is escaped
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from exporter.clickhouse.engine.lanes import quote
 from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreError
 from exporter.clickhouse.schema import Place
-from exporter.clickhouse.sink import quote
 
 _POLL_S: Final = 0.5
 _PATIENCE_S: Final = 3600.0  # for the engine to write its parts anew

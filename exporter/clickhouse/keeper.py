@@ -13,10 +13,11 @@ from clickhouse_connect.driver.client import Client
 from urllib3 import Timeout
 
 from exporter.clickhouse.engine.endpoint import WRITER, Endpoint
+from exporter.clickhouse.engine.lanes import quote
 from exporter.clickhouse.errors import CLIENT_ERRORS
 from exporter.clickhouse.reader import StoreError, StoreReader, connected
 from exporter.clickhouse.schema import Place, prepare
-from exporter.clickhouse.sink import CLUSTER_SETTINGS, INSERT_SETTINGS, quote
+from exporter.clickhouse.sink import CLUSTER_SETTINGS, INSERT_SETTINGS
 from exporter.errors import SinkError
 
 _WORK_S: Final = 3600  # for one statement: a deletion reads a whole day or more

@@ -25,6 +25,7 @@ from exporter.clickhouse.client import connect
 from exporter.clickhouse.counted import COLUMNS, Bounds, count_calls, insert_block, without_wrong_values
 from exporter.clickhouse.earlier import windows
 from exporter.clickhouse.engine.endpoint import Endpoint
+from exporter.clickhouse.engine.lanes import quote
 from exporter.clickhouse.engine.supervisor import EngineFailed, EngineSupervisor
 from exporter.clickhouse.errors import CLIENT_ERRORS, sink_error
 from exporter.clickhouse.minutes_table import minutes_table, prepare_minutes
@@ -422,7 +423,3 @@ def quote_all(ids: Sequence[str]) -> str:
     if text.count("\n") != len(ids) - 1:  # an id that holds the separator: none of ours does
         return f"({','.join(map(quote, ids))})"
     return f"splitByChar('\\n', {quote(text)})"
-
-
-def quote(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

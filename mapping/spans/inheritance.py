@@ -14,11 +14,10 @@ from typing import Final
 from mapping.context import Work
 from mapping.shape import REMOTE_FLAG
 from mapping.spans.classify import INTERNAL, SERVER
-from mapping.spans.trace_memory import NO_OWNER, Owner, TraceMemory
+from mapping.spans.trace_memory import MANY, NO_OWNER, Owner, TraceMemory
 from mapping.spans.tree import ROOT, Tree, slices
 
 _UNKNOWN: Final = -3
-_MANY: Final = "\0many"  # several are stated below a span
 
 
 def find_owners(
@@ -128,7 +127,7 @@ def _lend_to_servers(
     values: list[str], source: str, parents: list[int], works: Sequence[Work]
 ) -> Generator[None, None, None]:
     """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
-    below: dict[int, str] = {}  # what the descendants of a span state, _MANY for several values
+    below: dict[int, str] = {}  # what the descendants of a span state, MANY for several values
     for part in slices(len(works)):
         for at in part:
             stated = values[at]
@@ -140,11 +139,11 @@ def _lend_to_servers(
             ):
                 here = parents[at]
                 # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
-                while here != ROOT and (known := below.get(here)) != stated and known != _MANY:
-                    stated = below[here] = stated if known is None else _MANY
+                while here != ROOT and (known := below.get(here)) != stated and known != MANY:
+                    stated = below[here] = stated if known is None else MANY
                     here = parents[here]
         yield
     for at, stated in below.items():
         serves = works[at].record.span.kind == SERVER or works[at].plan.incoming
-        if stated != _MANY and not values[at] and serves:
+        if stated != MANY and not values[at] and serves:
             values[at] = stated

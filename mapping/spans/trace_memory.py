@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Final
 
 NO_OWNER: Final = ("", "")
-_MANY: Final = "\0many"  # the trace names several
+MANY: Final = "\0many"  # in place of an id where several are named
 _BETWEEN: Final = "\udfff"  # half a character: in no text that came as UTF-8
 
 Owner = tuple[str, str]  # (user_id, company_id)
@@ -29,7 +29,7 @@ class TraceMemory:
         # (receive time, traces, users, companies) of requests that are not sorted yet, the oldest first
         self._aside: deque[tuple[int, Sequence[bytes], Sequence[str], Sequence[str]]] = deque()
         self._spans_aside = 0
-        # Trace id and tenant -> receive time, user and company in one text, _MANY for several: as tuples they would be
+        # Trace id and tenant -> receive time, user and company in one text, MANY for several: as tuples they would be
         # objects for the garbage collector to go through, 0.5 µs a span.
         self._young: dict[bytes, str] = {}
         self._old: dict[bytes, str] = {}
@@ -125,7 +125,7 @@ class TraceMemory:
         if known is None or now - known[0] > self._ns:
             return NO_OWNER
         _, user, company = known
-        return user if user != _MANY else "", company if company != _MANY else ""
+        return user if user != MANY else "", company if company != MANY else ""
 
 
 def _keys(traces: Sequence[bytes], tenant: str) -> Sequence[bytes]:
@@ -136,4 +136,4 @@ def _keys(traces: Sequence[bytes], tenant: str) -> Sequence[bytes]:
 
 
 def _merge(known: str, told: str) -> str:
-    return known if not told or told == known else told if not known else _MANY
+    return known if not told or told == known else told if not known else MANY

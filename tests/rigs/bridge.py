@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
 import re
 import signal
 import socket
@@ -20,16 +18,9 @@ from typing import Any
 
 import yaml
 
+from bench.process import free_port as free_port
+
 COMMAND = [sys.executable, "-P", "-m", "weighbridge"]
-
-
-def free_port() -> int:
-    """A port below those that the system gives to outgoing connections, one of which could take it meanwhile."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def eventually(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.text import Text
 
@@ -138,13 +138,18 @@ def status_style(event: Seen) -> str:
     return "green"
 
 
-def severity_style(severity: str) -> str:
+def gravity(severity: str) -> Literal["error", "warning", "info", "other"]:
+    """How bad a log event is, by the word that its logger used."""
     word = severity.upper()
     if word.startswith(("ERROR", "FATAL", "CRIT", "EMERG", "ALERT")):
-        return "bold red"
+        return "error"
     if word.startswith("WARN"):
-        return "bold yellow"
-    return "blue" if word.startswith("INFO") else "dim"
+        return "warning"
+    return "info" if word.startswith("INFO") else "other"
+
+
+def severity_style(severity: str) -> str:
+    return {"error": "bold red", "warning": "bold yellow", "info": "blue", "other": "dim"}[gravity(severity)]
 
 
 def body_text(body: str, attributes: str = "") -> str:

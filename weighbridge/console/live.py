@@ -132,7 +132,8 @@ class Watch:
         self._first = False
         if not growth:
             return [], 0
-        most = _MOST_AT_ONCE + sum(1 for second in self._shown.values() if second in set(grown))
+        in_question = set(grown)
+        most = _MOST_AT_ONCE + sum(second in in_question for second in self._shown.values())
         rows = await self._ask(looks.arrived(self._scope, span, grown, self._conditions, self._text, most))
         new = [row for row in rows if row["event_id"] not in self._shown][:_MOST_AT_ONCE]
         for second in grown:

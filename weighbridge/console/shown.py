@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from weighbridge.commands.event_text import duration_text
+from weighbridge.commands.event_text import duration_text, gravity
 from weighbridge.commands.plain_text import data_text, visible
 from weighbridge.console.answers import Estimate, Line
 
@@ -113,12 +113,8 @@ def status_class(line: Line) -> str:
 
 
 def severity_class(severity: str) -> str:
-    word = severity.upper()
-    if word.startswith(("ERROR", "FATAL", "CRIT", "EMERG", "ALERT")):
-        return "bad"
-    if word.startswith("WARN"):
-        return "mine"
-    return "info" if word.startswith("INFO") else "none"
+    """A word for the colour, as of `status_class`."""
+    return {"error": "bad", "warning": "mine", "info": "info", "other": "none"}[gravity(severity)]
 
 
 def what(line: Line) -> str:

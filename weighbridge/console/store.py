@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from exporter.clickhouse.queries import Statement
@@ -77,23 +78,18 @@ class Store:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Asked] = loop.create_future()
 
-        def done(result: Asked | None, error: Exception | None) -> None:
+        def done(tell: Callable[[], None]) -> None:
             self._lanes.release()
-            if answer.cancelled():
-                return
-            if error is not None:
-                answer.set_exception(error)
-            elif result is not None:
-                answer.set_result(result)
+            if not answer.cancelled():
+                tell()
 
         def ask() -> None:
-            result, failed = None, None
             try:
-                result = self._ask(settings, question, limit_s)
+                tell = partial(answer.set_result, self._ask(settings, question, limit_s))
             except Exception as error:
-                failed = error
+                tell = partial(answer.set_exception, error)
             with contextlib.suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(done, result, failed)
+                loop.call_soon_threadsafe(done, tell)
 
         threading.Thread(target=ask, name="console question", daemon=True).start()
         return answer
