@@ -102,8 +102,8 @@ def test_a_dead_destination_slows_nobody_and_catches_up_byte_for_byte(tmp_path: 
     bridge.start()
     try:
         bodies, ids, longest = send(bridge, 40, seed=1)
-        assert longest < 2
-        eventually(lambda: len(written(tmp_path)) >= 2000, "the file has all", 5)
+        assert longest < 20, "nobody waits for the one that is away"
+        eventually(lambda: len(written(tmp_path)) >= 2000, "the file has all")
         eventually(lambda: bridge.query("SELECT count() AS n FROM api_events") == [{"n": 2000}], "the store has all")
         assert set(written(tmp_path)) == ids
         assert bridge.metric("weighbridge_spool_requests") == 40, "the spool keeps them for the one that is away"

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,15 @@ def eventually(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> A
             return value
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
         time.sleep(0.1)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what a failed test left running: neither the next test nor the machine has it for longer."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
 
 
 class BridgeProcess:
@@ -82,6 +92,7 @@ class BridgeProcess:
                 stderr=log,
                 cwd=self.directory,
             )
+        weakref.finalize(self, end, self._process)
         eventually(self._accepts, "the bridge accepts requests")
 
     def _accepts(self) -> bool:

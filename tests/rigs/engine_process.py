@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import subprocess
+import weakref
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from urllib.parse import urlencode
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 
+from bridge import end
 from exporter.clickhouse.engine.endpoint import READER, WRITER, password
 from exporter.clickhouse.engine.settings import EngineSettings
 from exporter.clickhouse.engine.supervisor import command, environment
@@ -30,6 +32,7 @@ class EngineProcess:
             stderr=subprocess.PIPE,
             env=environment(EngineSettings(**limits)),
         )
+        weakref.finalize(self, end, self.process)
         assert self.process.stdout is not None
         self.said: dict[str, Any] = json.loads(self.process.stdout.readline() or "{}")
 
