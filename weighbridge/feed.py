@@ -4,52 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 from exporter.source import RawRequest, Unit
 from mapping.mapper import Mapped
-from mapping.otlp.cut import cut, encoded, singles
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
+from weighbridge.in_memory import Held, InMemory, became
+from weighbridge.left_out import LeftOutKeeper, MapSteps
 from weighbridge.set_aside import SetAside
-from weighbridge.unmappable import MAX_BYTES, RETURNED, keep
+from weighbridge.unmappable import RETURNED
 
 log = logging.getLogger(__name__)
 
-# Measured with 16-attribute spans: memory of a request in inflated bytes, decoded (4.1) and mapped (2.3).
-DECODED_FACTOR = 4.5
-MAPPED_FACTOR = 2.5
 # So many requests' numbers of records are remembered for sinks that forward requests, about 100 bytes each.
 RECORDS_REMEMBERED = 65_536
-# An answer waits at most this long for mapping to catch up.
-LONGEST_PACE_S = 0.2
-# Sinks that have finished nothing for this long are slow or away: the spool takes their place, and nobody waits.
-SINKS_GET_ON_S = 1.0
-# Then a quarter of the memory is enough, until they have read the spool to its last bytes: so many for one in memory.
-AWAY_SHARE = 4
-NEAR_SHARE = 32
-
-# Bytes of resource and scope in events for a byte in a batch: with less, as is usual, what was received tells the size.
-RESOURCE_FACTOR = 4
-
-MapSteps = Callable[[Decoded, int, str], Generator[None, None, Mapped]]
-
-
-def became(decoded: Decoded, mapped: Mapped) -> int:
-    """What a request counts for in batches and in memory: its bytes, or more where its events hold far more.
-
-    A resource is repeated in each event that is written, and bodies that came compressed are not any more.
-    """
-    repeated = sum(map(len, map(_resource, mapped.events)))
-    return max(decoded.size + mapped.inflated, repeated // RESOURCE_FACTOR)
-
-
-_resource = attrgetter("resource")
 
 
 @dataclass
@@ -62,20 +34,7 @@ class FeedCounts:
     failed: int = 0
     taken: int = 0  # of the requests that were mapped: the sum of the four above, counted before mapping
     set_aside: int = 0  # records that stop the process that maps them: part of `failed`
-    unmappable_not_kept: int = 0  # requests, since the start
     mapped_again: int = 0  # requests read back from the spool, since the start
-
-
-@dataclass
-class _Held:
-    """A committed request in memory: decoded until a sink first asks for it, mapped from then on."""
-
-    next_position: int
-    received_unix_ns: int
-    tenant: str
-    size: int
-    decoded: Decoded | None
-    unit: Unit | None = None
 
 
 class Feed:
@@ -112,23 +71,15 @@ class Feed:
         self._read_to: dict[str, int] = {}  # by sinks that need a request from memory once, before they release it
         self._forwarding: set[str] = set()  # sinks that take requests as they came: they need nothing in memory
         self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
-        self._max_bytes = max_bytes
-        self._unmappable = unmappable
-        self.unmappable_bytes = MAX_BYTES  # that the folder may hold; the settings may change it
         self._first_time = counted
         self._aside = aside
-        self._held: OrderedDict[int, _Held] = OrderedDict()
-        self._bytes = 0
-        self._away = False  # no sink gets on; none of them needs what comes now for a long time
+        self.memory = InMemory(max_bytes)
+        self.left_out = LeftOutKeeper(unmappable, read, steps, self._mapping_sinks)
         self._end = 0  # position after the newest committed record
         self._skips: dict[int, int] = {}  # positions with no record up to another: ends of segments
         self.stored: Counter[str] = Counter()  # records committed since the start, by tenant
         self._counted = 0  # records before this position are in the counts
         self._news = asyncio.Event()
-        self._progress = asyncio.Event()  # a request in memory was mapped, or let go
-        self._mapping_held = False
-        self._progress_at = 0.0  # monotonic seconds
-        self._waiting_since = 0.0  # as before: since when there is anything in memory
         # One request is mapped at a time, so that two sinks never map the same one twice; and one is read back at a
         # time, which bounds the memory of what is decoded again however many sinks lag.
         self._mapping = asyncio.Lock()
@@ -146,7 +97,7 @@ class Feed:
         self._end = appended.next_position
         if isinstance(payload, Decoded):
             self._note(appended, entry.tenant, payload.accepted)
-            self._hold(appended, entry, payload)
+            self.memory.hold(appended, entry, payload)
         self._news.set()
 
     def arrived(self, appended: Appended, tenant: str, records: int) -> None:
@@ -164,51 +115,16 @@ class Feed:
             if len(self._records) > RECORDS_REMEMBERED:
                 self._records.popitem(last=False)
 
-    def _hold(self, appended: Appended, entry: Entry, decoded: Decoded) -> None:
-        now = time.monotonic()
-        if not self._held:
-            self._waiting_since = now  # nobody had anything to do before
-        elif self._bytes > self._max_bytes // AWAY_SHARE:
-            since = max(self._progress_at, self._waiting_since)
-            if now - since >= SINKS_GET_ON_S:
-                self._away = True
-        if self._away:
-            return
-        size = int(decoded.size * DECODED_FACTOR)
-        self._held[appended.position] = _Held(
-            appended.next_position, entry.received_unix_ns, entry.tenant, size, decoded
-        )
-        self._bytes += size
-        while self._bytes > self._max_bytes:
-            self._drop_oldest()
-
-    async def pace(self) -> None:
-        """Return at once, or a little later while mapping falls behind intake for want of CPU.
-
-        Otherwise a burst would be acknowledged faster than it is mapped, leave memory, and be read back and decoded
-        a second time. A sink that is slow or away is another matter: then nothing is being mapped, and nobody waits.
-        """
-        if not self._behind:
-            return
-        try:
-            async with asyncio.timeout(LONGEST_PACE_S):
-                while self._behind:
-                    self._progress.clear()
-                    await self._progress.wait()
-        except TimeoutError:
-            pass
-
     async def next(self, position: int, timeout_s: float) -> Unit | None:
         position = self._skip(position)
-        if self._away and self._end - position <= self._max_bytes // NEAR_SHARE:
-            self._away = False
+        self.memory.left_to_read(self._end - position)
         if self._counted < position:
             await self.count_to(position)
-        held = self._held.get(position)
+        held = self.memory.at(position)
         if held is None and position >= self._end:
             if timeout_s <= 0 or not await self._arrived(position, timeout_s):
                 return None
-            held = self._held.get(position)
+            held = self.memory.at(position)
         if held is not None:
             return held.unit or await self._map_held(position, held)
         end = self._end
@@ -278,10 +194,7 @@ class Feed:
             for sink, passed in self._passed.items()
             if sink not in self._forwarding
         )
-        in_memory = min(mapped, default=self._end)
-        while self._held and next(iter(self._held)) < in_memory:
-            self._drop_oldest()
-        self._progressed()
+        self.memory.drop_before(min(mapped, default=self._end))
 
     @property
     def end(self) -> int:
@@ -297,6 +210,9 @@ class Feed:
     def maps(self) -> bool:
         """Whether there is a sink that takes events, not requests as they came."""
         return len(self._forwarding) < len(self._passed)
+
+    def _mapping_sinks(self) -> list[str]:
+        return [name for name in self._passed if name not in self._forwarding]
 
     @property
     def counted(self) -> int:
@@ -316,27 +232,12 @@ class Feed:
         self._forwarding.discard(sink)
         self._let_go()
 
-    @property
-    def _behind(self) -> bool:
-        """Memory is half full, and the sinks are getting on: mapping now, or done with something a moment ago."""
-        if self._bytes <= self._max_bytes // 2:
-            return False
-        return self._mapping_held or time.monotonic() - self._progress_at < SINKS_GET_ON_S
-
-    def _progressed(self) -> None:
-        self._progress_at = time.monotonic()
-        self._progress.set()
-
     # -- inside --------------------------------------------------------------------------------------------
 
     def _skip(self, position: int) -> int:
         while position in self._skips:
             position = self._skips[position]
         return position
-
-    def _drop_oldest(self) -> None:
-        _, held = self._held.popitem(last=False)
-        self._bytes -= held.size
 
     async def _arrived(self, position: int, timeout_s: float) -> bool:
         self._news.clear()
@@ -349,22 +250,17 @@ class Feed:
             return position < self._end
         return True
 
-    async def _map_held(self, position: int, held: _Held) -> Unit:
+    async def _map_held(self, position: int, held: Held) -> Unit:
         async with self._mapping:
             if held.unit is None and held.decoded is not None:
-                self._mapping_held = True
+                self.memory.is_mapping = True
                 try:
                     held.unit = await self._map(
                         position, held.next_position, held.received_unix_ns, held.tenant, held.decoded
                     )
                 finally:
-                    self._mapping_held = False
-                held.decoded = None
-                if position in self._held:
-                    mapped_size = int(held.unit.size * MAPPED_FACTOR)
-                    self._bytes += mapped_size - held.size
-                    held.size = mapped_size
-                self._progressed()
+                    self.memory.is_mapping = False
+                self.memory.mapped(position, held)
         assert held.unit is not None
         return held.unit
 
@@ -388,7 +284,7 @@ class Feed:
 
     async def _from_spool(self, position: int) -> Unit | None:
         async with self._again:
-            held = self._held.get(position)
+            held = self.memory.at(position)
             if held is not None and held.unit is not None:  # by another sink, meanwhile
                 return held.unit
             if self._aside is None:
@@ -399,19 +295,9 @@ class Feed:
                 self._aside.progress.end()
                 raise
             self._aside.progress.end()
-            if unit is not None:
-                self._hold_mapped(unit)
+            if unit is not None and len(self._mapping_sinks()) > 1:  # the others ask for it next
+                self.memory.hold_mapped(unit)
             return unit
-
-    def _hold_mapped(self, unit: Unit) -> None:
-        """For the other sinks, which ask for it next."""
-        newest = next(reversed(self._held), -1)
-        if len(self._passed) - len(self._forwarding) > 1 and unit.position > newest:
-            size = int(unit.size * MAPPED_FACTOR)
-            self._held[unit.position] = _Held(unit.next_position, unit.received_unix_ns, unit.tenant, size, None, unit)
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                self._drop_oldest()
 
     async def _read_again(self, position: int) -> Unit | None:
         stored = await self._read(position)
@@ -425,7 +311,7 @@ class Feed:
         try:
             decoded = await self._decode(entry)
         except Exception as error:  # accepted by an earlier version, refused by this one: keep it, go on
-            await self._set_aside(stored.position, error, 1)
+            await self.left_out.keep_all(stored.position, error, 1)
             if stored.position >= self._counted:
                 self._counted = stored.next_position
                 self.counts.taken += 1
@@ -434,27 +320,12 @@ class Feed:
         left_out = 0
         if self._aside is not None:
             told = self._records.get(stored.position, 0)  # by who acknowledged it
-            decoded, left_out = await self._without_fatal(self._aside, stored, decoded)
+            decoded, left_out = await self.left_out.without_fatal(self._aside, stored, decoded)
             left_out += max(0, told - decoded.accepted - left_out)
         async with self._mapping:
             return await self._map(
                 stored.position, stored.next_position, entry.received_unix_ns, entry.tenant, decoded, left_out
             )
-
-    async def _without_fatal(self, aside: SetAside, stored: Stored, decoded: Decoded) -> tuple[Decoded, int]:
-        """The request without the records that stop this process, which are kept; and how many they are."""
-        left_out = await aside.look(stored, decoded)
-        bad = cut(decoded, left_out.records, keep=True)
-        if left_out.why:  # it is new, also that nothing is to be left out
-            if (
-                bad.accepted
-            ):  # one byte on, where no request is: others of this one may fail by exceptions, and are kept too
-                beside = stored._replace(position=stored.position + 1)
-                await self._keep_part(beside, bad, left_out.why)
-            await asyncio.to_thread(aside.remember, stored.position, left_out)
-        if not bad.accepted:
-            return decoded, 0
-        return cut(decoded, left_out.records, keep=False), bad.accepted
 
     async def _map(
         self,
@@ -479,13 +350,10 @@ class Feed:
             if failed:  # fail closed: what could not be masked goes nowhere, and its content is not kept either
                 log.error("%d records could not be masked and were left out; the first: %s", failed, mapped.failed[0])
         except Exception as error:  # a fault of the mapper must not hold up everybody else's requests
-            bad = await self._failing(decoded, received_unix_ns, tenant)
-            if 0 < len(bad) < decoded.accepted:
-                await self._set_part_aside(position, cut(decoded, bad, keep=True), error)
-                rest = cut(decoded, bad, keep=False)
-                return await self._map(position, next_position, received_unix_ns, tenant, rest, left_out + len(bad))
-            await self._set_aside(position, error, decoded.accepted)
-            mapped, failed = Mapped([], 0, 0, []), decoded.accepted
+            rest, bad = await self.left_out.without_failing(position, decoded, received_unix_ns, tenant, error)
+            if rest is not None:
+                return await self._map(position, next_position, received_unix_ns, tenant, rest, left_out + bad)
+            mapped, failed = Mapped([], 0, 0, []), bad
         failed += left_out
         if position >= self._counted:
             self._counted = next_position
@@ -508,46 +376,3 @@ class Feed:
             failed,
             mapped.dropped,
         )
-
-    async def _failing(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> set[int]:
-        """The numbers of the records that cannot be mapped, each for itself. What this counts is thrown away."""
-        bad = set()
-        for number, one in enumerate(singles(decoded)):
-            try:
-                for _ in self._steps(one, received_unix_ns, tenant):
-                    await asyncio.sleep(0)
-            except Exception:
-                bad.add(number)
-            await asyncio.sleep(0)
-        return bad
-
-    async def _set_part_aside(self, position: int, part: Decoded, error: Exception) -> None:
-        log.error("%d records of a request could not be mapped", part.accepted, exc_info=error)
-        stored = await self._read(position)
-        if stored is not None:
-            await self._keep_part(stored, part, f"{type(error).__name__}: {error}")
-
-    async def _set_aside(self, position: int, error: Exception, records: int) -> None:
-        """Keep a request that cannot be mapped as a file that `weighbridge map` reads, and say where."""
-        log.error("a request could not be mapped", exc_info=error)
-        stored = await self._read(position)
-        if stored is not None:
-            await self._keep(stored, f"{type(error).__name__}: {error}", records)
-
-    async def _keep_part(self, stored: Stored, part: Decoded, why: str) -> None:
-        """As `_set_aside`, for some of a request's records, as a request of their own."""
-        log.error("%d records of a request are set aside; one %s", part.accepted, why)
-        returned = RETURNED if stored.entry.content_type.endswith(RETURNED) else ""
-        entry = stored.entry._replace(
-            body=encoded(part), content_type=f"application/x-protobuf{returned}", content_encoding=""
-        )
-        await self._keep(stored._replace(entry=entry), why, part.accepted)
-
-    async def _keep(self, stored: Stored, reason: str, records: int) -> None:
-        sinks = [name for name in self._passed if name not in self._forwarding]
-        path = await asyncio.to_thread(keep, self._unmappable, stored, reason, records, sinks, self.unmappable_bytes)
-        if path is None:
-            self.counts.unmappable_not_kept += 1
-            log.error("there is no room to keep it in %s: there are too many that cannot be mapped", self._unmappable)
-            return
-        log.error("it is kept for `weighbridge map %s` and `weighbridge deadletter replay`", path)

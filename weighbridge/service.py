@@ -231,7 +231,7 @@ class Bridge:
             self.resent[received.tenant] += received.decoded.accepted
         else:
             if self._lane is not None:
-                await self._lane.feed.pace()
+                await self._lane.feed.memory.pace()
 
     async def _append_again(self, entry: Entry, decoded: Decoded) -> None:
         await self._append_known(0, entry, decoded.accepted, decoded)

@@ -29,6 +29,7 @@ from receiver.spool.on_disk import (
 )
 from receiver.spool.reader import Reader
 from receiver.spool.recovery import Recovered, recover
+from receiver.spool.room import Room, anew
 from receiver.spool.segments import Segment, Segments
 from receiver.spool.settings import SpoolSettings
 from receiver.spool.sidecar import Sidecars
@@ -38,9 +39,6 @@ from receiver.spool.writer import Writer
 
 log = logging.getLogger(__name__)
 
-_FREE_SPACE_AGE_S = 0.1  # how long a look at the free space is good for
-_FULL_PAUSE_S = 0.2  # after the disk refused a write, until it is tried again
-_FAILED_PAUSE_S = 1.0  # after a write or sync failed for good, until it is tried again
 _DIGEST_AT_ONCE = 1 << 20  # bytes, a millisecond; the digest of a longer body is made in a thread
 _NAMES_CACHED = 1024
 _INT64 = 1 << 63
@@ -84,11 +82,7 @@ class Spool:
         self._names: dict[tuple[str, str, str, str], Names] = {}
         self._scopes: dict[tuple[str, str], bytes] = {}
         self._kicked = False
-        self._free_bytes = 0
-        self._free_looked_at = float("-inf")
-        self._paused_until = float("-inf")
-        self._pause_reason: SpoolFull | SpoolFailed | None = None
-        self._no_room_for = 1  # bytes of the append refused last, until one succeeds
+        self._room = Room(self._settings, self._directory, self._files, self._together, self.counts)
         self._closed = True
         self._broken: BaseException | None = None
         self._released = 0
@@ -221,14 +215,12 @@ class Spool:
         """Why nothing can be acknowledged now, "" when all is well. For readiness; a full disk is no failure."""
         if self._broken is not None:
             return f"the spool writer has stopped: {self._broken!r}"
-        return str(self._pause_reason) if isinstance(self._pause_reason, SpoolFailed) else ""
+        return self._room.failed
 
     @property
     def full(self) -> SpoolFull | None:
         """Why there is no room, None when there is: for one byte, or for what was refused since the last commit."""
-        if isinstance(self._pause_reason, SpoolFull) and time.monotonic() < self._paused_until:
-            return self._pause_reason
-        return self._why_full(self._no_room_for)
+        return self._room.full
 
     @property
     def bytes_used(self) -> int:
@@ -302,41 +294,13 @@ class Spool:
         return names
 
     def _admit(self, size: int) -> None:
-        now = time.monotonic()
-        if self._pause_reason is not None and now < self._paused_until:
-            self._count_refusal(self._pause_reason)
-            raise _anew(self._pause_reason)
-        why = self._why_full(size)
+        self._room.refuse_while_paused()
+        why = self._room.lacking(size)
         if why is not None:
-            self._no_room_for = size
-            self.counts.refused_full += 1
             last = self._segments.last
             if last is not None and not last.sealed and position_of(last.number, last.end) <= self._released:
                 self._writer.seal()  # all of it is released: it can make room
             raise why
-
-    def _why_full(self, size: int) -> SpoolFull | None:
-        settings = self._settings
-        queued, held = self._together.queued_bytes, self._together.bytes_used
-        if queued and queued + size > settings.max_queued_bytes:
-            return SpoolFull("the disk is slower than the intake", "queue")
-        wanted = queued + size
-        if held + wanted > settings.max_bytes:
-            return SpoolFull(f"it holds {held} of {settings.max_bytes} bytes (spool.max_bytes)", "spool")
-        now = time.monotonic()
-        if now - self._free_looked_at > _FREE_SPACE_AGE_S:
-            self._free_looked_at = now
-            self._free_bytes = self._files.free_bytes(self._directory)
-        if self._free_bytes - wanted < settings.min_free_bytes:
-            free = f"the disk of {self._directory} has {self._free_bytes} bytes free"
-            return SpoolFull(f"{free}, spool.min_free_bytes is {settings.min_free_bytes}", "disk")
-        return None
-
-    def _count_refusal(self, error: SpoolFull | SpoolFailed) -> None:
-        if isinstance(error, SpoolFull):
-            self.counts.refused_full += 1
-        else:
-            self.counts.refused_failed += 1
 
     def _kick(self) -> None:
         self._kicked = False
@@ -386,8 +350,7 @@ class Spool:
         self._tell(segment)
         self.last_sync_unix_ns = group.synced_unix_ns
         self.last_sync_s = group.sync_s
-        self._pause_reason = None
-        self._no_room_for = 1
+        self._room.committed()
         for request in group.requests:
             del self._in_flight[request.digest]
             self._queued_bytes -= request.size
@@ -405,19 +368,17 @@ class Spool:
                     waiting.set_result(appended)
 
     def _refused(self, requests: list[Queued], error: SpoolFull | SpoolFailed) -> None:
-        pause = _FULL_PAUSE_S if isinstance(error, SpoolFull) else _FAILED_PAUSE_S
-        self._pause_reason = error
-        self._paused_until = time.monotonic() + pause
+        pause_s = self._room.pause(error)
         if isinstance(error, SpoolFailed) and self._broken is None:
             # Not ready means that no appends come: find out without them when the disk is well again.
-            self._loop.call_later(pause, self._probe)
+            self._loop.call_later(pause_s, self._probe)
         for request in requests:
             del self._in_flight[request.digest]
             self._queued_bytes -= request.size
             for waiting in request.futures:
-                self._count_refusal(error)
+                self._room.count_refusal(error)
                 if not waiting.done():
-                    waiting.set_exception(_anew(error))
+                    waiting.set_exception(anew(error))
 
     def _probe(self) -> None:
         if not self._closed and self.failed:
@@ -459,8 +420,3 @@ class Spool:
                 self._writer.set_aside(segment.number)
             else:
                 self._writer.delete(segment.number)
-
-
-def _anew(error: SpoolFull | SpoolFailed) -> SpoolFull | SpoolFailed:
-    """The same for another append: an exception that is raised twice keeps both tracebacks."""
-    return SpoolFull(str(error), error.cause) if isinstance(error, SpoolFull) else SpoolFailed(str(error))

@@ -22,7 +22,7 @@ from mapping.finished import size_of
 from mapping.mapper import Mapped
 from mapping.otlp.decode import Decoder
 from mapping_requests import NOW, key_values, log, logs, mapped, mapper, one, span, traces
-from weighbridge.feed import became
+from weighbridge.in_memory import became
 
 Request = ExportTraceServiceRequest | ExportLogsServiceRequest
 MIB = 1 << 20

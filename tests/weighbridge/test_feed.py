@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import weighbridge.feed as feed_module
+import weighbridge.in_memory as in_memory
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
@@ -18,7 +18,8 @@ from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
 from otlp_requests import spans_request
 from receiver.spool import Entry, Spool, SpoolSettings
-from weighbridge.feed import LONGEST_PACE_S, Feed
+from weighbridge.feed import Feed
+from weighbridge.in_memory import LONGEST_PACE_S
 
 
 class Rig:
@@ -102,7 +103,7 @@ def test_what_has_left_memory_is_read_from_the_spool(tmp_path: Path) -> None:
 def test_while_every_sink_is_away_what_comes_is_left_to_the_spool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "SINKS_GET_ON_S", 0.0)
+    monkeypatch.setattr(in_memory, "SINKS_GET_ON_S", 0.0)
 
     async def go() -> None:
         rig = Rig(tmp_path, max_bytes=400_000)
@@ -132,12 +133,12 @@ def test_answers_wait_for_mapping_and_not_for_destinations(tmp_path: Path) -> No
             await rig.send(10)
         _, position = await rig.take_all(position)
         began = time.monotonic()
-        await rig.feed.pace()
+        await rig.feed.memory.pace()
         assert time.monotonic() - began >= LONGEST_PACE_S / 2, "a sink has not taken what was mapped for another one"
         for sink in ("a", "b"):
             rig.feed.has_read(sink, position)
-        assert not rig.feed._behind, "all have, though none has delivered it"
-        await rig.feed.pace()
+        assert not rig.feed.memory.is_behind, "all have, though none has delivered it"
+        await rig.feed.memory.pace()
         assert rig.spool.request_count == 30, "the spool keeps it"
         await rig.spool.close()
 
@@ -196,12 +197,12 @@ def test_a_request_that_the_mapper_fails_on_is_set_aside_and_the_rest_goes_on(tm
 def test_requests_that_cannot_be_mapped_are_kept_as_the_settings_say(tmp_path: Path) -> None:
     async def go() -> None:
         rig = Rig(tmp_path, broken=3)
-        rig.feed.unmappable_bytes = 0
+        rig.feed.left_out.max_bytes = 0
         await rig.open()
         position = rig.spool.start_position
         await rig.send(3)
         await rig.take_all(position)
-        assert (rig.feed.counts.failed, rig.feed.counts.unmappable_not_kept) == (3, 1)
+        assert (rig.feed.counts.failed, rig.feed.left_out.not_kept) == (3, 1)
         await rig.spool.close()
 
     asyncio.run(go())
@@ -220,7 +221,7 @@ def test_memory_and_spool_are_given_back_when_every_sink_has_passed(tmp_path: Pa
         assert rig.spool.request_count == 30
         rig.feed.release("b", end)
         assert rig.spool.request_count == 0
-        assert rig.feed._bytes == 0
+        assert rig.feed.memory.bytes == 0
         await rig.spool.close()
 
     asyncio.run(go())
@@ -268,7 +269,7 @@ def test_the_spool_waits_for_a_sink_that_comes_and_not_for_one_that_goes(tmp_pat
         rig.feed.release("a", end)
         rig.feed.release("b", end)
         assert rig.spool.request_count == 3
-        assert rig.feed._bytes == 0, "a sink that forwards needs nothing in memory"
+        assert rig.feed.memory.bytes == 0, "a sink that forwards needs nothing in memory"
         rig.feed.drop_sink("c")
         assert rig.spool.request_count == 0
         await rig.spool.close()

@@ -99,7 +99,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_decided_early_and_delivered(
             assert rig.source._main is None or rig.source._main.held_bytes <= 100_000
             most = max(most, rig.source._main.held_bytes if rig.source._main else 0)
         assert most > 50_000
-        assert rig.feed._bytes < 50_000, "what was read ahead is not held a second time"
+        assert rig.feed.memory.bytes < 50_000, "what was read ahead is not held a second time"
         await rig.stop()
         assert rig.delivered() == list(range(1, 301))
         assert "kept_early" in {event.decision.reason for event in rig.sink.events}
@@ -214,7 +214,7 @@ def test_the_spool_is_given_back_when_the_view_of_open_traces_needs_it_no_more(t
         assert 10 < rig.spool.request_count < 60, "the newest are undecided, and before them is their view"
         rig.wall_s = T0 + 100
         await rig.until(lambda: rig.spool.request_count == 0)
-        assert rig.feed._bytes == 0
+        assert rig.feed.memory.bytes == 0
         await rig.stop()
 
     asyncio.run(go())

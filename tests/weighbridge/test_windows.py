@@ -280,7 +280,7 @@ def test_memory_is_bounded_by_what_may_be_kept_and_by_bytes(tmp_path: Path) -> N
             most = max(most, rig.windows._open.bytes if rig.windows._open else 0)
         assert most < 5_000_000 < 12_000 * 1500, "12,000 events came, and 50 may be kept"
         await rig.until(lambda: rig.windows._read_to == rig.feed.end)
-        assert rig.feed._bytes < 200_000, "what was read ahead is not held a second time"
+        assert rig.feed.memory.bytes < 200_000, "what was read ahead is not held a second time"
         rig.wall_s = T0 + 20
         await rig.until(lambda: len(rig.delivered()) == 50)
         await rig.stop()

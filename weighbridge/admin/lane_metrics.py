@@ -104,7 +104,7 @@ def _work(parts: LaneParts) -> Values:
     yield "weighbridge_set_aside_records_total", _one(parts.feed.counts.set_aside)
     yield "weighbridge_unmappable_requests", _one(requests)
     yield "weighbridge_unmappable_bytes", _one(size)
-    yield "weighbridge_unmappable_not_kept_total", _one(parts.feed.counts.unmappable_not_kept)
+    yield "weighbridge_unmappable_not_kept_total", _one(parts.feed.left_out.not_kept)
     yield from task_values(parts.tasks)
 
 

@@ -83,7 +83,7 @@ class Lane:
             lambda tenant, received_unix_ns: self.books.count(tenant, received_unix_ns),
             aside,
         )
-        self.feed.unmappable_bytes = settings.exporter.unmappable_bytes
+        self.feed.left_out.max_bytes = settings.exporter.unmappable_bytes
         self.books = SamplingBooks(sampling, settings.sampling, self.feed, spool, directory)
         self._should_skip_errors_before = 0  # of rules that were in force before a reload
         self.deliveries = Deliveries(
@@ -134,7 +134,7 @@ class Lane:
                 await sampling.stop()
             raise
         self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
-        self.feed.unmappable_bytes = settings.exporter.unmappable_bytes
+        self.feed.left_out.max_bytes = settings.exporter.unmappable_bytes
         if rules_changed:
             await self.books.change(sampling, settings.sampling)
             self._should_skip_errors_before += self.mapper.should_skip_errors
