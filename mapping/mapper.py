@@ -29,7 +29,7 @@ from mapping.rules.should_skip import compiled
 from mapping.sampling.dropped import as_counted, counted_only
 from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
-from mapping.sampling.stated import weighed
+from mapping.sampling.stated import weigh
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
 from mapping.spans.classify import SERVER
@@ -290,7 +290,7 @@ class Mapper:
                 if not plan.who.silent:
                     who = plan.who.read(values, request, response)
                 if plan.weight != ABSENT:
-                    decision = weighed(decision, values[plan.weight], record[1])
+                    decision = weigh(decision, values[plan.weight], record[1])
             except Exception as error:  # one bad record harms nobody else
                 if decision.keep:
                     out.fail("traces", record, error)
@@ -409,7 +409,7 @@ def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
 def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
     record, weight = work.record, work.plan.weight
     decision = sampler.span(record.trace_id, read_text(record.span.trace_state), facts)
-    return decision if weight == ABSENT else weighed(decision, work.values[weight], record.trace_id)
+    return decision if weight == ABSENT else weigh(decision, work.values[weight], record.trace_id)
 
 
 def _stated(work: Work | LogWork) -> Any:
@@ -433,5 +433,5 @@ def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, 
     )
     for name in work.plan.weights:
         if name in attributes:
-            return weighed(decision, attributes[name], trace_id or work.digest.encode())
+            return weigh(decision, attributes[name], trace_id or work.digest.encode())
     return decision

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from mapping.dialects.table import FIELDS, GENERIC, Dialect, Unit, Vocabulary, builtin
-from mapping.rules.names import LONGEST_KEY, folded, parted
+from mapping.rules.names import LONGEST_KEY, fold, split_name
 
 MAX_KEYS: Final = 512  # of one record; more are not looked at, as no access log has so many
 _DEEPEST: Final = 2  # objects above a name, beyond those that belong to it
@@ -88,7 +88,7 @@ class Dialects:
                 self._signs.setdefault(min(keys, default=""), []).append((one, keys, scope))
         self._wanted: dict[str, str] = {}
         for header in headers:
-            name = folded(header)
+            name = fold(header)
             self._wanted[f"http{name}"] = header
             if "-" in header or header == "authorization":
                 self._wanted[name] = header
@@ -199,7 +199,7 @@ class _Draft:
         for key in keys:
             if key[-1] not in _LAST_OF_UNITS:
                 continue
-            above, last = parted(key)
+            above, last = split_name(key)
             found = _DURATION(last)
             if not found or key in self.durations or "duration" not in self._claimed.get(key, ("duration",)):
                 continue
@@ -211,7 +211,7 @@ class _Draft:
         """Headers that identity asks for, under the names that nginx, CGI and proxies give them."""
         names = {name for _, name, of_request in self.headers.values() if of_request}
         for key in keys if wanted else ():
-            header = wanted.get(folded(key))
+            header = wanted.get(fold(key))
             if header and header not in names and key not in self.headers:
                 self.headers[key] = (key, header, True)
 
@@ -228,7 +228,7 @@ def _prepared(name: str, words: Vocabulary) -> _Prepared:
         if names:
             fields.append((field, tuple(dict.fromkeys(names))))
     signs = tuple((frozenset(map(_fold, sign.keys)), sign.scope) for sign in words.known_by)
-    below = frozenset(map(folded, words.below))
+    below = frozenset(map(fold, words.below))
     every = frozenset(one for _, names in fields for one in names)
     durations = tuple((_fold(one), one, unit) for one, unit in words.duration.items())
     prefixes = {prefix.lower(): True for prefix in words.request_headers}
@@ -237,7 +237,7 @@ def _prepared(name: str, words: Vocabulary) -> _Prepared:
 
 
 def _fold(name: str) -> str:
-    return ".".join(map(folded, name.split(".")))
+    return ".".join(map(fold, name.split(".")))
 
 
 def _places(keys: Iterable[str], below: frozenset[str]) -> dict[str, list[_Place]]:
@@ -245,11 +245,11 @@ def _places(keys: Iterable[str], below: frozenset[str]) -> dict[str, list[_Place
     found: dict[str, list[_Place]] = {}
     for key in keys:
         if "." not in key:
-            found.setdefault(folded(key), []).append(_Place(key, key, 0))
+            found.setdefault(fold(key), []).append(_Place(key, key, 0))
             continue
         parts = key.split(".")
         for depth in range(min(_DEEPEST, len(parts) - 1) + 1):
-            if depth and folded(parts[depth - 1]) not in below:
+            if depth and fold(parts[depth - 1]) not in below:
                 break
             rest = ".".join(parts[depth:])
             found.setdefault(_fold(rest), []).append(_Place(key, rest, depth))

@@ -11,7 +11,7 @@ from mapping.bounds import LONGEST_MS
 from mapping.dialects.reading import Dialects, Header, Reading
 from mapping.dialects.table import Unit
 from mapping.rules import address, taxonomy, uri
-from mapping.rules.headers import joined
+from mapping.rules.headers import join
 from mapping.rules.null_words import is_absent
 from mapping.rules.verbs import VERBS
 
@@ -302,7 +302,7 @@ def _headers(flat: Mapping[str, object], keys: tuple[Header, ...]) -> tuple[dict
     request: dict[str, str] = {}
     response: dict[str, str] = {}
     for key, name, of_request in keys:
-        if text := joined(flat[key]):
+        if text := join(flat[key]):
             (request if of_request else response)[name] = text
     return request, response
 
@@ -310,7 +310,7 @@ def _headers(flat: Mapping[str, object], keys: tuple[Header, ...]) -> tuple[dict
 def _ip(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], trust_forwarded: bool) -> str:
     if trust_forwarded:
         for key in keys.forwarded_for:
-            value = joined(flat[key])
+            value = join(flat[key])
             if value and (found := address.client_ip({"x-forwarded-for": value}, ())):
                 return found
     return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)

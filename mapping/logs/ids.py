@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from mapping.rules.names import CONTEXTS, LONGEST_KEY, parted
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, split_name
 
 MAX_CHARS = 512  # of a value; the longest propagation header is X-Ray's, with its lineage below 300
 
@@ -135,7 +135,7 @@ def _word(name: str) -> tuple[str, int, bool]:
         return "spanid", 0, False
     if name in _EXACTLY:
         return "operationid", 0, False
-    above, last = parted(name)
+    above, last = split_name(name)
     if last == "id" and above[-1:] in (["trace"], ["span"]):
         last = f"{above.pop()}id"
     of_headers = bool(above) and above[-1] in _HEADERS

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mapping.bounds import MOST_SEVERE
-from mapping.rules.names import CONTEXTS, LONGEST_KEY, parted
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, split_name
 
 _NUMBERS = {
     1: "trace trc verbose vrb finest silly all t v",
@@ -70,9 +70,9 @@ def level_keys(names: Iterable[str], first: Iterable[str] = ()) -> tuple[LevelKe
     first: keys that a dialect names for it; other than these, the name of a key decides.
     """
     names = tuple(names)
-    found = [(-1, 0, LevelKey(name, _LEVEL)) for name in first if parted(name)[1] not in _KEYS]
+    found = [(-1, 0, LevelKey(name, _LEVEL)) for name in first if split_name(name)[1] not in _KEYS]
     for name in names:
-        above, last = parted(name) if len(name) <= LONGEST_KEY else ([], "")
+        above, last = split_name(name) if len(name) <= LONGEST_KEY else ([], "")
         if last == "name" and above[-1:] == ["level"]:  # loguru: record.level.name
             last = f"{above.pop()}name"
         elif last in ("level", "levelstr") and above[-1:] == ["level"]:  # log4js: level.levelStr

@@ -15,7 +15,7 @@ from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
 from mapping.rules import extras
 from mapping.rules.identity import Resolver
-from mapping.rules.names import CONTEXTS, LONGEST_KEY, folded
+from mapping.rules.names import CONTEXTS, LONGEST_KEY, fold
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import MetadataPlan, Shape
 
@@ -136,7 +136,7 @@ class LogPlans:
 def _spelled(name: str) -> str:
     """The key folded, without the objects in which loggers keep their context."""
     parts = name.split(".") if len(name) <= LONGEST_KEY else ()
-    parts = [folded(part) for part in parts]
+    parts = [fold(part) for part in parts]
     while len(parts) > 1 and parts[0] in CONTEXTS:
         parts = parts[1:]
     return ".".join(parts)

@@ -20,7 +20,7 @@ from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exc
 from mapping.logs.ids import IdKeys, id_keys, ids_in
 from mapping.logs.json_text import BEFORE_JSON, exact, holds_long_numbers, line_in, read_object, unwrapped
 from mapping.logs.levels import LevelKey, level_keys, severity
-from mapping.rules.headers import listed
+from mapping.rules.headers import read_pairs
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
@@ -350,7 +350,7 @@ def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: s
         if type(value) is dict:
             if depth < _MAX_DEPTH and is_key(below := f"{prefix}{key}."):
                 _add_leaves(flat, value, below, depth + 1)
-        elif key == "headers" and type(value) is list and (found := listed(value)) is not None:
+        elif key == "headers" and type(value) is list and (found := read_pairs(value)) is not None:
             _add_leaves(flat, found, f"{prefix}headers.", depth + 1)
         elif len(flat) < _MAX_FLAT_KEYS and len(key) <= longest:
             flat.setdefault(prefix + key, value)

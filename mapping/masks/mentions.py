@@ -50,7 +50,7 @@ class Mentions:
     def __init__(self, words: Iterable[str], globs: Iterable[str], endings: Iterable[str] = ()) -> None:
         """endings: patterns of RE2 for the ends of words."""
         self._keys, self._globs, self._endings = frozenset(words), tuple(globs), frozenset(endings)
-        parts = {max(map(folded, _plain_parts(glob)), default="", key=len) for glob in self._globs}
+        parts = {max(map(fold_text, _plain_parts(glob)), default="", key=len) for glob in self._globs}
         plain = set(filter(_is_word, parts))
         self._of_parts = re.compile(f"{_ESCAPE}?{_one_of(plain)}").fullmatch if plain else None
         ends = [ending for ending in self._endings if ending.isascii()]
@@ -95,7 +95,7 @@ class Mentions:
         """True when a word stands where a key may stand."""
         if self._seek(words) == NOTHING and not self._anywhere:
             return False
-        text = folded(text if text.isascii() else text.lower())
+        text = fold_text(text if text.isascii() else text.lower())
         found = {match[0].decode() for match in self._find.finditer(words)}
         if len(found) > _MAX_FOUND:
             return True
@@ -150,7 +150,7 @@ def _one_of(words: Iterable[str]) -> str:
     return "(?:" + "|".join(sorted(words)) + ")"
 
 
-def folded(text: str) -> str:
+def fold_text(text: str) -> str:
     """Keys and texts as they are compared: in lower case without `-` and `_`."""
     return text.lower().replace("-", "").replace("_", "")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import translate
 from typing import Any, Final, Literal
 
-from mapping.masks.mentions import Mentions, folded
+from mapping.masks.mentions import Mentions, fold_text
 from mapping.masks.search import NOTHING, as_bytes, searcher
 from mapping.masks.settings import Action, MaskRule, MaskSettings, Place
 from mapping.masks.shapes import BEGINNINGS
@@ -123,7 +123,7 @@ _PATH_PARTS = re.compile(r"[^.\[\]*$]+").findall
 
 def fold(key: str) -> str:
     """A key as it is compared: its last path part in lower case without `-`, `_` and outer blanks: accessToken."""
-    return folded(_last_part(key).strip())
+    return fold_text(_last_part(key).strip())
 
 
 def _last_part(key: str) -> str:

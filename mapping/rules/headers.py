@@ -32,7 +32,7 @@ def header_name(attribute_key: str) -> tuple[Side, str] | None:
     return None
 
 
-def joined(value: object) -> str:
+def join(value: object) -> str:
     """One text for the value or values of a header, several joined with a comma and a blank.
 
     Translators to Jaeger and Zipkin write the list as text, `["a", "b"]`: that is the list.
@@ -70,7 +70,7 @@ def from_map(value: object) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for key, item in value.items():
-        text = joined(item)
+        text = join(item)
         name = _canonical(str(key).strip())
         if name and text:
             found[name] = f"{found[name]}, {text}" if name in found else text
@@ -92,7 +92,7 @@ def collect(attributes: Mapping[str, object]) -> tuple[dict[str, str], dict[str,
                 side.update(from_map(value))
     for key, value in attributes.items():
         if key[:5] == "http." and (named := header_name(key)) is not None:
-            text = joined(value)
+            text = join(value)
             if text:
                 (request if named[0] == "request" else response)[named[1]] = text
     if "user-agent" not in request:
@@ -118,7 +118,7 @@ def _parsed(text: str) -> object:
         return None
 
 
-def listed(value: list[object]) -> dict[str, object] | None:
+def read_pairs(value: list[object]) -> dict[str, object] | None:
     """The headers in a list as HAR writes it, one object each; None for any other list."""
     return _pairs(value) if value and isinstance(value[0], dict) else None
 

@@ -24,14 +24,14 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\d_]+").fin
 _DROPPED = str.maketrans("", "", "_- ")
 
 
-def folded(name: str) -> str:
+def fold(name: str) -> str:
     """A key without case, dashes, underscores and blanks: `Trace-ID` and `trace_id` are one."""
     return name.lower() if name.isalnum() else name.lower().translate(_DROPPED)
 
 
-def parted(name: str) -> tuple[list[str], str]:
+def split_name(name: str) -> tuple[list[str], str]:
     """(the objects above a dotted key, its last part), folded."""
-    *above, last = map(folded, name.split("."))
+    *above, last = map(fold, name.split("."))
     return above, last
 
 

@@ -27,7 +27,7 @@ class Capped:
 capped: Final = Capped()
 
 
-def weighed(decision: Decision, weight: Any, unit: bytes) -> Decision:
+def weigh(decision: Decision, weight: Any, unit: bytes) -> Decision:
     """The decision times a stated weight; as it is when the weight is no number >= 1 or the record carries a `th`.
 
     A number may be written as text: attributes pass through baggage, environments and other protocols.

@@ -91,7 +91,7 @@ class HeaderSlots:
                 text = (
                     value[0]
                     if type(value) is list and len(value) == 1 and type(value[0]) is str
-                    else headers.joined(value)
+                    else headers.join(value)
                 )
                 if text:
                     into[name] = text

@@ -39,7 +39,7 @@ def test_attribute_names_become_header_names(key: str, named: tuple[str, str] | 
     ],
 )
 def test_several_values_are_joined_with_a_comma(value: object, text: str) -> None:
-    assert headers.joined(value) == text
+    assert headers.join(value) == text
 
 
 def test_attributes_and_maps_are_collected_and_the_attribute_wins() -> None:
@@ -98,6 +98,6 @@ def test_collecting_any_attributes_gives_lower_case_names_and_text(attributes: d
     ],
 )
 def test_a_list_that_was_written_as_text_is_that_list(text: str, value: str) -> None:
-    assert headers.joined(text) == value
+    assert headers.join(text) == value
     request, _ = headers.collect({"http.request.header.x-user-id": text})
     assert request.get("x-user-id", "") == value

@@ -15,7 +15,7 @@ from mapping.event_json import sampling_json
 from mapping.sampling.decide import Rate
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings, TailSettings
-from mapping.sampling.stated import weighed
+from mapping.sampling.stated import weigh
 from mapping.sampling.tail import Released, Shed, TailBuffer, _digest
 from mapping.sampling.thresholds import M, threshold
 from mapping.sampling.whole_traces import Finished, TraceFacts, WholeTraces
@@ -134,7 +134,7 @@ def whole(tail: dict[str, Any] | None = None, **settings: Any) -> tuple[Sampler,
 def test_a_weight_that_the_sender_states_multiplies_that_of_the_whole_trace(rate: int) -> None:
     sampler, traces = whole(rules=[], rate=rate)
     trace_id = b"\xf0" * 16
-    undecided = weighed(sampler.span(trace_id, "", no_facts), 3, trace_id)
+    undecided = weigh(sampler.span(trace_id, "", no_facts), 3, trace_id)
     [done] = [*traces.add([(event(trace_id=trace_id.hex(), decision=undecided), 1)], 0.0), *traces.drain()]
     assert done.event is not None
     final = done.event.decision
