@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from receiver.decode.request import DecodeLimits
+from receiver.endpoint import parse_endpoint as parse_endpoint
 from receiver.spool.settings import MIB
 
 
@@ -154,15 +155,3 @@ class ReceiverSettings(_Block):
         if "" in keys:
             raise ValueError("tenants: a key is empty")
         return self
-
-
-def parse_endpoint(endpoint: str) -> tuple[str, int]:
-    """Host and port of `host:port`, `[v6]:port` or `:port` (all interfaces, host ""). Raises ValueError."""
-    host, colon, port = endpoint.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{endpoint!r} is not host:port")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{endpoint!r}: write an IPv6 address in brackets")
-    return host, int(port)

@@ -7,7 +7,7 @@ import socket
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from receiver.settings import parse_endpoint
+from receiver.endpoint import parse_endpoint
 
 LOOPBACK = "loopback"
 EVERYWHERE = "everywhere"  # all interfaces of this machine

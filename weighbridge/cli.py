@@ -6,6 +6,8 @@ error and the exit code of `cli_errors`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from weighbridge.commands.errors import CommandError
 
 if TYPE_CHECKING:
     from weighbridge.settings import Settings
+    from weighbridge.settings_asked import AskedSettings
 
 raw_option = click.option(
     "--raw", is_flag=True, help="csv and json: texts as they are stored, with control characters and formulas."
@@ -168,10 +171,10 @@ def query(
         return
     if sql is None:
         raise click.UsageError("ask something: SQL, or the name of a query (--list shows them)")
-    settings = _settings(config)
     from weighbridge.commands.query import run_query
 
-    run_query(settings, sql, parameters, form, raw=raw)
+    with _asked(config) as settings:
+        run_query(settings, sql, parameters, form, raw=raw)
 
 
 @main.command()
@@ -188,10 +191,10 @@ def query(
 @config_option
 def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -> None:
     """The event log, one line an event, newest last."""
-    settings = _settings(config)
     from weighbridge.commands.tail import run_tail
 
-    run_tail(settings, where, follow=follow, limit=limit)
+    with _asked(config) as settings:
+        run_tail(settings, where, follow=follow, limit=limit)
 
 
 @main.command()
@@ -199,10 +202,10 @@ def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -
 @config_option
 def trace(trace_id: str, config: str | None) -> None:
     """One trace as a tree, with the logs of each span."""
-    settings = _settings(config)
     from weighbridge.commands.trace import run_trace
 
-    run_trace(settings, trace_id)
+    with _asked(config) as settings:
+        run_trace(settings, trace_id)
 
 
 @main.command()
@@ -217,13 +220,13 @@ def trace(trace_id: str, config: str | None) -> None:
 @config_option
 def ledger(form: str, minutes: int | None, raw: bool, config: str | None) -> None:
     """Where every received record ended, per tenant and sink."""
-    settings = _settings(config)
     from weighbridge.commands.ledger import run_ledger, run_minutes
 
-    if minutes is None:
-        run_ledger(settings, form, raw=raw)
-    else:
-        run_minutes(settings, minutes, form, raw=raw)
+    with _asked(config) as settings:
+        if minutes is None:
+            run_ledger(settings, form, raw=raw)
+        else:
+            run_minutes(settings, minutes, form, raw=raw)
 
 
 @main.group()
@@ -280,10 +283,10 @@ def export_store(folder: Path, form: str, since: str | None, until: str | None, 
 
     Run again with the same DIR, it goes on where it was, and writes what has changed since.
     """
-    settings = _settings(config)
     from weighbridge.commands.export import run_export
 
-    run_export(settings, folder, form, since, until)
+    with _asked(config) as settings:
+        run_export(settings, folder, form, since, until)
 
 
 @main.command()
@@ -291,10 +294,10 @@ def export_store(folder: Path, form: str, since: str | None, until: str | None, 
 @config_option
 def retention(form: str, config: str | None) -> None:
     """What the store keeps, day by day, and what of it goes when."""
-    settings = _settings(config)
     from weighbridge.commands.retention import run_retention
 
-    run_retention(settings, form)
+    with _asked(config) as settings:
+        run_retention(settings, form)
 
 
 @main.command()
@@ -413,3 +416,21 @@ def _settings(config: str | None) -> Settings:
         return load_settings(config)
     except SettingsError as error:
         raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _asked(config: str | None) -> Iterator[AskedSettings]:
+    """As `_settings`, for commands that ask and need no more of them than whom; checked when they are looked at.
+
+    Of a command that cannot do its work, a mistake anywhere in the settings is the better reason.
+    """
+    from weighbridge.settings_asked import AskedSettings
+    from weighbridge.settings_file import SettingsError
+
+    try:
+        yield AskedSettings(config)
+    except SettingsError as error:
+        raise CommandError(str(error)) from error
+    except CommandError:
+        _settings(config)
+        raise

@@ -1,12 +1,11 @@
 """The settings file: YAML with `${env:NAME}`, checked strictly, every error naming the setting.
 
-This module is the only one that reads the environment. Each component owns its settings class; here they are put
-together (`Settings`), read (`load_settings`) and shown with secrets hidden (`shown`).
+Each component owns its settings class; here they are put together (`Settings`), read (`load_settings`) and shown with
+secrets hidden (`shown`). `settings_asked` has a shorter way for questions.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,23 +21,21 @@ from mapping.settings import MappingSettings
 from receiver.settings import ReceiverSettings
 from receiver.spool.settings import SpoolSettings
 from weighbridge.addresses import is_itself as is_itself
-from weighbridge.admin.server import AdminSettings
+from weighbridge.admin.settings import AdminSettings
 from weighbridge.lanes.crossing import refuse_crossing
 from weighbridge.lanes.settings import LanesSettings
+from weighbridge.settings_asked import DEFAULT_STORE
 from weighbridge.settings_conflicts import refuse_conflicts
 from weighbridge.settings_errors import explain
-from weighbridge.settings_text import TextError, expand, read_document
+from weighbridge.settings_file import DEFAULT_FILE as DEFAULT_FILE
+from weighbridge.settings_file import SettingsError as SettingsError
+from weighbridge.settings_file import environment_of, files_of, given
+from weighbridge.settings_file import find_file as find_file
+from weighbridge.settings_text import TextError, expand
 from weighbridge.settings_units import UnitError, with_units
 from weighbridge.telemetry_settings import TelemetrySettings
 
-ENVIRONMENT_VARIABLE = "WEIGHBRIDGE_CONFIG"
-DEFAULTS_VARIABLE = "WEIGHBRIDGE_DEFAULTS"  # a file whose settings hold where the other one names none
-DEFAULT_FILE = "weighbridge.yaml"
 _NO_SECRETS = frozenset({"database"})  # in the query of an address
-
-
-class SettingsError(Exception):
-    """One line for the operator: which setting, what is wrong, what would be right. Never holds a secret's value."""
 
 
 class ExporterSettings(BaseModel):
@@ -47,7 +44,7 @@ class ExporterSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sinks: tuple[SinkSettings, ...] = Field(
-        default_factory=lambda: (parse_sink({"name": "store", "type": "clickhouse", "dsn": "chdb://data/store"}),),
+        default_factory=lambda: (parse_sink(DEFAULT_STORE),),
         description="One entry per destination: name, type and that type's own settings.",
     )
     batch: BatchSettings = Field(default_factory=BatchSettings, description="When a batch is closed.")
@@ -154,21 +151,11 @@ def _parse_sink(index: int, values: Any) -> SinkSettings:
         raise ValueError(f".sinks.{index}: {error}") from error
 
 
-def find_file(path: str | None, environment: Mapping[str, str] | None = None) -> Path | None:
-    """The file that `load_settings` would read: the one named, else $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml."""
-    environment = os.environ if environment is None else environment
-    named = path or environment.get(ENVIRONMENT_VARIABLE)
-    if named:
-        return Path(named)
-    default = Path(DEFAULT_FILE)
-    return default if default.exists() else None
-
-
 def load_settings(path: str | None = None, environment: Mapping[str, str] | None = None) -> Settings:
     """The effective settings. Raises SettingsError, whose text is one line."""
-    environment = os.environ if environment is None else environment
-    files = _files(path, environment)
-    document = _given(files)
+    environment = environment_of(environment)
+    files = files_of(path, environment)
+    document = given(files)
     if not document:
         return Settings()
     try:
@@ -182,7 +169,7 @@ def load_settings(path: str | None = None, environment: Mapping[str, str] | None
 def expand_one(text: str, what: str) -> str:
     """A value of a command line as one of the settings file: its references are replaced. Raises SettingsError."""
     try:
-        return str(expand(text, os.environ, what))
+        return str(expand(text, environment_of(None), what))
     except TextError as error:
         raise SettingsError(str(error)) from error
 
@@ -192,7 +179,7 @@ def old_spellings(path: str | None = None, environment: Mapping[str, str] | None
 
     For files that `load_settings` has read. Raises SettingsError when one cannot be read any more.
     """
-    document = _given(_files(path, os.environ if environment is None else environment))
+    document = given(files_of(path, environment_of(environment)))
     sampling = document.get("sampling")
     if not isinstance(sampling, dict):
         return []
@@ -202,44 +189,6 @@ def old_spellings(path: str | None = None, environment: Mapping[str, str] | None
         for old, new in model.RENAMED.items()
         if isinstance(sampling.get(part), dict) and old in sampling[part]
     ]
-
-
-def _files(path: str | None, environment: Mapping[str, str]) -> list[Path]:
-    """The settings files that there are, the one that is beneath first."""
-    beneath = environment.get(DEFAULTS_VARIABLE)
-    return [file for file in (Path(beneath) if beneath else None, find_file(path, environment)) if file is not None]
-
-
-def _given(files: list[Path]) -> dict[str, Any]:
-    """What the files say together, references not yet replaced. Raises SettingsError."""
-    document: dict[str, Any] = {}
-    for file in files:
-        document = _laid_over(document, _document(file))
-    return document
-
-
-def _document(file: Path) -> dict[str, Any]:
-    """What a file says, references not yet replaced. Raises SettingsError."""
-    try:
-        document = read_document(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise SettingsError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{file}: not YAML: no UTF-8 at byte {error.start + 1}") from error
-    except TextError as error:
-        raise SettingsError(f"{file}: {error}") from error
-    if document is not None and not isinstance(document, dict):
-        raise SettingsError(f"{file}: expected sections such as `receiver:` at the top level")
-    return document or {}
-
-
-def _laid_over(beneath: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Sections of both, setting by setting; where both name one, `above` has it. Lists are replaced whole."""
-    found = {**beneath, **above}
-    for name in beneath.keys() & above.keys():
-        if isinstance(beneath[name], dict) and isinstance(above[name], dict):
-            found[name] = _laid_over(beneath[name], above[name])
-    return found
 
 
 def shown(settings: BaseModel) -> dict[str, Any]:

@@ -1,9 +1,4 @@
-"""API calls as rows of `api_minutes` (api_minutes.sql): what is counted of a batch, as the body of an insert. Pure.
-
-Durations are counted in buckets that grow by GAMMA, as DDSketch has them (Masson, Rim, Lee 2019): bucket i holds what
-is in (GAMMA^(i-1), GAMMA^i] milliseconds, so that 2 GAMMA^i / (GAMMA + 1) is within RELATIVE_ERROR of all of them.
-Buckets of any rows add up.
-"""
+"""API calls as rows of `api_minutes` (api_minutes.sql): what is counted of a batch, as the body of an insert. Pure."""
 
 from __future__ import annotations
 
@@ -11,21 +6,15 @@ import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Sequence
 from itertools import accumulate, chain, count
-from math import ceil, log
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
+from exporter.clickhouse.durations import bucket_of
 from exporter.clickhouse.native import block, heading, kind, low_cardinality
 from exporter.clickhouse.rows import DAY_US, event_time_us
 from exporter.sink import Calls
 from mapping.event import API_CALL, UNSAMPLED, Decision, Event
 from mapping.sampling.counts import NOT_ESTIMABLE, arrived
-
-RELATIVE_ERROR: Final = 0.01
-GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_PER_BUCKET: Final = 1 / log(GAMMA)
-# What is shorter than a microsecond, or longer than twelve days, counts as that.
-SHORTEST_MS, LONGEST_MS = 0.001, 1e9
 
 OTHER: Final = "(other)"
 # Different keys of one minute, over all of its batches: beyond, company, service, plan and status are kept and the
@@ -74,11 +63,6 @@ class Weight(NamedTuple):
     kept: bool
     unseen: bool
     estimated: bool
-
-
-def bucket_of(duration_ms: float) -> int:
-    """The bucket that counts this duration."""
-    return ceil(log(min(max(duration_ms, SHORTEST_MS), LONGEST_MS)) * _PER_BUCKET)
 
 
 def count_calls(calls: Calls, retention_days: int) -> list[Row]:

@@ -12,7 +12,8 @@ import pytest
 
 from clickhouse_rig import NOW_NS, event, with_sink
 from engine_process import EngineProcess
-from exporter.clickhouse.counted import GAMMA, OTHER, RELATIVE_ERROR, Bounds, bucket_of, count_calls
+from exporter.clickhouse.counted import OTHER, Bounds, count_calls
+from exporter.clickhouse.durations import GAMMA, RELATIVE_ERROR, bucket_of
 from exporter.clickhouse.minutes_table import MARKER_DAYS, MINUTES_DAYS, columns
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.errors import Retryable, SinkError

@@ -29,14 +29,15 @@ from exporter.deadletter import DeadLetters
 from project_files import TESTDATA
 from weighbridge.cli import main
 from weighbridge.commands.check import effective_yaml
+from weighbridge.commands.conditions import parse_where
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.event_text import Seen, seen, visible
 from weighbridge.commands.moments import parse_length, parse_since
 from weighbridge.commands.named_query import list_named, named, said_under
-from weighbridge.commands.query import align, csv_text, json_text, print_table
+from weighbridge.commands.query import align, csv_text, json_text
 from weighbridge.commands.serve import welcome
+from weighbridge.commands.tables import print_table
 from weighbridge.commands.tail import line as tail_line
-from weighbridge.commands.tail import parse_where
 from weighbridge.commands.trace import parse_trace_id
 from weighbridge.settings import Settings, load_settings
 from whole_trace_rig import RULES, request

@@ -70,6 +70,27 @@ def test_no_token_and_no_card_number_is_stored(bridge: BridgeProcess, demo: str)
     assert "4242424242424242" not in text
 
 
+# What the bridge is made of, and no question needs: together they take longer to load than most answers.
+HEAVY = {"aiohttp", "cel", "confluent_kafka", "google", "mcp", "re2", "rich", "weighbridge.settings", "mapping.otlp"}
+LOADED = "import sys; from weighbridge.cli import main; main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+
+
+@pytest.mark.parametrize("command", ["query", "trace", "ledger"])
+def test_a_command_that_asks_loads_no_bridge(bridge: BridgeProcess, demo: str, command: str) -> None:
+    arguments = {"query": ["totals"], "trace": [first_trace(bridge, "trace_id != ''")], "ledger": []}[command]
+    done = subprocess.run(
+        [*COMMAND[:-2], "-c", LOADED, command, "--config", str(bridge.config), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=bridge.directory,
+        check=True,
+    )
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "exporter.clickhouse.reader" in loaded
+    assert not loaded & (HEAVY - ({"rich"} if command == "trace" else set()))
+
+
 def test_a_trace_is_a_tree_over_both_services_with_their_logs(bridge: BridgeProcess, demo: str) -> None:
     trace_id = first_trace(bridge, "status_code = 402 AND service = 'payments'")
     title, *lines = bridge.command("trace", trace_id.upper()).stdout.splitlines()

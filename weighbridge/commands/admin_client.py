@@ -6,12 +6,15 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from receiver.settings import parse_endpoint
+from receiver.endpoint import parse_endpoint
 from weighbridge.admin import CLIENT_HEADER
 from weighbridge.commands.errors import CommandError, CommandFailed
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
+
+if TYPE_CHECKING:
+    from weighbridge.settings import Settings
 
 TIMEOUT_S = 30
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy for the web is none for the bridge
@@ -29,7 +32,7 @@ def base_url(settings: Settings) -> str:
     return f"{'https' if settings.receiver.tls else 'http'}://{reachable(settings.receiver.endpoint)}"
 
 
-def ask(settings: Settings, path: str, *, post: bool = False, **parameters: str) -> Any:
+def ask(settings: Asked, path: str, *, post: bool = False, **parameters: str) -> Any:
     """The JSON answer. Raises CommandError when no bridge answers, CommandFailed when it refuses."""
     base = f"http://{reachable(settings.admin.endpoint)}"
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""

@@ -11,12 +11,12 @@ from exporter.clickhouse.schema import Place
 from weighbridge.commands.day_folder import DayFolder
 from weighbridge.commands.moments import parse_since
 from weighbridge.commands.store import open_store, store_settings
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
 FORMATS: Final = {"parquet": "Parquet", "jsonl": "JSONEachRow", "csv": "CSVWithNames"}
 
 
-def run_export(settings: Settings, path: Path, form: str, since: str | None, until: str | None) -> None:
+def run_export(settings: Asked, path: Path, form: str, since: str | None, until: str | None) -> None:
     """Raises CommandError for what cannot be begun, CommandFailed for a day that could not be written."""
     first, end = parse_day(since, "--since"), parse_day(until, "--until")
     place = Place.of(store_settings(settings))

@@ -14,13 +14,13 @@ from mapping.sampling.ledger import LedgerRow
 from weighbridge.commands.admin_client import ask
 from weighbridge.commands.plain_text import escaped_json
 from weighbridge.commands.query import show
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
 SIDE_BY_SIDE = 5  # rows that fit beside each other on a terminal
 _LABELS = {"sink", "rule", "tenant", "catching_up"}
 
 
-def run_ledger(settings: Settings, form: str, *, raw: bool = False) -> None:
+def run_ledger(settings: Asked, form: str, *, raw: bool = False) -> None:
     """Prints the running bridge's ledger. json: all of it; csv: the sinks' rows."""
     ledger = ask(settings, "/ledger")
     if form == "json":
@@ -49,7 +49,7 @@ def run_ledger(settings: Settings, form: str, *, raw: bool = False) -> None:
     click.echo(f"UNEXPLAINED, a fault of the bridge: {said}" if wrong else "Nothing is unexplained.")
 
 
-def run_minutes(settings: Settings, minutes: int, form: str, *, raw: bool = False) -> None:
+def run_minutes(settings: Asked, minutes: int, form: str, *, raw: bool = False) -> None:
     """Prints what sampling received and kept in each of the last minutes, per rule and tenant."""
     rows = ask(settings, "/sampling", minutes=str(minutes))
     columns = ("minute", "rule", "tenant", *LedgerRow._fields)

@@ -14,9 +14,9 @@ from typing import Any
 from exporter.clickhouse import queries
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.reader import Result
+from weighbridge.commands.conditions import parse_where, said_of
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.moments import parse_length, parse_since
-from weighbridge.commands.tail import parse_where, said_of
 
 DAY = timedelta(days=1)
 WHEN_NOT_GIVEN = {"since": "1d", "until": "now", "after": "1m"}

@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from exporter.clickhouse.answers import answer
 from exporter.clickhouse.reader import Result
@@ -22,10 +19,10 @@ from weighbridge.commands.errors import CommandError
 from weighbridge.commands.named_query import asked, is_name, said_under
 from weighbridge.commands.plain_text import data_text, defuse, escaped_json, visible
 from weighbridge.commands.store import open_store
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
 
-def run_query(settings: Settings, question: str, parameters: Sequence[str], form: str, *, raw: bool = False) -> None:
+def run_query(settings: Asked, question: str, parameters: Sequence[str], form: str, *, raw: bool = False) -> None:
     """Prints the answer to SQL, or to a query by its name; form: table, json or csv; raw: as in `show`."""
     said: list[str] = []
     if is_name(question):
@@ -44,9 +41,6 @@ def run_query(settings: Settings, question: str, parameters: Sequence[str], form
         click.echo(line, err=True)
 
 
-LEGIBLE = 16  # characters of a value below which folding it helps nobody
-
-
 def show(result: Result, form: str, *, raw: bool = False) -> None:
     """table: with lines on a terminal, aligned text in a pipe. json: an array, an object a line. csv: with a header.
 
@@ -58,20 +52,12 @@ def show(result: Result, form: str, *, raw: bool = False) -> None:
     elif form == "csv":
         click.echo(csv_text(result, raw=raw, safe=visible if sys.stdout.isatty() else data_text), nl=False)
     elif sys.stdout.isatty():
-        print_table(Console(), result)
+        from weighbridge.commands.tables import print_on_terminal
+
+        print_on_terminal(result)
     else:
         for line in align(result):
             click.echo(line)
-
-
-def print_table(console: Console, result: Result) -> None:
-    """A table where it fits, else each row as a list of its columns."""
-    if _least_width(result) <= console.width:
-        console.print(_rich_table(result))
-        return
-    for number, table in enumerate(_row_tables(result), 1):
-        console.rule(f"row {number}", style="dim", align="left")
-        console.print(table)
 
 
 def json_text(result: Result) -> str:
@@ -89,7 +75,7 @@ def csv_text(result: Result, *, raw: bool = False, safe: Callable[[str], str] = 
 
     writer.writerow([text(name, is_text=True) for name in result.columns])
     for row in result.rows:
-        writer.writerow([text(_cell(value, ""), is_text=not _is_number(value)) for value in row])
+        writer.writerow([text(cell_text(value, ""), is_text=not _is_number(value)) for value in row])
     return output.getvalue()
 
 
@@ -97,10 +83,10 @@ def align(result: Result) -> Iterator[str]:
     """The header and the rows in columns of equal width, numbers to the right."""
     table = [
         list(map(visible, result.columns)),
-        *([visible(_cell(value, "-")) for value in row] for row in result.rows),
+        *([visible(cell_text(value, "-")) for value in row] for row in result.rows),
     ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numeric = _numeric_columns(result)
+    numeric = numeric_columns(result)
     for row in table:
         cells = (
             cell.rjust(width) if right else cell.ljust(width)
@@ -129,7 +115,7 @@ def plain(value: Any) -> Any:
             return str(value)
 
 
-def _cell(value: Any, nothing: str) -> str:
+def cell_text(value: Any, nothing: str) -> str:
     simple = plain(value)
     if simple is None:
         return nothing
@@ -140,7 +126,7 @@ def _cell(value: Any, nothing: str) -> str:
     return str(simple)
 
 
-def _numeric_columns(result: Result) -> Sequence[bool]:
+def numeric_columns(result: Result) -> Sequence[bool]:
     return [
         bool(result.rows) and all(_is_number(row[place]) or row[place] is None for row in result.rows)
         for place in range(len(result.columns))
@@ -149,30 +135,3 @@ def _numeric_columns(result: Result) -> Sequence[bool]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _least_width(result: Result) -> int:
-    """Columns of a terminal that a table needs to be legible: names of columns are not cut, long values may fold."""
-    values = ([_cell(row[place], "-") for row in result.rows] for place in range(len(result.columns)))
-    longest = (max(map(len, column), default=0) for column in values)
-    needed = (max(len(name), min(width, LEGIBLE)) for name, width in zip(result.columns, longest, strict=True))
-    return sum(width + 3 for width in needed) + 1
-
-
-def _row_tables(result: Result) -> Iterator[Table]:
-    for row in result.rows:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in zip(result.columns, row, strict=True):
-            table.add_row(Text(visible(name)), Text(visible(_cell(value, "-"))))
-        yield table
-
-
-def _rich_table(result: Result) -> Table:
-    table = Table(header_style="bold", row_styles=["", "dim"] if len(result.columns) > 6 else None)
-    for name, right in zip(result.columns, _numeric_columns(result), strict=True):
-        table.add_column(Text(visible(name)), justify="right" if right else "left", overflow="fold")
-    for row in result.rows:
-        table.add_row(*(Text(visible(_cell(value, "-"))) for value in row))
-    return table

@@ -12,12 +12,12 @@ from exporter.clickhouse.retention import Keep, StoredDay, stored_days
 from exporter.clickhouse.schema import Place
 from weighbridge.commands.query import show
 from weighbridge.commands.store import open_store, store_settings
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
 _COLUMNS = ("day", "events", "bytes", "goes", "emptied")
 
 
-def run_retention(settings: Settings, form: str) -> None:
+def run_retention(settings: Asked, form: str) -> None:
     """Prints a row a day, oldest first. Nothing is deleted: the running bridge does that."""
     store = store_settings(settings)
     place = Place.of(store)

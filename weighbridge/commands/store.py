@@ -7,16 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 from exporter.clickhouse.engine.endpoint import read_published
-from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
 from weighbridge.commands.admin_client import ask, reachable
 from weighbridge.commands.errors import CommandError, CommandFailed
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
+
+if TYPE_CHECKING:
+    from exporter.clickhouse.keeper import StoreKeeper
 
 R = TypeVar("R", bound=StoreReader)
 
@@ -24,7 +26,7 @@ ENGINE_WAIT_S = 15.0  # for the engine of a running bridge, which is started aga
 ENGINE_LOOK_S = 0.5
 
 
-def store_settings(settings: Settings) -> StoreSettings:
+def store_settings(settings: Asked) -> StoreSettings:
     """The sink that can be asked, where the running bridge has it. Raises CommandError where the settings have none."""
     for sink in settings.exporter.sinks:
         if isinstance(sink, StoreSettings):
@@ -34,29 +36,31 @@ def store_settings(settings: Settings) -> StoreSettings:
 
 
 @contextmanager
-def open_store(settings: Settings) -> Iterator[StoreReader]:
+def open_store(settings: Asked) -> Iterator[StoreReader]:
     """A reader. Raises CommandError when there is no store to ask, CommandFailed when it refuses a question."""
     with open_one(settings, store_settings(settings)) as reader:
         yield reader
 
 
 @contextmanager
-def open_one(settings: Settings, store: StoreSettings) -> Iterator[StoreReader]:
+def open_one(settings: Asked, store: StoreSettings) -> Iterator[StoreReader]:
     """As `open_store`, of a store that need not be that of the settings."""
     with _opened(settings, store, StoreReader(store)) as reader:
         yield reader
 
 
 @contextmanager
-def keep_store(settings: Settings, store: StoreSettings | None = None) -> Iterator[StoreKeeper]:
+def keep_store(settings: Asked, store: StoreSettings | None = None) -> Iterator[StoreKeeper]:
     """As `open_store`, a connection that may change the store; to another store than that of the settings, too."""
+    from exporter.clickhouse.keeper import StoreKeeper  # it loads the sink, which a question does without
+
     store = store or store_settings(settings)
     with _opened(settings, store, StoreKeeper(store)) as keeper:
         yield keeper
 
 
 @contextmanager
-def _opened(settings: Settings, store: StoreSettings, reader: R) -> Iterator[R]:
+def _opened(settings: Asked, store: StoreSettings, reader: R) -> Iterator[R]:
     logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it raises, with its traceback
     try:
         _wait_for_the_bridges_engine(settings, store)
@@ -71,7 +75,7 @@ def _opened(settings: Settings, store: StoreSettings, reader: R) -> Iterator[R]:
         reader.close()
 
 
-def _wait_for_the_bridges_engine(settings: Settings, store: StoreSettings) -> None:
+def _wait_for_the_bridges_engine(settings: Asked, store: StoreSettings) -> None:
     """Returns at once but for a bridge that runs without its engine: an engine of ours would only be in its way.
 
     Raises StoreError when it does not come back.
@@ -83,7 +87,7 @@ def _wait_for_the_bridges_engine(settings: Settings, store: StoreSettings) -> No
         time.sleep(ENGINE_LOOK_S)
 
 
-def _advice(settings: Settings, store: StoreSettings) -> str:
+def _advice(settings: Asked, store: StoreSettings) -> str:
     """What to do about an embedded store that cannot be asked."""
     path = store.engine_path
     if path is None:
@@ -93,7 +97,7 @@ def _advice(settings: Settings, store: StoreSettings) -> str:
     return "" if path.is_dir() else "; start the bridge with `make run` or `weighbridge serve`"
 
 
-def _runs_with(settings: Settings, path: Path) -> bool:
+def _runs_with(settings: Asked, path: Path) -> bool:
     """Whether the bridge of these settings runs and has this folder as its store."""
     try:
         return str(path.absolute()) in ask(settings, "/stores")
@@ -101,13 +105,13 @@ def _runs_with(settings: Settings, path: Path) -> bool:
         return False
 
 
-def bridge_has_store(settings: Settings) -> bool:
+def bridge_has_store(settings: Asked) -> bool:
     """Whether a store is there without us starting an engine: a server, or the running bridge's engine."""
     path = store_settings(settings).engine_path
     return path is None or read_published(path.absolute()) is not None
 
 
-def _where_it_runs(settings: Settings, store: StoreSettings) -> StoreSettings:
+def _where_it_runs(settings: Asked, store: StoreSettings) -> StoreSettings:
     """The default store is a relative path: asked from another directory, the running bridge says where its own is."""
     path = store.engine_path
     if path is None or path.is_absolute() or path.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,30 +12,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from exporter.clickhouse.queries import ALWAYS, Condition, Statement, latest, parse_condition, tail
+from exporter.clickhouse.queries import ALWAYS, Condition, Statement, latest, tail
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
-from exporter.clickhouse.schema import columns
+from weighbridge.commands.conditions import parse_where, said_of
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.event_text import MOVED, Seen, failure, moment, seen, weight_text, what_happened, who
 from weighbridge.commands.store import bridge_has_store, open_store, store_settings
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
-# The words of people for columns of api_events; any other column works under its own name.
-FIELDS = {
-    "user": "user_id",
-    "company": "company_id",
-    "status": "status_code",
-    "route": "endpoint",
-    "type": "event_type",
-    "trace": "trace_id",
-    "verb": "method",
-    "session": "session_id",
-    "parent": "parent_span_id",
-}
-_WHERE = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(.*)", re.DOTALL)
-# A further condition behind a comma; signs of a regular expression, which LIKE takes as letters.
-_FURTHER = re.compile(r",\s*([A-Za-z_][\w.]*)\s*(?:[=<>~]|!=)")
-_EXPRESSION = re.compile(r"[\^$|\\*+?\[\]()]")
 WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))  # looked through before everything is
 POLL_S = 1.0
 REFUSALS = 10  # in a row, by a store that is there, before following is given up
@@ -44,7 +27,7 @@ PAGE = 10_000  # events fetched at once while following
 ARRIVES_LATE_S = 10.0  # beyond the wait of log-derived calls for their span
 
 
-def run_tail(settings: Settings, where: Sequence[str], *, follow: bool, limit: int) -> None:
+def run_tail(settings: Asked, where: Sequence[str], *, follow: bool, limit: int) -> None:
     """Prints the last `limit` events that match, then, with follow, new ones until Ctrl-C."""
     conditions = [condition for text in where for condition in parse_where(text)]
     for note in said_of(where):
@@ -64,47 +47,6 @@ def run_tail(settings: Settings, where: Sequence[str], *, follow: bool, limit: i
         sys.exit(0)
 
 
-def parse_where(text: str) -> list[Condition]:
-    """`field=value` as conditions on columns; `status=5xx` is a range. Raises CommandError."""
-    found = _WHERE.fullmatch(text)
-    name, rest = found.groups() if found else (text, "")
-    value = rest.lstrip("= ").strip().lower()
-    if name == "status" and rest.startswith("=") and len(value) == 3 and value.endswith("xx"):
-        return _status_class(text, value[0])
-    try:
-        _one_condition(text, rest)
-        return [parse_condition(FIELDS.get(name, name) + rest)]
-    except ValueError as error:
-        raise CommandError(f"--where {text}: {error}; fields: {', '.join(FIELDS)}, or any column") from error
-
-
-def _one_condition(text: str, rest: str) -> None:
-    """Raises CommandError for what looks like several conditions in one, which would be looked for as one value."""
-    for name in _FURTHER.findall(rest):
-        if name in FIELDS or name in columns() or name.startswith("metadata."):
-            raise CommandError(
-                f"--where {text}: a comma does not separate conditions, it is part of the value; "
-                f"give each condition its own, as in --where a=1 --where {name}=2"
-            )
-
-
-def said_of(where: Iterable[str]) -> Iterator[str]:
-    """What people should know of conditions that mean something else than they may think."""
-    for text in where:
-        found = _WHERE.fullmatch(text)
-        if found and found[2].startswith("~") and _EXPRESSION.search(found[2]):
-            yield (
-                f"{text}: ~ is LIKE and finds this text anywhere, with % and _ for any characters; "
-                "for a regular expression ask in SQL: match(column, '…')"
-            )
-
-
-def _status_class(text: str, digit: str) -> list[Condition]:
-    if digit not in "12345":
-        raise CommandError(f"--where {text}: a class of statuses is 1xx to 5xx")
-    return [Condition("status_code", ">=", f"{digit}00"), Condition("status_code", "<=", f"{digit}99")]
-
-
 def _latest(store: StoreReader, conditions: Iterable[Condition], limit: int) -> list[dict[str, Any]]:
     """The newest events, newest first; the time searched is widened until there are enough."""
     now = datetime.now(UTC)
@@ -116,7 +58,7 @@ def _latest(store: StoreReader, conditions: Iterable[Condition], limit: int) -> 
 
 
 def _following(
-    settings: Settings, conditions: Sequence[Condition], before: Iterable[Mapping[str, Any]]
+    settings: Asked, conditions: Sequence[Condition], before: Iterable[Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
     """New events as they are stored, each once, for ever.
 
@@ -148,7 +90,7 @@ def _following(
 class _Reconnecting:
     """A reader that outlives restarts of the bridge, whose engine comes back under another port."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Asked) -> None:
         self._settings = settings
         self._reader: StoreReader | None = None
 

@@ -12,12 +12,12 @@ from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.event_text import seen
 from weighbridge.commands.store import open_store
 from weighbridge.commands.trace_tree import arrange, tree_lines
-from weighbridge.settings import Settings
+from weighbridge.settings_asked import Asked
 
 MOST_EVENTS = 10_000  # of one trace that are shown
 
 
-def run_trace(settings: Settings, text: str) -> None:
+def run_trace(settings: Asked, text: str) -> None:
     """text: a trace id of 32 hex digits, also with dashes or inside a traceparent."""
     trace_id = parse_trace_id(text)
     with open_store(settings) as store:

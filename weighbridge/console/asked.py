@@ -12,9 +12,9 @@ from aiohttp import web
 
 from exporter.clickhouse.looks import Span
 from exporter.clickhouse.queries import Condition
+from weighbridge.commands.conditions import parse_where
 from weighbridge.commands.errors import CommandError
 from weighbridge.commands.moments import parse_since
-from weighbridge.commands.tail import parse_where
 
 # What the control offers; any age or moment may be written instead.
 RANGES: Final = {

@@ -12,7 +12,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from exporter.clickhouse.schema import columns
-from weighbridge.commands.tail import FIELDS
+from weighbridge.commands.conditions import FIELDS
 from weighbridge.console import charts
 from weighbridge.console.answers import Bridge, Ended, Estimate, Events, Point, Table
 from weighbridge.console.asking import numeric

@@ -19,8 +19,8 @@ from exporter.clickhouse.looks import Scope, Span
 from exporter.clickhouse.queries import Condition, Statement
 from exporter.clickhouse.queries.minutes import ALL_OF_TIME_S, choose
 from exporter.clickhouse.reader import StoreReader
+from weighbridge.commands.conditions import said_of
 from weighbridge.commands.query import plain
-from weighbridge.commands.tail import said_of
 from weighbridge.console.answers import (
     Asked,
     Beside,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from exporter.clickhouse.counted import GAMMA
+from exporter.clickhouse.durations import GAMMA
 from exporter.clickhouse.minutes_table import MINUTES_DAYS, TABLE
 from exporter.clickhouse.queries.statement import Condition, Statement, statement
 

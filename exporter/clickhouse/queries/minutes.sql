@@ -91,7 +91,7 @@ LEFT JOIN (SELECT company_id, uniqExact(user_id) AS users_seen, argMax(trace_id,
 ORDER BY failed DESC, company_id
 
 -- name: endpoint_percentiles
--- The middle of the bucket in which the percentile lies: right within 1 % (exporter/clickhouse/counted.py).
+-- The middle of the bucket in which the percentile lies: right within 1 % (exporter/clickhouse/durations.py).
 SELECT hour, method, endpoint, calls, round(at[1], 3) AS p50, round(at[2], 3) AS p95, round(at[3], 3) AS p99, rows_seen
 FROM (SELECT toStartOfHour(minute) AS hour, method, endpoint, sum(kept) AS rows_seen, sumMap(durations) AS buckets,
              arraySort(b -> b.1, arrayZip(mapKeys(buckets), mapValues(buckets))) AS sorted, arrayCumSum(sorted.2) AS below,
