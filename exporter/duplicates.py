@@ -7,7 +7,7 @@ memory cannot be among it, however wrong its sender's clock and ours are. The jo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, gt
 from typing import Any
 
 from mapping.event import Event
@@ -23,6 +23,9 @@ UNTIMED_REACH_NS = 2 * 86_400_000_000_000
 
 _end = attrgetter("end_unix_ns")
 _start = attrgetter("start_unix_ns")
+_received = attrgetter("received_unix_ns")
+_RECEIVED = Event._fields.index("received_unix_ns")
+_new = tuple.__new__  # a quarter of the cost of _replace
 
 
 def is_untimed(event: Event) -> bool:
@@ -76,14 +79,20 @@ class Horizon:
             return True
         return is_untimed(event) and self.newest_untimed_ns > event.received_unix_ns - UNTIMED_REACH_NS
 
-    def as_first_came(self, event: Event) -> Event | None:
-        """How a first copy may have come, when it may have been further ahead of our clock than this one is.
+    def as_first_came(self, events: Sequence[Event]) -> list[Event]:
+        """How first copies may have come, of those that may have been further ahead of our clock than these are.
 
-        The store files such a copy under its receive time, not under its own. None: then it cannot have been.
+        The store files such a copy under its receive time, not under that of the later one.
         """
-        ahead = event.start_unix_ns > event.received_unix_ns or event.end_unix_ns // HOUR_NS in self.ahead_hours
-        first = event.start_unix_ns - AHEAD_NS - 1000
-        return event._replace(received_unix_ns=first) if ahead and first < event.received_unix_ns else None
+        if not self.ahead_hours and not any(map(gt, map(_start, events), map(_received, events))):  # nearly always
+            return []
+        found: list[Event] = []
+        for event in events:
+            start, received = event.start_unix_ns, event.received_unix_ns
+            first = start - AHEAD_NS - 1000
+            if first < received and (start > received or event.end_unix_ns // HOUR_NS in self.ahead_hours):
+                found.append(_new(Event, (*event[:_RECEIVED], first, *event[_RECEIVED + 1 :])))
+        return found
 
     def plain(self) -> tuple[Any, ...]:
         """For JSON."""

@@ -282,7 +282,7 @@ class Pipeline(Delivery):
             old = draft.events()
         else:
             old = [event for chunk in draft.chunks for event in before.among(chunk.events)]
-        old += [first for event in old if (first := before.as_first_came(event)) is not None]
+        old += before.as_first_came(old)
         self._recent.turn()
         if old and (known := await self._existing(old, ())):
             draft.leave_out(known)

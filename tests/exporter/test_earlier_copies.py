@@ -48,3 +48,19 @@ def test_of_many_gaps_the_widest_stay_out() -> None:
     spans = spans_of(reaches)
     assert len(spans) == 32
     assert spans[-10:] == reaches[-10:]
+
+
+def test_events_of_usual_clocks_are_asked_about_as_each_alone() -> None:
+    dice = random.Random(5)
+    rows = [event(NOW_US + DAY_US - dice.randrange(10 * MINUTE_US)) for _ in range(500)]
+    alone = [span for row in rows for _, spans in windows([row], 90) for span in spans]
+    ((part, (together,)),) = windows(rows, 90)
+    assert sorted(part, key=id) == sorted(rows, key=id)
+    assert together == (min(low for low, _ in alone), max(high for _, high in alone))
+    # One whose clock is ours makes each of them be looked at by itself.
+    ours = rows[0]._replace(start_unix_ns=rows[0].received_unix_ns, end_unix_ns=rows[0].received_unix_ns)
+    (near, (again,)), (far, _) = windows([*rows[1:], ours], 90)
+    assert far == [ours]
+    assert sorted(near, key=id) == sorted(rows[1:], key=id)
+    assert again[0] >= together[0]
+    assert again[1] <= together[1]
