@@ -82,9 +82,14 @@ class Known(NamedTuple):
     head: str  # paths that begin so are of it
     parts: tuple[str, ...] | None  # segments without placeholders, each after a slash; None: cannot be told
     alone: bool  # a word without slashes and placeholders: a route only of the path that is this word
+    tail: str  # its last segment after a slash, where paths of it end so: "" for a placeholder or a subtree (`/files/`)
 
     def fits(self, path: str) -> bool:
-        """False for a path (encoded) that cannot be of this route: a gateway's route id, a rule of something else."""
+        """False for a path (encoded) that cannot be of this route: a gateway's route id, a rule of something else, the
+        prefix under which routes are mounted.
+        """
+        if self.tail and not path.endswith(self.tail) and not _ends_with(path, self.tail):
+            return False
         if path.startswith(self.head) and not self.alone:
             return True
         if self.alone:
@@ -100,21 +105,31 @@ def known(raw: str) -> Known:
     """What is known of a route as its framework writes it."""
     text = normalise(raw)
     if not text or _EVERYTHING(raw):
-        return Known("", "", None, False)
+        return Known("", "", None, False, "")
     head = text.partition("{")[0].partition("*")[0]
     if _UNSURE(raw) is not None or len(text) > MAX_ROUTE_CHARS:
-        return Known(text, head, None, False)
+        return Known(text, head, None, False, "")
     parts = tuple(f"/{part}" for part in text.split("/") if part and _STATIC(part) is not None)
     placeholders = has_placeholder(raw)
     # Only a whole segment in front is proof: `/order` is not the beginning of `/orders`.
     head = head if placeholders or head == "/" else f"{head.rstrip('/')}/"
-    return Known(text, head, parts, not placeholders and "/" not in bare(raw.strip()))
+    last = text.rpartition("/")[2]
+    tail = f"/{last}" if last and parts and parts[-1] == f"/{last}" else ""
+    return Known(text, head, parts, not placeholders and "/" not in bare(raw.strip()), tail)
 
 
 _known = lru_cache(maxsize=4096)(known)
 _EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
 _STATIC = re.compile(r"[\w.\-~]+").fullmatch
+
+
+def _ends_with(path: str, tail: str) -> bool:
+    """Whether the path's last segment is that of a route but for its case, its encoding or its file ending."""
+    last = path.rstrip("/").rpartition("/")[2].partition(";")[0]
+    last = unquote(last).casefold()
+    wanted = tail[1:].casefold()
+    return last == wanted or last.startswith(f"{wanted}.")
 
 
 def _in_order(parts: tuple[str, ...], path: str) -> bool:
@@ -164,16 +179,18 @@ class RouteBook:
                 if _is_path(raw, path):
                     return self.template(service, path)
                 found = _known(raw) if len(raw) <= 256 else known(raw)
+                if found.text and found.text == path:  # with its verb in front (Litestar)
+                    return self.template(service, path)
                 if found.text and (not path or found.fits(path)):
                     return found.text
         named = without_query(from_span_name(span_name)) if span_name else ""
         # A span's name of `/` is what some give to calls without a route; of the root there is a route or a path.
         if named and not (named == "/" and path != "/"):
-            if not has_placeholder(named):
-                return self.template(service, named)
+            if named == path:
+                return self.template(service, path)
             found = _known(named) if len(named) <= 256 else known(named)
             if found.text and (not path or found.fits(path)):
-                return found.text
+                return found.text if has_placeholder(named) else self.template(service, named)
         return self.template(service, path) if path else ""
 
     def template(self, service: str, path: str) -> str:

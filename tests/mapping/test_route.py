@@ -214,7 +214,17 @@ def test_route_that_is_only_the_raw_path_is_templated() -> None:
         ("/orders/57", "/orders/56", "/orders/{id}"),
         ("404 Not Found", "/nope/12345", "/nope/{id}"),
         ("/orders/**", "/orders/17", "/orders/**"),
-        ("/orders", "/orders/17", "/orders"),
+        ("/orders", "/orders/17", "/orders/{id}"),
+        ("/api/v1", "/api/v1/orders/17", "/api/v1/orders/{id}"),  # Starlette: where the routes are mounted
+        ("/users/{id}/posts", "/users/7/posts/17", "/users/{id}/posts/{id}"),
+        ("/files/", "/files/a/b.png", "/files/"),  # Go: all below
+        ("/orders", "/api/orders", "/orders"),  # mounted: the framework does not see the prefix
+        ("/orders", "/Orders/", "/orders"),
+        ("/orders(.:format)", "/orders.json", "/orders"),
+        ("/caf\u00e9", "/caf%C3%A9", "/caf\u00e9"),
+        ("/orders", "/orders;v=1", "/orders"),
+        ("GET /orders/17", "/orders/17", "/orders/{id}"),  # Litestar: the path with its verb
+        ("POST /orders", "/orders", "/orders"),
         ("/pets/{petId}", "/prod/pets/7", "/pets/{petId}"),
         ("/Users/{id}", "/users/17", "/Users/{id}"),
         ("/caf\u00e9/{id}", "/caf%C3%A9/17", "/caf\u00e9/{id}"),
@@ -227,6 +237,11 @@ def test_route_that_is_only_the_raw_path_is_templated() -> None:
 )
 def test_a_route_that_the_path_is_not_of_is_none(raw: str, path: str, chosen: str) -> None:
     assert choose(path, http_route=raw) == chosen
+
+
+def test_where_routes_are_mounted_is_no_route_in_a_span_name_either() -> None:
+    assert choose("/api/v1/orders/17", http_route="/api/v1", span_name="GET /api/v1") == "/api/v1/orders/{id}"
+    assert choose("/prod/health", span_name="GET /health") == "/health"
 
 
 def test_raw_path_in_a_span_name_is_templated() -> None:
