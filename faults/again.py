@@ -67,7 +67,7 @@ async def reload_fails(system: System, dice: random.Random, seconds: float) -> N
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         await system.to_store.set_fault(dice.choice((NONE, Fault(refuse=True))))
-        broken.mkdir()
+        broken.mkdir(parents=True, exist_ok=True)
         sinks = [{"name": name, "type": "jsonlines", "path": str(system.folder / name)} for name in ("new", "broken")]
         dice.shuffle(sinks)
         system.write_settings(exporter={"sinks": sinks})

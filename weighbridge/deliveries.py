@@ -92,6 +92,14 @@ class Deliveries:
             if path.stem not in self._wanted:
                 self._tell_of_removed(path.stem)
 
+    async def check(self, settings: ExporterSettings) -> None:
+        """Whether `change` could do it now. Raises as that; nothing is changed in either case."""
+        async with self._changing:
+            made, opened = await self._opened(_wanted(settings))
+            for journal, is_begun in opened.values():
+                _undone(journal, is_begun)
+            await _close_unused(made.values())
+
     async def change(self, settings: ExporterSettings) -> list[str]:
         """Make the sinks those of the settings; one that stays as it was notices nothing. Returns what was done.
 
@@ -103,12 +111,10 @@ class Deliveries:
 
     async def _change(self, settings: ExporterSettings) -> list[str]:
         wanted = _wanted(settings)
-        made = {name: self._make(one.sink) for name, one in wanted.items() if one != self._wanted.get(name)}
-        try:
-            opened = self._open_journals([name for name in made if name not in self._wanted])
-        except (JournalError, OSError):
-            await _close_unused(made.values())
-            raise
+        made, opened = await self._opened(wanted)
+        for name, (_, is_begun) in opened.items():
+            if is_begun:
+                log.info("sink %s is new: it begins with the oldest request in the spool", name)
         for name in opened:  # from here on the spool waits for these, too
             self._since[name] = (self._feed.end, self._feed.stored.copy())
             self._feed.add_sink(name, forwards=wanted[name].sink.forwards_requests)
@@ -126,7 +132,7 @@ class Deliveries:
             self._wanted[name] = wanted[name]
             if known:
                 self._feed.add_sink(name, forwards=wanted[name].sink.forwards_requests)
-            self._begin(name, sink, opened.get(name))
+            self._begin(name, sink, opened[name][0] if name in opened else None)
             done.append(f"sink {name} {'changed' if known else 'added'}")
         return done
 
@@ -200,27 +206,28 @@ class Deliveries:
 
     # -- one sink ------------------------------------------------------------------------------------------
 
-    def _open_journals(self, names: list[str]) -> dict[str, Journal]:
-        """Those of new sinks. Raises JournalError or OSError; then none is open, and none has been begun."""
-        opened: dict[str, Journal] = {}
-        begun: list[Journal] = []
+    async def _opened(self, wanted: dict[str, Wanted]) -> tuple[dict[str, Any], dict[str, tuple[Journal, bool]]]:
+        """Sinks that are new or change, and the journals of those that are new, with whether they were begun now.
+
+        Raises ValueError, JournalError or OSError; then none is open, and none has been begun.
+        """
+        made: dict[str, Any] = {}
+        opened: dict[str, tuple[Journal, bool]] = {}
         try:
-            for name in names:
-                journal = Journal(self._journals / f"{name}.journal", self._feed.end)
-                if not journal.path.exists():
-                    begun.append(journal)
-                opened[name] = journal
-                journal.open(self._spool.start_position)
-        except (JournalError, OSError):
-            for journal in opened.values():
-                journal.close()
-            for journal in begun:  # else the next try would go on where this one stood
-                with contextlib.suppress(OSError):
-                    journal.path.unlink(missing_ok=True)
+            for name, one in wanted.items():
+                if one != self._wanted.get(name):
+                    made[name] = self._make(one.sink)
+            for name in made:
+                if name not in self._wanted:
+                    journal = Journal(self._journals / f"{name}.journal", self._feed.end)
+                    opened[name] = journal, not journal.path.exists()
+                    journal.open(self._spool.start_position)
+        except (ValueError, JournalError, OSError):
+            for journal, is_begun in opened.values():
+                _undone(journal, is_begun)
+            await _close_unused(made.values())
             raise
-        for journal in begun:
-            log.info("sink %s is new: it begins with the oldest request in the spool", journal.path.stem)
-        return opened
+        return made, opened
 
     def _begin(self, name: str, sink: Any, journal: Journal | None) -> None:
         """journal: open already; None: of a sink that was there before."""
@@ -321,6 +328,14 @@ def _wanted(settings: ExporterSettings) -> dict[str, Wanted]:
         )
         for sink in settings.sinks
     }
+
+
+def _undone(journal: Journal, is_begun: bool) -> None:
+    """Close it, and let go of one that was begun: else the next try would go on where this one stood."""
+    journal.close()
+    if is_begun:
+        with contextlib.suppress(OSError):
+            journal.path.unlink(missing_ok=True)
 
 
 async def _close_unused(sinks: Iterable[Any]) -> None:

@@ -190,7 +190,7 @@ class Bridge:
     async def reload(self, settings: Settings) -> None:
         """Go on with other settings of mapping, sampling and sinks; what cannot be changed while running is said.
 
-        Raises as `Lane.reload`; then nothing has been changed.
+        Raises as `Lane.check`; then nothing has been changed.
         """
         now = self.settings
         needing = [name for name in NEED_RESTART if getattr(settings, name) != getattr(now, name)]
@@ -198,9 +198,12 @@ class Bridge:
             needing.append("exporter.memory_bytes")
         kept = {name: getattr(now, name) for name in NEED_RESTART}
         settings = settings.model_copy(update=kept)
+        if self._lane:
+            await self._lane.check(settings)
+        await self._children.check(settings)
         changes = await self._lane.reload(settings) if self._lane else []
+        self.settings = settings  # also of lanes that begin while others are told
         changes += [change for change in await self._children.reload(settings) if change not in changes]
-        self.settings = settings
         log.info("settings reloaded: %s", ", ".join(changes) or "nothing has changed")
         if needing:
             log.warning("changed settings that need a restart: %s", ", ".join(needing))

@@ -111,6 +111,17 @@ def test_lanes_and_bridge_are_killed_and_nothing_is_lost_or_twice(own_bridge: Br
             bodies.append(body)
 
     send(20)
+    lanes_of(bridge)
+    broken = bridge.directory / "spool" / "lanes" / "1" / "sinks" / "broken.journal"
+    broken.mkdir()  # so the second lane alone cannot have that sink
+    bridge.configure(**SEVERAL, exporter={"sinks": [{"name": "broken", "type": "blackhole"}]})
+    bridge.reload()
+    eventually(
+        lambda: "settings not reloaded" in bridge.log.read_text(), "no lane may have other settings than another"
+    )
+    assert {row["sink"] for row in bridge.ledger()["sinks"]} == {"store"}
+    broken.rmdir()
+    bridge.configure(**SEVERAL)
     for number in (0, 1, 0):
         os.kill(lanes_of(bridge)[number], signal.SIGKILL)
         send(10)  # is acknowledged all the same

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -145,6 +146,18 @@ class Child:
             raise Gone
         return await self._channel.ask(what, **fields)
 
+    async def reload(self, settings: Settings) -> list[str]:
+        """Go on with other settings; what has changed. One that cannot begins again."""
+        try:
+            changes: list[str] = (await self.ask("reload", settings=packed(settings)))["changes"]
+        except Gone:
+            return []
+        except ValueError as error:
+            log.error("lane %d cannot go on with the new settings (%s): it begins again with them", self.number, error)
+            self._kill()
+            return []
+        return changes
+
     async def refresh(self) -> None:
         """Let `last` be of now. Raises Gone."""
         self.last = unpacked((await self.ask("report"))["report"])
@@ -159,10 +172,13 @@ class Child:
                 self.last = unpacked(said.pop("report"))
         except (Gone, ValueError, TimeoutError) as error:
             log.warning("lane %d is not drained (%s): the rest stays in the spool", self.number, type(error).__name__)
-            if self.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.pid, 9)
+            self._kill()
         return said
+
+    def _kill(self) -> None:
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def _one_life(self, spool: Spool, settings: Settings) -> str:
         """Why it ended."""

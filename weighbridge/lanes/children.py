@@ -47,12 +47,19 @@ class Children:
         """Returns when all are ready for the first time. Raises OSError with the words of one that cannot be."""
         await asyncio.gather(*(child.started() for child in self.by_number.values()))
 
+    async def check(self, settings: Settings) -> None:
+        """Raises ValueError when a lane could not go on with these settings; nothing is changed in either case."""
+        await self._of_all(lambda child: child.ask("check", settings=packed(settings)))
+
     async def reload(self, settings: Settings) -> list[str]:
-        """Go on with other settings; what has changed. Raises ValueError when a lane cannot use them."""
+        """Go on with other settings, which are in force for lanes that begin again; what has changed.
+
+        A lane that cannot, though it said it could, begins again with them, as others have let go of the old ones.
+        """
         if self._engines is not None:
             await self._engines.change(settings.exporter.sinks)
-        answers = await self._of_all(lambda child: child.ask("reload", settings=packed(settings)))
-        return list(dict.fromkeys(change for answer in answers for change in answer["changes"]))
+        answers = await asyncio.gather(*(child.reload(settings) for child in self.by_number.values()))
+        return list(dict.fromkeys(change for changes in answers for change in changes))
 
     async def stop(self) -> tuple[list[str], list[str]]:
         """Deliver what is committed and end them all; what hangs in a call, and what is left, in words."""

@@ -110,17 +110,22 @@ class Lane:
         await self.books.stop()
         return hanging
 
-    async def reload(self, settings: Settings) -> list[str]:
-        """Go on with other settings of mapping, sampling and sinks; what has changed.
-
-        Raises ValueError, JournalError or OSError when they cannot be used; then nothing has been changed. A request is
-        mapped by the settings that hold when a sink first asks for it.
-        """
+    async def check(self, settings: Settings) -> None:
+        """Whether `reload` could do it now. Raises as that; nothing is changed in either case."""
         now = self.settings
         if settings.sampling.tail != now.sampling.tail:
             raise ValueError("sampling.tail cannot change while requests wait by it: restart the bridge")
         if settings.sampling.window_s != now.sampling.window_s:
             raise ValueError("sampling.budget.window_s cannot change while events wait by it: restart the bridge")
+        await self.deliveries.check(settings.exporter)
+
+    async def reload(self, settings: Settings) -> list[str]:
+        """Go on with other settings of mapping, sampling and sinks, which `check` allows; what has changed.
+
+        Raises ValueError, JournalError or OSError when they cannot be used; then nothing has been changed. A request is
+        mapped by the settings that hold when a sink first asks for it.
+        """
+        now = self.settings
         rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
         sampling, mapper = self.books.sampling, self.mapper
         if rules_changed:  # all of the new is made and begun before anything old is let go

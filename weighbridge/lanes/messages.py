@@ -2,7 +2,7 @@
 
 to the lane      hello    settings, the partition as it is, requests that stopped it before: the first message
                  news     what has been committed: segments, requests with their tenant and number of records
-                 ask      reload, replay, minutes, stop: answered by a message with the same number
+                 ask      check, reload, replay, minutes, stop: answered by a message with the same number
 to the bridge    ready, failed    after hello
                  released         everything before a position may be deleted
                  report           what the admin port tells, once a second

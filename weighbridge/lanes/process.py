@@ -132,6 +132,8 @@ class LaneProcess:
                     self._follower.removed(number)
             case "report":
                 return {"report": packed(report(lane))}
+            case "check":
+                await lane.check(unpacked(message["settings"]))
             case "reload":
                 return {"changes": await lane.reload(unpacked(message["settings"]))}
             case "minutes":
