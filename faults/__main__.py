@@ -160,7 +160,7 @@ def lines(told: list[tuple[str, ...]], options: argparse.Namespace, environment:
         "",
         f"Seed {options.seed}, {options.records_per_s:.0f} records/s (70 % spans, 30 % logs, 50 in a request, a fifth "
         f"JSON, three fifths gzip) over 16 connections, {options.seconds:.0f} s a story; inserts "
-        f"{options.compression}. Producer, both proxies, bridge and store share the cores.",
+        f"{options.compression}; `lanes: {options.lanes}`. Producer, both proxies, bridge and store share the cores.",
         "",
         *report.table(HEADINGS, told),
         "",
@@ -217,7 +217,7 @@ def main() -> None:
     file = options.report or (None if options.stories else report.DOCUMENT)
     if file:
         told = [row(name, STORIES[name], ending) for name, ending in endings.items()]
-        report.write(file, "stories", lines(told, options, environment))
+        report.write(file, "stories with lanes" if options.lanes else "stories", lines(told, options, environment))
         print(f"written to {file}")
     failed = [name for name, ending in endings.items() if isinstance(ending, Ending) and ending.problems]
     if failed:

@@ -1,5 +1,8 @@
 """A bridge whose lanes stop at records that are named for it: `python faults/planted_lanes.py serve …`.
 
+Sinks of type `blackhole` that are named for it do that with every batch: `segfault` on the event loop, `computes` in a
+thread, without end.
+
 Spans named `planted: loop`, `segfault`, `exit` or `memory` do that to the process that maps them; the same file is the
 program of the lanes, and of the process that tries records alone (`LANE` or `ALONE` as the first argument).
 """
@@ -9,9 +12,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
+from exporter.sink import Batch
+from exporter.sinks.blackhole import BlackholeSink
+from exporter.threads import in_thread
+from mapping.event import Event
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded
 from weighbridge.lanes import alone, child, process, watch
@@ -50,6 +57,15 @@ def plant() -> None:
         return mapped
 
     Mapper.steps = steps  # type: ignore[method-assign]
+
+    async def write(self: BlackholeSink, batch: Batch, *, in_doubt: bool) -> Sequence[Event]:
+        if self.name == "segfault":
+            fault("segfault")
+        if self.name == "computes":
+            await in_thread(lambda: fault("loop"))
+        return ()
+
+    BlackholeSink.write = write  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -77,18 +77,18 @@ async def killed(system: System, dice: random.Random, seconds: float) -> None:
 
 
 async def lanes_killed(system: System, dice: random.Random, seconds: float) -> None:
-    """One lane after the other, and now and then the bridge with all of them."""
+    """One lane, all lanes at once, the bridge alone (its lanes end with it), or all together, in turn."""
     until = time.monotonic() + seconds
-    kills = 0
-    while time.monotonic() < until:
+    for kill in itertools.cycle(("one", "all", "one", "bridge", "one", "everything")):
         await asyncio.sleep(dice.uniform(0.5, 3.0))
-        kills += 1
-        if kills % 5:
-            await system.kill_a_lane(dice)
-            assert await system.ready(), "a lane that is killed must not make the bridge refuse"
-        else:
+        if time.monotonic() >= until:
+            return
+        if kill != "bridge":
+            await system.kill_lanes(dice, most=1 if kill == "one" else 64)
+        if kill in ("bridge", "everything"):
             await system.kill_bridge()
             await system.start_bridge()
+        assert await system.ready(), "a lane that is killed must not make the bridge refuse"
 
 
 async def stopped(system: System, dice: random.Random, seconds: float) -> None:
@@ -283,7 +283,7 @@ WRITE_PATH = ("pwritev,pwritev2", "fdatasync", "fsync", "rename", "unlink", "ftr
 STORIES: dict[str, Told] = {
     "quiet": Told(nothing, "no fault: the tools themselves"),
     "killed": Told(killed, "R01 kill -9 of the bridge at random times"),
-    "lanes-killed": Told(lanes_killed, "kill -9 of lanes, and of the bridge with them", lanes=2),
+    "lanes-killed": Told(lanes_killed, "kill -9 of a lane, of all lanes, of the bridge, of everything", lanes=2),
     "stopped": Told(stopped, "R04 SIGTERM under load"),
     "stopped-away": Told(stopped_while_the_store_is_away, "R05 SIGTERM while the store is down"),
     "away": Told(while_the_store(Fault(refuse=True)), "R06 the store refuses connections"),

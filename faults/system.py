@@ -32,10 +32,7 @@ from faults.proxy import Proxy
 
 READY_S = 30.0
 # What several lanes allow: nothing that must see all requests of a trace.
-ACROSS_LANES: dict[str, dict[str, Any]] = {
-    "mapping": {"inherit_across_requests_s": 0},
-    "sampling": {"trust_upstream": False},
-}
+ACROSS_LANES: dict[str, dict[str, Any]] = {"mapping": {"inherit_across_requests_s": 0}}
 LEFT_BYTES = 1 << 19  # of a small disk, to the sinks' journals
 
 
@@ -218,13 +215,14 @@ class System:
         assert self._bridge is not None
         return self._bridge.returncode is not None
 
-    async def kill_a_lane(self, dice: random.Random) -> None:
-        """kill -9 of one of the processes that map. Returns at once; the bridge starts another."""
+    async def kill_lanes(self, dice: random.Random, most: int) -> None:
+        """kill -9 of the processes that map, of so many. Returns at once; the bridge starts others."""
         async with aiohttp.ClientSession() as session, session.get(f"{self.admin}/readyz") as answer:
             running = [lane["process"] for lane in (await answer.json())["lanes"] if lane["ready"]]
-        if running:
+        dice.shuffle(running)
+        for process in running[:most]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(dice.choice(running), signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""

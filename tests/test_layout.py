@@ -57,11 +57,12 @@ INSIDE = {
     },
     "receiver/decode": {"errors", "answers"},
     "receiver/spool": set(),
-    "exporter/clickhouse": {"duplicates", "errors", "http_address", "http_answer", "settings", "sink"},
+    "exporter/clickhouse": {"duplicates", "errors", "http_address", "http_answer", "settings", "sink", "threads"},
     "exporter/clickhouse/engine": {"durable", "log_format"},
     "exporter/clickhouse/queries": {"clickhouse.durations", "clickhouse.minutes_table", "clickhouse.schema"},
     "exporter/sinks": {
-        *{"clickhouse", "durable", "errors", "forward", "http_address", "http_answer", "settings", "sink", "source"}
+        *{"clickhouse", "durable", "errors", "forward", "http_address", "http_answer", "settings", "sink", "source"},
+        *{"threads"},
     },
     "weighbridge/demo": set(),
     "weighbridge/sampling": {"feed", "tasks"},

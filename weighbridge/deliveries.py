@@ -7,8 +7,9 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from exporter.attempts import Attempts
@@ -41,6 +42,8 @@ LEAVE_S = 2.0
 # First pause before a pipeline that failed unexpectedly begins again.
 RESTART_S = 5.0
 
+SET_ASIDE_LOOK_S = 0.2  # whether a sink that is set aside may go on
+
 
 class Wanted(NamedTuple):
     """All settings that one sink depends on."""
@@ -63,11 +66,14 @@ class Deliveries:
         holding: Callable[[str, Path], HoldingSource] | None = None,
         tasks: Tasks | None = None,
         make: Callable[[SinkSettings], Any] | None = None,
+        set_aside: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """holding: makes what holds a sink's events until they are decided, from its name and a file; None: nothing.
 
-        make: makes a sink of its settings; raises ValueError.
+        make: makes a sink of its settings; raises ValueError. set_aside: sinks that stand still until they are taken
+        out of it, and why.
         """
+        self.set_aside = dict(set_aside)
         self._make = make or make_sink
         self.pipelines: dict[str, Delivery] = {}
         self.refused_requests = RefusedRequests(directory / "refused")
@@ -302,13 +308,22 @@ class Deliveries:
                 if self._stopping:
                     running.stop()
             try:
-                await running.run()
+                await self._given_leave(name)
+                if not (self._stopping and name in self.set_aside):
+                    await running.run()
             except Exception:
                 await self._beside.closed(f"closing of sink {name}", running.sink.close())
                 running.close()
                 raise
 
         return self._beside.keep(f"sink {name}", life, RESTART_S)
+
+    async def _given_leave(self, name: str) -> None:
+        """Return when a sink is not set aside, or all is to end."""
+        while (why := self.set_aside.get(name)) and not self._stopping:
+            self._beside.down[f"sink {name}"] = why
+            await asyncio.sleep(SET_ASIDE_LOOK_S)
+        self._beside.down.pop(f"sink {name}", None)
 
     def _tell_of_removed(self, name: str) -> None:
         log.warning(

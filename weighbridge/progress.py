@@ -13,7 +13,7 @@ import tempfile
 
 _FIELDS = struct.Struct("<4Q")
 _PLACE = struct.Struct("<Q")
-SIZE = mmap.PAGESIZE
+SIZE = 4 * mmap.PAGESIZE  # the rest is for `weighbridge.lanes.marks`
 
 
 class Progress:
@@ -21,35 +21,35 @@ class Progress:
 
     def __init__(self, descriptor: int) -> None:
         """descriptor: of a file of SIZE bytes that both have open; it may be closed afterwards."""
-        self._memory = mmap.mmap(descriptor, SIZE)
+        self.memory = mmap.mmap(descriptor, SIZE)
         self._beats = self._steps = self._begun = 0
 
     def beat(self) -> None:
         """The event loop turns."""
         self._beats += 1
-        _PLACE.pack_into(self._memory, 0, self._beats)
+        _PLACE.pack_into(self.memory, 0, self._beats)
 
     def begin(self, place: int) -> None:
         """Something begins there that may stop this process."""
         self._begun += 1
-        _PLACE.pack_into(self._memory, 24, self._begun)
-        _PLACE.pack_into(self._memory, 8, place)
+        _PLACE.pack_into(self.memory, 24, self._begun)
+        _PLACE.pack_into(self.memory, 8, place)
 
     def step(self) -> None:
         """It goes on there."""
         self._steps += 1
-        _PLACE.pack_into(self._memory, 16, self._steps)
+        _PLACE.pack_into(self.memory, 16, self._steps)
 
     def end(self) -> None:
         """It is done."""
-        _PLACE.pack_into(self._memory, 8, 0)
+        _PLACE.pack_into(self.memory, 8, 0)
 
     def read(self) -> tuple[int, int, int, int]:
         """Beats, place, steps, places begun."""
-        return _FIELDS.unpack_from(self._memory)
+        return _FIELDS.unpack_from(self.memory)
 
     def close(self) -> None:
-        self._memory.close()
+        self.memory.close()
 
 
 def new_file() -> int:

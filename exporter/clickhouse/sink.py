@@ -43,6 +43,7 @@ from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.settings import Settings
 from exporter.errors import Expired, Retryable, SinkError, TooLarge, Unwritable
 from exporter.sink import Batch, Calls, Sink
+from exporter.threads import in_thread
 from mapping.event import Event
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class ClickHouseSink(Sink):
 
     async def _run(self, call: Callable[[], T], *, about_rows: bool = False) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+            return await in_thread(call, self._thread)
         except CLIENT_ERRORS as error:  # anything else is a fault of ours, and the pipeline's business
             raise sink_error(error, about_rows=about_rows) from error
 

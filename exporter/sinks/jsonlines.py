@@ -23,6 +23,7 @@ from exporter.errors import Retryable
 from exporter.settings import SinkSettings
 from exporter.sink import Batch, Sink
 from exporter.sinks.json_line import dumps, encode_all, event_dict
+from exporter.threads import in_thread
 from mapping.event import Event
 
 
@@ -64,7 +65,7 @@ class JsonLinesSink(Sink):
             self._descriptor = -1
 
     async def _run_in_thread(self, call: Callable[[], None]) -> None:
-        running = asyncio.ensure_future(asyncio.to_thread(call))
+        running = asyncio.ensure_future(in_thread(call))
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -15,6 +15,7 @@ from exporter.errors import Retryable, SinkError, TooLarge, Unauthorised
 from exporter.sink import Batch, Sink
 from exporter.sinks.json_line import dumps, encode_all, event_dict
 from exporter.sinks.kafka import Settings
+from exporter.threads import in_thread
 from mapping.event import Event
 
 _UNAUTHORISED = frozenset(
@@ -81,7 +82,7 @@ class KafkaSink(Sink):
         await self._run_in_thread(self._drop)
 
     async def _run_in_thread(self, call: Callable[[], None]) -> None:
-        running = asyncio.ensure_future(asyncio.to_thread(call))
+        running = asyncio.ensure_future(in_thread(call))
         try:
             await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -8,7 +8,6 @@ Id.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from exporter.http_answer import error_of
 from exporter.settings import SinkSettings
 from exporter.sink import Batch, Sink
 from exporter.sinks.moesif_events import Request, left_out, requests
+from exporter.threads import in_thread
 from mapping.event import Event
 
 
@@ -99,7 +99,7 @@ class MoesifSink(Sink):
         await self.open()
         done, now = self._sent.get(batch.token, (0, self._now_unix_ns()))
         try:
-            posts = await asyncio.to_thread(self._requests, batch.events, now)
+            posts = await in_thread(lambda: self._requests(batch.events, now))
             for number, request in enumerate(posts[done:], done):
                 self._sent[batch.token] = number, now
                 await self._post(request)

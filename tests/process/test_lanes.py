@@ -21,7 +21,6 @@ from otlp_requests import spans_request
 SEVERAL: dict[str, Any] = {
     "lanes": {"count": 2},
     "mapping": {"inherit_across_requests_s": 0},
-    "sampling": {"trust_upstream": False},
 }
 
 
@@ -79,6 +78,45 @@ def test_one_bad_record_costs_one_record_and_no_acknowledgement(own_bridge: Brid
     eventually(lambda: stored(bridge) == everything, "what was set aside is delivered")
     assert [row["failed"] for row in bridge.ledger()["sinks"]] == [0]
     assert bridge.readiness()["set_aside"] is None
+
+
+def test_a_sink_that_stops_its_lane_is_set_aside_and_the_others_go_on(own_bridge: BridgeProcess) -> None:
+    bridge, dice = own_bridge, random.Random(8)
+    sinks = [{"name": name, "type": "blackhole"} for name in ("segfault", "computes")]
+    sinks.append({"name": "store", "type": "clickhouse", "dsn": f"chdb://{bridge.directory}/store"})
+    bridge.configure(lanes={"count": 1}, exporter={"sinks": sinks, "batch": {"max_age_s": 0.05}})
+    bridge.program = [sys.executable, "-P", planted_lanes.__file__]
+    bridge.start()
+    everything: set[str] = set()
+
+    def send(requests: int) -> None:
+        for _ in range(requests):
+            ids, body = spans_request(dice, 20)
+            everything.update(ids)
+            assert bridge.post("/v1/traces", body)[0] == 200
+
+    def by_sink() -> dict[str, int]:
+        return {row["sink"]: row["delivered"] for row in bridge.ledger()["sinks"]}
+
+    send(5)
+    eventually(lambda: bridge.metric("weighbridge_sink_stopped") == 2, "both are set aside", 120)
+    ready = bridge.readiness()
+    assert ready["status"] == "not ready"
+    assert [re.sub("; .*", "", why) for why in ready["reasons"]] == [
+        f"sink {name} is set aside: it stopped its lane 3 times at the same batch" for name in ("computes", "segfault")
+    ]
+    restarts = ready["lanes"][0]["restarts"]
+    assert restarts >= 6
+    send(5)
+    eventually(lambda: by_sink()["store"] == len(everything), "the third sink has all")
+    assert bridge.readiness()["lanes"][0]["restarts"] == restarts, "and its lane goes on"
+    assert not any(bridge.ledger()["residue"].values())
+    assert bridge.stop() == 0
+    assert stored(bridge) == everything
+
+    bridge.program = COMMAND  # the next version, which has no such fault
+    bridge.start()
+    eventually(lambda: set(by_sink().values()) == {len(everything)}, "what waited for them is delivered")
 
 
 def lanes_of(bridge: BridgeProcess) -> list[int]:

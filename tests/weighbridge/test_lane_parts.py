@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from exporter.sink import Batch, Sink
+from exporter.threads import in_thread
+from mapping.event import Event
 from mapping.otlp.cut import cut, encoded, singles
 from mapping.otlp.decode import Decoded, Decoder
 from otlp_requests import spans_request
@@ -20,14 +23,16 @@ from receiver.spool import Entry, SpoolSettings, Stored
 from spool_tools import on_a_loop
 from weighbridge.admin.report import Report, merged
 from weighbridge.lanes import crossing, watch
+from weighbridge.lanes.marks import MOST, Marks, Working
 from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
+from weighbridge.lanes.sink_strikes import FIRST_PAUSE_S, HEALTHY_S, SinkStrikes
 from weighbridge.lanes.watch import Usage, Watch
 from weighbridge.partitions import MOST_BEHIND, Partitions
 from weighbridge.progress import Progress, new_file
 from weighbridge.set_aside import FILE, MOST_TIMES, TWICE, SetAside
 from weighbridge.settings import Settings
 
-ALONE: dict[str, Any] = {"mapping": {"inherit_across_requests_s": 0}, "sampling": {"trust_upstream": False}}
+ALONE: dict[str, Any] = {"mapping": {"inherit_across_requests_s": 0}}
 
 
 def settings(**sections: Any) -> Settings:
@@ -41,7 +46,8 @@ def settings(**sections: Any) -> Settings:
     ("section", "named"),
     [
         ({"mapping": {}}, "mapping.inherit_across_requests_s"),
-        ({"sampling": {}}, "sampling.trust_upstream"),
+        ({"sampling": {"rate": 10, "randomness": "hash"}}, "sampling.trust_upstream"),
+        ({"sampling": {"rules": [{"name": "a", "rate": 10}], "randomness": "hash"}}, "sampling.trust_upstream"),
         ({"sampling": {"trust_upstream": False, "tail": {}}}, "sampling.tail"),
         ({"sampling": {"trust_upstream": False, "budget": {"events_per_second": 5}}}, "sampling.budget"),
         ({"sampling": {"trust_upstream": False, "rate": 10}}, "sampling.randomness"),
@@ -91,6 +97,100 @@ def test_a_process_is_ended_for_standing_still_or_for_memory_and_for_nothing_els
     assert ours.read()[1] == 7
     theirs.end()
     assert ours.read()[1] == 0
+
+
+class PlainSink(Sink):
+    """Whose code can be looked at while it runs."""
+
+    name = "plain"
+
+    def __init__(self, marks: Marks) -> None:
+        self.marks = marks
+        self.working: list[Working] = []
+        self.seen: tuple[str, int] | None = None
+
+    async def open(self) -> None:
+        await asyncio.sleep(0)
+        self.seen = self.marks.running()
+
+    async def write(self, batch: Batch, *, in_doubt: bool) -> list[Event]:
+        await self.open()
+        self.seen = self.marks.running()
+        self.working = await in_thread(self.marks.working)
+        await asyncio.Event().wait()
+        return []
+
+    async def close(self) -> None:
+        raise ValueError("as it comes")
+
+
+@on_a_loop
+async def test_whose_code_runs_is_seen_from_outside_on_the_loop_and_in_a_thread() -> None:
+    descriptor = new_file()
+    looking, marks = Marks(Progress(descriptor)), Marks(Progress(descriptor))
+    os.close(descriptor)
+    assert looking.running() is None
+    sink = marks.watch(PlainSink(looking))
+    writing = asyncio.create_task(sink.write(Batch(1 << 63, ()), in_doubt=False))
+    while not sink.working:
+        await asyncio.sleep(0)
+    assert sink.seen == ("plain", 0), "the call within the call"
+    [working] = sink.working
+    assert (working.sink, working.thread) != ("plain", 0)
+    assert looking.running() is None, "it waits"
+    assert looking.working() == []
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    with pytest.raises(ValueError, match="as it comes"):
+        await sink.close()
+    for number in range(MOST + 1):  # more than there is room for
+        sink = PlainSink(looking)
+        sink.name = f"sink-{number:059}"
+        await marks.watch(sink).open()
+    assert looking.running() is None
+
+
+def test_a_sink_that_computes_on_and_on_in_a_thread_is_seen_and_one_that_waits_is_not() -> None:
+    descriptor = new_file()
+    progress = Progress(descriptor)
+    os.close(descriptor)
+    cpu = {7: 100.0, 8: 0.0}
+    working = [Working("waits", 1, 8, 1), Working("computes", 2, 7, 1)]
+    looking = Watch(progress, 1000, 0.0, lambda: working, cpu.__getitem__)
+    progress.beat()
+    for second in range(int(watch.STUCK_S)):
+        progress.beat()
+        assert looking.look(float(second), Usage(0.0, 0)) == ""
+        cpu[7] += 1.0
+    progress.beat()
+    assert "sink computes" in looking.look(watch.STUCK_S, Usage(0.0, 0))
+    assert looking.stuck == working[1]
+    looking.stuck = None
+    working[1] = working[1]._replace(number=2)
+    progress.beat()
+    assert looking.look(watch.STUCK_S + 1, Usage(0.0, 0)) == "", "that is another piece of work"
+
+
+def test_the_third_time_at_a_batch_a_sink_is_set_aside_for_longer_and_longer() -> None:
+    now = 0.0
+    strikes = SinkStrikes(lambda: now)
+    for batch in (1, 2, 2):
+        strikes.strike("a", batch, 1.0)
+        strikes.strike("b", 0, HEALTHY_S + 1)
+    strikes.strike("b", 0, 1.0)
+    assert strikes.set_aside() == {}, "different batches, or long after each other"
+    strikes.strike("a", 2, 1.0)
+    assert "3 times at the same batch" in strikes.set_aside()["a"]
+    assert strikes.due() == []
+    now = FIRST_PAUSE_S
+    assert strikes.due() == ["a"]
+    assert (strikes.due(), strikes.set_aside()) == ([], {})
+    strikes.strike("a", 2, 1.0)
+    now += FIRST_PAUSE_S
+    assert "4 times" in strikes.set_aside()["a"], "twice as long"
+    strikes.forget()
+    assert strikes.set_aside() == {}
 
 
 # -- what is left out ----------------------------------------------------------------------------------------

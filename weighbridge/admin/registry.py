@@ -167,7 +167,7 @@ _ALL = (
         "weighbridge_sink_stopped",
         "",
         "sink",
-        "1 while the sink's pipeline has ended by a fault of the bridge and waits to begin again.",
+        "1 while the sink's pipeline waits to begin again: it has ended by a fault of the bridge, or stops its lane.",
     ),
     _counter(
         "weighbridge_should_skip_errors",

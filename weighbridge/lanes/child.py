@@ -22,10 +22,13 @@ from exporter.durable import replace_file
 from receiver.spool import Appended, Entry, Spool
 from receiver.spool.segments import Segment
 from weighbridge.admin.report import Report
-from weighbridge.lanes.limits import usage_of
+from weighbridge.lanes.limits import thread_cpu_s, usage_of
+from weighbridge.lanes.marks import Marks, Working
 from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
+from weighbridge.lanes.sink_strikes import SinkStrikes
 from weighbridge.lanes.watch import LOOK_S, Watch
 from weighbridge.progress import Progress, new_file
+from weighbridge.set_aside import TWICE
 from weighbridge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class Child:
         self._first: asyncio.Future[str] = asyncio.Future()  # what the first life said: "" when it was ready
         self._strikes: dict[int, int] = {}  # requests by position: how often the process ended there
         self._said = ""  # by the process, before it ended
+        self._sinks = SinkStrikes()
 
     # -- from the spool ------------------------------------------------------------------------------------
 
@@ -113,9 +117,9 @@ class Child:
         pause_s = FIRST_PAUSE_S
         while not self._stopping:
             began = time.monotonic()
-            strikes = sum(self._strikes.values())
+            strikes = sum(self._strikes.values()) + self._sinks.total
             why = await self._one_life(spool, settings())
-            if strikes != sum(self._strikes.values()):  # a request did it, which the next one will know
+            if strikes != sum(self._strikes.values()) + self._sinks.total:  # the next one will know what did it
                 pause_s = FIRST_PAUSE_S
             if not self._first.done():
                 self._first.set_result(f"lane {self.number}: {why}" if self._said else "")
@@ -147,7 +151,8 @@ class Child:
         return await self._channel.ask(what, **fields)
 
     async def reload(self, settings: Settings) -> list[str]:
-        """Go on with other settings; what has changed. One that cannot begins again."""
+        """Go on with other settings; what has changed. One that cannot begins again. Sinks that are set aside go on."""
+        self._sinks.forget()
         try:
             changes: list[str] = (await self.ask("reload", settings=packed(settings)))["changes"]
         except Gone:
@@ -185,6 +190,7 @@ class Child:
         ours, theirs = socket.socketpair()
         descriptor = new_file()
         progress = Progress(descriptor)
+        marks, watch, began_s = Marks(progress), None, time.monotonic()
         try:
             # On the event loop's own thread: the process ends with the thread that started it.
             process = await asyncio.create_subprocess_exec(
@@ -213,11 +219,20 @@ class Child:
                 partition=packed(spool.snapshot()),
                 suspects=packed(self._strikes),
                 several=self._several,
+                set_aside=self._sinks.set_aside(),
             )
             self._channel = channel  # in one go with the snapshot: what is committed from now on is told
-            watch = Watch(progress, settings.lanes.memory_bytes, time.monotonic())
+            watch = Watch(
+                progress,
+                settings.lanes.memory_bytes,
+                began_s,
+                marks.working,
+                lambda thread: thread_cpu_s(process.pid, thread),
+            )
             while not (await asyncio.wait([ending], timeout=LOOK_S))[0]:
                 why = why or watch.look(time.monotonic(), usage_of(process.pid))
+                for sink in self._sinks.due():
+                    channel.send("resume", sink=sink)
                 if why or (self._stopping and talking.done()):
                     process.kill()
         finally:
@@ -227,12 +242,28 @@ class Child:
             self.pid, self._channel, self.is_ready = 0, None, False
             talking.cancel()
             channel.close()
-            place = progress.read()[1]
+            place, running, working = progress.read()[1], marks.running(), marks.working()
             progress.close()
         why = why or self._said or _told(process.returncode or 0)
-        if place and not self._stopping:
-            self._strike(place)
+        if not self._stopping:
+            stuck = watch.stuck if watch else None
+            self._blame(place, stuck[:2] if stuck else running, working, time.monotonic() - began_s)
         return why
+
+    def _blame(self, place: int, sink: tuple[str, int] | None, working: list[Working], lived_s: float) -> None:
+        """Note what was under way when the process ended, after so long.
+
+        sink: whose code it was for certain. Where that is not known it may be the request; and once that was tried
+        alone, or where there was none, the sinks that had work in threads.
+        """
+        if sink is not None:
+            self._sinks.strike(*sink, lived_s)
+            return
+        if place:
+            self._strike(place)
+        if not place or self._strikes.get(place, 0) > TWICE:
+            for one in working:
+                self._sinks.strike(one.sink, one.batch, lived_s)
 
     async def _handle(self, spool: Spool, message: dict[str, Any]) -> dict[str, Any] | None:
         match message.get("of", message["what"]):

@@ -23,9 +23,10 @@ def why_one(settings: Settings) -> str:
         return "sampling.budget is of all events, and each lane sees some of them"
     if mapping.inherit_across_requests_s:
         return "mapping.inherit_across_requests_s carries users from one request of a trace to the next; set it to 0"
-    if sampling.trust_upstream:
+    is_sampling = sampling.rate != "100" or sampling.rules or sampling.moesif_remote  # else all is kept, whatever R is
+    if is_sampling and sampling.trust_upstream:
         return "sampling.trust_upstream lets a span's randomness serve the logs of its trace; set it to false"
-    if sampling.randomness == "auto" and (sampling.rate != "100" or sampling.rules or sampling.moesif_remote):
+    if is_sampling and sampling.randomness == "auto":
         return "sampling.randomness is auto, which each lane would learn for itself; set it to trace_id or hash"
     for index, sink in enumerate(settings.exporter.sinks):
         where = f"exporter.sinks.{index}"

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from exporter.deadletter import DeadLetters
@@ -56,10 +57,11 @@ class Lane:
         append_again: AppendAgain,
         make: Callable[[SinkSettings], Any] = make_sink,
         aside: SetAside | None = None,
+        sinks_aside: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """append_again: puts a request that could not be mapped into the spool a second time. make: makes sinks.
 
-        aside: of a process of its own, which records can stop.
+        aside: of a process of its own, which records can stop. sinks_aside: which are not to begin yet, and why.
         """
         self.settings = settings
         self.directory = directory
@@ -87,7 +89,7 @@ class Lane:
         self.books = SamplingBooks(sampling, settings.sampling, self.feed, spool, directory)
         self._should_skip_errors_before = 0  # of rules that were in force before a reload
         self.deliveries = Deliveries(
-            directory, self.feed, spool, self.dead_letters, self.books.holding(), self.tasks, make
+            directory, self.feed, spool, self.dead_letters, self.books.holding(), self.tasks, make, sinks_aside
         )
         self.returns = Returns(directory / "unmappable", self._decode_again, append_again, self.pipelines)
         self.replays = Replays(self.dead_letters, self.deliveries.refused_requests, self.pipelines, self.returns.replay)
@@ -138,6 +140,7 @@ class Lane:
             if rules_changed:
                 await sampling.stop()
             raise
+        self.deliveries.set_aside.clear()  # whoever changed something wants to know whether it helps
         self.dead_letters.max_bytes = settings.exporter.dead_letter_bytes
         self.feed.left_out.max_bytes = settings.exporter.unmappable_bytes
         if rules_changed:

@@ -30,10 +30,19 @@ def die_with_parent() -> None:
             os._exit(1)
 
 
+def thread_cpu_s(pid: int, thread: int) -> float:
+    """CPU seconds of one thread of a process; 0 where /proc does not tell."""
+    return _usage(Path(f"/proc/{pid}/task/{thread}/stat")).cpu_s
+
+
 def usage_of(pid: int) -> Usage:
     """Of a process; nothing where /proc does not tell."""
+    return _usage(Path(f"/proc/{pid}/stat"))
+
+
+def _usage(stat: Path) -> Usage:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        fields = stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     except OSError:
         return Usage(0.0, 0)
     ticks = int(fields[11]) + int(fields[12])

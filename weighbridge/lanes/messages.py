@@ -1,8 +1,9 @@
 """What passes between the bridge and a lane's process: JSON objects, each after its length, over a pair of sockets.
 
-to the lane      hello    settings, the partition as it is, requests that stopped it before: the first message
+to the lane      hello    settings, the partition as it is, requests and sinks that stopped it before: the first message
                  news     what has been committed: segments, requests with their tenant and number of records
                  ask      check, reload, replay, minutes, stop: answered by a message with the same number
+                 resume   a sink that was set aside is to be tried again
 to the bridge    ready, failed    after hello
                  released         everything before a position may be deleted
                  report           what the admin port tells, once a second

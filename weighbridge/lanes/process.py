@@ -31,6 +31,7 @@ from weighbridge.lanes.alone import tried_alone
 from weighbridge.lanes.engines import store_beside
 from weighbridge.lanes.lane import Lane
 from weighbridge.lanes.limits import die_with_parent, limit_memory
+from weighbridge.lanes.marks import Marks
 from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
 from weighbridge.left_in_spool import left_in_spool
 from weighbridge.log_lines import log_to_stderr
@@ -53,6 +54,7 @@ class LaneProcess:
     def __init__(self, channel: Channel, progress: Progress) -> None:
         self._channel = channel
         self._progress = progress
+        self._marks = Marks(progress)
         self._tasks = Tasks()
         self._stopped = asyncio.Event()
 
@@ -101,7 +103,7 @@ class LaneProcess:
             Decoder(),
             self._tasks,
             self._append_again,
-            lambda sink: made(sink, several=several),
+            lambda sink: self._marks.watch(made(sink, several=several)),
             SetAside(
                 directory,
                 suspects,
@@ -109,6 +111,7 @@ class LaneProcess:
                 lambda entry, count: tried_alone(settings, entry, count),
                 self._follower.start_position,
             ),
+            hello["set_aside"],
         )
 
     async def _beat(self) -> None:
@@ -130,6 +133,8 @@ class LaneProcess:
                     lane.feed.arrived(Appended(position, next_position, False), tenant, records)
                 for number in message["removed"]:
                     self._follower.removed(number)
+            case "resume":
+                lane.deliveries.set_aside.pop(message["sink"], None)
             case "report":
                 return {"report": packed(report(lane))}
             case "check":
