@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 import faults.planted_lanes
-from bench.end_to_end import HEAD
+from bench.loads import LARGE
 from bench.process import Program, children, cpu_s, free_port
 from bench.sinkhole import Sinkhole
 from bench.traffic import SPANS_PER_REQUEST, bodies, span_named
@@ -49,7 +49,6 @@ class Bridge:
             "spool": {"directory": str(self._folder / "spool")},
             "lanes": self._lanes,
             "mapping": {"inherit_across_requests_s": 0},
-            "sampling": {"trust_upstream": False},
             "exporter": {"sinks": [{"name": "bench", "type": "clickhouse", "dsn": dsn}]},
         }
         config.write_text(yaml.safe_dump(settings))
@@ -74,7 +73,7 @@ async def post(port: int, requests: Iterator[bytes], pause_s: float = 0.0) -> li
     took = []
     for body in requests:
         began = time.perf_counter()
-        writer.write(HEAD % len(body) + body)
+        writer.write(LARGE.head(len(body)) + body)
         head = await reader.readuntil(b"\r\n\r\n")
         if head.split(b" ", 2)[1] != b"200":
             raise RuntimeError(head.decode())

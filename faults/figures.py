@@ -21,8 +21,10 @@ from typing import Any
 import aiohttp
 import yaml
 
-from bench.end_to_end import Row, measure, rotel, send
+from bench.end_to_end import Row, measure, send
+from bench.loads import LARGE
 from bench.process import Program, children, free_port, rss_mib
+from bench.programs import rotel
 from bench.sinkhole import Sinkhole
 from bench.traffic import SPANS_PER_REQUEST, bodies
 from exporter.clickhouse.engine.endpoint import DEFAULT_DATABASE, READER, password, read_published
@@ -105,7 +107,7 @@ def sustained(options: argparse.Namespace) -> Figures:
         program, port = bridge(folder, embedded(folder))
         with program:
             store = asyncio.run(store_in(folder))
-            traffic = bodies(options.requests)
+            traffic = LARGE.requests(options.requests, 0)
 
             async def run() -> tuple[float, float]:
                 started = time.monotonic()
@@ -136,7 +138,7 @@ def sustained(options: argparse.Namespace) -> Figures:
 
 def burst(options: argparse.Namespace) -> Figures:
     """Accepting alone: the store is away, nothing leaves the spool."""
-    traffic = bodies(options.requests)
+    traffic = LARGE.requests(options.requests, 0)
     total = options.requests * SPANS_PER_REQUEST
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
