@@ -142,6 +142,7 @@ class Mapper:
         self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
         self._should_skip = compiled(settings.skip_expressions)
         self._context = context = Context(settings)
+        self._value_masks = context.masks.redactor.values
         self._groups = GroupFacts(context)
         self.reasons: dict[str, Reason] = {}  # of events, by transaction id
         self._plans = Plans(context, skip_plumbing=settings.skip_plumbing, reasons=self.reasons if explain else None)
@@ -215,7 +216,7 @@ class Mapper:
         hops = yield from find_hops(works, tree)
         judged = not early or self._should_skip is not None
         counting = out.dropped is not None
-        events, masks = out.events, self._context.masks.redactor.values
+        events, masks = out.events, self._value_masks
         clock, until, left = self._clock, 0.0, 0
         for work, hop, owner in zip(works, hops, owners or repeat(None)):  # noqa: B905 - all have one length
             if not left or clock() > until:
@@ -306,7 +307,9 @@ class Mapper:
         seen: dict[Any, int] = {}
         at_once = sampler.early and self._should_skip is None
         look, traces_seen = self._logs.look, self._traces_seen or None  # None when nothing is remembered
+        events, make, masks = out.events, self._logs.event, self._value_masks
         clock, until, left = self._clock, 0.0, 0
+        decision = UNSAMPLED  # of all, where sampling decides at the end
         for group in groups:
             facts: Group | None = None
             for item in group.records:
@@ -319,33 +322,31 @@ class Mapper:
                         facts = self._groups.of(group, job.share)
                         early_facts = _of_tenant(facts.early_facts, job.tenant)
                     work = look(item, facts, job, seen)
-                    if traces_seen is not None and work.read.trace_id:
+                    read = work[5]
+                    of_call = read[10] is not None
+                    if traces_seen is not None and read[1] and (of_call or not traces_seen.empty):
                         work = _owned(work, traces_seen, job)
                     if at_once:
                         decision = _decide_log(sampler, work, early_facts, facts, group)
-                        if decision.keep:
-                            out.events.append(self._log_event(work, facts, job, decision))
-                        elif out.dropped is not None and work.read.http is not None:
-                            out.drop(self._log_event(work, facts, job, decision), decision, _stated(work))
-                        else:
+                        if not decision.keep and (out.dropped is None or not of_call):
                             out.sampled_out += 1
+                            continue
+                    cuts = masks.cuts
+                    event = make(work, facts, job, decision)
+                    if facts.odd or work[1].over or masks.cuts != cuts:
+                        event = finished(event, facts, text_cut=masks.cuts != cuts, over=work[1].over)
+                    if at_once:
+                        if decision.keep:
+                            events.append(event)
+                        else:
+                            out.drop(event, decision, _stated(work))
                         continue
-                    event = self._log_event(work, facts, job, UNSAMPLED)
                     headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
                     decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
                     self._judge(event, headers, decide, out, work)
                 except Exception as error:  # one bad record harms nobody else
                     out.fail("logs", item, error)
         return out.mapped()
-
-    def _log_event(self, work: LogWork, facts: Group, job: Job, decision: Decision) -> Event:
-        masks = self._context.masks.redactor.values
-        cuts = masks.cuts
-        event = self._logs.event(work, facts, job, decision)
-        over = work.plan.over
-        if facts.odd or over or masks.cuts != cuts:
-            return finished(event, facts, text_cut=masks.cuts != cuts, over=over)
-        return event
 
     def _count_dropped(self, work: Work, job: Job, user: str, company: str, hop: str, out: Out) -> None:
         """Note a span that sampling has dropped before it was mapped; of a call what is counted."""
@@ -420,9 +421,10 @@ def _stated(work: Work | LogWork) -> Any:
 
 
 def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
-    attributes, trace_id = work.attributes, work.item.trace_id or bytes.fromhex(work.read.trace_id)
+    item, plan, _, _, attributes, read, *_ = work
+    trace_id = item[1] or bytes.fromhex(read[1])
     threshold = randomness = None
-    if work.plan.stated:
+    if plan.stated:
         threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
     decision = sampler.log(
         trace_id,
@@ -431,7 +433,7 @@ def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, 
         lambda: log_record_bytes(work, of_group, group),
         facts,
     )
-    for name in work.plan.weights:
+    for name in plan.weights:
         if name in attributes:
             return weigh(decision, attributes[name], trace_id or work.digest.encode())
     return decision

@@ -20,7 +20,10 @@ _KNOWN: Final = {
     "status": r"[1-5][0-9]{2}",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
 }
+_REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
+# What is in every line whose format has the status right behind the quoted request, and in few other texts.
+_tells_a_call: Final = re.compile(f'"{_KNOWN["request"]}" {_KNOWN["status"]}', re.ASCII).search
 
 
 def compile_format(text: str) -> re.Pattern[str]:
@@ -60,11 +63,13 @@ class Lines:
         """formats: those of a team's own dialects first; of the others the longest that fits says most."""
         known = tuple(dict.fromkeys(formats))
         self._patterns = [compile_format(text) for text in known]
-        self._quoted = all('"$request"' in text for text in known)  # as in all formats that are built in
+        self._quoted = all(_REQUEST_AND_STATUS in text for text in known)  # as in all formats that are built in
 
     def read(self, text: str) -> Mapping[str, object] | None:
         """The fields of a line, those without a value left out; None when it has no known format."""
         if (self._quoted and _BEFORE_STATUS not in text) or len(text) > LONGEST_LINE:
+            return None
+        if self._quoted and _tells_a_call(text) is None:
             return None
         for pattern in self._patterns:
             if (found := pattern.match(text)) is not None:

@@ -66,27 +66,43 @@ class LogMapper:
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
         """seen: how often each record came in this request."""
-        record = item.record
-        keys, values, fragments = zip(*item.entries)  # noqa: B905 - entries have three parts; strict costs a third
-        body = read_body(item.body)
+        record, trace_id, span_id, entries, sent = item
+        context, words = self._context, self._context.words
+        keys, values, fragments = zip(*entries)  # noqa: B905 - entries have three parts; strict costs a third
+        body = read_body(sent)
         if body.map is None:
-            if body.encoding == "text" and (fields := self._plans.lines.read(body.text)) is not None:
+            if body[0] == "text" and (fields := self._plans.lines.read(body[1])) is not None:
                 body = body._replace(flat=fields) if _OF_SDKS not in group.attributes else body
         elif self._drops_bodies:
             body = self._without_bodies(body)
-        plan = self._plans.of[keys, tuple(body.flat), group.scope]
+        plan = self._plans.of[keys, tuple(body[3]), group.scope]
         attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
         if plan.nulls:
             attributes = {key: value for key, value in attributes.items() if value is not None}
         if self._drops_bodies:
-            attributes = self._context.masks.without_bodies(attributes)
-        told = understood = self._understand(item, job, body, attributes, plan.keys)
+            attributes = context.masks.without_bodies(attributes)
+        time_unix_nano, observed_unix_nano = record.time_unix_nano, record.observed_time_unix_nano
+        told = understood = understand(  # as `_understand` does, without a call in between
+            body,
+            attributes,
+            plan.keys,
+            trace_id=trace_id.hex(),
+            span_id=span_id.hex(),
+            time_unix_nano=time_unix_nano,
+            observed_unix_nano=observed_unix_nano,
+            received_unix_ns=job[0],
+            severity_number=record.severity_number,
+            severity_text=words[record.severity_text],
+            event_name=words[record.event_name],
+            http_from_attributes=self._http_from_attributes,
+            trust_forwarded=context.trust_forwarded,
+        )
         if plan.hidden:
             told = self._open(understood, attributes, plan, partial(self._understand, item, job))
         hashed = _SHA256.copy()  # a third of the cost of a new one
         hashed.update(b"\0".join((record.body, *sorted(record.attributes), group.resource)))
         digest = hashed.hexdigest()
-        key = (digest, understood.trace_id, understood.span_id, record.time_unix_nano, record.observed_time_unix_nano)
+        key = (digest, understood[1], understood[2], time_unix_nano, observed_unix_nano)
         occurrence = seen.get(key, 0)
         seen[key] = occurrence + 1
         who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
@@ -143,41 +159,47 @@ class LogMapper:
         return body._replace(text="", map=shown, flat=flatten(shown))
 
     def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
-        if work.read.http is not None:
-            return self._call(work, work.read.http, group, job, decision)
-        context, understood, who = self._context, work.read, work.who
-        extra = self._error(understood) or {}
-        of_model = self._is_of_a_model(work)
+        item, plan, values, fragments, _, understood, who, _, _ = work
+        _, trace_id, span_id, _, time, severity_number, severity_text, event_name, _, exception, http = understood
+        if http is not None:
+            return self._call(work, http, group, job, decision)
+        context = self._context
+        extra = (self._error(understood) or {}) if exception is not None else {}
+        of_model = plan.of_model or (event_name != "" and self._is_event_of_a_model(event_name))
         body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
-        metadata = (
-            self._plans.of_models[tuple([key for key, _, _ in work.item.entries])] if of_model else work.plan.metadata
-        )
+        metadata = self._plans.of_models[tuple([key for key, _, _ in item[3]])] if of_model else plan.metadata
         transaction = self._transaction(work, job.tenant)
+        received, tenant, _, _ = job
+        service, environment, region, resource, company = group[:5]
+        user_id, company_id, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
+        flags = flags_in(extra) if extra else ()
+        if not received - LATE_NS <= time <= received + SKEW_NS:
+            flags += _flags(time, received)
         return _new(
             Event,
             (
                 LOG,  # event_type
                 transaction,  # transaction_id
                 "log",  # source
-                job.tenant,  # tenant
-                understood.trace_id,  # trace_id
-                understood.span_id,  # span_id
+                tenant,  # tenant
+                trace_id,  # trace_id
+                span_id,  # span_id
                 "",  # parent_id
-                understood.time_unix_ns,  # start_unix_ns
-                understood.time_unix_ns,  # end_unix_ns
+                time,  # start_unix_ns
+                time,  # end_unix_ns
                 -1.0,  # duration_ms
-                job.received_unix_ns,  # received_unix_ns
-                who.user_id,  # user_id
-                who.company_id or group.company_id,  # company_id
-                who.session_token,  # session_token
-                who.subscription_id,  # subscription_id
-                who.application_id,  # application_id
-                who.client_id,  # client_id
-                who.plan_id,  # plan_id
-                group.service,  # service
-                group.environment,  # environment
-                group.region,  # region
-                group.text,  # resource
+                received,  # received_unix_ns
+                user_id,  # user_id
+                company_id or company,  # company_id
+                session_token,  # session_token
+                subscription_id,  # subscription_id
+                application_id,  # application_id
+                client_id,  # client_id
+                plan_id,  # plan_id
+                service,  # service
+                environment,  # environment
+                region,  # region
+                resource,  # resource
                 "",  # direction
                 "",  # hop
                 "",  # verb
@@ -194,20 +216,20 @@ class LogMapper:
                 "",  # request_body_encoding
                 "",  # response_body
                 "",  # response_body_encoding
-                _request_id(work) or transaction,  # request_id
+                (_request_id(work) if plan.request_ids else "") or transaction,  # request_id
                 "",  # name
                 0,  # span_status
                 "",  # links
                 "",  # error_type
                 "",  # action_name
                 "",  # family
-                understood.severity_number,  # severity_number
-                understood.severity_text,  # severity_text
-                context.shown_names[understood.event_name],  # event_name
+                severity_number,  # severity_number
+                severity_text,  # severity_text
+                context.shown_names[event_name] if event_name else "",  # event_name
                 body,  # body
                 encoding,  # body_encoding
-                metadata.text(work.values, work.fragments, extra),  # metadata
-                (flags_in(extra) if extra else ()) + _flags(understood.time_unix_ns, job.received_unix_ns),  # flags
+                metadata.text(values, fragments, extra),  # metadata
+                flags,  # flags
                 decision,  # decision
                 "",  # reason
             ),
@@ -301,7 +323,8 @@ class LogMapper:
             flat = masks.redactor.members(flat)
         if plan.keys.exception:
             attributes = {key: value for key, value in attributes.items() if key not in CONSUMED}
-        of_model = self._is_of_a_model(work)
+        event_name = work.read.event_name
+        of_model = plan.of_model or (event_name != "" and self._is_event_of_a_model(event_name))
         if of_model:
             flat, attributes = without_content(flat), without_content(attributes)
         if plan.hidden:
@@ -322,12 +345,9 @@ class LogMapper:
         masked.update(extra)
         return flat_object(masked)
 
-    def _is_of_a_model(self, work: LogWork) -> bool:
-        """True when prompts and answers are left out: its keys or its event say that it is of a model."""
-        event = work.read.event_name
-        return work.plan.of_model or (
-            event != "" and self._context.masks.drops_content and self._context.masks.is_of_a_model((event,))
-        )
+    def _is_event_of_a_model(self, name: str) -> bool:
+        """True when prompts and answers of records with this event name are left out, whatever their keys."""
+        return self._context.masks.drops_content and self._context.masks.is_of_a_model((name,))
 
     def _error(self, understood: LogRecord) -> dict[str, Any] | None:
         found = understood.exception
@@ -342,13 +362,10 @@ class LogMapper:
         return {key: texts[text] for key, text in error.items() if text}
 
     def _transaction(self, work: LogWork, tenant: str) -> str:
-        record, understood = work.item.record, work.read
-        key = (
-            f"log|{understood.trace_id}|{understood.span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}"
-            f"|{work.digest}"
-        )
+        (record, _, _, _, _), _, _, _, _, (_, trace_id, span_id, *_), _, occurrence, digest = work
+        key = f"log|{trace_id}|{span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}|{digest}"
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
-        return ids.transaction_id(f"{key}|{work.occurrence}" if work.occurrence else key, tenant)
+        return ids.transaction_id(f"{key}|{occurrence}" if occurrence else key, tenant)
 
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
@@ -396,7 +413,7 @@ def _version(http: HttpExchange, work: LogWork, path: str) -> str:
 
 def _request_id(work: LogWork) -> str:
     http = work.read.http
-    if http is not None:
+    if http is not None and http.request_headers:
         for name in REQUEST_ID_HEADERS:
             if http.request_headers.get(name, MASK) != MASK:
                 return http.request_headers[name]

@@ -150,6 +150,7 @@ def _keys_of(names: tuple[str, ...]) -> HttpKeys | None:
 
 
 _remembered = lru_cache(maxsize=1024)(_keys_of)
+_new = tuple.__new__  # an exchange by position, in its field order: a third of the cost of the class
 
 
 def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: bool = True) -> HttpExchange | None:
@@ -175,25 +176,30 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     ip = _ip(flat, keys, request, trust_forwarded)
     host, is_header = _host(flat, keys, ip)
     scheme = _text(flat, keys.scheme).lower() if keys.scheme else ""
-    outgoing = any(isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction)
-    return HttpExchange(
-        verb,
-        status,
-        url,
-        path,
-        _query(flat, keys.query) if keys.query else "",
-        route,
-        scheme if scheme in _SCHEMES else "",
-        host,
-        is_header,
-        uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)) if keys.port else 0,
-        ip,
-        request.get("user-agent", "") or _text(flat, keys.user_agent),
-        _duration_ms(flat, keys.durations),
-        outgoing,
-        request,
-        response,
-        _origin(flat, keys, request, url) if trust_forwarded and not outgoing else uri.NO_ORIGIN,
+    outgoing = keys.direction != () and any(
+        isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction
+    )
+    return _new(
+        HttpExchange,
+        (
+            verb,
+            status,
+            url,
+            path,
+            _query(flat, keys.query) if keys.query else "",
+            route,
+            scheme if scheme in _SCHEMES else "",
+            host,
+            is_header,
+            uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)) if keys.port else 0,
+            ip,
+            request.get("user-agent", "") or _text(flat, keys.user_agent),
+            _duration_ms(flat, keys.durations),
+            outgoing,
+            request,
+            response,
+            _origin(flat, keys, request, url) if trust_forwarded and not outgoing else uri.NO_ORIGIN,
+        ),
     )
 
 

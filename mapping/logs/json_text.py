@@ -90,10 +90,8 @@ def _whole(value: object) -> object:
 
 def holds_long_numbers(values: Mapping[str, object]) -> bool:
     """True when a float is so large that it may have been an integer whose digits are lost."""
-    for value in values.values():  # noqa: SIM110 - a generator would cost twice as much
-        if type(value) is float and not -_EXACT_UP_TO < value < _EXACT_UP_TO:
-            return True
-    return False
+    floats = [value for value in values.values() if type(value) is float]
+    return bool(floats) and not (min(floats) > -_EXACT_UP_TO and max(floats) < _EXACT_UP_TO)
 
 
 def exact(text: str) -> dict[str, object] | None:

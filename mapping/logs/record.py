@@ -171,9 +171,11 @@ def understand(
 ) -> LogRecord:
     """As `read`, for a caller that has read the body and remembers the keys."""
     flat = found.flat
-    trace_source = "record" if trace_id and trace_id.strip("0") else ""
-    trace_id = trace_id if trace_source else ""
-    span_id = span_id if span_id and span_id.strip("0") else ""
+    if trace_id[:1] == "0" and not trace_id.strip("0"):
+        trace_id = ""
+    if span_id[:1] == "0" and not span_id.strip("0"):
+        span_id = ""
+    trace_source = "record" if trace_id else ""
     if not (trace_id and span_id):
         for source, values, named in (("attributes", attributes, keys.attribute_ids), ("body", flat, keys.body_ids)):
             if named.trace or named.span:
@@ -192,8 +194,8 @@ def understand(
         described = exchange_by(keys.attribute_http, attributes, trust_forwarded)
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
-    time = held(time_unix_nano)
-    if not time:
+    time = time_unix_nano
+    if not 0 < time <= LAST_NS:
         of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
         if not of_body and keys.starts:
             of_body = _body_time(flat, keys.starts, observed_unix_nano)
@@ -243,7 +245,7 @@ def read_body(body: object) -> Body:
 def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
     """The body that an object is. shown: its text as sent, source: the text that it was read from, "" for none."""
     flat = flatten(parsed)
-    if source and float in map(type, flat.values()) and holds_long_numbers(flat):
+    if source and holds_long_numbers(flat):
         found = exact(source)
         if found is not None:
             parsed, flat = found, flatten(found)

@@ -40,6 +40,7 @@ from mapping.masks.text import (
 )
 from mapping.masks.urls import UrlMasks, is_hash
 from mapping.masks.verdicts import SHAPED, PathNode, Verdict, Verdicts
+from mapping.memory import Memory
 from mapping.rules.address import valid_ip
 from mapping.rules.bodies import body_named
 from mapping.rules.codings import (
@@ -76,6 +77,9 @@ _NAME_KEYS = (
 )
 _VALUE_KEYS: Final = ("value", "Value", "values", "headerValue", "val", "v")
 _JSON_BEGINS: Final = frozenset('{["')
+# Log texts that masks had to look through: as many, of so many characters at most, 4 MB with what became of them.
+_MOST_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 1024
 
 
 class ValueMasks:
@@ -85,6 +89,8 @@ class ValueMasks:
         """query: verdicts of parameters. log: those of JSON that is a parameter."""
         self.cuts = 0  # texts cut since they were longer than masks look at
         self.hide = hider(settings.patterns)
+        self._log = log
+        self._log_texts: Memory[str] = Memory(self._log_text, _MOST_REMEMBERED, _LONGEST_REMEMBERED)
         self._ip_mode = settings.ip_address
         self._hash_key = settings.hash_key.get_secret_value().encode()
         self.can_hash = bool(self._hash_key)
@@ -181,16 +187,45 @@ class ValueMasks:
             return text[:begin] + self._coded(text[begin:], verdicts, paths, depth)
         if not text.isascii() and garbled(text):
             return UNREADABLE
-        sent = text
         if len(text) < SHORTEST and not may_hide_secrets(text):
             return text if self.hide is None else self.hide(text)
         found = verdicts.seen_in(text)
-        json = text[:1] in _JSON_BEGINS or text.lstrip()[:1] in _JSON_BEGINS
+        first = text[:1]
+        json = first in _JSON_BEGINS or (first.isspace() and text.lstrip()[:1] in _JSON_BEGINS)
         codes = json and holds_coded(text)
         # Most texts: they name and show nothing, and there is nothing that other masks look for.
         done = found == NOTHING and not codes and self.hide is None
         if done and "=" not in text and "@" not in text and "\\" not in text and '"-' not in text:
             return text
+        if not depth and verdicts is self._log and paths is verdicts.paths and len(text) <= _LONGEST_REMEMBERED:
+            cuts = self.cuts
+            shown = self._log_texts[text]
+            if self.cuts != cuts:  # what was cut must be counted every time
+                self._log_texts.pop(text, None)
+            return shown
+        return self._searched(text, verdicts, paths, depth, found, json=json, codes=codes)
+
+    def _log_text(self, text: str) -> str:
+        """A log text that may hold a secret, with its secrets hidden. Lines that tell of a start or a retry repeat."""
+        json = text.lstrip()[:1] in _JSON_BEGINS
+        codes, found = json and holds_coded(text), self._log.seen_in(text)
+        return self._searched(text, self._log, self._log.paths, 0, found, json=json, codes=codes)
+
+    def _searched(
+        self,
+        text: str,
+        verdicts: Verdicts,
+        paths: PathNode | None,
+        depth: int,
+        found: list[int] | None,
+        *,
+        json: bool,
+        codes: bool,
+    ) -> str:
+        """What `mask_text` makes of a text that may hold a secret. found: what is seen in it; json: it may be JSON, and
+        codes: base64 of something may be in that.
+        """
+        sent = text
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.
         queries = self.urls.sent(text) if "=" in text and ("?" in text or "#" in text) else ()

@@ -22,7 +22,6 @@ _MOST_LOOKED_AT: Final = 2 * MAX_KEYS  # keys after which the rest is only count
 DROPPED_KEY: Final = "attributes_dropped"
 _INT64 = 1 << 63
 _LONGEST_KEYS: Final = 4096  # characters of all keys of an object whose names are remembered
-_TEXTS: Final = frozenset((str, bool))
 _SCALARS: Final = frozenset((str, bool, int, float))
 
 
@@ -137,12 +136,20 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
 
 
 def flat_object(flat: dict[str, Any]) -> str:
-    """As `flat_text` of the dict's pairs, in half the time where every value is a text or a number of usual size."""
-    keys = tuple(flat)
-    if sum(map(len, keys)) <= _LONGEST_KEYS and (names := _plain_names(keys)) is not None:
-        kinds = {*map(type, flat.values())}
-        if kinds <= _TEXTS or (kinds <= _SCALARS and _are_usual(flat)):
-            return orjson.dumps({names.get(key, key): flat[key] for key in keys} if names else flat).decode()
+    """As `flat_text` of the dict's pairs, in half the time where all keys are usual and numbers of usual size."""
+    shown, left_out = flat, 0
+    if not {*map(type, flat.values())} <= _SCALARS:
+        shown = {}
+        for key, value in flat.items():
+            if type(value) in _SCALARS:
+                shown[key] = value
+            else:
+                left_out += _add_leaves(shown, key, value)
+    keys = tuple(shown)
+    if not left_out and sum(map(len, keys)) <= _LONGEST_KEYS and (names := _plain_names(keys)) is not None:
+        numbers = [value for value in shown.values() if type(value) is int or type(value) is float]
+        if not numbers or _are_usual(numbers):
+            return orjson.dumps({names.get(key, key): shown[key] for key in keys} if names else shown).decode()
     return flat_text(flat.items())
 
 
@@ -152,12 +159,9 @@ def _plain_names(keys: tuple[str, ...]) -> dict[str, str] | None:
     return renamed(keys) if len(keys) <= MAX_KEYS and all(map(is_key, keys)) else None
 
 
-def _are_usual(flat: dict[str, Any]) -> bool:
-    for value in flat.values():
-        kind = type(value)
-        if (kind is int and not -_INT64 <= value < _INT64) or (kind is float and not isfinite(value)):
-            return False
-    return True
+def _are_usual(numbers: list[int | float]) -> bool:
+    """Whether all are finite and within 64 bits; False also for floats beyond them, which are rare."""
+    return min(numbers) >= -_INT64 and max(numbers) < _INT64 and isfinite(sum(numbers))
 
 
 @lru_cache(maxsize=8192)

@@ -15,18 +15,14 @@ UNKNOWN = (-1, 0)
 class LearnedRandomness:
     """Trace id, and the tenant behind it, -> rv and the smallest threshold it is known to have passed.
 
-    Bounded in number and age.
-
-    False when nothing is remembered.
+    Bounded in number and age. `empty`: nothing is remembered.
     """
 
     def __init__(self) -> None:
         self._new: dict[bytes, tuple[int, int]] = {}
         self._old: dict[bytes, tuple[int, int]] = {}
         self._turned_ns = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._new or self._old)
+        self.empty = True
 
     def learn(self, trace_id: bytes, rv: int, passed: int) -> None:
         known = self.get(trace_id)
@@ -35,6 +31,7 @@ class LearnedRandomness:
         if len(self._new) >= MAX_TRACES:
             self._turn()
         self._new[trace_id] = rv, passed
+        self.empty = False
 
     def get(self, trace_id: bytes) -> tuple[int, int]:
         """(R, threshold); R is -1 when the trace is not known to have an rv."""
@@ -48,3 +45,4 @@ class LearnedRandomness:
 
     def _turn(self) -> None:
         self._old, self._new = self._new, {}
+        self.empty = not self._old

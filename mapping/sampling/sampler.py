@@ -151,16 +151,19 @@ class Sampler:
         sampling.randomness.
         record(): randomness.record_bytes of it, called only when nothing else identifies the record.
         """
-        if threshold is None and randomness is None and not self._in_full and not self.learned:
-            ruled = self._choose(facts)
+        if threshold is None and randomness is None and not self._in_full and self.learned.empty:
+            ruled = self._only or self._choose(facts)
             band = ruled.by_text.get("")
             if band is not None and len(trace_id) == 16 and trace_id != NO_TRACE:
                 low = trace_id[9:]
-                if low >= band.t_out_bytes:
-                    slot = band.light if low >= band.limit_bytes else band.heavy
+                if low >= band.limit_bytes:
+                    slot = band.light
                 else:
-                    slot = band.dropped
-                self._count(slot)
+                    slot = band.heavy if low >= band.t_out_bytes else band.dropped
+                if slot.count:
+                    slot.count += 1
+                else:
+                    self._touch(slot)
                 return slot.decision
             if not trace_id:
                 # A rate that keeps all, or none, needs no R: the record is not serialised and hashed for it.
@@ -240,7 +243,7 @@ class Sampler:
     def _log_in_full(
         self, trace_id: bytes, threshold: str | None, randomness: str | None, record: Callable[[], bytes], facts: Facts
     ) -> Decision:
-        learned = self.learned.get(trace_id + _tenant(facts)) if trace_id and self.learned else UNKNOWN
+        learned = self.learned.get(trace_id + _tenant(facts)) if trace_id and not self.learned.empty else UNKNOWN
         up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
         ruled = self._plan.choose(facts)
         if not self._in_full and threshold is None and up.status == "none" and up.r_source == "trace_id":

@@ -74,10 +74,16 @@ class TraceMemory:
         key = trace + tenant.encode() if tenant else trace
         if self._aside:
             self._sort()
-        if of_call and owner != NO_OWNER:
+        learns = of_call and owner != NO_OWNER
+        if learns:
             self._make_room(now)
-            self._learn(key, *owner, now)
             self.empty = False
+        if key not in self._young and key not in self._old:  # nobody has told of it yet, as of most
+            if learns:
+                self._young[key] = f"{now}{_BETWEEN}{owner[0]}{_BETWEEN}{owner[1]}"
+            return owner
+        if learns:
+            self._learn(key, *owner, now)
         if owner[0] and owner[1]:
             return owner
         lends = self._lends(key, now)

@@ -293,3 +293,11 @@ def test_the_password_of_a_remote_desktop_is_hidden_beside_its_user() -> None:
     assert shown == ["xfreerdp", "/u:ann", "/p:[REDACTED]"]
     kept = ["msbuild", "/p:Configuration=Release"]
     assert masks.value("process.command_args", kept) == kept
+
+
+def test_a_line_that_repeats_is_hidden_every_time_whatever_came_between() -> None:
+    redactor = Redactor(MaskSettings())
+    lines = [f"login of {number}: password=hunter{number}" for number in range(3000)]  # more than are remembered
+    first = [redactor.text(line) for line in lines]
+    assert [redactor.text(line) for line in reversed(lines)] == first[::-1]
+    assert not any("hunter" in line for line in first)
