@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from mapping.event import Event
+
+OF_ACTIONS: Final = "otel://"  # URIs that mapping gives to actions, which have none: they have no path of their own
 
 
 def event_fact(event: Event, path: str) -> object:
@@ -17,9 +19,9 @@ def event_fact(event: Event, path: str) -> object:
         case "route":
             return event.route or None
         case "url.path":
-            return (
-                event.uri.partition("://")[2].partition("?")[0].partition("/")[2].join(("/", "")) if event.uri else None
-            )
+            if not event.uri or event.uri.startswith(OF_ACTIONS):
+                return None
+            return event.uri.partition("://")[2].partition("?")[0].partition("/")[2].join(("/", ""))
         case "method":
             return event.verb or None
         case "status":

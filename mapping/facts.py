@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mapping.context import Group, Work, text_of
-from mapping.event import Event
+from mapping.event import LOG, Event
 from mapping.event_facts import event_fact
 from mapping.logs.events import LogWork
 from mapping.otlp.decode import LogGroup
 from mapping.otlp.wire import read_text
+from mapping.rules.call_status import status_of
 from mapping.sampling.randomness import record_bytes
+from mapping.sampling.rules import as_text
+from mapping.spans.classify import METHODS, STATUSES
 
+_SAID: Final = {
+    "route": ("http.route",),
+    "url.path": ("url.path", "http.target"),
+    "method": METHODS,
+    "status": STATUSES,
+    "status_class": STATUSES,
+}
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
@@ -39,7 +49,10 @@ class SpanFacts:
 
 
 class LogFacts:
-    """A log record's values at rule paths. attr.* reads attributes, then the body."""
+    """A log record's values at rule paths. attr.* reads attributes, then the body.
+
+    What a log event says of its call by OpenTelemetry's names is a fact of it too.
+    """
 
     __slots__ = ("_event", "_group", "_work")
 
@@ -54,7 +67,21 @@ class LogFacts:
             return found if found is not None else self._work.read.body.flat.get(path[5:])
         if path.startswith("resource."):
             return self._group.attributes.get(path[9:])
-        return event_fact(self._event, path)
+        found = event_fact(self._event, path)
+        if found is None and path in _SAID and self._event.event_type == LOG:
+            return self._said(path)
+        return found
+
+    def _said(self, path: str) -> object:
+        for name in _SAID[path]:
+            value = self(f"attr.{name}")
+            if value is not None and value != "":
+                if path in ("status", "status_class"):
+                    status = status_of(value)
+                    return (f"{status // 100}xx" if path == "status_class" else status) if status else None
+                text = as_text(value)
+                return text.partition("?")[0] if text and path == "url.path" else text
+        return None
 
 
 def log_record_bytes(work: LogWork, facts: Group, group: LogGroup) -> bytes:

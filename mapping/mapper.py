@@ -27,6 +27,7 @@ from mapping.rules.bodies import Room
 from mapping.rules.identity import NOBODY
 from mapping.rules.should_skip import compiled
 from mapping.sampling.dropped import as_counted, counted_only
+from mapping.sampling.of_calls import CallConditions
 from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weigh
@@ -40,6 +41,7 @@ from mapping.spans.plans import Plans
 from mapping.spans.same_call import settle
 from mapping.spans.trace_memory import NO_OWNER, Owner, TraceMemory
 from mapping.spans.tree import Tree
+from mapping.together import Deciding, Lent, Together, WaitingLog
 
 STEP: Final = 256  # most records between two yields of `steps`
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
@@ -54,6 +56,9 @@ class Sampler(Protocol):
 
     early: bool
     ceiling: int
+    calls: CallConditions
+
+    def passed(self, trace_id: bytes, trace_state: str, facts: Facts) -> int | None: ...
 
     def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision: ...
 
@@ -85,12 +90,13 @@ class Mapped(NamedTuple):
     failed: list[Failed]
     inflated: int = 0  # bytes of bodies that came compressed, after it
     dropped: list[Event] | None = None  # of sampled_out the API calls, to be counted; None: they are not told apart
+    lent: Lent | None = None  # what earlier requests told of the calls of these records, and sampling asked for
 
 
 class Out:
     """What has become of a request's records so far."""
 
-    __slots__ = ("dropped", "events", "failed", "keep_skips", "room", "sampled_out", "skipped")
+    __slots__ = ("dropped", "events", "failed", "keep_skips", "lent", "room", "sampled_out", "skipped")
 
     def __init__(self, keep_skips: bool, room: Room, count_dropped: bool) -> None:
         self.dropped: list[Event] | None = [] if count_dropped else None
@@ -100,6 +106,7 @@ class Out:
         self.sampled_out = 0
         self.failed: list[Failed] = []
         self.keep_skips = keep_skips
+        self.lent: Lent | None = None
 
     def fail(self, signal: str, record: SpanRecord | LogItem, error: Exception) -> None:
         # The text of an unexpected error may quote the record; RedactionError promises that its own does not.
@@ -113,7 +120,7 @@ class Out:
             self.dropped.append(call)
 
     def mapped(self) -> Mapped:
-        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped)
+        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped, self.lent)
 
 
 class Mapper:
@@ -140,6 +147,7 @@ class Mapper:
         )  # keeps all, with the weight that upstream gave them
         self._inherit = settings.inherit
         self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
+        self._together = Together(settings.inherit_across_requests_s if settings.inherit else 0)
         self._should_skip = compiled(settings.skip_expressions)
         self._context = context = Context(settings)
         self._value_masks = context.masks.redactor.values
@@ -190,18 +198,27 @@ class Mapper:
         tenant: str = "",
         keep_skips: bool = False,
         sample: bool = True,
+        lent: Lent | None = None,
     ) -> Generator[None, None, Mapped]:
-        """As `map`, pausing every STEP records and STEP_S seconds so that an event loop can breathe."""
+        """As `map`, pausing every STEP records and STEP_S seconds so that an event loop can breathe.
+
+        lent: `Mapped.lent` of the time before, so that it is decided the same again.
+        """
         room = Room(max(INFLATED_ROOM, 2 * decoded.size))
         job = Job(received_unix_ns, tenant, room, share_of(decoded.accepted))
         out = Out(keep_skips, room, self.count_dropped)
         sampler = self._sampler if sample else self._pass
+        calls = sampler.calls
+        together = self._together.begin(calls, received_unix_ns, tenant, lent) if calls else None
         if decoded.signal == "traces":
-            return self._spans(cast("list[SpanGroup]", decoded.groups), job, sampler, out)
-        return self._log_records(cast("list[LogGroup]", decoded.groups), job, sampler, out)
+            return self._spans(cast("list[SpanGroup]", decoded.groups), job, sampler, out, together)
+        return self._log_records(cast("list[LogGroup]", decoded.groups), job, sampler, out, together)
 
-    def _spans(self, groups: list[SpanGroup], job: Job, sampler: Sampler, out: Out) -> Generator[None, None, Mapped]:
+    def _spans(
+        self, groups: list[SpanGroup], job: Job, sampler: Sampler, out: Out, together: Deciding | None
+    ) -> Generator[None, None, Mapped]:
         early = sampler.early
+        waiting: list[tuple[Work, Event]] = []
         works: list[Work] = []
         for group in groups:
             start = 0
@@ -237,13 +254,19 @@ class Mapper:
                 event = plan.event(work, job, user, company or facts.company_id, hop)
                 if facts.odd or plan.over or masks.cuts != cuts:
                     event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
-                if judged and plan.event_type != SKIP:
+                if judged and together is not None:
+                    waiting.append((work, event))
+                elif judged and plan.event_type != SKIP:
                     decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
                     self._judge(event, headers, decide, out, work)
                 else:
                     events.append(event)
             except Exception as error:  # one bad record harms nobody else
                 out.fail("traces", work.record, error)
+        if together is not None:
+            judge = partial(self._judge_waiting, out)
+            yield from together.spans(waiting, works, tree, sampler.passed, partial(_decide_span, sampler), judge)
+            out.lent = together.lent
         return out.mapped()
 
     def _look(
@@ -302,8 +325,9 @@ class Mapper:
         return start + STEP
 
     def _log_records(
-        self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out
+        self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out, together: Deciding | None
     ) -> Generator[None, None, Mapped]:
+        waiting: list[WaitingLog] = []
         seen: dict[Any, int] = {}
         at_once = sampler.early and self._should_skip is None
         look, traces_seen = self._logs.look, self._traces_seen or None  # None when nothing is remembered
@@ -341,11 +365,17 @@ class Mapper:
                         else:
                             out.drop(event, decision, _stated(work))
                         continue
+                    if together is not None:
+                        waiting.append(WaitingLog(event, work, facts, group))
+                        continue
                     headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
                     decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
                     self._judge(event, headers, decide, out, work)
                 except Exception as error:  # one bad record harms nobody else
                     out.fail("logs", item, error)
+        if together is not None:
+            yield from together.logs(waiting, partial(_decide_log, sampler), partial(self._judge_waiting, out))
+            out.lent = together.lent
         return out.mapped()
 
     def _count_dropped(self, work: Work, job: Job, user: str, company: str, hop: str, out: Out) -> None:
@@ -363,6 +393,22 @@ class Mapper:
             out.dropped.append(counted(plan, work, job, user, company, hop, decision))
         except Exception:  # it goes nowhere in any case
             return
+
+    def _judge_waiting(
+        self, out: Out, event: Event, decide: Callable[[], Decision] | None, work: Work | LogWork
+    ) -> None:
+        """As `_judge`, of one of the events that are decided together. decide: None for what is skipped."""
+        try:
+            if decide is None:
+                out.events.append(event)
+            elif isinstance(work, Work):
+                self._judge(event, work.request_headers, decide, out, work)
+            else:
+                http = work.read.http
+                self._judge(event, http.request_headers if http is not None else EMPTY_HEADERS, decide, out, work)
+        except Exception as error:  # one bad record harms nobody else
+            signal, record = ("traces", work.record) if isinstance(work, Work) else ("logs", work.item)
+            out.fail(signal, record, error)
 
     def _judge(
         self,

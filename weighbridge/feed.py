@@ -15,6 +15,7 @@ from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
 from weighbridge.in_memory import Held, InMemory, became
 from weighbridge.left_out import LeftOutKeeper, MapSteps
+from weighbridge.sampling.lent_calls import LentCalls
 from weighbridge.set_aside import SetAside
 from weighbridge.unmappable import RETURNED
 
@@ -56,11 +57,12 @@ class Feed:
         unmappable: Path,
         counted: Callable[[str, int], None] = lambda tenant, received_unix_ns: None,
         aside: SetAside | None = None,
+        lent: LentCalls | None = None,
     ) -> None:
         """counted: called with tenant and receive time when a request was mapped for the first time.
 
         aside: knows which records stop this process; with it every request comes from the spool, and what one sink
-        has read is held for the others.
+        has read is held for the others. lent: remembers what sampling knew of calls when a request was decided.
         """
         self.counts = FeedCounts()
         self._read = read
@@ -73,6 +75,7 @@ class Feed:
         self._records: OrderedDict[int, int] = OrderedDict()  # of requests by position, for those sinks
         self._first_time = counted
         self._aside = aside
+        self._lent = lent
         self.memory = InMemory(max_bytes)
         self.left_out = LeftOutKeeper(unmappable, read, steps, self._mapping_sinks)
         self._end = 0  # position after the newest committed record
@@ -337,6 +340,8 @@ class Feed:
         left_out: int = 0,
     ) -> Unit:
         """left_out: records of the request that are not in `decoded`, because they cannot be mapped."""
+        if self._lent is not None:
+            await self._lent.begin(position, again=position < self._counted)
         try:
             steps = self._steps(decoded, received_unix_ns, tenant)
             while True:
@@ -355,6 +360,8 @@ class Feed:
                 return await self._map(position, next_position, received_unix_ns, tenant, rest, left_out + bad)
             mapped, failed = Mapped([], 0, 0, []), bad
         failed += left_out
+        if self._lent is not None:
+            await self._lent.end(position, mapped.lent)
         if position >= self._counted:
             self._counted = next_position
             self._first_time(tenant, received_unix_ns)

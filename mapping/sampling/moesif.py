@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from mapping.sampling.decide import Rate
+from mapping.sampling.of_calls import CallConditions
 from mapping.sampling.plan import Chooser, Plan, Ruled, default_rule, local_rules
 from mapping.sampling.rules import Condition, Facts, RuleError, as_text, check_path, pattern
 from mapping.sampling.settings import SamplingSettings
@@ -37,8 +38,15 @@ class ConfigError(ValueError):
 
 class PatternRate(NamedTuple):
     place: int  # index in regex_config, for the rule's name
-    matches: Condition
+    tests: tuple[tuple[str, Condition], ...]  # by path; all must hold
     probability: Fraction
+
+    def matches(self, facts: Facts) -> bool:
+        return all(test(facts) for _, test in self.tests)
+
+    def lent(self, calls: CallConditions) -> PatternRate:
+        """As it is, also asked of what belongs to a call."""
+        return self._replace(tests=tuple((path, calls.add(path, test)) for path, test in self.tests))
 
 
 class RemoteConfig(NamedTuple):
@@ -82,7 +90,9 @@ def remote_plan(settings: SamplingSettings, remote: RemoteConfig, etag: str) -> 
     if wanted is None:
         raise ValueError("sampling.moesif_remote is not set")
     config = f"{settings.version()}+{etag[:MAX_ETAG_CHARACTERS]}"
-    local, otherwise = local_rules(settings, config)
+    calls = CallConditions()
+    remote = remote._replace(patterns=tuple(rule.lent(calls) for rule in remote.patterns))
+    local, otherwise = local_rules(settings, config, calls)
     ruled = _Rates(settings, config)
     theirs = [_CHOOSERS[wanted.precedence](remote, ruled)]
     if not (remote.users or remote.companies or remote.patterns):
@@ -91,7 +101,7 @@ def remote_plan(settings: SamplingSettings, remote: RemoteConfig, etag: str) -> 
         otherwise = default_rule(settings, config)
         if remote.everything is not None:
             otherwise = ruled("global", remote.everything)
-    return Plan(theirs + local if wanted.place == "before-rules" else local + theirs, otherwise, config)
+    return Plan(theirs + local if wanted.place == "before-rules" else local + theirs, otherwise, config, calls)
 
 
 class _Rates:
@@ -226,15 +236,15 @@ def _patterns(value: object, warnings: list[str]) -> Iterator[PatternRate]:
         if probability is None:
             continue
         try:
-            tests = [_condition(condition) for condition in conditions]
+            tests = tuple(_condition(condition) for condition in conditions)
         except RuleError as error:
             warnings.append(f"{where}: {error}; ignored")
             continue
-        yield PatternRate(index, _all(tests), probability)
+        yield PatternRate(index, tests, probability)
 
 
-def _condition(condition: object) -> Condition:
-    """One {path, value}: a case-sensitive search in the text at path, false where it is absent."""
+def _condition(condition: object) -> tuple[str, Condition]:
+    """One {path, value}, by our path: a case-sensitive search in the text at path, false where it is absent."""
     if not isinstance(condition, dict):
         raise RuleError("condition is not an object")
     path, text = condition.get("path"), condition.get("value")
@@ -247,11 +257,7 @@ def _condition(condition: object) -> Condition:
     try:
         check_path(ours)
     except RuleError:  # a path we cannot read is absent from every record
-        return lambda facts: False
+        return ours, lambda facts: False
     if ours == "url.path":
-        return lambda facts: (value := as_text(facts("url.path"))) is not None and found(value or "/")
-    return lambda facts: (value := as_text(facts(ours))) is not None and found(value)
-
-
-def _all(tests: list[Condition]) -> Condition:
-    return tests[0] if len(tests) == 1 else lambda facts: all(test(facts) for test in tests)
+        return ours, lambda facts: (value := as_text(facts("url.path"))) is not None and found(value or "/")
+    return ours, lambda facts: (value := as_text(facts(ours))) is not None and found(value)

@@ -12,6 +12,7 @@ import re2  # type: ignore[import-untyped]
 
 Facts = Callable[[str], object]  # the value at a path, None when the record has none
 Condition = Callable[[Facts], bool]
+Lend = Callable[[str, Condition], Condition]  # `CallConditions.add`
 
 OPERATORS = ("eq", "in", "prefix", "regex", "gte", "lte", "exists")
 PATHS = (
@@ -36,12 +37,13 @@ class RuleError(ValueError):
     """A condition that cannot be used. Settings refuse it; a remote configuration skips that rule."""
 
 
-def compile_conditions(conditions: Sequence[tuple[str, str, object]]) -> Condition | None:
+def compile_conditions(conditions: Sequence[tuple[str, str, object]], lend: Lend | None = None) -> Condition | None:
     """One test for all (path, op, value) together.
 
-    None when there are none and the rule applies to every record.
+    None when there are none and the rule applies to every record. lend: makes each test one that calls can answer.
     """
-    return conjunction([compile_condition(path, op, value) for path, op, value in conditions])
+    tests = [(path, compile_condition(path, op, value)) for path, op, value in conditions]
+    return conjunction([test if lend is None else lend(path, test) for path, test in tests])
 
 
 def conjunction(tests: Sequence[Condition]) -> Condition | None:

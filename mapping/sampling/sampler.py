@@ -20,6 +20,7 @@ from mapping.sampling.detection import WATCHED_BYTE, TraceIdWatch
 from mapping.sampling.epochs import Budget
 from mapping.sampling.learned import UNKNOWN, LearnedRandomness
 from mapping.sampling.moesif import RemoteConfig, remote_plan
+from mapping.sampling.of_calls import CallConditions, OfCall
 from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
@@ -113,7 +114,7 @@ class Sampler:
         if self._hash_alone and not trace_state:
             return self._span_by_hash(self._only or self._choose(facts), trace_id)
         if self._in_full:
-            return self._span_in_full(self._undecided or self._plan.choose(facts), trace_id, trace_state, facts)
+            return self._span_in_full(self._undecided or self._choose(facts), trace_id, trace_state, facts)
         ruled = self._only
         if ruled is None:
             ruled = self._choose(facts)
@@ -199,6 +200,25 @@ class Sampler:
         """What the rules say about a whole trace (tail mode)."""
         return self._plan.choose(facts).rate
 
+    def passed(self, trace_id: bytes, trace_state: str, facts: Facts) -> int | None:
+        """The threshold that a span passed upstream, 0 for none; None where what it says may hang on its randomness.
+
+        That is so where R is drawn anew because a threshold was not believed, and behind a configured `head_rate`.
+        """
+        policy = self._policy_for(facts)
+        if not trace_state and not self._head:
+            return 0
+        state = self._parse(trace_state) if len(trace_state) <= _LONGEST_STATE else parse(trace_state)
+        head_t = self._head.get(as_text(facts("service")) or "", 0) if self._head else 0
+        up = of_span(trace_id, state, policy, head_t)
+        return up.t_in if up.status in ("none", "th", "untrusted") else None
+
+    def _choose_in_budget(self, facts: Facts) -> Ruled:
+        """A budget's rates are not the rules': what is bound to a call's threshold goes by its own facts."""
+        if isinstance(facts, OfCall) and facts.bound:
+            facts = facts.own
+        return self._plan.choose(facts)
+
     def decide_again(self, ruled: Ruled, up: Upstream, *, counted: bool = True) -> Decision:
         """The final decision of a record whose trace waited, counted now or (counted: False) by the caller."""
         return self._banded(ruled, up, counted=counted)
@@ -207,7 +227,10 @@ class Sampler:
         settings = self.settings
         self._plan = plan
         self._only = plan.only
+        self.calls = plan.calls if self._undecided is None else CallConditions()
         self._choose = plan.choose
+        if self.calls:
+            self._choose = self._choose_in_budget if self.budget else plan.choose_of_call
         self._touch = self.tally.touch
         by_content = bool(
             self._head or settings.untrusted_tenants or settings.sample_unit != "trace" or settings.budget
@@ -245,7 +268,9 @@ class Sampler:
     ) -> Decision:
         learned = self.learned.get(trace_id + _tenant(facts)) if trace_id and not self.learned.empty else UNKNOWN
         up = of_log(trace_id, threshold, randomness, learned, record, self._policy_for(facts))
-        ruled = self._plan.choose(facts)
+        if isinstance(facts, OfCall) and up.r_source == "trace_rv":  # of a trace whose spans passed
+            facts = facts.unbound()
+        ruled = self._choose(facts)
         if not self._in_full and threshold is None and up.status == "none" and up.r_source == "trace_id":
             ruled.remember("", ruled.band(up))
         return self._decide(ruled, up, facts)

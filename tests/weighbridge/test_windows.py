@@ -14,7 +14,7 @@ import pytest
 from mapping.sampling.thresholds import M
 from mapping.sampling.window import Cap, cap_of
 from sink_memory import MemorySink
-from weighbridge.sampling import window_store, windows
+from weighbridge.sampling import decided_file, windows
 from weighbridge.sampling.open_window import Closed
 from weighbridge.sampling.window_store import DecidedWindow, WindowStore
 from whole_trace_rig import SpanOf
@@ -311,7 +311,7 @@ def test_a_window_that_cannot_be_held_ends_early_and_nothing_is_lost(
 
 
 def test_the_spool_and_the_windows_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_store, "FORGET_EVERY", 1)
+    monkeypatch.setattr(decided_file, "FORGET_EVERY", 1)
 
     async def go() -> None:
         rig = WindowRig(tmp_path, T0)

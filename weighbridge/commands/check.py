@@ -9,6 +9,7 @@ import click
 import yaml
 
 from mapping.masks.of_shape import Masking
+from mapping.sampling.of_calls import WHOSE, of_call
 from mapping.sampling.thresholds import parse_rate
 from weighbridge.commands.errors import CommandError
 from weighbridge.settings import Settings, SettingsError, old_spellings, shown
@@ -43,21 +44,22 @@ def notes(settings: Settings) -> Iterator[str]:
     for source in masked_sources(settings):
         yield f"identity: {source} is masked, so the ids found there are stored as a hash, the same for the same id"
     if torn := rules_of_calls_alone(settings):
+        remembered = settings.mapping.inherit and settings.mapping.inherit_across_requests_s
+        forgets = "" if remembered else "or in another request (mapping.inherit_across_requests_s: 0) "
         yield (
-            f"sampling: {' and '.join(torn)} ask about a call; its logs and actions do not have that and go by the "
-            "other rules, so that a call may be kept without them; sampling.tail decides about whole traces"
+            f"sampling: {' and '.join(torn)} ask about a call; its logs and actions go with it where it is known, but "
+            f"what comes before it {forgets}goes by the other rules; sampling.tail waits for whole traces"
         )
     pasted = presets.krakend or presets.kong
     if pasted and pasted.application_id.get_secret_value() and not _sends_to_moesif(settings):
         yield f"mapping.presets.{presets.name}.application_id is not used: no sink is of type moesif"
 
 
-# What a call has, and what belongs to it has not.
-_OF_CALLS = ("route", "url.path", "method", "status", "status_class", "duration_ms", "ip_address")
-
-
 def rules_of_calls_alone(settings: Settings) -> list[str]:
-    """The rules that tear a trace: on a field of the call, of another rate than what follows, without `tail`."""
+    """The rules that may tear a trace: on a field of the call, of another rate than what follows, without `tail`.
+
+    Whose a call was, logs often say themselves.
+    """
     sampling = settings.sampling
     if sampling.tail is not None:
         return []
@@ -65,7 +67,8 @@ def rules_of_calls_alone(settings: Settings) -> list[str]:
     return [
         f"rule {rule.name!r}"
         for place, rule in enumerate(sampling.rules)
-        if any(condition.path in _OF_CALLS for condition in rule.when) and set(rates[place + 1 :]) != {rates[place]}
+        if any(of_call(one.path) and one.path not in WHOSE for one in rule.when)
+        and set(rates[place + 1 :]) != {rates[place]}
     ]
 
 

@@ -30,6 +30,7 @@ from weighbridge.explain import Explainer
 from weighbridge.feed import Feed
 from weighbridge.pseudonym_table import pseudonyms_of
 from weighbridge.sampling.books import SamplingBooks
+from weighbridge.sampling.lent_calls import LentCalls
 from weighbridge.sampling.running import Sampling
 from weighbridge.set_aside import SetAside
 from weighbridge.settings import Settings
@@ -74,6 +75,7 @@ class Lane:
         self._explainer = Explainer(settings.mapping.identity)
         self._pseudonyms = pseudonyms_of(settings.mapping.pseudonyms)
         self.dead_letters = DeadLetters(directory / "deadletter.jsonl", settings.exporter.dead_letter_bytes)
+        self.lent_calls = LentCalls(directory / "sampling_calls.sqlite", lambda: self.books.sampling.sampler, spool)
         self.feed = Feed(
             spool.read,
             self._decode_again,
@@ -84,6 +86,7 @@ class Lane:
             directory / "unmappable",
             lambda tenant, received_unix_ns: self.books.count(tenant, received_unix_ns),
             aside,
+            self.lent_calls,
         )
         self.feed.left_out.max_bytes = settings.exporter.unmappable_bytes
         self.books = SamplingBooks(sampling, settings.sampling, self.feed, spool, directory)
@@ -110,6 +113,7 @@ class Lane:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
         await self.books.stop()
+        await self.lent_calls.close()
         return hanging
 
     async def check(self, settings: Settings) -> None:
@@ -182,7 +186,11 @@ class Lane:
     def _steps(self, decoded: Decoded, received_unix_ns: int, tenant: str) -> Generator[None, None, Mapped]:
         explaining = log.isEnabledFor(logging.DEBUG)
         mapped = yield from self.mapper.steps(
-            decoded, received_unix_ns=received_unix_ns, tenant=tenant, keep_skips=explaining
+            decoded,
+            received_unix_ns=received_unix_ns,
+            tenant=tenant,
+            keep_skips=explaining,
+            lent=self.lent_calls.now,
         )
         if explaining:
             mapped = self._explainer.tell(mapped)
