@@ -27,7 +27,6 @@ GROUPS: Mapping[str, str] = {
 _TEXTS = ("name", "action", "endpoint", "uri", "body", "request_body", "response_body", "user_id", "company_id")
 ROW_COLUMNS = (*EVENT_COLUMNS, "error_message")
 _CALLS = "(SELECT * FROM api_calls(since = {$from:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE entry $term)"
-_MOST_POINTS = 200  # of a chart
 _AROUND = timedelta(hours=1)  # before and after a call, in which what belongs to its trace is looked for
 
 
@@ -71,41 +70,81 @@ class Span(NamedTuple):
 
 
 def overview(
+    scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = (), before: datetime | None = None
+) -> Statement:
+    """Calls, failed calls and percentiles of the duration: by time, and of all.
+
+    `by` of a row is `time` or `half` (1: the time, 0: the time before). before: from when on the time before is
+    counted; not at all without it.
+    """
+    return _statement("overview", scope, span, {"step": step_s, "before": before or span.since}, where)
+
+
+def groups(
     scope: Scope,
     span: Span,
-    step_s: int,
-    by: Sequence[str] = (),
+    by: Sequence[str],
     where: Iterable[Condition] = (),
     before: datetime | None = None,
     limit: int = 50,
 ) -> Statement:
-    """Calls, failed calls and percentiles of the duration: by time, of all, and by each of some columns.
-
-    `by` of a row is `time`, `half` (1: the time, 0: the time before) or a column. before: from when on the time before
-    is counted; not at all without it. limit: of the values of a column, most failed first.
-    """
+    """Calls and failed calls by each of some columns: `by` of a row. limit: of its values, most failed first."""
     _refuse_unknown(by)
-    places = range(len(by))
-    kinds = "".join(f", grouping(g{place}) = 0, '{by[place]}'" for place in places)
-    values = "".join(f", grouping(g{place}) = 0, g{place}" for place in places)
-    replace = {
-        "$by": f"multiIf(grouping(b) = 0, 'time'{kinds}, 'half')",
-        "$value": f"multiIf(grouping(b) = 0, toString(b){values}, toString(half))",
-        "$columns_by": "".join(f", toString({GROUPS[by[place]]}) AS g{place}" for place in places),
-        "$sets": "".join(f", (g{place})" for place in places),
-    }
-    parameters = {"step": step_s, "before": before or span.since, "limit": max(limit, _MOST_POINTS)}
-    return _statement("overview", scope, span, parameters, where, replace)
+    parameters = {"before": before or span.since, "limit": limit}
+    return _statement("groups", scope, span, parameters, where, minutes.sets_of({name: GROUPS[name] for name in by}))
+
+
+def last_failed(
+    scope: Scope, span: Span, by: Sequence[str], where: Iterable[Condition] = (), limit: int = 50
+) -> Statement:
+    """The trace of the last failed call with each value of some columns. limit: values of each, most failed first."""
+    return _statement("last_failed", scope, span, {"limit": limit}, where, _grouping(by))
 
 
 def counted_series(
-    scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = ()
+    scope: Scope, span: Span, step_s: int, where: Iterable[Condition] = (), before: datetime | None = None
 ) -> minutes.Alternative | None:
-    """The times of `overview`, of the counts by minute, which know what sampling dropped; None: they cannot have it."""
-    bound = (("tenant", scope.tenant), ("company_id", scope.company))
-    seen_by = [Condition(column, "=", value) for column, value in bound if value is not None]
-    found = minutes.series(span.since, span.until, step_s, [*where, *seen_by])
+    """The times of `overview`, of the counts by minute, which know what sampling dropped; None: they cannot have it.
+
+    `time` of a row is 0 for all of the time, 1 for all before it.
+    """
+    found = minutes.series(span.since, span.until, step_s, [*where, *_seen_by(scope)], before)
     return None if isinstance(found, str) else found
+
+
+def counted_groups(
+    scope: Scope,
+    span: Span,
+    by: Sequence[str],
+    where: Iterable[Condition] = (),
+    before: datetime | None = None,
+    limit: int = 50,
+) -> minutes.Alternative | None:
+    """`groups` of the counts by minute, without the traces; None: they cannot have it."""
+    found = minutes.groups(span.since, span.until, _counted_by(by), [*where, *_seen_by(scope)], before, limit)
+    return None if isinstance(found, str) else found
+
+
+def counted_beside(scope: Scope, span: Span, company: str) -> minutes.Alternative | None:
+    """`beside_others` for a company, of the counts by minute."""
+    found = minutes.beside(span.since, span.until, company, _seen_by(scope))
+    return None if isinstance(found, str) else found
+
+
+def is_counted(column: str) -> bool:
+    """Whether the counts by minute know the values of a column of GROUPS."""
+    return column in ("endpoint", "route") or column in minutes.KEYS
+
+
+def _counted_by(by: Sequence[str]) -> Mapping[str, tuple[str, frozenset[str]]]:
+    """How the counts have each column, and the columns of theirs that are needed for it."""
+    needed = {"endpoint": frozenset({"endpoint", "method"}), "route": frozenset({"endpoint"})}
+    return {name: (GROUPS[name], needed.get(name, frozenset({name}))) for name in by}
+
+
+def _seen_by(scope: Scope) -> list[Condition]:
+    bound = (("tenant", scope.tenant), ("company_id", scope.company))
+    return [Condition(column, "=", value) for column, value in bound if value is not None]
 
 
 def doubt(scope: Scope, span: Span, step_s: int, sample_unit: str, where: Iterable[Condition] = ()) -> Statement:

@@ -4,26 +4,47 @@
 -- A failed call has a status from 400 or an error without one, as in queries.sql.
 
 -- name: overview
--- One pass over the calls, which cost most: by time, all of the time and all before it, and by each of some columns.
--- v..: variances by call; `doubt` has them by what was kept or dropped together.
+-- By time, all of the time and all before it. v..: variances by call; `doubt` has them by what was kept or dropped together.
+SELECT if(grouping(b) = 0, 'time', 'half') AS by, if(grouping(b) = 0, toString(b), toString(half)) AS value,
+       sum(a) AS calls, sumIf(a, bad) AS failed, sumIf(a, ours) AS server_failed,
+       count() AS rows_seen, countIf(p < 1) AS sampled, sum((1 - p) * a * a) AS vnn, sumIf((1 - p) * a * a, bad) AS vee,
+       vee AS ven, sumIf(a, took >= 0) AS timed, sumIf((1 - p) * a * a, took >= 0) AS timed_doubt,
+       quantilesTDigestWeightedIf(0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999)(took, w, took >= 0) AS q
+FROM (
+    SELECT event_time >= {since:DateTime64(6)} AS now, toUInt32(now) AS half,
+           if(now, toUInt32(intDiv(toUnixTimestamp(event_time), {step:UInt32}) * {step:UInt32}), 1) AS b,
+           adjusted_count AS a, weight AS w, sampling_p AS p, ifNull(duration_ms, -1) AS took,
+           status_code >= 400 OR error_type != '' AS bad,
+           status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')) AS ours
+    FROM $earlier_calls AS c
+    WHERE 1 $where)
+GROUP BY GROUPING SETS ((b), (half))
+
+-- name: groups
+-- One pass over the calls, which cost most: by each of some columns.
 SELECT * FROM (
-    SELECT $by AS by, $value AS value, sum(a) AS calls, sumIf(a, bad) AS failed, sumIf(a, ours) AS server_failed,
-           count() AS rows_seen, countIf(p < 1) AS sampled, sum((1 - p) * a * a) AS vnn, sumIf((1 - p) * a * a, bad) AS vee,
-           vee AS ven, sumIf(a, took >= 0) AS timed, sumIf((1 - p) * a * a, took >= 0) AS timed_doubt,
-           quantilesTDigestWeightedIf(0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999)(took, w, took >= 0) AS q,
-           sumIf(a, now) AS calls_now, sumIf(a, now AND bad) AS failed_now, sumIf(a, NOT now) AS calls_before,
-           sumIf(a, NOT now AND bad) AS failed_before, countIf(now AND p < 1) AS sampled_now, maxIf(at, now) AS last_seen,
+    SELECT $by AS by, $value AS value, sumIf(a, now) AS calls_now, sumIf(a, now AND bad) AS failed_now,
+           sumIf(a, NOT now) AS calls_before, sumIf(a, NOT now AND bad) AS failed_before,
+           countIf(now AND p < 1) AS sampled_now, maxIf(at, now) AS last_seen,
            argMaxIf(trace, at, now AND bad) AS last_trace
     FROM (
-        SELECT event_time >= {since:DateTime64(6)} AS now, toUInt32(now) AS half,
-               if(now, toUInt32(intDiv(toUnixTimestamp(event_time), {step:UInt32}) * {step:UInt32}), 1) AS b,
-               adjusted_count AS a, weight AS w, sampling_p AS p, ifNull(duration_ms, -1) AS took, event_time AS at,
-               trace_id AS trace, status_code >= 400 OR error_type != '' AS bad,
-               status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')) AS ours $columns_by
+        SELECT event_time >= {since:DateTime64(6)} AS now, adjusted_count AS a, sampling_p AS p, event_time AS at,
+               trace_id AS trace, status_code >= 400 OR error_type != '' AS bad $columns_by
         FROM $earlier_calls AS c
         WHERE 1 $where)
-    GROUP BY GROUPING SETS ((b), (half) $sets))
+    GROUP BY GROUPING SETS ($sets))
 ORDER BY failed_now DESC, calls_now DESC, calls_before DESC, value LIMIT {limit:UInt32} BY by
+
+-- name: last_failed
+-- From the events alone, as `failures`: beside groups that the counts by minute have, which know no trace.
+SELECT pair.1 AS by, pair.2 AS value, argMax(trace_id, event_time) AS trace
+FROM (
+    SELECT arrayJoin($pairs) AS pair, trace_id, event_time
+    FROM $events AS e
+    WHERE event_type = 'api_call' AND direction = 'incoming' AND hop != 'inner'
+      AND (status_code >= 400 OR error_type != '')
+      AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where)
+GROUP BY pair ORDER BY count() DESC, value LIMIT {limit:UInt32} BY by
 
 -- name: doubt
 -- Sums by time and what was kept or dropped together, then the variance (1-p) s^2 of each.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,9 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
-from bridge import BridgeProcess, eventually
+from bridge import COMMAND, BridgeProcess, end, eventually
 from console_browser import HOSTILE_TRACE, SPAN, Reader
 from console_client import ACME_TOKEN, HOSTILE, SHOP_TOKEN, ConsoleClient, call, own_token, sent
+from weighbridge.console.gathering import COMING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -80,6 +82,7 @@ def test_filters_are_in_the_address_and_the_back_button_takes_them_away(reader: 
     page.wait_for_url("**/events?where=company%3Dacme")
     facets.get_by_role("link", name="Leave out Status 500").click()
     page.wait_for_url("**/events?where=company%3Dacme&where=status%21%3D500")
+    reader.whole()
     assert page.locator(".chip").count() == 2
     assert page.locator(".row .pill", has_text=re.compile("^500$")).count() == 0
     page.locator(".row a").first.click()
@@ -97,6 +100,48 @@ def test_filters_are_in_the_address_and_the_back_button_takes_them_away(reader: 
     assert "text=" not in page.url
     page.reload()
     assert page.locator(".chip").count() == 3
+
+
+def test_parts_that_come_later_fill_the_page_and_live_events_stay(browser: Browser, tmp_path: Path) -> None:
+    """The only reader of the store is taken by somebody else while the page is shown."""
+    engine = {"readers": 1, "reader_max_execution_s": 600}
+    sink = {"name": "store", "type": "clickhouse", "dsn": f"chdb://{tmp_path}/store", "engine": engine}
+    bridge = BridgeProcess(tmp_path, exporter={"sinks": [sink]})
+    bridge.start()
+    sent(bridge, [call(bytes([1]) * 16, SPAN, company="acme", status=500)])
+    client = ConsoleClient(bridge.admin, own_token(bridge))
+    eventually(lambda: client.get("/events.json").json().get("events"), "it is stored")
+    somebody = Reader(browser, bridge.admin, own_token(bridge))
+    try:
+        endless = "SELECT count() FROM numbers(1000000000000000) WHERE sipHash64(number) = 1"
+        asked = [*COMMAND, "query", "--config", str(bridge.config), endless]
+        asking = subprocess.Popen(asked, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        try:
+            eventually(lambda: COMING in client.get("/customer?company=acme").text, "no reader is free")
+            page = somebody.page
+            for path in (
+                "/",
+                "/customers",
+                "/customer?company=acme",
+                "/endpoint?endpoint=POST%20/v1/orders",
+                "/events",
+            ):
+                page.goto(somebody.base + path)
+                assert page.get_by_text(COMING).first.is_visible()
+                assert page.locator(".rest").inner_text() == "Some of this page is still being counted."
+        finally:
+            end(asking)
+        somebody.whole()  # without another look at it
+        page.locator(".row.api_call").first.wait_for()
+        assert page.locator(".facets a", has_text="acme").first.is_visible()
+        page.get_by_role("button", name="Live").click()
+        sent(bridge, [call(bytes([2]) * 16, SPAN, company="acme")])
+        page.locator(".row.api_call").nth(1).wait_for(timeout=60_000)
+        assert "later=" not in page.url
+    finally:
+        somebody.context.close()
+        bridge.stop()
+    assert somebody.complaints == []
 
 
 def test_times_are_the_readers_own_and_utc_is_told(reader: Reader) -> None:
@@ -213,6 +258,7 @@ def test_everything_can_be_done_by_keyboard(reader: Reader) -> None:
     page.keyboard.type("status=5xx")
     press("Enter")
     page.wait_for_url("**where=status%3D5xx**")
+    reader.whole()
     press("j")
     press("j")
     press("k")
@@ -222,7 +268,7 @@ def test_everything_can_be_done_by_keyboard(reader: Reader) -> None:
     press("Escape")
     page.locator("#drawer").wait_for(state="hidden")
     names = []
-    page.goto(f"{reader.base}/")
+    reader.open("/")
     for _ in range(400):
         press("Tab")
         names.append(page.evaluate("document.activeElement.textContent.trim().slice(0, 40)"))
@@ -265,6 +311,9 @@ def test_a_page_without_its_script_still_answers(browser: Browser, shop: BridgeP
     page.goto(f"http://127.0.0.1:{shop.admin}/login?token={own_token(shop)}")
     page.wait_for_url(f"http://127.0.0.1:{shop.admin}/")
     page.get_by_role("link", name="Events", exact=True).click()
+    page.wait_for_url("**/events")
+    while (rest := page.get_by_role("link", name="Show the rest")).count():
+        page.goto(f"http://127.0.0.1:{shop.admin}{rest.get_attribute('href')}")
     page.locator(".row a").first.click()
     assert page.locator("#drawer dl").is_visible()
     page.get_by_role("link", name="Trace", exact=True).click()

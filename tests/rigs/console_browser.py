@@ -42,5 +42,12 @@ class Reader:
         dialog.dismiss()
 
     def open(self, path: str) -> Page:
+        """The page with all of its parts."""
         self.page.goto(self.base + path)
+        return self.whole()
+
+    def whole(self) -> Page:
+        """The page that is shown, when nothing of it is still being counted."""
+        for missing in ("[data-later]", "main [aria-busy]"):
+            self.page.locator(missing).first.wait_for(state="detached", timeout=60_000)
         return self.page

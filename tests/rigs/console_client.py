@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import time
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +54,18 @@ class ConsoleClient:
             connection.close()
 
     def page(self, path: str) -> str:
-        """The HTML of a page that is there."""
-        said = self.get(path, Accept="text/html")
+        """The HTML of a page that is there, with all of its parts."""
+        said = self.whole(path)
         assert said.status == 200, said.text
         assert said.headers["content-type"].startswith("text/html")
         return said.text
+
+    def whole(self, path: str) -> Said:
+        """What a page says when nothing of it is still being counted."""
+        said = self.get(path, Accept="text/html")
+        while said.status == 200 and (later := re.search(r'data-later="([^"]+)"', said.text)):
+            said = self.get(unescape(later[1]), Accept="text/html")
+        return said
 
 
 def own_token(bridge: BridgeProcess) -> str:

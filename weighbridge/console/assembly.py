@@ -17,6 +17,7 @@ from weighbridge.console.access_log import AccessLog
 from weighbridge.console.api import OPERATIONS, PREFIX, document
 from weighbridge.console.asked import address
 from weighbridge.console.entrance import Entrance, refuse_readers, who_asks
+from weighbridge.console.gathering import Waiting
 from weighbridge.console.live import Live
 from weighbridge.console.pages import PAGES, Asker
 from weighbridge.console.reading import Reading
@@ -39,6 +40,7 @@ class Console:
         self.store = Store(self._store_settings)
         self._access_log = AccessLog(directory)
         self._entrance = Entrance(Access(token, parts.settings.admin.tokens), self._access_log)
+        self._waiting = Waiting()
         self._live = Live(self.store, lambda: self._parts.settings.exporter.batch.span_wait_s)
 
     @property
@@ -56,7 +58,7 @@ class Console:
         ]
         found.append(web.post("/bridge/replay", self._replay))
         for page in PAGES:
-            asker = Asker(page, self._reading_for, self._parts)
+            asker = Asker(page, self._reading_for, self._parts, self._waiting)
             stem = "/now" if page.path == "/" else page.path
             found += [
                 web.get(f"{stem}.json", asker.json),
@@ -64,7 +66,7 @@ class Console:
                 web.get(page.path, asker.html),
             ]
         for operation in OPERATIONS:
-            asker = Asker(operation.page, self._reading_for, self._parts)
+            asker = Asker(operation.page, self._reading_for, self._parts, self._waiting)
             found.append(web.get(operation.path, asker.json))
         found.append(web.get(f"{PREFIX}/openapi.json", _described))
         return found
@@ -72,6 +74,7 @@ class Console:
     def close(self) -> None:
         """Ends what is live, so that the port can stop; a question that still runs ends by its own limit."""
         self._live.close()
+        self._waiting.close()
         self._access_log.close()
 
     async def _replay(self, request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ A page, its `.json` and its `.csv` are one question with three forms; `weighbrid
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -18,8 +19,9 @@ from weighbridge.commands.query import csv_text
 from weighbridge.commands.trace import parse_trace_id
 from weighbridge.console import answers, asking, drawings
 from weighbridge.console.access import Who
-from weighbridge.console.asked import Asked
+from weighbridge.console.asked import Asked, address
 from weighbridge.console.entrance import refuse_bound, who_asks
+from weighbridge.console.gathering import FIRST_PAINT_S, Gathering, SoFar, Waiting, seen
 from weighbridge.console.reading import MOST_ROWS, Reading
 from weighbridge.console.rendering import page
 from weighbridge.console.state import bridge_now, troubles
@@ -29,6 +31,7 @@ TIME: Final = ("since", "until")
 MOST_EVENTS: Final = 500  # on a page; more are further pages
 MOST_EXPORTED: Final = 100_000  # rows of an answer to SQL as CSV or JSON
 USUAL_EVENTS: Final = 100
+LATER: Final = "later"  # the parameter by which a page that was shown before all of it was known is asked for the rest
 
 
 class Inquiry(NamedTuple):
@@ -46,7 +49,7 @@ class Page(NamedTuple):
     name: str
     path: str
     parameters: Sequence[str]
-    ask: Callable[[Inquiry], Awaitable[Any]]
+    ask: Callable[[Inquiry], Awaitable[Any]]  # an answer, or the gathering of its parts
     table: Callable[[Any], Result]
     template: str
     drawn: Callable[[Any], Sequence[Markup]] = lambda answer: ()
@@ -55,15 +58,15 @@ class Page(NamedTuple):
 # -- what each asks -----------------------------------------------------------------------------------------
 
 
-async def now(inquiry: Inquiry) -> answers.Now:
-    return await inquiry.reading.now(inquiry.asked.period())
+async def now(inquiry: Inquiry) -> Gathering[answers.Now]:
+    return inquiry.reading.now(inquiry.asked.period())
 
 
-async def events(inquiry: Inquiry) -> answers.Events:
+async def events(inquiry: Inquiry) -> Gathering[answers.Events]:
     asked = inquiry.asked
     asked.moment("at")  # of the event beside the page: what cannot be a time is told in every form
     limit = asked.number("limit", USUAL_EVENTS, 1, MOST_EVENTS)
-    return await inquiry.reading.events(asked.period(), asked.conditions(), asked.text("text"), limit)
+    return inquiry.reading.events(asked.period(), asked.conditions(), asked.text("text"), limit)
 
 
 async def event(inquiry: Inquiry) -> answers.EventWhole:
@@ -90,27 +93,27 @@ async def trace(inquiry: Inquiry) -> answers.Trace:
     return found
 
 
-async def customer(inquiry: Inquiry) -> answers.Customer:
+async def customer(inquiry: Inquiry) -> Gathering[answers.Customer]:
     asked = inquiry.asked
     kinds = [kind for kind in ("company", "user") if asked.text(kind)]
     if len(kinds) != 1:
         raise web.HTTPBadRequest(text="name one company or one user")
-    return await inquiry.reading.customer(asked.period(), kinds[0], asked.text(kinds[0]))
+    return inquiry.reading.customer(asked.period(), kinds[0], asked.text(kinds[0]))
 
 
-async def endpoint(inquiry: Inquiry) -> answers.Endpoint:
+async def endpoint(inquiry: Inquiry) -> Gathering[answers.Endpoint]:
     method, _, route = inquiry.asked.text("endpoint").partition(" ")
     if not inquiry.asked.text("endpoint"):
         raise web.HTTPBadRequest(text="name an endpoint: method and route, as in POST /v1/orders")
-    return await inquiry.reading.endpoint(inquiry.asked.period(), method, route)
+    return inquiry.reading.endpoint(inquiry.asked.period(), method, route)
 
 
-async def customers(inquiry: Inquiry) -> answers.Groups:
-    return await inquiry.reading.groups(inquiry.asked.period(), ("company_id", "user_id"))
+async def customers(inquiry: Inquiry) -> Gathering[answers.Groups]:
+    return inquiry.reading.groups(inquiry.asked.period(), ("company_id", "user_id"))
 
 
-async def endpoints(inquiry: Inquiry) -> answers.Groups:
-    return await inquiry.reading.groups(inquiry.asked.period(), ("endpoint",))
+async def endpoints(inquiry: Inquiry) -> Gathering[answers.Groups]:
+    return inquiry.reading.groups(inquiry.asked.period(), ("endpoint",))
 
 
 async def bridge(inquiry: Inquiry) -> answers.Bridge:
@@ -201,7 +204,7 @@ def _three(estimate: answers.Estimate) -> tuple[float, float, float]:
 
 
 def _over_time(answer: answers.Now | answers.Customer | answers.Endpoint) -> Sequence[Markup]:
-    return drawings.over_time(answer.points, answer.asked.step_s)
+    return drawings.over_time(answer.points, answer.asked.step_s) if answer.points else ()
 
 
 PAGES: Final = (
@@ -228,28 +231,48 @@ PAGES: Final = (
 class Asker:
     """Answers for one page, in the form that the address ends with."""
 
-    def __init__(self, of: Page, reading_for: Callable[[Who], Reading], parts: Parts) -> None:
+    def __init__(self, of: Page, reading_for: Callable[[Who], Reading], parts: Parts, waiting: Waiting) -> None:
         self._page = of
         self._reading_for = reading_for
         self._parts = parts
+        self._waiting = waiting
 
     async def html(self, request: web.Request) -> web.Response:
-        inquiry = self._inquiry(request)
+        inquiry = self._inquiry(request, LATER)
+        state = State(request)
         facts: dict[str, Any] = {
             "who": inquiry.who,
             "page": self._page.name,
-            "state": State(request),
+            "state": state,
             "lost": self._lost(inquiry.who),
         }
+        beside = asyncio.ensure_future(self._drawer(inquiry))  # first in the queue: it is what was clicked at
+        beside.add_done_callback(seen)
         try:
-            facts["answer"] = await self._page.ask(inquiry)
-            facts["drawer"] = await self._drawer(inquiry)
-            facts["drawn"] = self._page.drawn(facts["answer"])
+            found = await self._known(inquiry, state, facts)
+            facts["drawer"] = await beside
+            facts["drawn"] = self._page.drawn(found)
         except Unanswered as error:
             facts |= {"status": _status(error), "said": str(error)}
             return page("message.html", facts, _status(error))
-        refused = isinstance(facts["answer"], answers.Sql) and facts["answer"].refused
+        refused = isinstance(found, answers.Sql) and found.refused
         return page(self._page.template, facts, 400 if refused else 200)
+
+    async def _known(self, inquiry: Inquiry, state: State, facts: dict[str, Any]) -> Any:
+        """The answer, as far as it is known soon, and where the rest of it is asked for. Raises Unanswered."""
+        asker = (inquiry.who, state.path, str(sorted(state.having().items())))
+        found: Any = self._waiting.take(asker, inquiry.asked.text(LATER))
+        if found is None:
+            found = await self._page.ask(inquiry)
+            if isinstance(found, Gathering):
+                await found.wait(FIRST_PAINT_S)
+        else:
+            await found.wait_for_more()
+        so_far = found.so_far() if isinstance(found, Gathering) else SoFar(found, {}, comes=False)
+        facts |= {"answer": so_far.answer, "missing": so_far.missing, "later": ""}
+        if so_far.comes:
+            facts["later"] = address(state.path, state.having(**{LATER: self._waiting.keep(asker, found)}))
+        return so_far.answer
 
     def _lost(self, who: Who) -> Sequence[str]:
         """What is wrong with the bridge now, for the sign that every page has."""
@@ -269,17 +292,19 @@ class Asker:
         """For programs: a question that was refused is no answer."""
         try:
             answer = await self._page.ask(self._inquiry(request)._replace(most=MOST_EXPORTED))
+            if isinstance(answer, Gathering):
+                answer = await answer.whole()
         except Unanswered as error:
             return refuse(error)
         if isinstance(answer, answers.Sql) and answer.refused:
             raise web.HTTPBadRequest(text=answer.refused)
         return answer
 
-    def _inquiry(self, request: web.Request) -> Inquiry:
+    def _inquiry(self, request: web.Request, *more: str) -> Inquiry:
+        """more: parameters that this form has beside those of the page."""
         who = who_asks(request)
-        return Inquiry(
-            self._reading_for(who), who, Asked(request, self._page.parameters), request.match_info, self._parts
-        )
+        asked = Asked(request, (*self._page.parameters, *more))
+        return Inquiry(self._reading_for(who), who, asked, request.match_info, self._parts)
 
     async def _drawer(self, inquiry: Inquiry) -> answers.EventWhole | None:
         """The event that the address names beside the page."""
@@ -294,7 +319,7 @@ class State:
 
     def __init__(self, request: web.Request) -> None:
         self.path = request.path
-        self._pairs = [(name, value) for name, value in request.query.items() if value]
+        self._pairs = [(name, value) for name, value in request.query.items() if value and name != LATER]
         self.wheres = [value for name, value in self._pairs if name == "where"]
         self.since = request.query.get("since", "")
         self.until = request.query.get("until", "")

@@ -15,9 +15,9 @@ from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
 
-LANES: Final = 2  # questions at a time: the embedded engine has as many for all readers
-# What a question of a page may take, and one in SQL: a person waits this long and no longer.
-QUESTION_S: Final = 10.0
+_OF_A_SERVER: Final = 4  # questions at a time; the embedded engine has its own number, for all readers
+# What a question of a page may take, and one in SQL: a person waits this long and no longer; a page is shown meanwhile.
+QUESTION_S: Final = 20.0
 SQL_S: Final = 30.0
 _MOST_WAITING: Final = 64  # questions in the queue; more are refused, so that pages left open cannot pile up
 _MEMORY_LIMIT, _TIMEOUT = "code: 241", "code: 159"  # as the engine words them
@@ -36,13 +36,22 @@ class Unanswered(Exception):
         self.wrong = wrong
 
 
+class Lanes:
+    """Room for questions that run at a time. Long ones leave a lane to others, where there is more than one."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.free = asyncio.Semaphore(count)
+        self.long = asyncio.Semaphore(max(1, count - 1))
+
+
 class Store:
     """Asks from its own threads, so that the bridge goes on meanwhile."""
 
     def __init__(self, settings: Callable[[], StoreSettings | None]) -> None:
         """settings: of the sink that can be asked, as they are now; None when there is none."""
         self._settings = settings
-        self._lanes = asyncio.Semaphore(LANES)
+        self._lanes = Lanes(0)
         self._idle: list[tuple[StoreSettings, float, StoreReader]] = []
         self._waiting = 0
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it logs what it raises
@@ -51,9 +60,12 @@ class Store:
     def there(self) -> bool:
         return self._settings() is not None
 
-    async def ask(self, statement: Statement, limit_s: float = QUESTION_S) -> Result:
-        """The answer to one statement. Raises Unanswered."""
-        return await self.ask_all(lambda reader: reader.run(statement), limit_s)
+    async def ask(self, statement: Statement, limit_s: float = QUESTION_S, *, long: bool = False) -> Result:
+        """The answer to one statement. long: one that may take seconds, so that others go before. Raises Unanswered."""
+        if not long:
+            return await self.ask_all(lambda reader: reader.run(statement), limit_s)
+        async with self._lanes_of(self._settings()).long:
+            return await self.ask_all(lambda reader: reader.run(statement), limit_s)
 
     async def ask_all(self, question: Callable[[StoreReader], Asked], limit_s: float) -> Asked:
         """What a question finds that asks with a reader, once or several times. Raises Unanswered."""
@@ -64,22 +76,35 @@ class Store:
             )
         if self._waiting >= _MOST_WAITING:
             raise Unanswered("too many questions wait for the store: try again in a moment", limit=True)
+        lanes = self._lanes_of(settings)
         self._waiting += 1
         try:
-            await self._lanes.acquire()
+            await lanes.free.acquire()
         finally:
             self._waiting -= 1
-        return await self._in_thread(settings, question, limit_s)
+        return await self._in_thread(settings, question, limit_s, lanes.free)
+
+    def _lanes_of(self, settings: StoreSettings | None) -> Lanes:
+        """As many as the store answers at a time; what was asked before they changed ends beside them."""
+        embedded = settings is not None and settings.server is None
+        count = settings.engine.readers if settings is not None and embedded else _OF_A_SERVER
+        if self._lanes.count != count:
+            self._lanes = Lanes(count)
+        return self._lanes
 
     def _in_thread(
-        self, settings: StoreSettings, question: Callable[[StoreReader], Asked], limit_s: float
+        self,
+        settings: StoreSettings,
+        question: Callable[[StoreReader], Asked],
+        limit_s: float,
+        lane: asyncio.Semaphore,
     ) -> asyncio.Future[Asked]:
         """A thread for the question, which the process does not wait for at its end."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Asked] = loop.create_future()
 
         def done(tell: Callable[[], None]) -> None:
-            self._lanes.release()
+            lane.release()
             if not answer.cancelled():
                 tell()
 

@@ -89,13 +89,48 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     return _alternative(name, since, until, _OWN_PARAMETERS[name](values), where, by, hops)
 
 
-def series(since: datetime, until: datetime, step_s: int, where: Sequence[Condition]) -> Alternative | str:
+def series(
+    since: datetime, until: datetime, step_s: int, where: Sequence[Condition], before: datetime | None = None
+) -> Alternative | str:
     """What `exporter.clickhouse.looks.overview` asks, for the minutes; or why only events can answer."""
     if step_s % 60 and step_s < ALL_OF_TIME_S:
         return "its steps are shorter than minutes"
     if step_s < 3600 and since < datetime.now(UTC) - timedelta(days=_HOURS_BEFORE):
         return "its steps are shorter than hours"
-    return _alternative("series", since, until, {"step": step_s}, where, "all", "entry")
+    return _alternative("series", before or since, until, {"step": step_s, "middle": since}, where, "all", "entry")
+
+
+def groups(
+    since: datetime,
+    until: datetime,
+    by: Mapping[str, tuple[str, frozenset[str]]],
+    where: Sequence[Condition],
+    before: datetime | None,
+    limit: int,
+) -> Alternative | str:
+    """What `exporter.clickhouse.looks.groups` asks. by: each column as SQL, and the columns of the minutes it needs."""
+    needed = frozenset[str]().union(*(columns for _, columns in by.values()))
+    marks = sets_of({name: sql for name, (sql, _) in by.items()})
+    own = {"middle": since, "limit": limit}
+    return _alternative("groups", before or since, until, own, where, "all", "entry", needed, marks)
+
+
+def beside(since: datetime, until: datetime, company: str, where: Sequence[Condition]) -> Alternative | str:
+    """What `exporter.clickhouse.looks.beside_others` asks, of a company."""
+    needed = frozenset({"company_id"})
+    return _alternative("beside", since, until, {"company": company}, where, "all", "entry", needed)
+
+
+def sets_of(by: Mapping[str, str]) -> Mapping[str, str]:
+    """Marks of a question that groups by each of some columns apart. by: their names, each as SQL."""
+    kinds = ", ".join(f"grouping(g{n}) = 0, '{name}'" for n, name in enumerate(by))
+    values = ", ".join(f"grouping(g{n}) = 0, g{n}" for n in range(len(by)))
+    return {
+        "$by": f"multiIf({kinds}, '')",
+        "$value": f"multiIf({values}, '')",
+        "$columns_by": "".join(f", toString({sql}) AS g{n}" for n, sql in enumerate(by.values())),
+        "$sets": ", ".join(f"(g{n})" for n in range(len(by))),
+    }
 
 
 def _alternative(
@@ -106,8 +141,10 @@ def _alternative(
     where: Sequence[Condition],
     by: str,
     hops: str,
+    needed: frozenset[str] = frozenset(),
+    replace: Mapping[str, str] | None = None,
 ) -> Alternative | str:
-    asked = {*_ASKED.get(name, ()), *(condition.column for condition in where), *({by} - _TIMES.keys())}
+    asked = {*_ASKED.get(name, ()), *(condition.column for condition in where), *({by} - _TIMES.keys()), *needed}
     if unknown := sorted(asked - KEYS):
         return f"calls are not counted by {' and '.join(unknown)}"
     parameters: dict[str, object] = {"since": since, "until": until}
@@ -120,6 +157,8 @@ def _alternative(
         "$server": "(status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')))",
         "$by": _TIMES.get(by) or _METHOD_TOO.get(by, by),
         "$gamma": repr(GAMMA),
+        "$middle": _begin("middle"),
+        **(replace or {}),
     }
 
     def made(question: str, more: Mapping[str, object], terms: Sequence[Condition]) -> Statement:
@@ -197,14 +236,16 @@ def verdict(of: Alternative, found: Mapping[str, Any], hops: OpenHops | None = N
 def _scope(hops: str) -> str:
     if hops not in _HOPS:
         raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
-    since = (
-        f"if({{since:DateTime64(6)}} < now() - INTERVAL {_HOURS_BEFORE} DAY, toStartOfHour({{since:DateTime64(6)}}), "
-        "toStartOfMinute({since:DateTime64(6)}))"
-    )
     return (
-        f"{TABLE} WHERE minute >= {since} AND minute < {{until:DateTime64(6)}} AND batch_id = 0 AND NOT unseen "
-        f"AND direction = 'incoming'{_HOPS[hops]}"
+        f"{TABLE} WHERE minute >= {_begin('since')} AND minute < {{until:DateTime64(6)}} AND batch_id = 0 "
+        f"AND NOT unseen AND direction = 'incoming'{_HOPS[hops]}"
     )
+
+
+def _begin(parameter: str) -> str:
+    """The first minute of a time, of one long ago its first hour."""
+    moment = f"{{{parameter}:DateTime64(6)}}"
+    return f"if({moment} < now() - INTERVAL {_HOURS_BEFORE} DAY, toStartOfHour({moment}), toStartOfMinute({moment}))"
 
 
 _ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)

@@ -110,12 +110,12 @@ FROM (SELECT *, calls AS n FROM $minutes AND endpoint NOT IN ('', '(other)') AND
 GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
 
 -- name: series
--- As in looks.sql; of vnn and vee only what open hops leave in doubt.
-SELECT if(whole, toUInt32(0), bucket) AS time, calls, failed, server_failed, rows_seen, 0 AS sampled,
+-- As `overview` in looks.sql; of vnn and vee only what open hops leave in doubt. $middle: where the time before ends.
+SELECT multiIf(NOT whole, bucket, now, 0, 1) AS time, calls, failed, server_failed, rows_seen, 0 AS sampled,
        pow(least($doubt, open_calls) / 1.96, 2) AS vnn, pow(least($doubt, open_failed) / 1.96, 2) AS vee, 0. AS ven,
        timed, 0. AS timed_doubt, q
 FROM (
-    SELECT b AS bucket, grouping(b) = 1 AS whole, sumIf(n, own) AS calls, sumIf(n, own AND bad) AS failed,
+    SELECT b AS bucket, now, grouping(b) = 1 AS whole, sumIf(n, own) AS calls, sumIf(n, own AND bad) AS failed,
            sumIf(n, own AND $server) AS server_failed, sumIf(kept, own) AS rows_seen, sumIf(n, hop = 'open') AS open_calls,
            sumIf(n, hop = 'open' AND bad) AS open_failed, sumMapIf(durations, own) AS buckets,
            arraySort(s -> s.1, arrayZip(mapKeys(buckets), mapValues(buckets))) AS sorted, arrayCumSum(sorted.2) AS below,
@@ -123,8 +123,32 @@ FROM (
            arrayMap(l -> if(timed > 0, 2 * pow($gamma, sorted.1[arrayFirstIndex(m -> m >= l * timed * (1 - 1e-12), below)])
                                        / ($gamma + 1), nan),
                     [0.05, 0.25, 0.5, 0.75, 0.9, 0.925, 0.95, 0.975, 0.99, 0.999]) AS q
-    FROM (SELECT *, toUInt32(intDiv(toUnixTimestamp(minute), {step:UInt32}) * {step:UInt32}) AS b, calls AS n, $bad AS bad,
-                 $own AS own
+    FROM (SELECT *, minute >= $middle AS now,
+                 if(now, toUInt32(intDiv(toUnixTimestamp(minute), {step:UInt32}) * {step:UInt32}), 1) AS b, calls AS n,
+                 $bad AS bad, $own AS own
           FROM $all_minutes $where)
-    GROUP BY GROUPING SETS ((b), ()))
+    GROUP BY GROUPING SETS ((b), (now)))
+WHERE whole OR bucket != 1
 ORDER BY time
+
+-- name: groups
+-- As in looks.sql. The minutes know no trace; last_seen is a minute.
+SELECT * FROM (
+    SELECT $by AS by, $value AS value, sumIf(n, now) AS calls_now, sumIf(n, now AND bad) AS failed_now,
+           sumIf(n, NOT now) AS calls_before, sumIf(n, NOT now AND bad) AS failed_before,
+           countIf(now AND hop = 'open') AS sampled_now, maxIf(minute, now) AS last_seen, '' AS last_trace
+    FROM (SELECT minute, minute >= $middle AS now, calls AS n, $bad AS bad, hop $columns_by FROM $minutes $where)
+    GROUP BY GROUPING SETS ($sets))
+ORDER BY failed_now DESC, calls_now DESC, calls_before DESC, value LIMIT {limit:UInt32} BY by
+
+-- name: beside
+-- As `beside_others` in looks.sql.
+SELECT own, calls, failed,
+       arrayMap(l -> if(timed > 0, 2 * pow($gamma, sorted.1[arrayFirstIndex(m -> m >= l * timed * (1 - 1e-12), below)])
+                                   / ($gamma + 1), nan), [0.5, 0.95]) AS q
+FROM (
+    SELECT company_id = {company:String} AS own, sum(n) AS calls, sumIf(n, bad) AS failed, sumMap(durations) AS buckets,
+           arraySort(s -> s.1, arrayZip(mapKeys(buckets), mapValues(buckets))) AS sorted, arrayCumSum(sorted.2) AS below,
+           arraySum(sorted.2) AS timed
+    FROM (SELECT company_id, calls AS n, durations, $bad AS bad FROM $minutes $where)
+    GROUP BY own)

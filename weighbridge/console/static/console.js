@@ -137,8 +137,12 @@ if (log) {
   const box = log.querySelector(".livebox");
   const button = box.querySelector("button");
   const state = box.querySelector(".state");
-  const rows = log.querySelector(".rows");
-  const shown = new Set([...rows.children].map((row) => row.dataset.id));
+  const list = () => { // which comes with its part of the page, maybe later than this
+    const part = log.querySelector("div[data-part=rows]");
+    if (!part.querySelector(".rows")) part.prepend(Object.assign(document.createElement("ol"), { className: "rows" }));
+    return part.querySelector(".rows");
+  };
+  const shows = (id) => log.querySelector(`.row[data-id="${CSS.escape(id)}"]`) !== null;
   let source = null;
   let mark = log.dataset.after;
   let came = 0;
@@ -150,11 +154,9 @@ if (log) {
     else state.textContent = came ? "paused" : "";
   };
   const add = (row) => {
+    const rows = list();
     rows.prepend(row);
-    while (rows.children.length > MOST_ROWS) {
-      shown.delete(rows.lastElementChild.dataset.id);
-      rows.lastElementChild.remove();
-    }
+    while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
     log.querySelector(".empty")?.remove();
   };
   const gap = (text) => {
@@ -173,8 +175,7 @@ if (log) {
     source.addEventListener("event", (message) => {
       mark = message.lastEventId || mark;
       const { id, html } = JSON.parse(message.data);
-      if (shown.has(id)) return;
-      shown.add(id);
+      if (shows(id)) return;
       const row = new DOMParser().parseFromString(html, "text/html").querySelector("li");
       row.classList.add("fresh");
       localise(row);
@@ -251,5 +252,54 @@ document.addEventListener("keydown", (event) => {
     next?.focus();
   }
 });
+
+// -- parts that are counted while the page is already shown ---------------------------------------------------------
+
+const PARTS = "[data-part]";
+
+function fillIn(found) {
+  const ours = [...document.querySelectorAll(PARTS)];
+  const theirs = [...found.querySelectorAll(PARTS)];
+  if (ours.length !== theirs.length || ours.some((part, n) => part.dataset.part !== theirs[n].dataset.part)) {
+    document.getElementById("main").replaceChildren(...found.getElementById("main").childNodes); // another kind of page
+    localise(document);
+    return;
+  }
+  ours.forEach((part, n) => {
+    if (!part.hasAttribute("aria-busy")) return;
+    const fresh = [...part.querySelectorAll(".row.fresh")]; // came in live meanwhile
+    part.replaceChildren(...theirs[n].childNodes);
+    if (!theirs[n].hasAttribute("aria-busy")) part.removeAttribute("aria-busy");
+    for (const row of fresh.reverse()) {
+      if (!part.querySelector(`[data-id="${CSS.escape(row.dataset.id)}"]`)) part.querySelector(".rows")?.prepend(row);
+    }
+    localise(part);
+  });
+}
+
+async function askForTheRest() {
+  const rest = document.querySelector("[data-later]");
+  if (!rest) return;
+  let later = rest.dataset.later;
+  rest.replaceChildren("Some of this page is still being counted.");
+  rest.setAttribute("role", "status");
+  wait();
+  try {
+    while (later) {
+      const response = await fetch(later, { headers: { Accept: "text/html" } });
+      if (!response.ok) { location.assign(later); return; } // says why
+      const found = new DOMParser().parseFromString(await response.text(), "text/html");
+      later = found.querySelector("[data-later]")?.dataset.later;
+      found.querySelector("[data-later]")?.remove();
+      fillIn(found);
+    }
+    rest.remove();
+  } catch {
+    rest.textContent = "The rest of this page did not come: reload it."; // the bridge is away
+  } finally {
+    done();
+  }
+}
+askForTheRest();
 
 localise(document);
