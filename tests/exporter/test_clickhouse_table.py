@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bridge import eventually
-from clickhouse_rig import count, event, some, with_sink
+from clickhouse_rig import NOW_NS, count, event, some, with_sink
 from engine_process import EngineProcess
 from exporter.clickhouse.errors import sink_error
 from exporter.clickhouse.schema import Place, columns, create_statements
@@ -165,10 +166,19 @@ def test_a_proxy_is_not_asked_for_this_machines_own_engine(
     assert count(clean) == 1
 
 
-def test_close_waits_for_the_running_write(clean: EngineProcess) -> None:
+def test_close_waits_for_the_running_write(clean: EngineProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Event()
+    real = ClickHouseSink._write
+
+    def told(sink: ClickHouseSink, batch: Batch, in_doubt: bool) -> None:
+        begun.set()
+        real(sink, batch, in_doubt)
+
+    monkeypatch.setattr(ClickHouseSink, "_write", told)
+
     async def use(sink: ClickHouseSink) -> None:
         writing = asyncio.create_task(sink.write(Batch(1, some(3000)), in_doubt=False))
-        await asyncio.sleep(0.01)
+        await asyncio.to_thread(begun.wait)
         writing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await writing
@@ -184,4 +194,4 @@ def test_times_are_those_of_the_world(clean: EngineProcess) -> None:
     with_sink(clean, use)
     client = clean.client(tz_mode="aware")
     stored = client.query("SELECT received_at FROM analytics.api_events").result_rows
-    assert abs(stored[0][0] - datetime.now(UTC)) < timedelta(minutes=10)
+    assert abs(stored[0][0] - datetime.fromtimestamp(NOW_NS / 1e9, UTC)) < timedelta(minutes=10)

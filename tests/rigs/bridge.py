@@ -24,8 +24,8 @@ from bench.process import free_port as free_port
 COMMAND = [sys.executable, "-P", "-m", "weighbridge"]
 
 
-def eventually(done: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
-    """The first true value of `done`; fails with `what` when there is none in time."""
+def eventually(done: Callable[[], Any], what: str, timeout_s: float = 180.0) -> Any:
+    """The first true value of `done`; fails with `what` when there is none in a time that no loaded machine needs."""
     deadline = time.monotonic() + timeout_s
     while True:
         value = done()
@@ -114,7 +114,7 @@ class BridgeProcess:
             return 0
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.wait(120)
 
     def readiness(self) -> dict[str, Any]:
         """GET /readyz, whatever it says."""
