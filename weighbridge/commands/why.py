@@ -13,10 +13,12 @@ from exporter.clickhouse.reader import StoreReader
 from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.deadletter import DeadLetters
 from exporter.refused import RefusedRequests
+from mapping.masks.mask import QUERY_MASK
 from weighbridge import unmappable
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.plain_text import visible
 from weighbridge.commands.store import open_one, store_settings
+from weighbridge.commands.why_masks import said_of_masks
 from weighbridge.commands.why_spool import Asked, look_in_spool
 from weighbridge.partitions import folders
 from weighbridge.settings import Settings
@@ -29,6 +31,18 @@ NOTHING: Final = (
 _RANDOM_BITS: Final = 56  # of a trace id, its last 14 digits
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MASKED: Final = "_masked"  # behind the name of a column whose text may hold a mask
+# Whole bodies of many rows are not fetched for a word that is not in them.
+_MAY_BE_MASKED: Final = ", ".join(
+    f"if(position({text} AS {name}_text, '{QUERY_MASK}') > 0, {name}_text, '') AS {name}{_MASKED}"
+    for name, text in (
+        *(
+            (name, name)
+            for name in ("uri", "request_body", "response_body", "body", "links", "name", "action", "resource")
+        ),
+        *((name, f"toJSONString({name})") for name in ("request_headers", "response_headers", "metadata")),
+    )
+)
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -92,7 +106,7 @@ def _rows(reader: StoreReader, asked: Asked) -> list[dict[str, Any]]:
     )
     return reader.query(
         "SELECT event_type, event_time, received_at, event_id, tenant, service, batch_id, weight, sampling_rule,"  # noqa: S608
-        " sampling_reason, sampling_p, flags, source FROM api_events"
+        f" sampling_reason, sampling_p, flags, source, {_MAY_BE_MASKED} FROM api_events"
         f" WHERE {condition} ORDER BY event_time LIMIT {MOST_ROWS}",
         {"trace_id": asked.trace_id, "event_id": asked.event_id},
     ).dicts()
@@ -106,7 +120,12 @@ def _row(row: Mapping[str, Any]) -> str:
         f"(a {row['source']}), at {row['event_time']:%Y-%m-%dT%H:%M:%S.%fZ}, received "
         f"{row['received_at']:%Y-%m-%dT%H:%M:%SZ}, in batch {row['batch_id']}; kept by rule {row['sampling_rule']} "
         f"({row['sampling_reason']}, p = {row['sampling_p']:g}), weight {row['weight']}{flags}"
+        f"{said_of_masks(_texts(row))}"
     )
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, object]:
+    return {name.removesuffix(_MASKED): value for name, value in row.items() if name.endswith(_MASKED)}
 
 
 def _dead_letters(folder: Path, asked: Asked) -> Iterator[str]:
@@ -114,7 +133,8 @@ def _dead_letters(folder: Path, asked: Asked) -> Iterator[str]:
         event = entry["event"]
         if entry["transaction_id"] == asked.event_id or (asked.trace_id and event.get("trace_id") == asked.trace_id):
             kind = event.get("event_type", "?")
-            yield f"{kind} {entry['transaction_id']} was refused by sink {entry['sink']}: {entry['reason']}"
+            refused = f"was refused by sink {entry['sink']}: {entry['reason']}"
+            yield f"{kind} {entry['transaction_id']} {refused}{said_of_masks(event)}"
 
 
 def _kept(folder: Path) -> Iterator[str]:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from mapping.event import SKIP, Event
+from mapping.event import SKIP, Decision, Event
 from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoder
 from mapping.sampling.sampler import CEILING, Sampler
@@ -18,6 +18,7 @@ from receiver.decode.request import decode_request
 from receiver.errors import BadRequest
 from receiver.spool.entry import Entry
 from receiver.spool.looking import Seen, remembered, requests_in
+from weighbridge.commands.why_masks import said_of_masks
 from weighbridge.settings import Settings
 
 LOOK_S: Final = 60.0  # at the most; a spool can hold days of an outage
@@ -71,8 +72,7 @@ class _Teller:
 
     def __init__(self, settings: Settings) -> None:
         self._limits = settings.receiver.decode_limits()
-        self._all = Mapper(settings.mapping, Sampler(settings.sampling, ceiling=CEILING))
-        self._sampled = Mapper(settings.mapping, Sampler(settings.sampling, ceiling=CEILING), count_dropped=True)
+        self._mapper = Mapper(settings.mapping, _Telling(settings.sampling, ceiling=CEILING))
 
     def records(self, seen: Seen, wanted: Callable[[Event], bool]) -> list[str]:
         """A line for each of its records that is asked for."""
@@ -86,22 +86,33 @@ class _Teller:
         except BadRequest as error:
             return [f"  it cannot be decoded: {error.message}"]
         terms = {"received_unix_ns": entry.received_unix_ns, "tenant": entry.tenant}
-        every = self._all.map(decoded, keep_skips=True, sample=False, **terms)  # type: ignore[arg-type]
-        kept = self._sampled.map(decoded, **terms)  # type: ignore[arg-type]
-        decided = {event.transaction_id: event for event in [*kept.events, *(kept.dropped or ())]}
-        return [f"  {_record(event, decided)}" for event in every.events if wanted(event)]
+        every = self._mapper.map(decoded, keep_skips=True, **terms)  # type: ignore[arg-type]
+        return [f"  {_record(event)}" for event in every.events if wanted(event)]
 
 
-def _record(event: Event, decided: dict[str, Event]) -> str:
+class _Telling(Sampler):
+    """Decides as the bridge does, and drops nothing: what it would drop has a decision of weight 0."""
+
+    def span(self, *asked: Any) -> Decision:
+        return _told(super().span(*asked))
+
+    def log(self, *asked: Any) -> Decision:
+        return _told(super().log(*asked))
+
+
+def _told(decision: Decision) -> Decision:
+    return decision if decision.keep else decision._replace(keep=True, weight=0)
+
+
+def _record(event: Event) -> str:
     what = f"{event.event_type} {event.transaction_id}"
     if event.event_type == SKIP:
         return f"{what}: skipped: {event.reason}"
-    outcome = decided.get(event.transaction_id)
-    if outcome is None:
-        return f"{what}: sampled out, by the rules of now"
-    decision = outcome.decision
+    decision, masks = event.decision, said_of_masks(event._asdict())
     by = f"rule {decision.rule} ({decision.reason}, p = {decision.p:g})"
-    return f"{what}: kept by {by}, weight {decision.weight}" if decision.keep else f"{what}: sampled out by {by}"
+    if not decision.weight:
+        return f"{what}: sampled out by {by}{masks}"
+    return f"{what}: kept by {by}, weight {decision.weight}{masks}"
 
 
 def _request(seen: Seen) -> str:
