@@ -79,7 +79,7 @@ class Known(NamedTuple):
     """A framework's route in one spelling, and how to tell that a path is not of it."""
 
     text: str  # "" for what is no route
-    head: str  # paths that begin so are of it
+    head: str  # paths that begin so, and end with `tail`, are of it; _NONE: that has to be looked at
     parts: tuple[str, ...] | None  # segments without placeholders, each after a slash; None: cannot be told
     alone: bool  # a word without slashes and placeholders: a route only of the path that is this word
     tail: str  # its last segment after a slash, where paths of it end so: "" for a placeholder or a subtree (`/files/`)
@@ -90,7 +90,7 @@ class Known(NamedTuple):
         """
         if self.tail and not path.endswith(self.tail) and not _ends_with(path, self.tail):
             return False
-        if path.startswith(self.head) and not self.alone:
+        if path.startswith(self.head):
             return True
         if self.alone:
             return path.rstrip("/") == self.text.rstrip("/")
@@ -111,14 +111,15 @@ def known(raw: str) -> Known:
         return Known(text, head, None, False, "")
     parts = tuple(f"/{part}" for part in text.split("/") if part and _STATIC(part) is not None)
     placeholders = has_placeholder(raw)
-    # Only a whole segment in front is proof: `/order` is not the beginning of `/orders`.
-    head = head if placeholders or head == "/" else f"{head.rstrip('/')}/"
     last = text.rpartition("/")[2]
     tail = f"/{last}" if last and parts and parts[-1] == f"/{last}" else ""
+    if last and not placeholders:  # a path, and only what is below a subtree begins so
+        head = _NONE
     return Known(text, head, parts, not placeholders and "/" not in bare(raw.strip()), tail)
 
 
 _known = lru_cache(maxsize=4096)(known)
+_NONE = "\0"  # no path begins so
 _EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
 _STATIC = re.compile(r"[\w.\-~]+").fullmatch

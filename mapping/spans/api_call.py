@@ -176,7 +176,7 @@ class ApiCallPlan:
                     route = context.routes.template(service, path)
             elif len(raw_route) > 1:
                 known = context.known_routes[raw_route]
-                if (path.startswith(known[1]) and not known[3]) or known.fits(path):
+                if path.startswith(known[1]) and path.endswith(known[4]):
                     route = known[0]
         if not route:
             route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
