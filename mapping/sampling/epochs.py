@@ -29,6 +29,7 @@ _OTHERS = "(others)"
 
 Key = tuple[str, str]  # tenant, rule
 Histogram = dict[float, float]  # upstream adjusted count -> records per epoch
+Arrivals = list[tuple[Key, Rate, Histogram]]  # with the rate of the rules alone
 
 
 class Table:
@@ -99,22 +100,28 @@ class Budget:
             ruled = table.ruled[memo] = Ruled(base.rate._replace(probability=p, config=config))
         return key, ruled
 
-    def arrived(self, key: Key, base: Rate, adjusted_in: float) -> None:
-        """Count an arrival, kept or not. base: the rate of the rules alone."""
+    def arrived(self, key: Key, base: Rate, adjusted_in: float, count: float = 1.0) -> None:
+        """Count an arrival, kept or not. base: the rate of the rules alone. count: of so many alike."""
         cells = self._arrived.get(key)
         if cells is None:
             cells = self._arrived[key] = {}
         if adjusted_in not in cells and len(cells) >= MAX_CELLS:
             adjusted_in = float(1 << int(math.log2(adjusted_in)))
-        cells[adjusted_in] = cells.get(adjusted_in, 0.0) + 1.0
+        cells[adjusted_in] = cells.get(adjusted_in, 0.0) + count
         self._ceiling[key] = base
         if key in self._limits:
             if sum(cells.values()) > self._limits[key]:
                 self._burst = True
         else:
-            self._arrived_unknown += 1.0
+            self._arrived_unknown += count
             if self._arrived_unknown > max(BURST * self._unknown, self._pool):
                 self._burst = True
+
+    def told(self, arrivals: Arrivals) -> None:
+        """Count what arrived in other processes (`LedBudget.take`), each of which knows at most `max_keys`."""
+        for key, base, cells in arrivals:
+            for adjusted_in, count in cells.items():
+                self.arrived(key, base, adjusted_in, count)
 
     def tick(self, now_unix_ns: int) -> bool:
         """Publish what is due. True when a new table is in force."""
@@ -177,13 +184,16 @@ class Budget:
         share = water_fill(demand, self._records - reserve, weights, floor).share
         rates = {key: self._probability(key, demand[key], share[key]) for key in demand}
         cold = 1.0 if self._unknown <= self._pool else self._pool / self._unknown
-        self.tables[0].ruled.clear()  # seldom used from now on, and rebuilt when it is
-        self.tables.insert(0, Table(now_unix_ns, rates, _on_grid(cold)))
-        oldest_ns = now_unix_ns - int(self._settings.remember_s * 1e9)
-        while len(self.tables) > 2 and self.tables[-2].from_unix_ns <= oldest_ns:
-            self.tables.pop()
+        self._put_in_force(Table(now_unix_ns, rates, _on_grid(cold)))
         small = self._records / 20  # a key this small may burst within the noise of everybody else
         self._limits = {k: max(BURST * sum(cells.values()), small) for k, cells in self._forecast.items()}
+
+    def _put_in_force(self, table: Table) -> None:
+        self.tables[0].ruled.clear()  # seldom used from now on, and rebuilt when it is
+        self.tables.insert(0, table)
+        oldest_ns = table.from_unix_ns - int(self._settings.remember_s * 1e9)
+        while len(self.tables) > 2 and self.tables[-2].from_unix_ns <= oldest_ns:
+            self.tables.pop()
 
     def _probability(self, key: Key, demand: float, share: float) -> Fraction:
         base = self._ceiling[key]
@@ -193,6 +203,33 @@ class Budget:
         if base.mode == "proportional":  # of what arrives, so upstream's part plays no role
             return _on_grid(share / sum(cells.values()))
         return _on_grid(budget_probability([(n, a) for a, n in cells.items()], share))
+
+
+class LedBudget(Budget):
+    """A budget's part in one of several processes: it says what arrives there, and is told the tables of all."""
+
+    def __init__(self, settings: BudgetSettings) -> None:
+        super().__init__(settings)
+        self._next: list[Table] = []
+
+    def take(self) -> Arrivals:
+        """What has arrived since the last time."""
+        arrived, self._arrived = self._arrived, {}
+        told = [(key, self._ceiling[key], cells) for key, cells in arrived.items()]
+        known = self.tables[0].rates
+        self._ceiling = {key: base for key, base in self._ceiling.items() if key in known or key in arrived}
+        return told
+
+    def put(self, table: Table) -> None:
+        """In force from the next tick on; one that is known is left as it is."""
+        self._next.append(table)
+
+    def tick(self, now_unix_ns: int) -> bool:
+        news, self._next = self._next, []
+        for table in news:
+            if table.from_unix_ns > self.tables[0].from_unix_ns:
+                self._put_in_force(table)
+        return bool(news)
 
 
 def _demand(cells: Histogram, base: Rate) -> float:

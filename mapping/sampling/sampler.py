@@ -24,7 +24,7 @@ from mapping.sampling.of_calls import CallConditions, OfCall
 from mapping.sampling.plan import Plan, Ruled, local_plan
 from mapping.sampling.randomness import draw, inside
 from mapping.sampling.rules import Facts, as_text
-from mapping.sampling.settings import SamplingSettings
+from mapping.sampling.settings import BudgetSettings, SamplingSettings
 from mapping.sampling.thresholds import DEFAULT_PRECISION, MOST_CALLS, M, parse_rate, threshold
 from mapping.sampling.tracestate import parse
 
@@ -47,11 +47,16 @@ class Sampler:
     UNDECIDED = "(undecided)"  # rule of a record that waits for the rest of its trace
 
     def __init__(
-        self, settings: SamplingSettings, *, hashed_since: int | None = None, ceiling: int = MOST_CALLS
+        self,
+        settings: SamplingSettings,
+        *,
+        hashed_since: int | None = None,
+        ceiling: int = MOST_CALLS,
+        budget: Callable[[BudgetSettings], Budget] = Budget,
     ) -> None:
         """hashed_since: when randomness `auto` turned to hash before a restart (that of the earlier sampler).
 
-        ceiling: what a threshold may claim where the settings do not say.
+        ceiling: what a threshold may claim where the settings do not say. budget: makes the one of the settings.
         """
         self.ceiling = settings.max_upstream_adjusted_count or ceiling
         self.settings = settings
@@ -60,7 +65,7 @@ class Sampler:
         self.learned = LearnedRandomness()
         self._parse = lru_cache(maxsize=4096)(parse)
         self._hash_of = lru_cache(maxsize=16384)(partial(draw, "trace"))  # spans of a trace come together
-        self.budget = Budget(settings.budget) if settings.budget else None
+        self.budget = budget(settings.budget) if settings.budget else None
         # In tail mode records of a trace leave here undecided and uncounted; see whole_traces.py.
         self._undecided = Ruled(Rate(self.UNDECIDED, Fraction(1))) if settings.tail else None
         # With a window its survivors leave here uncounted, with their R in `rv`; see window.py.

@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from bridge import COMMAND, BridgeProcess, eventually, free_port
 from faults import planted_lanes
 from otlp_requests import spans_request
+from weighbridge.partitions import folder_of
 
 SEVERAL: dict[str, Any] = {
     "lanes": {"count": 2},
@@ -136,7 +137,9 @@ def has_ended(pid: int) -> bool:
 
 def test_lanes_and_bridge_are_killed_and_nothing_is_lost_or_twice(own_bridge: BridgeProcess) -> None:
     bridge, dice = own_bridge, random.Random(6)
-    bridge.configure(**SEVERAL)
+    budget = {"events_per_second": 1_000_000, "epoch_s": 1}  # which all lanes share, and nothing exceeds
+    several = {**SEVERAL, "sampling": {"trust_upstream": False, "randomness": "hash", "budget": budget}}
+    bridge.configure(**several)
     bridge.start()
     everything: set[str] = set()
     bodies: list[bytes] = []
@@ -148,18 +151,24 @@ def test_lanes_and_bridge_are_killed_and_nothing_is_lost_or_twice(own_bridge: Br
             everything.update(ids)
             bodies.append(body)
 
+    def rates(lane: int) -> set[bytes]:
+        """Tables of the budget that a lane has."""
+        file = folder_of(bridge.directory / "spool", lane) / "sampling_budget.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        return {line for line in lines if line.endswith(b"\n") and b'"from_unix_ns":0,' not in line}
+
     send(20)
     lanes_of(bridge)
     broken = bridge.directory / "spool" / "lanes" / "1" / "sinks" / "broken.journal"
     broken.mkdir()  # so the second lane alone cannot have that sink
-    bridge.configure(**SEVERAL, exporter={"sinks": [{"name": "broken", "type": "blackhole"}]})
+    bridge.configure(**several, exporter={"sinks": [{"name": "broken", "type": "blackhole"}]})
     bridge.reload()
     eventually(
         lambda: "settings not reloaded" in bridge.log.read_text(), "no lane may have other settings than another"
     )
     assert {row["sink"] for row in bridge.ledger()["sinks"]} == {"store"}
     broken.rmdir()
-    bridge.configure(**SEVERAL)
+    bridge.configure(**several)
     for number in (0, 1, 0):
         os.kill(lanes_of(bridge)[number], signal.SIGKILL)
         send(10)  # is acknowledged all the same
@@ -177,6 +186,7 @@ def test_lanes_and_bridge_are_killed_and_nothing_is_lost_or_twice(own_bridge: Br
     ledger = bridge.ledger()
     assert not any(ledger["residue"].values())
     assert sum(row["received"] for row in ledger["sinks"]) == len(everything)
+    eventually(lambda: set.intersection(*map(rates, (0, 1))), "both lanes have the same rates")
     used = {folder.name for folder in (bridge.directory / "spool" / "lanes").iterdir()}
     assert used == {"1"}
     assert bridge.stop() == 0

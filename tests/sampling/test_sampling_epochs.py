@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from mapping.event import Decision
+from mapping.sampling.epochs import Budget, LedBudget, Table
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 
@@ -58,6 +59,46 @@ def test_a_steady_load_is_brought_to_the_budget_and_small_keys_keep_everything()
     rates = {tenant: float(p) for (tenant, _), p in s.budget.tables[0].rates.items()} if s.budget else {}
     assert rates["mid"] == rates["small"] == rates["tiny"] == 1
     assert rates["big"] == pytest.approx(48 / 500, rel=0.05)
+
+
+def test_processes_that_share_a_budget_keep_it_together_and_decide_alike() -> None:
+    settings = SamplingSettings.model_validate({"budget": {"events_per_second": 100}})
+    parts = [Sampler(settings, budget=LedBudget) for _ in range(3)]
+    assert settings.budget is not None
+    lead = Budget(settings.budget)
+    lead.tick(START)
+    rng, alone = random.Random(1), sampler()
+    after: list[list[Decision]] = []
+    for second in range(120):
+        decisions = []
+        for number in range(552):
+            company = "big" if number < 500 else "mid" if number < 540 else f"small{number % 3}"
+            facts, trace_id = call(company, START + second * S + number), rng.randbytes(16)
+            alone.span(trace_id, "", facts)
+            decisions.append(parts[number % 7 % 3].span(trace_id, "", facts))
+        after.append(decisions)
+        now = START + (second + 1) * S
+        alone.tick(now)
+        budgets = [part.budget for part in parts if isinstance(part.budget, LedBudget)]
+        for budget in budgets:
+            lead.told(budget.take())
+        if lead.tick(now):
+            for budget in budgets:
+                budget.put(Table.from_plain(lead.tables[0].plain()))
+        for part in parts:
+            part.tick(now)
+    assert kept(after[100:]) == pytest.approx(100, rel=0.08)
+    assert alone.budget is not None
+    wanted = [(table.from_unix_ns, table.cold, table.rates) for table in alone.budget.tables]
+    assert len(wanted) > 10
+    for budget in budgets:
+        found = [(table.from_unix_ns, table.cold, table.rates) for table in budget.tables]
+        assert found == wanted, "as if one had seen all"
+        assert budget.take() == []
+        budget.put(budget.tables[0])
+    trace_id = rng.randbytes(16)
+    for at in (START, START + 60 * S, START + 200 * S):
+        assert len({part.span(trace_id, "", call("big", at)).keep for part in parts}) == 1
 
 
 def test_weights_add_up_while_rates_change() -> None:

@@ -49,7 +49,8 @@ def settings(**sections: Any) -> Settings:
         ({"sampling": {"rate": 10, "randomness": "hash"}}, "sampling.trust_upstream"),
         ({"sampling": {"rules": [{"name": "a", "rate": 10}], "randomness": "hash"}}, "sampling.trust_upstream"),
         ({"sampling": {"trust_upstream": False, "tail": {}}}, "sampling.tail"),
-        ({"sampling": {"trust_upstream": False, "budget": {"events_per_second": 5}}}, "sampling.budget"),
+        ({"sampling": {"budget": {"events_per_second": 5, "window_s": 1}}}, "sampling.budget.window_s"),
+        ({"sampling": {"budget": {"events_per_second": 5}}}, "sampling.trust_upstream"),
         ({"sampling": {"trust_upstream": False, "rate": 10}}, "sampling.randomness"),
         ({"exporter": {"sinks": [{"name": "a", "type": "jsonlines", "path": "x"}]}}, "exporter.sinks.0"),
         (

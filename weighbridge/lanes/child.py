@@ -22,6 +22,7 @@ from exporter.durable import replace_file
 from receiver.spool import Appended, Entry, Spool
 from receiver.spool.segments import Segment
 from weighbridge.admin.report import Report
+from weighbridge.lanes.lead import BudgetLead
 from weighbridge.lanes.limits import thread_cpu_s, usage_of
 from weighbridge.lanes.marks import Marks, Working
 from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
@@ -72,6 +73,7 @@ class Child:
         self._strikes: dict[int, int] = {}  # requests by position: how often the process ended there
         self._said = ""  # by the process, before it ended
         self._sinks = SinkStrikes()
+        self.lead: BudgetLead | None = None  # of the budget that it shares with other lanes
 
     # -- from the spool ------------------------------------------------------------------------------------
 
@@ -163,6 +165,11 @@ class Child:
             return []
         return changes
 
+    def tell_rates(self, table: dict[str, Any]) -> None:
+        """Of the budget that all lanes share."""
+        if self._channel is not None:
+            self._channel.send("rates", table=table)
+
     async def refresh(self) -> None:
         """Let `last` be of now. Raises Gone."""
         self.last = unpacked((await self.ask("report"))["report"])
@@ -221,6 +228,8 @@ class Child:
                 several=self._several,
                 set_aside=self._sinks.set_aside(),
             )
+            if self.lead is not None and self.lead.newest is not None:
+                channel.send("rates", table=self.lead.newest)
             self._channel = channel  # in one go with the snapshot: what is committed from now on is told
             watch = Watch(
                 progress,
@@ -277,6 +286,8 @@ class Child:
                 spool.release(message["at"])
             case "report":
                 self.last = unpacked(message["report"])
+            case "arrivals" if self.lead is not None:
+                self.lead.arrived(unpacked(message["arrivals"]))
             case "append":
                 await self._append_again(self.number, unpacked(message["entry"]), message["records"])
         return None

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from mapping.sampling.settings import BudgetSettings
 from receiver.spool import Spool
 from receiver.spool.watching import Watcher
 from weighbridge.admin.report import Report, of_tasks
 from weighbridge.deliveries import CLOSE_S, DRAIN_S
 from weighbridge.lanes.child import END_S, Child
 from weighbridge.lanes.engines import Engines
+from weighbridge.lanes.lead import BudgetLead
 from weighbridge.lanes.messages import Gone, packed
 from weighbridge.settings import Settings
 from weighbridge.tasks import Tasks
@@ -27,6 +29,8 @@ class Children:
         self._engines = Engines() if engines else None
         self._tasks = Tasks()
         self._running: list[asyncio.Task[None]] = []
+        self._budget: BudgetSettings | None = None
+        self._leading: asyncio.Task[None] | None = None
 
     def watcher(self, number: int) -> Watcher | None:
         """Who must be told of what becomes of a partition's segments."""
@@ -40,6 +44,7 @@ class Children:
         """Returns before they are ready: what is committed meanwhile waits. spools: open. settings: those in force."""
         if self._engines is not None:
             await self._engines.change(settings().exporter.sinks)
+        self._lead(settings().sampling.budget)
         for number, child in self.by_number.items():
             self._running.append(self._tasks.keep(f"lane {number}", _life(child, spools[number], settings)))
 
@@ -58,6 +63,7 @@ class Children:
         """
         if self._engines is not None:
             await self._engines.change(settings.exporter.sinks)
+        self._lead(settings.sampling.budget)
         answers = await asyncio.gather(*(child.reload(settings) for child in self.by_number.values()))
         return list(dict.fromkeys(change for changes in answers for change in changes))
 
@@ -65,6 +71,7 @@ class Children:
         """Deliver what is committed and end them all; what hangs in a call, and what is left, in words."""
         longest = DRAIN_S + CLOSE_S + END_S
         said = await asyncio.gather(*(child.stop(longest) for child in self.by_number.values()))
+        self._lead(None)
         if self._running:
             await asyncio.wait(self._running, timeout=END_S)
         for task in self._running:
@@ -73,6 +80,22 @@ class Children:
         if self._engines is not None:
             await self._engines.stop()
         return [name for one in said for name in one["hanging"]], [one["left"] for one in said]
+
+    def _lead(self, budget: BudgetSettings | None) -> None:
+        """Let all lanes keep to one budget, where there are several and a budget."""
+        if budget == self._budget:
+            return
+        self._budget = budget
+        if self._leading is not None:
+            self._leading.cancel()
+        lead = BudgetLead(budget, self._tell_rates) if budget and len(self.by_number) > 1 else None
+        self._leading = self._tasks.keep("budget of the lanes", lead.run) if lead else None
+        for child in self.by_number.values():
+            child.lead = lead
+
+    def _tell_rates(self, table: dict[str, Any]) -> None:
+        for child in self.by_number.values():
+            child.tell_rates(table)
 
     # -- for the admin port --------------------------------------------------------------------------------
 

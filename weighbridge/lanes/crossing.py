@@ -19,11 +19,12 @@ def why_one(settings: Settings) -> str:
     sampling, mapping = settings.sampling, settings.mapping
     if sampling.tail:
         return "sampling.tail decides whole traces, whose requests go to different lanes"
-    if sampling.budget:
-        return "sampling.budget is of all events, and each lane sees some of them"
+    if sampling.window_s:
+        return "sampling.budget.window_s decides all events of a window together, and each lane has some of them"
     if mapping.inherit_across_requests_s:
         return "mapping.inherit_across_requests_s carries users from one request of a trace to the next; set it to 0"
-    is_sampling = sampling.rate != "100" or sampling.rules or sampling.moesif_remote  # else all is kept, whatever R is
+    # Else all is kept, whatever a record's randomness is.
+    is_sampling = sampling.rate != "100" or sampling.rules or sampling.moesif_remote or sampling.budget
     if is_sampling and sampling.trust_upstream:
         return "sampling.trust_upstream lets a span's randomness serve the logs of its trace; set it to false"
     if is_sampling and sampling.randomness == "auto":

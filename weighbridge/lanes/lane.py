@@ -19,6 +19,7 @@ from exporter.delivery import Delivery
 from exporter.settings import SinkSettings
 from mapping.mapper import Mapped, Mapper
 from mapping.otlp.decode import Decoded, Decoder
+from mapping.sampling.epochs import Budget, LedBudget
 from receiver.decode.compression import parse_codings
 from receiver.decode.request import DecodeLimits, parse_media_type
 from receiver.decode.turns import Decoding
@@ -59,10 +60,12 @@ class Lane:
         make: Callable[[SinkSettings], Any] = make_sink,
         aside: SetAside | None = None,
         sinks_aside: Mapping[str, str] = MappingProxyType({}),
+        budget: type[Budget] = Budget,
     ) -> None:
         """append_again: puts a request that could not be mapped into the spool a second time. make: makes sinks.
 
         aside: of a process of its own, which records can stop. sinks_aside: which are not to begin yet, and why.
+        budget: of one of several lanes, it is led.
         """
         self.settings = settings
         self.directory = directory
@@ -70,7 +73,8 @@ class Lane:
         self.tasks = tasks
         # What is in the spool was accepted, by the limits of that time: later ones must not strand it.
         self._decoding_again = Decoding(decoder, NO_LIMITS)
-        sampling = Sampling(settings.sampling, settings.exporter.sinks, directory)
+        self._budget = budget
+        sampling = Sampling(settings.sampling, settings.exporter.sinks, directory, budget)
         self.mapper = Mapper(settings.mapping, sampling.sampler, count_dropped=_counts_dropped(settings))
         self._explainer = Explainer(settings.mapping.identity)
         self._pseudonyms = pseudonyms_of(settings.mapping.pseudonyms)
@@ -135,7 +139,7 @@ class Lane:
         rules_changed = (settings.mapping, settings.sampling) != (now.mapping, now.sampling)
         sampling, mapper = self.books.sampling, self.mapper
         if rules_changed:  # all of the new is made and begun before anything old is let go
-            sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory)
+            sampling = Sampling(settings.sampling, settings.exporter.sinks, self.directory, self._budget)
             mapper = Mapper(settings.mapping, sampling.sampler)
             sampling.start(self.tasks.keep)
         try:
@@ -167,6 +171,12 @@ class Lane:
     def should_skip_errors(self) -> int:
         """Calls since the start for which the rule failed, whichever rule was in force."""
         return self._should_skip_errors_before + self.mapper.should_skip_errors
+
+    @property
+    def led_budget(self) -> LedBudget | None:
+        """The budget in force, where there is one and it is told its rates."""
+        budget = self.books.sampling.sampler.budget
+        return budget if isinstance(budget, LedBudget) else None
 
     async def minutes(self, since_s: int) -> list[dict[str, Any]]:
         """What sampling decided since a minute of the Unix time, oldest first."""

@@ -3,10 +3,12 @@
 to the lane      hello    settings, the partition as it is, requests and sinks that stopped it before: the first message
                  news     what has been committed: segments, requests with their tenant and number of records
                  ask      check, reload, replay, minutes, stop: answered by a message with the same number
+                 rates    of a budget that all lanes share, from a moment on
                  resume   a sink that was set aside is to be tried again
 to the bridge    ready, failed    after hello
                  released         everything before a position may be deleted
                  report           what the admin port tells, once a second
+                 arrivals         for that budget, some times a second
                  ask              append: a request that could not be mapped goes into the spool again
 """
 

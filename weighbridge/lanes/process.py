@@ -21,6 +21,7 @@ from exporter.clickhouse.settings import Settings as ClickHouseSettings
 from exporter.journal import JournalError
 from exporter.settings import SinkSettings
 from mapping.otlp.decode import Decoded, Decoder
+from mapping.sampling.epochs import Budget, LedBudget, Table
 from receiver.spool import Appended, Entry
 from receiver.spool.follower import Follower
 from weighbridge.admin.report import report
@@ -30,6 +31,7 @@ from weighbridge.event_loop import collect_seldom, loop_factory
 from weighbridge.lanes.alone import tried_alone
 from weighbridge.lanes.engines import store_beside
 from weighbridge.lanes.lane import Lane
+from weighbridge.lanes.lead import TICK_S
 from weighbridge.lanes.limits import die_with_parent, limit_memory
 from weighbridge.lanes.marks import Marks
 from weighbridge.lanes.messages import Channel, Gone, packed, unpacked
@@ -81,8 +83,9 @@ class LaneProcess:
         # What has been committed meanwhile waits in the sockets: the feed must have begun before it hears of it.
         running = asyncio.create_task(self._channel.run(lambda message: self._handle(lane, message)))
         reporting = self._tasks.keep("report", lambda: self._report(lane))
+        telling = self._tasks.keep("arrivals", lambda: self._tell_arrivals(lane))
         await asyncio.wait([running, asyncio.create_task(self._stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
-        for task in (beating, reporting):
+        for task in (beating, reporting, telling):
             task.cancel()
         return 0 if self._stopped.is_set() else 1
 
@@ -112,6 +115,7 @@ class LaneProcess:
                 self._follower.start_position,
             ),
             hello["set_aside"],
+            LedBudget if several else Budget,
         )
 
     async def _beat(self) -> None:
@@ -124,6 +128,12 @@ class LaneProcess:
             await asyncio.sleep(REPORT_S)
             self._channel.send("report", report=packed(report(lane)))
 
+    async def _tell_arrivals(self, lane: Lane) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if (budget := lane.led_budget) and (arrivals := budget.take()):
+                self._channel.send("arrivals", arrivals=packed(arrivals))
+
     async def _handle(self, lane: Lane, message: dict[str, Any]) -> dict[str, Any] | None:
         match message.get("of", message["what"]):
             case "news":
@@ -133,6 +143,9 @@ class LaneProcess:
                     lane.feed.arrived(Appended(position, next_position, False), tenant, records)
                 for number in message["removed"]:
                     self._follower.removed(number)
+            case "rates":
+                if budget := lane.led_budget:
+                    budget.put(Table.from_plain(message["table"]))
             case "resume":
                 lane.deliveries.set_aside.pop(message["sink"], None)
             case "report":

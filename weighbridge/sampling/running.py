@@ -17,6 +17,7 @@ from mapping.event import Decision, Event
 from mapping.event_facts import event_fact
 from mapping.mapper import Mapped
 from mapping.sampling.counts import CountKey, Sums, add
+from mapping.sampling.epochs import Budget
 from mapping.sampling.ledger import Ledger, LedgerRow
 from mapping.sampling.rules import as_text
 from mapping.sampling.sampler import CEILING, Sampler
@@ -35,12 +36,18 @@ TABLES = "sampling_budget.jsonl"
 class Sampling:
     """One per process and settings. directory: where the spool is; it may not exist yet."""
 
-    def __init__(self, settings: SamplingSettings, sinks: tuple[SinkSettings, ...], directory: Path) -> None:
+    def __init__(
+        self,
+        settings: SamplingSettings,
+        sinks: tuple[SinkSettings, ...],
+        directory: Path,
+        budget: type[Budget] = Budget,
+    ) -> None:
         self._latch = directory / LATCH
         since = _read_latch(self._latch)
-        self.sampler = Sampler(settings, hashed_since=since, ceiling=CEILING)
-        budget = self.sampler.budget
-        self._tables = BudgetTables(directory / TABLES, budget) if budget else None
+        self.sampler = Sampler(settings, hashed_since=since, ceiling=CEILING, budget=budget)
+        kept_to = self.sampler.budget
+        self._tables = BudgetTables(directory / TABLES, kept_to) if kept_to else None
         self.ledger = Ledger()
         self.totals: dict[CountKey, Sums] = {}  # of requests counted once, since the start
         self.sums: dict[tuple[str, str], LedgerRow] = {}  # (rule, tenant), since the start
