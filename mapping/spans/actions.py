@@ -15,8 +15,9 @@ from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
 from mapping.rules.identity import identifier
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
+from mapping.spans import graphql
 from mapping.spans.captured import HeaderSlots
-from mapping.spans.classify import STATUSES, direction
+from mapping.spans.classify import SERVER, STATUSES, direction
 from mapping.spans.models import ModelPlan, Told
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
@@ -103,6 +104,9 @@ _RPC_STATUS: Final = (
 )
 
 
+_DOCUMENT: Final = ("graphql.parse", "graphql.val", "GraphQL Pars", "GraphQL Val")
+
+
 def _mcp_failure(record: SpanRecord, raw: str, status: str) -> str:
     exception = last_exception(record.events) or {}
     names = tuple(filter(None, (status, raw, text_of(exception.get("exception.type")))))
@@ -143,7 +147,10 @@ class ActionPlan:
         self._counted = counted
         self._step = step
         self.family = family
-        self.second_look = self.model is not None or reason == "graphql"
+        # async-graphql's spans of a request have no attribute: an event tells what they are.
+        bare = kind == SERVER and family == "other" and not shape.at
+        self.second_look = self.model is not None or "graphql" in (reason, family) or bare
+        self._outcome = shape.first((graphql.OUTCOME,)) if family == "graphql" else ABSENT
         promoted = _PROMOTED.get(family, ())
         if self.model is not None:
             promoted = tuple((f"action.{field}", (name,)) for field, name in context.models.facts(shape))
@@ -186,17 +193,7 @@ class ActionPlan:
         status = rpc_status(values[self._rpc_status], grpc=self._grpc) if self._rpc_status != ABSENT else ""
         # Exception events alone do not make an error: gRPC Python records them beside status 0 (spec/mapping.md §4).
         failed = record.status.code == 2 or raw is not None or status not in SUCCESSES
-        error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])] if failed else ""
-        if (
-            failed
-            and name.plumbing
-            and title.startswith(("graphql.parse", "graphql.val", "GraphQL Pars", "GraphQL Val"))
-        ):
-            error_type = taxonomy.VALIDATION  # a document that no server takes
-        if failed and self.family == "mcp":
-            error_type = _mcp_failure(record, text_of(raw), status) or error_type
-        if failed and not error_type:
-            error_type = context.failure(record, text_of(raw) or status, self._direction)
+        error_type = self.failure(work, status) if failed else ""
         span, to = record.span, self._direction
         if self._stated != ABSENT:
             to = DIRECTIONS.get(text_of(values[self._stated]).lower(), to)
@@ -279,6 +276,19 @@ class ActionPlan:
                 self._reason,  # reason
             ),
         )
+
+    def failure(self, work: Work, status: str) -> str:
+        """error_type of a span that failed. status: of the RPC, as text."""
+        record, name, values = work[0], work[1], work[3]
+        error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])]
+        if name.plumbing and name.text.startswith(_DOCUMENT):
+            error_type = taxonomy.VALIDATION  # a document that no server takes
+        if values[self._outcome] == graphql.BAD_REQUEST:
+            error_type = taxonomy.VALIDATION
+        raw = text_of(values[self._error_type])
+        if self.family == "mcp":
+            error_type = _mcp_failure(record, raw, status) or error_type
+        return error_type or self._context.failure(record, raw or status, self._direction)
 
     def _tell_model(self, model: ModelPlan, told: Told, values: Values, extra: dict[str, Any]) -> None:
         """Adds to metadata what a model's, an agent's or a tool's span says in fixed words."""

@@ -44,6 +44,7 @@ from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots, bring_headers
 from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
+from mapping.spans.graphql import find_lent
 from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
@@ -306,6 +307,10 @@ class ApiCallPlan:
             if name not in SUCCESSES:  # a failure behind HTTP's 200
                 error_type = taxonomy.of_failure((name,), direction=self._direction)
                 extra["action.status"] = name
+        if record.events and (lent := find_lent(record.events)) is not None and not error_type:
+            error_type = lent.attributes["error_type"]
+            context.describe_error(lent.attributes["record"], False, extra)
+            extra["action.status"] = "GRAPHQL_ERROR"
         return error_type, extra
 
     def _status_told(self, events: tuple[SpanEvent, ...]) -> int:

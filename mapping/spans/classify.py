@@ -46,7 +46,15 @@ _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("mcp", ("mcp.method.name",)),
     ("genai", ()),  # by the tables of `mapping.dialects`
     ("rpc", ("rpc.system", "rpc.system.name", "rpc.service")),
-    ("graphql", ("graphql.operation.type", "graphql.operation.name", "graphql.document")),
+    (
+        "graphql",
+        (
+            *("graphql.operation.type", "graphql.operation.name", "graphql.document"),
+            # Of Hot Chocolate, Spring, and gqlgen's two instrumentations.
+            *("graphql.operation.kind", "graphql.document.id", "graphql.operation", "graphql.execution.id"),
+            *("graphql.outcome", "gql.request.query", "gql.resolver.field"),
+        ),
+    ),
     (
         "messaging",
         (

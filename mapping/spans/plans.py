@@ -69,8 +69,8 @@ class Plans:
         """The plan of a SERVER span that is no call of its own."""
         return self._same_calls[_keys(record)]
 
-    def failed_resolver(self, record: SpanRecord) -> Plan:
-        """The plan of a GraphQL resolver whose error nothing else tells."""
+    def graphql(self, record: SpanRecord) -> Plan:
+        """The plan of a GraphQL resolver whose error nothing else tells, and of a span that only its event tells of."""
         return self._resolvers[_keys(record)]
 
     def _plan(self, kind: int, scope: str, keys: Keys) -> Plan:

@@ -6,7 +6,8 @@
   agree, or it has none: a framework that traces itself under an instrumented server. Whom it names, the call is of.
 - Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
   skipped. A span around several calls is a step, and its tokens are theirs.
-- A resolver that failed is plumbing; its error goes to the GraphQL operation above it.
+- A resolver that failed is plumbing; its error goes to the GraphQL operation above it, and that of an operation to the
+  call above, where HTTP's status tells of none (`mapping.spans.graphql`).
 
 What the spans of one request say; where two spans of a model's call come in different requests, both count. Time is in
 proportion to the spans: no walk is longer than `_HIGHEST`.
@@ -19,10 +20,11 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 from mapping.context import Work
-from mapping.event import ACTION, API_CALL
+from mapping.event import ACTION, API_CALL, SKIP
 from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
 from mapping.shape import REMOTE_FLAG
+from mapping.spans import graphql
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.plans import Plans
 from mapping.spans.tree import Tree, slices
@@ -57,7 +59,8 @@ def settle(works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None,
 def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
     """doubtful: spans of which the plan alone cannot say whether they tell a thing of their own."""
     models: list[int] = []
-    failed: list[int] = []
+    failed: list[int] = []  # resolvers, and what else is plumbing of GraphQL
+    operations: list[int] = []
     calls: list[int] = []
     telling = False  # some call of an API tells of its model's call itself
     for at in doubtful:
@@ -68,14 +71,25 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
                 calls.append(at)
         elif plan.model is not None:
             models.append(at)
-        elif works[at].record.status.code == 2:
-            failed.append(at)
-    if not (failed or calls or len(models) > 1 or (models and telling)):
+        elif (failure := graphql.failed(works[at])) is not None:
+            if plan.family == "graphql":
+                works[at] = works[at]._replace(record=failure)
+                operations.append(at)
+            elif plan.event_type == SKIP:
+                works[at] = works[at]._replace(record=failure)
+                failed.append(at)
+            elif graphql.is_bare(works[at]):
+                works[at] = works[at]._replace(record=failure, plan=plans.graphql(failure))
+                operations.append(at)
+    if not (failed or operations or calls or len(models) > 1 or (models and telling)):
         return
     parents = yield from tree.parents()
     for part in slices(len(failed)):
-        for at in failed[part.start : part.stop]:
-            _lend_failure(at, parents, works, plans)
+        operations += [_lend_failure(at, parents, works, plans) for at in failed[part.start : part.stop]]
+        yield
+    for part in slices(len(operations)):
+        for at in operations[part.start : part.stop]:
+            _lend_to_call(at, parents, works)
         yield
     if calls:
         yield from _settle_calls(calls, parents, works, plans)
@@ -148,23 +162,40 @@ def _named(who: Identity, inner: Identity) -> Identity:
     return who
 
 
-def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> int:
     """The operation that a failed resolver belongs to fails with it; without one, and where the answer tells of no
-    error, the resolver is an action.
+    error, the resolver is an action. Returns which of the two has failed, or the resolver itself.
     """
     record = works[at].record
     for above in _above(at, parents):
         work = works[above]
         if work.plan.event_type == API_CALL:
             if work.plan.incoming and work.plan.failed(work.values):
-                return
+                return at
             break
         if work.plan.event_type == ACTION and work.plan.family == "graphql":
             if work.record.status.code != 2:
                 events = (*work.record.events, *(event for event in record.events if event.name == "exception"))
                 works[above] = work._replace(record=work.record._replace(status=record.status, events=events))
+            return above
+    works[at] = works[at]._replace(plan=plans.graphql(record))
+    return at
+
+
+def _lend_to_call(at: int, parents: Sequence[int], works: list[Work]) -> None:
+    """The call of a failed operation says its error where its own status says none."""
+    work = works[at]
+    if work.plan.event_type != ACTION:
+        return
+    for up in _above(at, parents):
+        call = works[up]
+        if call.group.resource != work.group.resource or call.record.span.kind in _HOPS:
             return
-    works[at] = works[at]._replace(plan=plans.failed_resolver(record))
+        if call.plan.incoming:
+            if not call.plan.failed(call.values) and graphql.find_lent(call.record.events) is None:
+                lent = graphql.lent_failure(work.plan.failure(work, ""), work.record)
+                works[up] = call._replace(record=call.record._replace(events=(*call.record.events, lent)))
+            return
 
 
 def _settle_calls(

@@ -45,6 +45,7 @@ C2 = MappingSettings(
 # (capture, item, what) -> why the mapping differs on purpose. A disagreement that vanishes fails the test too.
 KNOWN: dict[tuple[str, int, str], str] = {
     ("flask-new-002-traces", 3, "masked_headers"): "the sender had already written [REDACTED] into x-secret",
+    ("graphql-001-traces", 11, "error_type"): "the call says the error of the operation that failed behind its 200",
     ("flask-old-002-traces", 3, "masked_headers"): "x-secret names a secret, though no list of headers has it",
 }
 
