@@ -51,7 +51,7 @@ GROUP BY pair ORDER BY count() DESC, value LIMIT {limit:UInt32} BY by
 SELECT bucket AS time, sum((1 - p) * n * n) AS vnn, sum((1 - p) * e * e) AS vee, sum((1 - p) * n * e) AS ven
 FROM (
     SELECT toUInt32(intDiv(toUnixTimestamp(event_time), {step:UInt32}) * {step:UInt32}) AS bucket,
-           cityHash64($cluster) AS cluster, min(sampling_p) AS p, sum(adjusted_count) AS n,
+           $cluster AS cluster, min(sampling_p) AS p, sum(adjusted_count) AS n,
            sumIf(adjusted_count, status_code >= 400 OR error_type != '') AS e
     FROM $calls AS c
     WHERE sampling_p < 1 $where

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,8 @@ _TIMEOUT_S = 120  # for the answer to a question
 # For the first answer, which says who is there: a store that accepts and says nothing is away.
 _OPEN_S = 10
 _POLL_S = 0.2
-_TOO_LONG, _TOO_MUCH_MEMORY = 159, 241  # ClickHouse's codes
+_TOO_LONG, _TOO_MUCH_MEMORY, _UNKNOWN = 159, 241, 47  # ClickHouse's codes
+_NEW_COLUMNS = re.compile(r"\b(?:trace_hash|call_place)\b")  # which an older bridge has not made
 _ANSWER_S = 10  # beyond the time for the question: for its answer to come over
 _PAGE_MEMORY_BYTES = 2_000_000_000  # of a page's question to a server; the embedded engine has limits of its own
 
@@ -138,7 +140,10 @@ class StoreReader:
         return self._client
 
     def _said(self, error: Exception) -> str:
-        limit = self._limit(getattr(error, "code", None))
+        code = getattr(error, "code", None)
+        if code == _UNKNOWN and _NEW_COLUMNS.search(str(error).partition(": In scope ")[0]):
+            return "the store is of an earlier version; a bridge of this one brings it up to date when it starts"
+        limit = self._limit(code)
         return self._away(error) if _no_answer(error) else f"{limit}{_one_line(error)}"
 
     def _limit(self, code: object) -> str:

@@ -5,6 +5,7 @@ The columns are those of schema.sql. The version is the table's comment, `weighb
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from importlib.resources import files
@@ -84,7 +85,7 @@ def columns() -> dict[str, str]:
 
 def insert_types() -> dict[str, str]:
     """ClickHouse type of every column that is stored, in the table's order."""
-    stored = {name: text for name, text in columns().items() if " ALIAS " not in text}
+    stored = {name: text for name, text in columns().items() if not re.search(" (?:ALIAS|MATERIALIZED) ", text)}
     return {name: re.split(r" (?:CODEC|DEFAULT)\b", text)[0] for name, text in stored.items()}
 
 
@@ -120,15 +121,20 @@ def create_statements(place: Place) -> list[str]:
 
 def view_statement(place: Place) -> str:
     """The statement that makes the view `api_calls` of the table as it is now."""
+    return f"CREATE OR REPLACE VIEW {place.calls}{place.on_cluster} AS\n{calls_of(place.table)}"
+
+
+@functools.cache
+def calls_of(table: str, only: str = "") -> str:
+    """The SELECT of `api_calls`, with its parameters; only: conditions beginning with AND (api_calls.sql)."""
     text = files("exporter.clickhouse").joinpath("api_calls.sql").read_text(encoding="utf-8")
     owners = {"developer_id": "user_id", "organization_id": "company_id"}
     aliases = [
-        f"{owners.get(name, f'calls.{name}')} AS {name}"
+        f"{owners.get(name, f'api_call.{name}')} AS {name}"
         for name, definition in columns().items()
         if " ALIAS " in definition
     ]
-    places = {"$view": place.calls, "$table": place.table, "$on_cluster": place.on_cluster}
-    for mark, value in (places | {"$aliases": ", ".join(aliases)}).items():
+    for mark, value in {"$table": table, "$only": only, "$aliases": ", ".join(aliases)}.items():
         text = text.replace(mark, value)
     return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
 
@@ -170,6 +176,8 @@ def _alterations(runner: Runner, place: Place, name: str, definition: str, versi
                 f"ALTER TABLE {table}{place.on_cluster} ADD COLUMN IF NOT EXISTS {column} {kind}{after}"
                 for table in tables
             ]
+            if " MATERIALIZED " in kind:  # else it is computed anew for each question that reads it
+                statements.append(f"ALTER TABLE {place.stored}{place.on_cluster} MATERIALIZE COLUMN {column}")
         previous = column
     kept = re.search(r"TTL toDateTime\(event_time\) \+ toIntervalDay\((\d+)\)", definition)
     if kept is None or int(kept[1]) != place.retention_days:

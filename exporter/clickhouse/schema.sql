@@ -16,6 +16,7 @@
     span_id           String CODEC(ZSTD(1)),                      -- 16 hex digits, '' when absent
     parent_span_id    String CODEC(ZSTD(1)),
     request_id        String CODEC(ZSTD(1)),
+    trace_hash        UInt64 MATERIALIZED cityHash64(tenant, if(trace_id = '', event_id, trace_id)) CODEC(ZSTD(1)), -- of the trace, of a row without one its own
     -- who
     company_id        LowCardinality(String),
     user_id           String CODEC(ZSTD(1)),
@@ -32,6 +33,7 @@
     -- the call
     direction         LowCardinality(String),                     -- incoming | outgoing | internal | ''
     hop               LowCardinality(String),                     -- of incoming calls entry | inner | open; inner below one
+    call_place        UInt8 MATERIALIZED multiIf(event_type != 'api_call' OR direction != 'incoming', 0, hop = 'inner', 3, parent_span_id = '' AND source = 'span' AND trace_id != '', 1, hop = 'entry' OR trace_id = '', 2, 4) CODEC(ZSTD(1)), -- of incoming calls: 1 the root of its trace, 2 an entry all the same, 3 inner, 4 its trace tells
     method            LowCardinality(String),
     endpoint          LowCardinality(String),                     -- route template
     uri               String CODEC(ZSTD(1)),

@@ -91,17 +91,22 @@ def test_an_older_table_gets_what_it_lacks_and_the_log_says_so(
 
     with_sink(clean, lambda sink: write(1, sink))
     client = clean.client()
-    client.command("ALTER TABLE analytics.api_events DROP COLUMN family, DROP COLUMN ip_family, DROP COLUMN region")
+    client.command(
+        "ALTER TABLE analytics.api_events DROP COLUMN family, DROP COLUMN ip_family, DROP COLUMN region, "
+        "DROP COLUMN trace_hash"
+    )
     client.command("ALTER TABLE analytics.api_events MODIFY COMMENT 'weighbridge schema 0'")
     with caplog.at_level(logging.WARNING):
         with_sink(clean, lambda sink: write(2, sink), retention_days=30)
     logged = "\n".join(record.getMessage() for record in caplog.records)
     assert "ADD COLUMN IF NOT EXISTS family LowCardinality(String) AFTER action" in logged
     assert "MODIFY TTL toDateTime(event_time) + toIntervalDay(30)" in logged
+    assert "MATERIALIZE COLUMN trace_hash" in logged
     described = [row[0] for row in client.query("DESCRIBE TABLE analytics.api_events").result_rows]
     assert described == list(columns())
-    rows = client.query("SELECT batch_id, family, region FROM analytics.api_events ORDER BY batch_id").result_rows
-    assert rows == [(1, "", ""), (2, "db", "eu")]
+    hashed = "trace_hash = cityHash64(tenant, if(trace_id = '', event_id, trace_id))"
+    question = f"SELECT batch_id, family, region, {hashed} FROM analytics.api_events ORDER BY batch_id"
+    assert client.query(question).result_rows == [(1, "", "", 1), (2, "db", "eu", 1)]
     caplog.clear()
     with_sink(clean, lambda sink: write(3, sink), retention_days=30)
     assert "changing the table" not in caplog.text

@@ -20,7 +20,7 @@ from exporter.clickhouse.answers import Answer, answer
 from exporter.clickhouse.looks import EVERYTHING, Scope, Span
 from exporter.clickhouse.queries import parse_condition
 from exporter.clickhouse.queries.minutes import choose
-from exporter.clickhouse.reader import StoreReader
+from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.sink import Batch, Calls
 from exporter.sinks.clickhouse import Settings
@@ -417,6 +417,10 @@ def test_a_store_of_an_earlier_version_answers_from_its_events(clean: EngineProc
     assert not found.exact
     assert "counts no calls by minute" in found.said
     assert found.result.dicts()[0]["calls"] == 300
+    clean.client().command("DROP VIEW analytics.api_calls")  # it reads the column
+    clean.client().command("ALTER TABLE analytics.api_events DROP COLUMN trace_hash")
+    with pytest.raises(StoreError, match="the store is of an earlier version"):
+        asked(clean, "totals")
 
 
 def test_events_that_are_all_kept_are_exact_too(clean: EngineProcess) -> None:

@@ -95,8 +95,7 @@ def _grouping(by: str, sample_unit: str, where: Sequence[Condition]) -> dict[str
 
 
 def cluster_of(sample_unit: str) -> str:
-    """What was kept or dropped as a whole, in SQL: mostly the trace."""
-    cluster = "if(trace_id = '', event_id, trace_id)"
+    """A hash of what was kept or dropped as a whole, in SQL: mostly the trace."""
     if sample_unit in _UNITS:
-        cluster = f"if(r_source = 'unit', {_UNITS[sample_unit]}, {cluster})"
-    return cluster
+        return f"if(r_source = 'unit', cityHash64({_UNITS[sample_unit]}), trace_hash)"
+    return "trace_hash"

@@ -33,7 +33,7 @@ WITH
                  GROUP BY rule, p)
            GROUP BY rule)) AS strata,
     called AS (
-        SELECT $by AS by, transform(toString(by), thinned.1, thinned.2, toUInt64(1)) AS m, cityHash64($cluster) AS draw,
+        SELECT $by AS by, transform(toString(by), thinned.1, thinned.2, toUInt64(1)) AS m, $cluster AS draw,
                if(sampling_p < 1 AND draw % m = 0, draw, 0) AS trace, sampling_rule AS rule, sampling_p AS p,
                adjusted_count AS stands_for, $failed AS bad,
                status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')) AS worse
@@ -131,7 +131,7 @@ WITH
              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where
            GROUP BY named) WHERE part > 1) AS thinned,
     called AS (
-        SELECT $by AS by, transform(toString(by), thinned.1, thinned.2, toUInt64(1)) AS m, cityHash64($cluster) AS draw,
+        SELECT $by AS by, transform(toString(by), thinned.1, thinned.2, toUInt64(1)) AS m, $cluster AS draw,
                if(sampling_p < 1 AND draw % m = 0, draw, 0) AS trace, sampling_p AS p, adjusted_count AS a,
                assumeNotNull(duration_ms) AS d, toInt32(floor(log(greatest(d, 1e-6)) * 500)) AS bin
         FROM $calls AND duration_ms IS NOT NULL

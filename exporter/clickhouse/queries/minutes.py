@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse.durations import GAMMA
 from exporter.clickhouse.minutes_table import MINUTES_DAYS, TABLE
+from exporter.clickhouse.queries.named import FAILING, FAILING_MARK
 from exporter.clickhouse.queries.statement import Condition, Statement, statement
 
 # Columns of events that the minutes have under the same name.
@@ -157,12 +158,16 @@ def _alternative(
         "$server": "(status_code >= 500 OR (status_code < 400 AND error_type NOT IN ('', 'cancelled')))",
         "$by": _TIMES.get(by) or _METHOD_TOO.get(by, by),
         "$gamma": repr(GAMMA),
+        **FAILING_MARK,
         "$middle": _begin("middle"),
         **(replace or {}),
     }
+    only = FAILING.replace("$of", "api_call.") if name == "failing_customers" else ""
 
     def made(question: str, more: Mapping[str, object], terms: Sequence[Condition]) -> Statement:
-        return statement(question, {**parameters, **more}, terms, replace=marks, hops=hops, file="minutes.sql")
+        return statement(
+            question, {**parameters, **more}, terms, replace=marks, hops=hops, file="minutes.sql", only=only
+        )
 
     return Alternative(
         made(name, {**own, "own": [], "doubt": 0.0}, where),

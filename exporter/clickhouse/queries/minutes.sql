@@ -79,13 +79,11 @@ SELECT counted.company_id AS company_id, failed, users_seen, first_seen, last_se
 FROM (SELECT company_id, sum(calls) AS failed, min(minute) AS first_seen, max(minute) AS last_seen,
              topKWeighted(3)(concat(method, ' ', endpoint), toUInt64(ceil(calls))) AS endpoints
       FROM $minutes
-        AND ({status:UInt16} = 0 AND (status_code >= 400 OR (status_code = 0 AND error_type != ''))
-             OR {status:UInt16} != 0 AND status_code = {status:UInt16})
+        AND $failing
       GROUP BY company_id ORDER BY failed DESC, company_id LIMIT {limit:UInt32}) AS counted
 LEFT JOIN (SELECT company_id, uniqExact(user_id) AS users_seen, argMax(trace_id, event_time) AS last_trace
            FROM $calls
-             AND ({status:UInt16} = 0 AND (status_code >= 400 OR (status_code = 0 AND error_type != ''))
-                  OR {status:UInt16} != 0 AND status_code = {status:UInt16})
+             AND $failing
              AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
            GROUP BY company_id) AS seen ON seen.company_id = counted.company_id
 ORDER BY failed DESC, company_id

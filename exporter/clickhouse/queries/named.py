@@ -10,6 +10,14 @@ from datetime import datetime, timedelta
 
 from exporter.clickhouse.queries.statement import ALWAYS, Condition, Statement, statement
 
+# A call with the status that is asked for; 0: any failure.
+FAILING = (
+    "({status:UInt16} = 0 AND ($ofstatus_code >= 400 OR ($ofstatus_code = 0 AND $oferror_type != ''))"
+    " OR {status:UInt16} != 0 AND $ofstatus_code = {status:UInt16})"
+)
+FAILING_MARK = {"$failing": FAILING.replace("$of", "")}
+_FAILED = "(api_call.status_code >= 400 OR api_call.error_type != '')"
+
 
 def trace(trace_id: str, around: datetime | None = None, limit: int = 10_000) -> Statement:
     """Everything of one trace. `around`, some time of it, makes the question cheaper."""
@@ -36,7 +44,9 @@ def failing_customers(
     since: datetime, until: datetime, status: int = 0, limit: int = 50, hops: str = "entry"
 ) -> Statement:
     """Who gets this status (0: any failure): company, weighted calls, first and last time, endpoints, a trace."""
-    return statement("failing_customers", {"status": status, "since": since, "until": until, "limit": limit}, hops=hops)
+    parameters = {"status": status, "since": since, "until": until, "limit": limit}
+    only = FAILING.replace("$of", "api_call.")
+    return statement("failing_customers", parameters, replace=FAILING_MARK, hops=hops, only=only)
 
 
 def top_erroring_customers(
@@ -56,18 +66,18 @@ def endpoint_percentiles(
     since: datetime, until: datetime, endpoint: str = "", limit: int = 1000, hops: str = "entry"
 ) -> Statement:
     """Weighted p50, p95, p99 in ms by endpoint and hour."""
-    return statement(
-        "endpoint_percentiles", {"endpoint": endpoint, "since": since, "until": until, "limit": limit}, hops=hops
-    )
+    parameters = {"endpoint": endpoint, "since": since, "until": until, "limit": limit}
+    only = "({endpoint:String} = '' OR api_call.endpoint = {endpoint:String})"
+    return statement("endpoint_percentiles", parameters, hops=hops, only=only)
 
 
 def logs_of_failing_calls(
     since: datetime, until: datetime, company_id: str = "", limit: int = 100, hops: str = "entry"
 ) -> Statement:
     """The log lines in the traces of the last failed calls."""
-    return statement(
-        "logs_of_failing_calls", {"company_id": company_id, "since": since, "until": until, "limit": limit}, hops=hops
-    )
+    parameters = {"company_id": company_id, "since": since, "until": until, "limit": limit}
+    of_customer = "({company_id:String} = '' OR api_call.company_id IN ('', {company_id:String}))"
+    return statement("logs_of_failing_calls", parameters, hops=hops, only=f"{_FAILED} AND {of_customer}")
 
 
 def retention_cohorts(since: datetime, until: datetime, hops: str = "entry") -> Statement:

@@ -1,6 +1,6 @@
 -- The store's named queries. Parameters are {name:Type}; $name is a column chosen from a list in queries.py.
 -- Times are UTC, from {since} (included) to {until} (excluded). Calls are weighted unless a column says "seen".
--- $cluster: what rows were kept or dropped together by, mostly the trace; a row without one is alone.
+-- $cluster: a hash of what rows were kept or dropped together by, mostly the trace; a row without one is alone.
 -- $calls: incoming calls of the time, each as customers see it (api_calls.sql): one per call, or every hop of it.
 -- All read the table api_events of the connection's database and run unchanged on a server and on a cluster.
 
@@ -39,8 +39,7 @@ SELECT company_id, sum(adjusted_count) AS failed, uniqExact(user_id) AS users_se
        max(event_time) AS last_seen, topKWeighted(3)(concat(method, ' ', endpoint), weight) AS endpoints,
        argMax(trace_id, event_time) AS last_trace
 FROM $calls
-  AND ({status:UInt16} = 0 AND (status_code >= 400 OR (status_code = 0 AND error_type != ''))
-       OR {status:UInt16} != 0 AND status_code = {status:UInt16})
+  AND $failing
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY company_id ORDER BY failed DESC, company_id LIMIT {limit:UInt32}
 

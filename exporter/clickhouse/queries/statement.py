@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import NamedTuple
 
-from exporter.clickhouse.schema import columns
+from exporter.clickhouse.schema import TABLE, calls_of, columns
 
 _FILES = ("named.sql", "estimates.sql", "milestones.sql")
 ALWAYS = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))
@@ -24,8 +24,18 @@ EVENT_COLUMNS = (
     "adjusted_count", "severity", "body", "trace_id", "span_id", "parent_span_id", "span_status", "source", "tenant",
     "toJSONString(metadata) AS attributes", "flags",
 )  # fmt: skip
-_CALLS = "api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)}) WHERE "
-_HOPS = {"entry": _CALLS + "entry", "all": _CALLS + "direction = 'incoming'"}
+# By `hops`: the rows of which it must be known whether they count, and what counts.
+_HOPS = {
+    "entry": ("api_call.call_place IN (1, 2, 4)", "entry"),
+    "all": ("api_call.call_place != 0", "direction = 'incoming'"),
+}
+# Columns that the rest of a trace may fill in where a call itself says nothing.
+_OF_TRACE = {
+    "user_id": "user_id",
+    "developer_id": "user_id",
+    "company_id": "company_id",
+    "organization_id": "company_id",
+}
 _OPERATORS = {"=": "=", "==": "=", "!=": "!=", ">": ">", ">=": ">=", "<": "<", "<=": "<=", "~": "LIKE"}
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(==|!=|>=|<=|=|>|<|~)\s*(.*)", re.DOTALL)
 
@@ -63,11 +73,13 @@ def statement(
     hops: str = "entry",
     file: str = "",
     some: Collection[str] = (),
+    only: str = "",
 ) -> Statement:
     """hops: `entry` counts a call once, where it came in; `all` counts every service that it passed.
 
     file: that has the SQL of this name; "" for those of named questions. some: columns; what is asked of them alone
-    stands for $outcomes.
+    stands for $outcomes. only: what else the question asks of each of its $calls, by columns of `api_call`,
+    so that no more of them are resolved (api_calls.sql).
     """
     if hops not in _HOPS:
         raise ValueError(f"hops is {' or '.join(_HOPS)}, not {hops!r}")
@@ -76,7 +88,7 @@ def statement(
     conditions, of_where = terms_of(where)
     values = {**parameters, **of_where}
     texts = {
-        "$calls": _HOPS[hops],
+        "$calls": _calls(hops, where, only),
         "$where": conditions,
         "$outcomes": terms_of(where, some)[0],
         "$event": ", ".join(EVENT_COLUMNS),
@@ -85,6 +97,20 @@ def statement(
     for mark, text in texts.items():
         sql = sql.replace(mark, text)
     return Statement(sql, values)
+
+
+def _calls(hops: str, where: Sequence[Condition], only: str) -> str:
+    """Customers' calls, or all hops of them, and the beginning of a WHERE."""
+    rows, counts = _HOPS[hops]
+    asked = [rows, only, *(_of_row(condition, number) for number, condition in enumerate(where))]
+    return f"({calls_of(TABLE, ''.join(f' AND {term}' for term in asked if term))}) WHERE {counts}"
+
+
+def _of_row(condition: Condition, number: int) -> str:
+    """A condition as one on a row by itself, whose trace may say whose it is."""
+    term = _term(condition, number, "api_call.")[0]
+    named = _OF_TRACE.get(condition.column)
+    return f"({term} OR api_call.{named} = '')" if named else term
 
 
 def terms_of(where: Iterable[Condition], some: Collection[str] | None = None) -> tuple[str, dict[str, object]]:
@@ -96,18 +122,18 @@ def terms_of(where: Iterable[Condition], some: Collection[str] | None = None) ->
     return "".join(f" AND {sql}" for sql, _ in terms.values()), {f"where{n}": v for n, (_, v) in terms.items()}
 
 
-def _term(condition: Condition, number: int) -> tuple[str, str | float]:
-    """A condition as SQL with one parameter, and the parameter's value. Raises ValueError."""
+def _term(condition: Condition, number: int, of: str = "") -> tuple[str, str | float]:
+    """A condition as SQL with one parameter, and the parameter's value; of: before its column. Raises ValueError."""
     column, operator, value = condition
     if operator not in _OPERATORS.values():
         raise ValueError(f"unknown operator {operator!r}")
     known = columns()
     if column.startswith("metadata."):
         path = ".".join(f"`{part}`" for part in column.split(".")[1:])
-        left, numeric = f"metadata.{path}::String", False
+        left, numeric = f"{of}metadata.{path}::String", False
     elif column in known and not re.match(r"JSON|Map|Array", known[column]):
         kind = known[column]
-        left, numeric = column, bool(re.match(r"(?:Nullable\()?(?:U?Int|Float)", kind))
+        left, numeric = f"{of}{column}", bool(re.match(r"(?:Nullable\()?(?:U?Int|Float)", kind))
         if kind.startswith("DateTime64"):
             return f"{left} {operator} parseDateTime64BestEffort({{where{number}:String}}, 6, 'UTC')", value
     else:
