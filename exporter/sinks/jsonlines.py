@@ -1,4 +1,5 @@
-"""Sink: files of JSON lines, one event a line, as `weighbridge map` prints them. `path: "-"` is standard output.
+"""Sink: files of JSON lines, one event a line, as `weighbridge map` prints them, with the `tenant` of the key that they
+came with. `path: "-"` is standard output.
 
 Delivery: a batch is on disk (fdatasync) before it counts, exactly once also over restarts: a batch in doubt is looked
 for in the newest two files, and only what is missing is added. Standard output: at least once, unsynced.
@@ -129,7 +130,7 @@ class JsonLinesSink(Sink):
         sys.stdout.buffer.flush()
 
     def _lines(self, events: Sequence[Event]) -> list[bytes]:
-        return encode_all(events, lambda event: dumps(event_dict(event)) + b"\n")
+        return encode_all(events, _line)
 
     def _find(self, wanted: set[str]) -> set[str]:
         """Which of these transaction ids are in the newest two files: a batch in doubt is never further back."""
@@ -154,6 +155,12 @@ class JsonLinesSink(Sink):
         if self._settings.keep_files:
             for old in self._aside()[: -self._settings.keep_files]:
                 old.unlink()
+
+
+def _line(event: Event) -> bytes:
+    """With the tenant, so that what is one's of theirs can be found again."""
+    named = {"tenant": event.tenant} if event.tenant else {}
+    return dumps({**event_dict(event), **named}) + b"\n"
 
 
 def _transaction_id(line: bytes) -> str:

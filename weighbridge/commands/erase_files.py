@@ -72,14 +72,16 @@ def _is_ours(line: bytes, matches: Matches) -> bool:
     return isinstance(value, dict) and matches(value)
 
 
-def erase_requests(folder: Path, ids: Sequence[str], *, dry: bool) -> tuple[int, int]:
+def erase_requests(folder: Path, ids: Sequence[str], tenant: str | None, *, dry: bool) -> tuple[int, int]:
     """Requests that hold one of the ids as text, and their records: removed as a whole. Raises OSError.
 
-    One that cannot be inflated is looked through as it is.
+    tenant: only that one's. A request that cannot be inflated is looked through as it is.
     """
     wanted = [identity.encode("utf-8", "surrogatepass") for identity in ids]
     requests = records = 0
     for _, about in list(read_requests(folder)):
+        if tenant is not None and about.get("tenant", "") != tenant:
+            continue
         body_file = Path(about["file"])
         headers = dict(about.get("headers", ()))
         try:
