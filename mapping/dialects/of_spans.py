@@ -41,11 +41,12 @@ class SpanReading(NamedTuple):
     ignored: frozenset[str]
     incoming: bool  # an internal span with a method is a call that was served
     plumbing: str  # dialect that says so, "" for none
+    shares_ids: bool  # a call that was made may have the span id of its server's
     status_events: tuple[tuple[str, str], ...]  # name of an event, its attribute
     said_by: Mapping[str, str]  # attribute -> dialect
 
 
-NO_READING: Final = SpanReading((), {}, {}, frozenset(), False, "", (), {})
+NO_READING: Final = SpanReading((), {}, {}, frozenset(), False, "", False, (), {})
 
 
 class SpanDialects:
@@ -101,6 +102,7 @@ class SpanDialects:
             ignored,
             any(words.incoming for _, _, _, words in ranked),
             plumbing,
+            any(key in keys for _, _, _, words in ranked for key in words.shares_ids),
             tuple(event for _, _, _, words in ranked for event in words.status_events.items()),
             said_by,
         )

@@ -120,6 +120,11 @@ class SpanVocabulary(_Table):
     )
     incoming: bool = Field(default=False, description="Internal spans with a method are calls that were served.")
 
+    shares_ids: Names = Field(
+        default=(),
+        description="Any one of these says that the span of a call that was made may have the id of its server's span.",
+    )
+
     method: Names = Field(default=(), description="HTTP method.")
     status: Names = Field(default=(), description="Status of the response.")
     status_events: dict[str, str] = Field(
@@ -202,7 +207,9 @@ FIELDS: Final = tuple(
     if name not in ("known_by", "below", "lines", "in_attributes", "methods", "duration")
 )
 SPAN_FIELDS: Final = tuple(
-    name for name in SpanVocabulary.model_fields if name not in ("known_by", "plumbing", "incoming", "status_events")
+    name
+    for name in SpanVocabulary.model_fields
+    if name not in ("known_by", "plumbing", "incoming", "shares_ids", "status_events")
 )
 
 

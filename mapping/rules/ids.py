@@ -40,6 +40,11 @@ def transaction_id(key: str, tenant: str = "") -> str:
     return f"{one}-{two}-5{three}-{_VARIANT[variant]}{four}-{five}"
 
 
+def of_client(span_id: str) -> str:
+    """Stands for the span id of a call that was made, where that of the server may be the same (Zipkin's)."""
+    return f"{span_id}|client"
+
+
 def transaction_id_api(trace_id: str, span_id: str, verb: str, status: int, tenant: str = "") -> str:
     """The id of an API call."""
     if tenant:

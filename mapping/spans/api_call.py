@@ -43,7 +43,7 @@ from mapping.rules.verbs import STANDARD_VERBS
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots, bring_headers
-from mapping.spans.classify import METHODS, SERVER, STATUSES, direction
+from mapping.spans.classify import CLIENT, METHODS, SERVER, STATUSES, direction
 from mapping.spans.graphql import find_lent
 from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
@@ -116,6 +116,7 @@ class ApiCallPlan:
         self._request_id = first(("request.id",))
         self._moesif_direction = first(("moesif.direction",))
         self._error_type = first(("error.type",))
+        self.shares_ids = kind == CLIENT and shape.reading.shares_ids
         self._status_events = shape.reading.status_events
         self._grpc = first(GRPC_STATUSES, scalar=False)
         self._asked = [(name, index) for name, index in at.items() if name in extras.ATTRIBUTES]
@@ -183,7 +184,8 @@ class ApiCallPlan:
             route = self._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 
         trace_hex, span_hex = trace_id.hex(), span_id.hex()
-        transaction = ids.transaction_id_api(trace_hex, span_hex, verb, status, job.tenant)
+        own = ids.of_client(span_hex) if self.shares_ids else span_hex
+        transaction = ids.transaction_id_api(trace_hex, own, verb, status, job.tenant)
         agent = values[self._agent]
         ip = ""
         for index in self._addresses:

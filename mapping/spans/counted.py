@@ -75,11 +75,12 @@ def counted(
         start, end, of_time = made_whole(start, end, received)
         flags += of_time
     trace_hex, span_hex = trace_id.hex(), span_id.hex()
+    own = ids.of_client(span_hex) if plan.shares_ids else span_hex
     return _new(
         Event,
         (
             API_CALL,  # event_type
-            ids.transaction_id_api(trace_hex, span_hex, verb, status, job.tenant),  # transaction_id
+            ids.transaction_id_api(trace_hex, own, verb, status, job.tenant),  # transaction_id
             "span",  # source
             job.tenant,  # tenant
             trace_hex,  # trace_id

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import Final
 
 from mapping.context import Work
+from mapping.spans.classify import SERVER
 
 ROOT: Final = -1  # instead of the index of a parent: the span has none
 ABROAD: Final = -2  # its parent is not in this request
@@ -83,4 +84,9 @@ class Tree:
             records = [work[0] for work in self._works[part.start : part.stop]]
             index.update(zip([record[1] + record[2] for record in records], part, strict=True))
             yield
+        if len(index) < len(self._works):  # Zipkin's client and server share an id: what is below is the server's
+            for part in slices(len(self._works)):
+                works = zip(part, self._works[part.start : part.stop], strict=True)
+                index.update((work[0][1] + work[0][2], at) for at, work in works if work[0].span.kind == SERVER)
+                yield
         return index

@@ -26,9 +26,10 @@ CLIENT_HOSTS: Final = (
     "net.peer.ip",
     "network.peer.address",
     "net.sock.peer.addr",
-    "peer.service",  # Zipkin's and OpenTracing's, where nothing else says who was called
+    # Zipkin's and OpenTracing's, where nothing else says who was called
+    *("net.peer.host", "peer.hostname", "peer.service", "peer.address", "peer.ipv4", "peer.ipv6"),
 )
-CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port")
+CLIENT_PORTS: Final = ("server.port", "net.peer.port", "network.peer.port", "net.sock.peer.port", "peer.port")
 
 # Needs no look at queries, parameters, users or default ports.
 _CLEAN_URL: Final = re.compile(
@@ -64,6 +65,8 @@ class UriPlan:
         may = not slots.present or names is None or not _ORIGIN_HEADERS.isdisjoint(names)
         # Only a client names a host without a scheme in its own URL; in a request it is the beginning of a path.
         self._slashes_are_path = kind != CLIENT
+        # Zipkin's spans of calls that were made often do not say to whom: not to the service itself.
+        self._stands_in = not (kind == CLIENT and shape.reading.shares_ids)
         self._has_origin = kind != CLIENT and context.trust_forwarded and may
         # http.target is read only without url.path.
         located = (self._path != ABSENT) != (self._target != ABSENT)
@@ -118,7 +121,7 @@ class UriPlan:
             path=text_of(values[self._path]),
             query=text_of(values[self._query]),
             origin=origin,
-            service=group.service,
+            service=group.service if self._stands_in else "",
             route=context.normalised[route] if route else "",
             mask=context.masks.query,
             mask_path=context.masks.path,

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from mapping.event import API_CALL, LOG, Event
@@ -46,6 +47,41 @@ def test_warp_tells_the_address_of_the_caller_with_its_port() -> None:
 def test_a_client_span_without_a_url_names_the_service_that_it_called() -> None:
     event = of_span({"http.method": "GET", "http.path": "/v1/items/7", "peer.service": "stock"}, CLIENT, name="get")
     assert (event.uri, event.direction) == ("http://stock/v1/items/7", "Outgoing")
+
+
+@pytest.mark.parametrize(
+    ("more", "host"),
+    [
+        ({}, "unknown"),
+        ({"peer.hostname": "stock", "peer.port": 9090}, "stock:9090"),
+        ({"peer.address": "10.0.0.7:8080"}, "10.0.0.7:8080"),
+        ({"peer.ipv4": "10.0.0.7", "peer.port": "80"}, "10.0.0.7"),
+        ({"net.peer.host": "stock"}, "stock"),
+        ({"net.peer.ip": "10.0.0.7", "net.peer.port": 8080}, "10.0.0.7:8080"),
+    ],
+)
+def test_a_call_that_brave_made_is_not_one_of_the_service_itself(more: Line, host: str) -> None:
+    event = of_span({"http.method": "GET", "http.path": "/v1/items/7", **more}, CLIENT, name="get")
+    assert event.uri == f"http://{host}/v1/items/7"
+    assert ("uri_host_guessed" in event.flags) == (host == "unknown")
+
+
+def test_a_client_and_its_server_that_share_a_span_id_are_two_calls_in_any_order() -> None:
+    told = {"http.method": "GET", "http.path": "/v1/items/7", "http.status_code": "200"}
+    made = span(told, kind=CLIENT, name="get", number=2, parent=1)
+    served = span(told, name="get /v1/items/{id}", number=2, parent=1)
+    query = span({"db.system": "mysql"}, kind=CLIENT, name="select", number=3, parent=2)
+    caller = span(told, name="get", number=1)
+    ours, theirs = traces(caller, made), traces(query, served, resource={"service.name": "stock"})
+    for first, then in ((ours, theirs), (theirs, ours)):
+        both = ExportTraceServiceRequest()
+        both.MergeFrom(first)
+        both.MergeFrom(then)
+        events = mapped(both).events
+        calls = {event.transaction_id: (event.direction, event.hop) for event in events if event.event_type == API_CALL}
+        assert sorted(calls.values()) == [("Incoming", "entry"), ("Incoming", "inner"), ("Outgoing", "inner")]
+    (alone,) = mapped(traces(served)).events
+    assert alone.transaction_id in calls, "the server's id is that of its access log, as ever"
 
 
 HAR = [
