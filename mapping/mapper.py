@@ -34,6 +34,7 @@ from mapping.sampling.stated import weigh
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT
 from mapping.spans.classify import SERVER
+from mapping.spans.columns import plain_calls
 from mapping.spans.counted import counted
 from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import find_owners
@@ -234,8 +235,9 @@ class Mapper:
         judged = not early or self._should_skip is not None
         counting = out.dropped is not None
         events, masks = out.events, self._value_masks
+        made = yield from plain_calls(works, owners, hops, job, self._clock)
         clock, until, left = self._clock, 0.0, 0
-        for work, hop, owner in zip(works, hops, owners or repeat(None)):  # noqa: B905 - all have one length
+        for work, hop, owner, event in zip(works, hops, owners or repeat(None), made):  # noqa: B905 - all have one length
             if not left or clock() > until:
                 if until:
                     yield
@@ -251,9 +253,10 @@ class Mapper:
                 continue
             cuts = masks.cuts
             try:
-                event = plan.event(work, job, user, company or facts.company_id, hop)
-                if facts.odd or plan.over or masks.cuts != cuts:
-                    event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
+                if event is None:
+                    event = plan.event(work, job, user, company or facts.company_id, hop)
+                    if facts.odd or plan.over or masks.cuts != cuts:
+                        event = finished(event, facts, text_cut=masks.cuts != cuts, over=plan.over)
                 if judged and together is not None:
                     waiting.append((work, event))
                 elif judged and plan.event_type != SKIP:

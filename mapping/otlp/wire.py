@@ -45,6 +45,7 @@ NOTHING: Final[Entry] = (NULL_MARK, None, None)
 OVER: Final[Entry] = (CUT, True, f'"{CUT}":true')
 
 _LONGEST_WRITTEN: Final = 256
+_KEYS_BEGIN_WITH: Final = frozenset(begin[0] for begin in KEYS_BEGIN)
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
 _PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%>")
 # What stands before a text of a KeyValue: the value's tag and length, the text's tag and length.
@@ -320,11 +321,12 @@ class AttributeCache(dict[bytes, Entry]):
                 if data.startswith(_TEXT_OF[rest], end):
                     raw = data[end + 4 :]
                     odd = raw.translate(None, _PLAIN)
-                    if not odd.translate(None, b":='@%>") and raw != b"graphql":
+                    if (not odd or not odd.translate(None, b":='@%>")) and raw != b"graphql":
                         text = raw.decode()
                         look = (odd or "--" in text) and (may_hide_secrets(text) or "%3" in text)
                         if not look and rest > 15:  # with two bytes before it
-                            look = text.startswith(KEYS_BEGIN) or ((known[3] or " " in text) and may_show_a_key(text))
+                            look = text[0] in _KEYS_BEGIN_WITH and text.startswith(KEYS_BEGIN)
+                            look = look or ((known[3] or " " in text) and may_show_a_key(text))
                         return known[1] if look else known[0], text, f'{known[2]}"{text}"'
                 elif (
                     data[end] == 0x12
@@ -333,6 +335,9 @@ class AttributeCache(dict[bytes, Entry]):
                     and rest < 9
                     and data[-1] < 0x80
                 ):
+                    if rest == 4 and data[-3] > 0x7F < data[-2]:  # as ports and most sizes are
+                        number = data[-3] - 0x80 | data[-2] - 0x80 << 7 | data[-1] << 14
+                        return known[0], number, f"{known[2]}{number}"
                     number = shift = 0
                     for byte in data[end + 3 :]:
                         number |= (byte & 0x7F) << shift

@@ -117,6 +117,7 @@ class ActionPlan:
     """Builds the events of actions of one kind, family and shape; with event_type SKIP those of plumbing spans."""
 
     incoming: Final = False  # no action is a customer's call of the API
+    plain: Final = None  # nor is any built by columns
 
     def __init__(
         self,

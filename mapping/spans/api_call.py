@@ -44,6 +44,7 @@ from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans.captured import HeaderSlots, bring_headers
 from mapping.spans.classify import CLIENT, METHODS, SERVER, STATUSES, direction
+from mapping.spans.columns import Places, PlainCalls
 from mapping.spans.graphql import find_lent
 from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
@@ -147,6 +148,17 @@ class ApiCallPlan:
         self.over = CUT in shape.at  # an attribute was over a bound
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
         self._metadata = MetadataPlan(shape, consumed, context.masks)
+        self.plain = self._plain_calls()
+
+    def _plain_calls(self) -> PlainCalls | None:
+        """What builds the events of plain calls by columns; None when no call of this shape is plain."""
+        odd = self._unusual or self.slots.present or self.over or self.shares_ids or self._grpc != ABSENT
+        if odd or not (self.stated and self._route != ABSENT and self.uri.is_path_alone and self._metadata.joins):
+            return None
+        if self._custom or self._context.masks.looks_inside_text:
+            return None
+        places = Places(self._method, self._status, self._route, self._agent, self._addresses)
+        return PlainCalls(self._context, places, self.uri, self._metadata, self._direction)
 
     def failed(self, values: tuple[Any, ...]) -> bool:
         """True when the answer itself was an error."""

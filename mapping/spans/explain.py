@@ -35,6 +35,7 @@ class ExplainedApiCallPlan(ApiCallPlan):
     def __init__(self, kind: int, shape: Shape, context: Context, reasons: dict[str, Reason]) -> None:
         """reasons: what is noted, by transaction id."""
         super().__init__(kind, shape, context)
+        self.plain = None  # each is explained
         self._reasons = reasons
         self._said = shape.reading.said_by
         self._of_shape = _of_shape(shape)

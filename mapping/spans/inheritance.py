@@ -103,11 +103,19 @@ def _servers(works: Sequence[Work]) -> dict[bytes, int]:
 def _spread(values: list[str], source: str, parents: list[int], works: Sequence[Work]) -> Generator[None, None, None]:
     """Fills the gaps in `values`, in place. source: the field of an identity that says where the value was found."""
     yield from _lend_to_servers(values, source, parents, works)
-    # Nearest known ancestor of each span, found once: spans of one branch share the walk.
+    # Nearest known ancestor of each span, found once: spans of one branch share the walk. The last ones first: a span
+    # ends, and so comes, after those below it.
     nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
     for part in slices(len(values)):
-        for at in part:
+        for at in reversed(part):
             if nearest[at] != _UNKNOWN:
+                continue
+            up = parents[at]
+            if up == ROOT or (found := nearest[up]) == ROOT:
+                nearest[at] = ROOT
+                continue
+            if found != _UNKNOWN:
+                nearest[at], values[at] = found, values[found]
                 continue
             walked = []
             here = at

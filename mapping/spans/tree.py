@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from itertools import repeat
+from operator import add
 from typing import Final
 
 from mapping.context import Work
@@ -68,12 +70,12 @@ class Tree:
                 continue
             if index is None:
                 index = yield from self._index()
-            for at, work, parent in zip(part, works[part.start : part.stop], above, strict=True):
-                if parent in spans:
-                    found = index.get(work[0][1] + parent, ABROAD)
-                    parents.append(ABROAD if found == at else found)
-                else:
-                    parents.append(ABROAD if parent else ROOT)
+            traces = [work[0][1] for work in works[part.start : part.stop]]
+            found = map(index.get, map(add, traces, above), repeat(ABROAD))
+            parents += [
+                (ABROAD if up == at else up) if parent else ROOT
+                for at, parent, up in zip(part, above, found)  # noqa: B905 - all have one length
+            ]
             yield
         return parents
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import add
 from typing import Any, Final
 
 from mapping.context import Context, Group, text_of
@@ -52,8 +53,8 @@ class UriPlan:
         self._context = context
         self._full = take(*FULL)
         self._target = take("http.target")
-        self._path = take("url.path")
-        self._query = take("url.query")
+        self.path = self._path = take("url.path")
+        self.query_at = self._query = take("url.query")
         self._scheme = take(*SCHEMES)
         hosts, ports = (CLIENT_HOSTS, CLIENT_PORTS) if kind == CLIENT else (SERVER_HOSTS, SERVER_PORTS)
         self._host = take(*hosts)
@@ -71,6 +72,7 @@ class UriPlan:
         # http.target is read only without url.path.
         located = (self._path != ABSENT) != (self._target != ABSENT)
         self._composed = located and self._host != ABSENT and self._full == ABSENT
+        self.is_path_alone = self._composed and self._path != ABSENT  # behind scheme, host and port
         # (scheme, host, port) -> `scheme://authority`, where no header tells of another one
         self._origins: Memory[str] = Memory(
             lambda key: context.origins[(*key, self._host_is_header, uri.NO_ORIGIN)], _ORIGINS, _LONGEST_ORIGIN
@@ -127,6 +129,18 @@ class UriPlan:
             mask_path=context.masks.path,
         )
         return found.text, found.path, found
+
+    def texts(self, values: Sequence[Sequence[Any]], paths: Sequence[str]) -> list[str]:
+        """The masked URIs of spans whose values these are, by columns, where `is_path_alone`.
+
+        paths: clean; queries: short texts or None; no header tells of another origin.
+        """
+        origins = map(self._origins.__getitem__, zip(values[self._scheme], values[self._host], values[self._port]))  # noqa: B905
+        texts, queries = map(add, origins, paths), values[self._query]
+        if not any(queries):
+            return list(texts)
+        known = self._context.queries
+        return [text + known[query] if query else text for text, query in zip(texts, queries, strict=True)]
 
     def query(self, values: tuple[Any, ...]) -> str:
         """The query as sent, unmasked, for identity only."""
