@@ -8,15 +8,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from exporter.clickhouse.queries.minutes import Alternative, alternative, choose
+from exporter.clickhouse.queries.minutes import Alternative, Chosen, all_kept, alternative, choose, is_all_kept
 from exporter.clickhouse.queries.statement import Statement
 from exporter.clickhouse.reader import Result, StoreError, StoreReader
 
 # Columns that say how sure an estimate is.
 _DOUBT: Final = re.compile(r".*_(?:low|high)|low|high|low_confidence|n_eff|sampled_traces|answer")
 _COUNTED: Final = "every call was counted before sampling (api_minutes)"
+_KEPT: Final = "exact: every call was kept"
+# Questions about incoming calls alone: when all of these are there, nothing is missing in the answer.
+_OF_CALLS: Final = frozenset(
+    {
+        "totals", "percentile", "traffic_by_plan", "failing_customers", "top_erroring_customers",
+        "endpoint_percentiles", "endpoint_coverage", "retention_cohorts", "first_calls", "milestones", "adoption",
+        "returning", "health",
+        "retry_storms", "monthly",
+    }
+)  # fmt: skip
+_READS_DURATIONS: Final = {"percentile", "endpoint_percentiles"}
 _NO_TABLE: Final = re.compile(r"code: (?:60|497)\b")  # unknown table, no right to read it
 
 
@@ -29,42 +41,71 @@ class Answer(NamedTuple):
 
 
 def answer(store: StoreReader, name: str, arguments: Mapping[str, Any], statement: Statement) -> Answer:
-    """The answer to a named question. statement: the question to the events. Raises StoreError."""
+    """The answer to a named question. statement: the question to the events. Raises StoreError.
+
+    From the counts by minute where these know it exactly; from the events where all of them are there; else from
+    whichever says more, with its doubt.
+    """
     found = alternative(name, arguments)
-    why = found if isinstance(found, str) else ""
-    if not isinstance(found, str):
-        exactly = _from_minutes(store, found)
-        if isinstance(exactly, Answer):
-            return exactly
-        why = exactly
+    chosen = found if isinstance(found, str) else _of_minutes(store, found)
+    if isinstance(chosen, Chosen) and chosen.hops is None:
+        exact = f"exact: {_COUNTED}" + ("; durations within 1 %" if name in _READS_DURATIONS else "")
+        return Answer(_without_doubt(store.run(chosen.statement)), exact, True)
+    is_there = _are_all_there(store, statement) if name in _OF_CALLS else None
+    if is_there:
+        return Answer(_without_doubt(store.run(statement)), _KEPT, True)
+    if isinstance(chosen, Chosen):
+        return _with_open_hops(store.run(chosen.statement), chosen)
     result = store.run(statement)
-    if _is_exact(result):
-        return Answer(_without_doubt(result), "exact: every call was kept", True)
-    return Answer(result, f"from the events that were kept: {why}" if why else "", False)
+    if is_there is None and _is_exact(result):
+        return Answer(_without_doubt(result), _KEPT, True)
+    return Answer(result, f"from the events that were kept: {chosen}" if chosen else "", False)
 
 
-def _from_minutes(store: StoreReader, found: Alternative) -> Answer | str:
-    """The answer of the minutes, or why they have none."""
+def _of_minutes(store: StoreReader, found: Alternative) -> Chosen | str:
+    """What the minutes answer, or why they have no answer."""
     asking = choose(found)
     try:
         statement = next(asking)
         while True:
             statement = asking.send(store.run(statement).dicts())
     except StopIteration as done:
-        chosen = done.value
+        chosen: Chosen | str = done.value
+        return chosen
     except StoreError as error:
         if _NO_TABLE.search(str(error)):
             return "the store counts no calls by minute"  # it is of an earlier version, or one may not read there
         raise
-    if isinstance(chosen, str):
-        return chosen
-    result, hops = store.run(chosen.statement), chosen.hops
-    if hops is None:
-        return Answer(_without_doubt(result), f"exact: {_COUNTED}", True)
+
+
+def _with_open_hops(result: Result, chosen: Chosen) -> Answer:
+    hops = chosen.hops
+    assert hops is not None
     doubt = (
         f"the parents of {hops.calls:.0f} calls came in other requests; {hops.traces} kept traces say whose these are"
     )
     return Answer(result, f"{_COUNTED}, up to {math.ceil(hops.doubt)} more or less (95 %): {doubt}", False)
+
+
+def _are_all_there(store: StoreReader, statement: Statement) -> bool | None:
+    """Whether nothing was sampled away of the calls that the question is about, and all of them are still stored.
+
+    None where the counts do not tell.
+    """
+    since, until = (statement.parameters[name] for name in ("since", "until"))
+    assert isinstance(since, datetime)
+    assert isinstance(until, datetime)
+    asked = all_kept(since, until)
+    try:
+        (counted,) = store.run(asked.counted).dicts()
+    except StoreError as error:
+        if _NO_TABLE.search(str(error)):
+            return None
+        raise
+    if not is_all_kept(counted):
+        return is_all_kept(counted)
+    (stored,) = store.run(asked.stored).dicts()
+    return is_all_kept(counted, stored)
 
 
 def _is_exact(result: Result) -> bool:

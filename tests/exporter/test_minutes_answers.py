@@ -212,6 +212,23 @@ def test_percentiles_are_right_within_a_hundredth(engine: EngineProcess, calls: 
             assert row[name] == pytest.approx(true, rel=0.0101, abs=0.001)
 
 
+@pytest.mark.parametrize("by", ["all", "company_id", "day"])
+def test_one_percentile_is_that_of_all_calls(engine: EngineProcess, calls: list[Event], by: str) -> None:
+    found = asked(engine, "percentile", q=0.9, by=by)
+    assert found.exact
+    assert "durations within 1 %" in found.said
+    assert found.result.columns == ("by", "percentile_ms", "calls", "rows_seen")
+    groups: defaultdict[object, list[float]] = defaultdict(list)
+    for one in calls:
+        day = datetime.fromtimestamp(one.start_unix_ns / 1e9, UTC).date()
+        groups[{"all": "", "company_id": one.company_id, "day": day}[by]].append(one.duration_ms)
+    rows = {row["by"]: row for row in found.result.dicts()}
+    assert {value: row["calls"] for value, row in rows.items()} == {value: len(of) for value, of in groups.items()}
+    for value, durations in groups.items():
+        true = sorted(durations)[math.ceil(0.9 * len(durations)) - 1]
+        assert rows[value]["percentile_ms"] == pytest.approx(true, rel=0.0101, abs=0.001)
+
+
 def test_coverage_knows_endpoints_of_which_no_event_is_kept(engine: EngineProcess, calls: list[Event]) -> None:
     found = asked(engine, "endpoint_coverage")
     assert found.exact
@@ -364,6 +381,9 @@ def test_calls_whose_parents_came_in_other_requests_count_by_what_kept_traces_te
     assert whole["calls"] == 3200
     assert 3180 < whole["calls_low"] < 3200 < whole["calls_high"] < 3220
     assert whole["error_rate_low"] < whole["error_rate"] < whole["error_rate_high"]
+    (middle,) = asked(clean, "percentile", q=0.5).result.dicts()
+    assert middle["calls"] == 3200
+    assert middle["low"] <= middle["percentile_ms"] <= middle["high"]
     assert asked(clean, "traffic_by_plan").said == found.said
     assert asked(clean, "totals", where=[parse_condition("service=gateway")]).exact
     assert asked(clean, "totals", hops="all", by="service").exact
@@ -375,6 +395,34 @@ def test_calls_of_one_service_that_are_both_are_left_to_the_events(clean: Engine
     calls = mesh(dice, 100, mixed=True)
     store(clean, [one for one in calls if one.decision.keep], [one for one in calls if not one.decision.keep])
     assert "only the whole trace tells" in asked(clean, "totals").said
+
+
+def test_where_nothing_was_sampled_away_whole_traces_tell_exactly(clean: EngineProcess) -> None:
+    """What a gateway's other requests tell is known of every call when every call is there."""
+    dice = random.Random(17)
+    store(clean, [], [])
+    calls = [one._replace(decision=UNSAMPLED) for one in mesh(dice, 40, mixed=True)]
+    health = call(dice, start_unix_ns=DAY, decision=DROPPED._replace(reason="rule_zero"))
+    store(clean, calls, [health])
+    found = asked(clean, "totals", by="service")
+    assert (found.said, found.exact) == ("exact: every call was kept", True)
+    assert {row["by"]: row["calls"] for row in found.result.dicts()} == {"gateway": 40, "edge": 40, "orders": 40}
+    assert "calls_low" not in found.result.columns
+    for name in ("percentile", "traffic_by_plan", "failing_customers", "endpoint_coverage", "milestones", "monthly"):
+        assert asked(clean, name).said == "exact: every call was kept", name
+    for name in ("tokens", "logs_of_failing_calls"):  # of records that are not counted
+        assert not asked(clean, name).exact, name
+    later = DAY + 2 * DAY_NS
+    store(clean, [], [call(dice, start_unix_ns=later, service="edge", hop="open", decision=DROPPED)])
+    assert not asked(clean, "totals", by="service").exact
+    assert not asked(clean, "milestones").exact
+    before = datetime.fromtimestamp(later / 1e9, UTC)
+    assert asked(clean, "totals", by="service", until=before).exact
+    one = calls[0].transaction_id
+    clean.client().command(
+        f"ALTER TABLE analytics.api_events DELETE WHERE event_id = '{one}' SETTINGS mutations_sync = 2"
+    )
+    assert not asked(clean, "milestones", until=before).exact, "an event that was counted is gone"
 
 
 def test_charts_of_what_is_not_sampled_are_those_of_the_events(clean: EngineProcess) -> None:

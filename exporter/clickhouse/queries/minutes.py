@@ -32,6 +32,7 @@ _METHOD_TOO: Final = {"endpoint": "if(endpoint = '(other)', endpoint, concat(met
 # What each question groups by beside its own parameters.
 _ASKED: Final[Mapping[str, Sequence[str]]] = {
     "totals": (),
+    "percentile": (),
     "traffic_by_plan": ("plan",),
     "top_erroring_customers": ("company_id",),
     "failing_customers": ("company_id", "endpoint"),
@@ -57,6 +58,13 @@ class Alternative(NamedTuple):
     named_elsewhere: Statement | None  # to be asked when the probe finds calls without a company; None: no matter
     columns: frozenset[str]
     hops: str
+
+
+class Kept(NamedTuple):
+    """What tells whether all calls of a time were kept: to be asked in this order (events are written first)."""
+
+    counted: Statement
+    stored: Statement
 
 
 class OpenHops(NamedTuple):
@@ -88,6 +96,29 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     values.pop("sample_unit", None)
     since, until = values.pop("since"), values.pop("until")
     return _alternative(name, since, until, _OWN_PARAMETERS[name](values), where, by, hops)
+
+
+def all_kept(since: datetime, until: datetime) -> Kept:
+    """What to ask about a time before `is_all_kept` is; of whole minutes, as calls are counted."""
+    marks = {"$from": _begin("since"), "$to": _end("until")}
+
+    def made(question: str) -> Statement:
+        return statement(question, {"since": since, "until": until}, replace=marks, file="minutes.sql")
+
+    return Kept(made("counted_rows"), made("stored_rows"))
+
+
+def is_all_kept(counted: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> bool | None:
+    """Whether every incoming call of a time is there, by the rows of `all_kept`; None where the counts do not tell.
+
+    Then events answer exactly. Calls that a rate of 0 drops are in no answer, and need not be there. stored: not given,
+    whether it is worth asking for.
+    """
+    if counted["uncounted"] or counted["estimated"] or counted["weighted"]:
+        return None
+    if counted["received"] != counted["were_kept"]:
+        return False
+    return stored is None or (not stored["sampled"] and stored["stored"] >= counted["were_kept"])
 
 
 def series(
@@ -253,6 +284,13 @@ def _begin(parameter: str) -> str:
     return f"if({moment} < now() - INTERVAL {_HOURS_BEFORE} DAY, toStartOfHour({moment}), toStartOfMinute({moment}))"
 
 
+def _end(parameter: str) -> str:
+    """The first minute after a time, of one long ago the first hour."""
+    moment = f"({{{parameter}:DateTime64(6)}} - toIntervalMicrosecond(1))"
+    hour, minute = (f"toStartOf{unit}({moment}) + INTERVAL 1 {unit}" for unit in ("Hour", "Minute"))
+    return f"if({moment} < now() - INTERVAL {_HOURS_BEFORE} DAY, {hour}, {minute})"
+
+
 _ALL_KNOWN: Final = OpenHops(0.0, 0, (), 0.0)
 
 
@@ -263,6 +301,7 @@ def _limited(most: int, **defaults: object) -> Callable[[Mapping[str, Any]], Map
 
 _OWN_PARAMETERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, object]]]] = {
     "totals": _limited(1000),
+    "percentile": _limited(1000, q=0.95),
     "traffic_by_plan": _limited(1000),
     "top_erroring_customers": lambda given: {
         "least": given.get("least_calls", 0),

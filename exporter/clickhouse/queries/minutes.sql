@@ -19,6 +19,20 @@ SELECT counted_from,
        sumIf(calls, asked) AS all_calls
 FROM (SELECT calls, estimated, hop, company_id, folded, records, kept, (1 $where) AS asked FROM $all_minutes)
 
+-- name: counted_rows
+-- Of all incoming calls of the time, in whole minutes (of old times, hours): how many came, how many of them were kept.
+WITH (SELECT toDateTime64(toUInt32OrZero(extract(comment, 'since (\\d+)')), 3, 'UTC') FROM system.tables
+      WHERE database = currentDatabase() AND name IN ('api_minutes', 'api_minutes_local') AND comment != ''
+      ORDER BY name DESC LIMIT 1) AS counted_from
+SELECT sum(records) AS received, sum(kept) AS were_kept, countIf(estimated) AS estimated, sum(calls) > received * (1 + 1e-9) AS weighted,
+       $from < counted_from AS uncounted
+FROM api_minutes WHERE minute >= $from AND minute < $to AND batch_id = 0 AND NOT unseen AND direction = 'incoming'
+
+-- name: stored_rows
+-- Of the same calls: how many the store has, and how many of these stand for others.
+SELECT count() AS stored, countIf(sampling_p < 1 OR adjusted_count > 1) AS sampled
+FROM api_events WHERE event_type = 'api_call' AND direction = 'incoming' AND event_time >= $from AND event_time < $to
+
 -- name: open_hops
 -- Of calls whose parents came in other requests, by service: whether they are customers' own, as the traces that are kept
 -- tell of theirs. doubt: how many may be otherwise though those traces all say the same (95 %).
@@ -99,6 +113,20 @@ FROM (SELECT toStartOfHour(minute) AS hour, method, endpoint, sum(kept) AS rows_
       FROM $minutes AND notEmpty(durations) AND ({endpoint:String} = '' OR endpoint = {endpoint:String})
       GROUP BY hour, method, endpoint)
 ORDER BY hour, calls DESC, method, endpoint LIMIT {limit:UInt32}
+
+-- name: percentile
+-- As endpoint_percentiles; low and high: what open hops leave in doubt.
+SELECT by, at[1] AS percentile_ms, at[2] AS low, at[3] AS high, calls, rows_seen
+FROM (SELECT $by AS by, sumIf(kept, own) AS rows_seen, sumMapIf(durations, own) AS buckets, sumIf(n, hop = 'open') AS open_calls,
+             arraySort(b -> b.1, arrayZip(mapKeys(buckets), mapValues(buckets))) AS sorted, arrayCumSum(sorted.2) AS below,
+             arraySum(sorted.2) AS calls,
+             arrayMap(rank -> round(2 * pow($gamma, sorted.1[arrayFirstIndex(m -> m >= least(rank, calls) * (1 - 1e-12), below)])
+                                    / ($gamma + 1), 3),
+                      [{q:Float64} * calls, {q:Float64} * calls - least($doubt, open_calls),
+                       {q:Float64} * calls + least($doubt, open_calls)]) AS at
+      FROM (SELECT *, calls AS n, $own AS own FROM $all_minutes AND notEmpty(durations) $where)
+      GROUP BY by HAVING calls > 0)
+ORDER BY calls DESC, by LIMIT {limit:UInt32}
 
 -- name: endpoint_coverage
 WITH (SELECT uniqExact(method, endpoint) FROM $minutes AND endpoint NOT IN ('', '(other)')) AS all_endpoints
