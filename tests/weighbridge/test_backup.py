@@ -64,6 +64,19 @@ def test_what_is_restored_is_what_was_there(
     assert everything(empty) == everything(engine)
 
 
+def test_a_backup_is_restored_where_there_was_no_store_yet(engine: EngineProcess, tmp_path: Path) -> None:
+    """The machine is new, and no bridge has run on it."""
+    old, new = (
+        write_settings(tmp_path / "a", embedded(engine)),
+        write_settings(tmp_path / "b", f"chdb://{tmp_path}/c/d"),
+    )
+    assert run(old, "backup", str(tmp_path / "saved")).returncode == 0
+    restored = run(new, "restore", str(tmp_path / "saved"))
+    assert restored.returncode == 0, restored.stderr
+    assert f"{3 * A_DAY} events restored, 0 were there, of 3 days" in restored.stderr
+    assert (tmp_path / "c" / "d").stat().st_mode & 0o777 == 0o700
+
+
 def test_a_store_that_counts_says_that_it_did_not_count_what_was_restored(
     engine: EngineProcess, empty: EngineProcess, tmp_path: Path
 ) -> None:

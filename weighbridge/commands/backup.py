@@ -47,7 +47,7 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
         raise CommandError(f"{path} has columns that this weighbridge does not know: {', '.join(strange)[:200]}")
     wanted = _wanted(folder, first, end, place.retention_days)
     is_erased = erased_by(Path(settings.spool.directory))
-    with keep_store(settings) as keeper:
+    with keep_store(settings, make=True) as keeper:
         keeper.prepare(place)
         there = {str(day.date): day for day in days(keeper, place)}
         if there and not merge:

@@ -32,7 +32,7 @@ def run_move(settings: Settings, to: str, source: str | None, cluster: str, conf
     if _whereabouts(old) == _whereabouts(new):
         raise CommandError("--to is the store that the events are in")
     here, there = Place.of(old), Place.of(new)
-    with open_one(settings, old) as reader, keep_store(settings, new) as keeper:
+    with open_one(settings, old) as reader, keep_store(settings, new, make=True) as keeper:
         columns = stored_columns(reader, here)
         if strange := unknown(columns):
             raise CommandError(f"{here.table} has columns that this weighbridge does not know: {', '.join(strange)}")

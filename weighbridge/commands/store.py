@@ -50,11 +50,19 @@ def open_one(settings: Asked, store: StoreSettings) -> Iterator[StoreReader]:
 
 
 @contextmanager
-def keep_store(settings: Asked, store: StoreSettings | None = None) -> Iterator[StoreKeeper]:
-    """As `open_store`, a connection that may change the store; to another store than that of the settings, too."""
+def keep_store(settings: Asked, store: StoreSettings | None = None, *, make: bool = False) -> Iterator[StoreKeeper]:
+    """As `open_store`, a connection that may change the store; to another store than that of the settings, too.
+
+    make: the folder of an embedded store where it is missing, as the bridge does.
+    """
     from exporter.clickhouse.keeper import StoreKeeper  # it loads the sink, which a question does without
 
     store = store or store_settings(settings)
+    if make and store.engine_path is not None:
+        try:
+            store.engine_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise CommandError(f"{store.engine_path}: {error.strerror}") from error
     with _opened(settings, store, StoreKeeper(store)) as keeper:
         yield keeper
 
