@@ -87,13 +87,38 @@ _ALWAYS: Final = _set(
     formatted_expected_output
     """
 )
+_COUNTS: Final = ("_tokens", "Tokens", "TokenCount", "tokens")
+_LONGEST_NAME: Final = 1024  # characters; longer keys are no name that anybody gives
 # Names that hold a word of content and none of it.
 _NEVER: Final = ("http.", "url.", "server.", "client.", "network.", "error.", "exception.", "otel.", "code.", "thread.")
 
 
+# Parts of keys that together say the same: of what a provider answered, or a logger tells of it, under no convention's
+# names (AutoGen's `LLMCall`, a completion as OpenAI sends it), and of the tokens that such a record counts.
+_TOLD: Final = _set("messages choices prompt completion response content candidates output contents")
+_COUNTED: Final = (
+    _set("prompt_tokens completion_tokens"),
+    _set("input_tokens output_tokens"),
+    _set("prompttokens completiontokens"),
+    _set("inputtokens outputtokens"),
+    _set("prompttokencount candidatestokencount"),
+)
+_LOGFIRE: Final = _set("request_data logfire.msg_template")  # of the spans that tell of a stream
+
+
 def is_of_a_model(keys: Iterable[str]) -> bool:
-    """True when one of these keys says that their record is of a model, an agent or a tool."""
-    return any(key.startswith(_OF_MODELS) for key in keys)
+    """True when one of these keys, or several together, say that their record is of a model, an agent or a tool."""
+    keys = tuple(keys)
+    if any(key.startswith(_OF_MODELS) for key in keys):
+        return True
+    if _LOGFIRE.issubset(keys):
+        return True
+    if not any(key.endswith(_COUNTS) for key in keys):
+        return False
+    parts = {key.rpartition(".")[2].lower() for key in keys}
+    return any(parts >= pair for pair in _COUNTED) and any(
+        not _TOLD.isdisjoint(key.lower().split(".")) for key in keys if len(key) <= _LONGEST_NAME
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -56,10 +56,18 @@ _EMPTY: Mapping[str, object] = {}
 _NO_HEADERS: Mapping[str, str] = {}
 
 
+def unquote(text: str) -> str:
+    """The text without the quotes that JSON puts around it: MLflow's attributes are JSON."""
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] == '"' else text
+
+
 def identifier(value: object) -> str:
     """The id in a value: text, or a number as text; "" for null words, booleans, objects and arrays."""
     if isinstance(value, str):
-        return "" if len(value) > LONGEST_ID or is_absent(value) else value.strip()
+        if len(value) > LONGEST_ID:
+            return ""
+        value = unquote(value.strip())
+        return "" if is_absent(value) else value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ""
     if isinstance(value, float):

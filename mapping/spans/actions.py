@@ -12,7 +12,7 @@ from mapping.otlp.decode import SpanRecord
 from mapping.rules import ids, mcp_errors, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
-from mapping.rules.identity import identifier
+from mapping.rules.identity import identifier, unquote
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import graphql
@@ -293,6 +293,9 @@ class ActionPlan:
 
     def _tell_model(self, model: ModelPlan, told: Told, values: Values, extra: dict[str, Any]) -> None:
         """Adds to metadata what a model's, an agent's or a tool's span says in fixed words."""
+        for key in ("action.model", "action.system"):
+            if isinstance(value := extra.get(key), str):
+                extra[key] = unquote(value)
         operation = told.operation
         if told.call and self._step:
             operation = "chain"

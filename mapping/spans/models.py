@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from mapping.dialects.table import Dialect, Models, builtin
+from mapping.rules.identity import unquote
 from mapping.shape import ABSENT, Shape
 
 _FIRST: Final = "genai"  # the dialect whose names come before those of others: OpenTelemetry's own
@@ -45,6 +46,10 @@ _COUNTS: Final = {
     "outputTokens": "output",
     "output": "output",
     "cached_tokens": "cache_read",
+    "input_cached_tokens": "cache_read",
+    "input_cache_read": "cache_read",
+    "output_reasoning_tokens": "reasoning",
+    "output_reasoning": "reasoning",
     "cache_read_input_tokens": "cache_read",
     "cachedContentTokenCount": "cache_read",
     "cache_creation_input_tokens": "cache_creation",
@@ -184,7 +189,7 @@ class ModelPlan:
                 self._tool if told.operation in _OF_TOOLS else self._agent if told.operation in _OF_AGENTS else ABSENT
             )
         what = values[where]
-        return f"{told.operation} {what}" if told.operation and isinstance(what, str) else title
+        return f"{told.operation} {unquote(what)}" if told.operation and isinstance(what, str) else title
 
     def response(self, values: tuple[Any, ...]) -> str:
         """The id of the model's answer, "" for none."""
@@ -198,7 +203,7 @@ class ModelPlan:
     def facts(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """Model and tokens by metadata key, for a call of an API that tells them itself."""
         model = values[self._model]
-        return {**({"action.model": model} if isinstance(model, str) else {}), **self.counts(values)}
+        return {**({"action.model": unquote(model)} if isinstance(model, str) else {}), **self.counts(values)}
 
     def counts(self, values: tuple[Any, ...]) -> dict[str, int | float]:
         """The tokens of a call by metadata key."""

@@ -176,3 +176,59 @@ def test_facts_under_names_of_the_sources_stay(key: str) -> None:
 @pytest.mark.parametrize("key", ["genkit:name", "dify.app.id", "llama_index.version"])
 def test_one_name_of_a_framework_tells_that_the_record_is_of_a_model(key: str) -> None:
     assert is_of_a_model([key])
+
+
+MESSAGES = [{"role": "user", "content": WORDS}]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # AutoGen's log of a call, by `autogen_core.events`
+        {"type": "LLMCall", "messages": MESSAGES, "response": {"choices": [{"message": {"content": WORDS}}]},
+         "prompt_tokens": 3, "completion_tokens": 4, "agent_id": "writer/1"},
+        # what OpenAI, Anthropic and Gemini answer, logged as it is
+        {"id": "c-1", "model": "gpt-4", "choices": [{"message": {"role": "assistant", "content": WORDS}}],
+         "usage": {"prompt_tokens": 3, "completion_tokens": 4}},
+        {"id": "msg_1", "content": [{"type": "text", "text": WORDS}], "usage": {"input_tokens": 3, "output_tokens": 4}},
+        {"candidates": [{"content": {"parts": [{"text": WORDS}]}}],
+         "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 4}},
+        {"openai": {"prompt": WORDS, "usage": {"promptTokens": 3, "completionTokens": 4}}},
+    ],
+)  # fmt: skip
+def test_logs_of_calls_of_models_lose_the_content_under_no_conventions_names(body: dict[str, Any]) -> None:
+    for text in (body, orjson.dumps(body).decode()):
+        found = log_event({}, text)
+        assert WORDS not in found
+        assert "3" in found, "what was counted stays"
+
+
+def test_a_line_that_counts_tokens_and_tells_no_content_keeps_its_message() -> None:
+    line = {"message": "completion done", "input_tokens": 3, "output_tokens": 4, "model": "gpt-4"}
+    assert "completion done" in log_event({}, line)
+    assert "42 left" in log_event({}, {"message": "42 left", "refresh_tokens": 1, "prompt": "y/n"})
+
+
+def test_logfires_span_of_a_stream_loses_what_was_asked_and_answered() -> None:
+    attributes = {
+        "request_data": orjson.dumps({"messages": MESSAGES, "model": "gpt-4"}).decode(),
+        "response_data": orjson.dumps({"combined_chunk_content": WORDS, "chunk_count": 2}).decode(),
+        "logfire.msg_template": "streaming response from {request_data[model]!r} took {duration:.2f}s",
+        "logfire.span_type": "log",
+        "duration": 1.5,
+    }
+    found = span_event(attributes)
+    assert WORDS not in found
+    assert "1.5" in found
+    assert WORDS in span_event({"request_data": WORDS}), "of a span that is of no model nothing is dropped"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "text"),
+    [
+        ({"event.name": "gen_ai.user.message", "gen_ai.system": "openai", "CHAT_MESSAGE_INDEX": 0}, MESSAGES[0]),
+        ({"event.name": "gen_ai.choice", "gen_ai.system": "openai"}, {"message": MESSAGES[0], "finish_reason": "stop"}),
+    ],
+)
+def test_semantic_kernels_events_lose_their_bodies(attributes: dict[str, Any], text: dict[str, Any]) -> None:
+    assert WORDS not in log_event(attributes, orjson.dumps(text).decode())

@@ -89,6 +89,11 @@ def counted(found: list[Event]) -> int:
         ({"gen_ai.tool.name": "t", "gen_ai.tool.call.id": "1"}, "execute_tool", False),
         ({"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai"}, "chain", False),
         ({"gen_ai.operation.name": "create_thread", "gen_ai.system": "az.ai.agents"}, "task", False),
+        ({"gen_ai.operation.name": "chat.completions", "gen_ai.request.model": "m"}, "chat", True),
+        ({"gen_ai.operation.name": "text.completions", "gen_ai.request.model": "m"}, "text_completion", True),
+        ({"gen_ai.span.kind": "LLM", "gen_ai.request.model": "m"}, "chat", True),
+        ({"gen_ai.span.kind": "CHAIN", "gen_ai.operation.name": "WORKFLOW"}, "chain", False),
+        ({"gen_ai.span.kind": "RETRIEVER", "dify.app_id": "a"}, "retrieval", False),
     ],
 )
 def test_a_span_is_a_call_of_a_model_or_a_step_and_only_calls_count_tokens(
@@ -128,6 +133,11 @@ def test_a_span_is_a_call_of_a_model_or_a_step_and_only_calls_count_tokens(
         ),
         ({"langfuse.observation.usage_details": '{"input": 3, "output": 5}'}, {"input": 3, "output": 5}),
         ({"mlflow.chat.tokenUsage": '{"input_tokens": 3, "output_tokens": 5}'}, {"input": 3, "output": 5}),
+        (
+            {"langfuse.observation.usage_details": '{"input": 3, "input_cached_tokens": 1, "output_reasoning": 2}'},
+            {"input": 3, "cache_read": 1, "reasoning": 2},
+        ),
+        ({"gen_ai.response.prompt_tokens": 3, "gen_ai.response.completion_tokens": 5}, {"input": 3, "output": 5}),
         ({"llm.openai.usage": "x" * 1_000_000}, {}),
         ({"gen_ai.usage.input_tokens": True, "gen_ai.usage.output_tokens": -1}, {}),
     ],
@@ -148,6 +158,8 @@ def test_tokens_of_every_convention_have_one_name(attributes: dict[str, Any], co
         ({"gcp.vertex.agent.session_id": "s"}, ("", "", "s")),
         ({"gen_ai.user": "u"}, ("u", "", "")),
         ({"gen_ai.user": "u", "user.id": "v"}, ("v", "", "")),
+        ({"gen_ai.user.id": "u", "gen_ai.session.id": "s", "dify.tenant_id": "t"}, ("u", "t", "s")),
+        ({"mlflow.trace.user": '"u"', "mlflow.trace.session": '"s"'}, ("u", "", "s")),
         ({"llm.openai.user": "u"}, ("u", "", "")),
         ({"metadata.user_api_key_user_id": "u", "metadata.user_api_key_end_user_id": "e"}, ("u", "", "")),
         ({"metadata.user_api_key_end_user_id": "e"}, ("e", "", "")),
@@ -159,6 +171,11 @@ def test_tokens_of_every_convention_have_one_name(attributes: dict[str, Any], co
 def test_who_asked_a_model_is_found_by_every_convention(attributes: dict[str, Any], who: tuple[str, str, str]) -> None:
     event = one({**CHAT, **attributes})
     assert (event.user_id, event.company_id, event.session_token) == who
+
+
+def test_values_that_are_written_as_json_are_read_as_what_they_say() -> None:
+    event = one({"mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"gpt-4"', "mlflow.llm.provider": '"openai"'})
+    assert (event.action_name, told(event)["model"], told(event)["system"]) == ("chat gpt-4", "gpt-4", "openai")
 
 
 def test_a_user_that_is_told_to_the_provider_counts_only_where_nobody_else_is_named() -> None:
