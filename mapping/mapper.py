@@ -238,18 +238,21 @@ class Mapper:
         made = yield from plain_calls(works, owners, hops, job, self._clock)
         clock, until, left = self._clock, 0.0, 0
         for work, hop, owner, event in zip(works, hops, owners or repeat(None), made):  # noqa: B905 - all have one length
+            if work[2].event_type == SKIP and not out.keep_skips and (work[9].keep or not counting):
+                out.skipped += 1
+                continue
             if not left or clock() > until:
                 if until:
                     yield
                 left, until = STEP, clock() + STEP_S
             left -= 1
+            if event is not None and not judged:
+                events.append(event)
+                continue
             _, _, plan, _, _, who, headers, _, facts, _ = work
             user, company = owner or who[:2]
             if counting and not work[9].keep:
                 self._count_dropped(work, job, user, company or facts.company_id, hop, out)
-                continue
-            if plan.event_type == SKIP and not out.keep_skips:
-                out.skipped += 1
                 continue
             cuts = masks.cuts
             try:

@@ -231,7 +231,7 @@ def read_body(body: object) -> Body:
             if parsed is not None:
                 return _of_object(parsed, body if is_json and text is body else "", text)
         return Body("text", body, None, _NOTHING) if body else NO_BODY
-    if isinstance(body, Mapping):
+    if type(body) is dict or isinstance(body, Mapping):
         return _of_object(body, "", "")
     if isinstance(body, (bytes, bytearray)):
         return Body("base64", b64encode(body).decode("ascii"), None, _NOTHING)

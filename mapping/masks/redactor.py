@@ -211,7 +211,7 @@ class Redactor:
     def log_body(self, body: Mapping[str, object]) -> Mapping[str, object]:
         """A log body that is a map; the same object when nothing in it was hidden."""
         masked = self.values.walk(body, self._log, self._log.paths, 0)
-        return masked if isinstance(masked, Mapping) else {}
+        return masked if type(masked) is dict or isinstance(masked, Mapping) else {}
 
     @_guarded
     def members(self, flat: Mapping[str, object]) -> Mapping[str, object]:

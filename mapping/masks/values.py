@@ -114,8 +114,8 @@ class ValueMasks:
             return value
         if depth > MAX_DEPTH:
             return MASK
-        if isinstance(value, Mapping):
-            return self._map(value, verdicts, paths, depth)
+        if kind is dict or isinstance(value, Mapping):
+            return self._map(value, verdicts, paths, depth)  # type: ignore[arg-type]
         if isinstance(value, (list, tuple)):
             return self._list(value, verdicts, paths, depth + 1)
         if isinstance(value, (bytes, bytearray)):

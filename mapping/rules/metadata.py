@@ -71,6 +71,8 @@ def _array(value: list[Any]) -> Any:
 
 def _plain(value: Any) -> Any:
     """A value that orjson can write, NaN and bytes as text."""
+    if type(value) is str:
+        return value
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):

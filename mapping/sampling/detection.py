@@ -50,7 +50,7 @@ class TraceIdWatch:
         self._next_test: dict[str, int] = {}
         self._mixed: set[str] = set()  # services of which a ninth byte was not below RATIO_BELOW since the fresh start
         self._observed = 0
-        self._seen: set[bytes] = set()
+        self.seen: set[bytes] = set()  # the last of those that were counted
         self._seen_before: set[bytes] = set()
 
     @property
@@ -60,11 +60,11 @@ class TraceIdWatch:
 
     def observe(self, trace_id: bytes, service: str) -> bool:
         """Count a trace without th and rv once. True when this observation raised an alarm."""
-        if trace_id in self._seen or trace_id in self._seen_before:
+        if trace_id in self.seen or trace_id in self._seen_before:
             return False
-        if len(self._seen) >= RECENT:
-            self._seen_before, self._seen = self._seen, set()
-        self._seen.add(trace_id)
+        if len(self.seen) >= RECENT:
+            self._seen_before, self.seen = self.seen, set()
+        self.seen.add(trace_id)
         buckets = self._buckets.get(service)
         if buckets is None:
             if len(self._buckets) >= MAX_SERVICES:

@@ -135,7 +135,7 @@ class Sampler:
             slot = band.dropped
         else:
             return self._span_in_full(ruled, trace_id, trace_state, facts)
-        if trace_id[WATCHED_BYTE] < self._watch_below and not trace_state:
+        if trace_id[WATCHED_BYTE] < self._watch_below and not trace_state and trace_id not in self.watch.seen:
             self._observe(trace_id, facts)
         if slot.count:
             slot.count += 1

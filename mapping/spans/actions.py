@@ -119,6 +119,34 @@ class ActionPlan:
     incoming: Final = False  # no action is a customer's call of the API
     plain: Final = None  # nor is any built by columns
 
+    __slots__ = (
+        "_context",
+        "_counted",
+        "_direction",
+        "_error_type",
+        "_grpc",
+        "_http_status",
+        "_metadata",
+        "_name",
+        "_named",
+        "_outcome",
+        "_promoted",
+        "_reason",
+        "_rpc_status",
+        "_stated",
+        "_step",
+        "_streaming",
+        "event_type",
+        "family",
+        "model",
+        "over",
+        "second_look",
+        "slots",
+        "uri",
+        "weight",
+        "who",
+    )
+
     def __init__(
         self,
         kind: int,

@@ -81,6 +81,49 @@ class ApiCallPlan:
 
     event_type: Final = API_CALL
 
+    # More than 30 attributes of an instance are not found at once any more.
+    __slots__ = (
+        "_action_name",
+        "_addresses",
+        "_agent",
+        "_asked",
+        "_context",
+        "_custom",
+        "_direction",
+        "_error_type",
+        "_grpc",
+        "_incoming",
+        "_metadata",
+        "_method",
+        "_moesif_direction",
+        "_original",
+        "_readers",
+        "_request_body",
+        "_request_id",
+        "_response_body",
+        "_route",
+        "_server",
+        "_status",
+        "_status_events",
+        "_tells",
+        "_tells_ip",
+        "_tells_version",
+        "_template",
+        "_unusual",
+        "_versions",
+        "incoming",
+        "model",
+        "over",
+        "plain",
+        "second_look",
+        "shares_ids",
+        "slots",
+        "stated",
+        "uri",
+        "weight",
+        "who",
+    )
+
     def __init__(self, kind: int, shape: Shape, context: Context) -> None:
         first, at = shape.first, shape.at
         consumed: set[str] = {*METHODS, *STATUSES, *headers.USER_AGENT_ATTRIBUTES, *ACTION_NAMES}

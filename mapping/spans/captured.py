@@ -19,6 +19,7 @@ class HeaderSlots:
     """Where the headers of a shape are; names and sides are worked out once."""
 
     __slots__ = (
+        "_kept",
         "_looked_at",
         "_looks",
         "_maps",
@@ -69,6 +70,10 @@ class HeaderSlots:
                     self._looked_at[side].append(name)
                 elif index in marked:
                     self._marked[side].append(name)
+        # Sides of which nothing has to be looked at.
+        self._kept = {
+            side for side, _ in sides if not (self._masked[side] or self._looked_at[side] or self._marked[side])
+        }
 
     def read(
         self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
@@ -103,6 +108,8 @@ class HeaderSlots:
             return EMPTY_HEADERS
         if self._looks or not exact:
             return self._masks.headers(found, side)
+        if side in self._kept:
+            return found
         shown: dict[str, str] = cast("dict[str, str]", found)  # copied before anything is changed
         texts = self._masks.header_texts
         for name in self._marked[side]:

@@ -46,18 +46,14 @@ class TraceMemory:
             self._sort()
         if self._young.keys().isdisjoint(keys) and self._old.keys().isdisjoint(keys):
             return owners
-        lent: dict[bytes, Owner] = {}  # spans of a trace come together
-        found: list[Owner] = []
-        for key, owner in zip(keys, owners, strict=True):
-            user, company = owner
-            if not (user and company):
-                lends = lent.get(key)
-                if lends is None:
-                    lends = lent[key] = self._lends(key, now)
-                if lends is not NO_OWNER:
-                    owner = user or lends[0], company or lends[1]
-            found.append(owner)
-        return found
+        of_traces = dict.fromkeys(keys)  # spans of a trace come together
+        lent = {key: self._lends(key, now) for key in of_traces if key in self._young or key in self._old}
+        return [
+            (owner[0] or lends[0], owner[1] or lends[1])
+            if (lends := lent.get(key, NO_OWNER)) is not NO_OWNER
+            else owner
+            for key, owner in zip(keys, owners, strict=True)
+        ]
 
     def learn(
         self, traces: Sequence[bytes], users: Sequence[str], companies: Sequence[str], now: int, tenant: str

@@ -44,6 +44,27 @@ _ORIGIN_HEADERS: Final = frozenset(uri.ORIGIN_HEADERS)
 class UriPlan:
     """Composes the URI of spans of one shape (spec/mapping.md §3.2)."""
 
+    __slots__ = (
+        "_composed",
+        "_context",
+        "_full",
+        "_has_origin",
+        "_host",
+        "_host_is_header",
+        "_origins",
+        "_path",
+        "_port",
+        "_query",
+        "_scheme",
+        "_slashes_are_path",
+        "_stands_in",
+        "_target",
+        "is_path_alone",
+        "path",
+        "present",
+        "query_at",
+    )
+
     def __init__(self, kind: int, shape: Shape, context: Context, slots: HeaderSlots, consumed: set[str]) -> None:
         def take(*names: str) -> int:
             """Index of the first of `names`; none of them goes to metadata."""
