@@ -1,8 +1,12 @@
-"""clickhouse-go, which Grafana uses, and the JDBC driver, which Metabase uses, read the embedded store as they are."""
+"""Drivers as they are read the embedded store: clickhouse-go (Grafana), JDBC (Metabase), the dialect of SQLAlchemy that
+Superset uses.
+"""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +24,7 @@ SECRET = "a long secret"
 BUILD_S = 600  # downloads and compiles, on a machine that does other things too
 USERS = [f"user-{number} {count}" for number, count in enumerate((10, 10, 8, 8, 8, 8, 8))]
 SUM = "sum 19999900000"
+SQLALCHEMY = ("1.4.54", "2.1.9")  # of which Superset has the first until its version 6
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +66,16 @@ def test_the_jdbc_driver_reads_rows_and_metadata(address: str, tmp_path: Path) -
     rest = [line for line in said[7:] if not line.startswith("table ")]
     assert rest == ["acme 30", "columns true", "rows 3", "none false", SUM, "refused true"]
     run(*java, "true", cwd=tmp_path, fails=True)  # its own compression, which the engine does not have
+
+
+@pytest.mark.parametrize("version", SQLALCHEMY)
+def test_the_dialect_of_sqlalchemy_describes_and_charts(address: str, version: str, tmp_path: Path) -> None:
+    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--target", str(tmp_path))
+    run(*pip, f"sqlalchemy=={version}", cwd=HERE, timeout_s=BUILD_S)
+    ask = (sys.executable, str(HERE / "sqlalchemy" / "ask.py"), address, "grafana", SECRET)
+    done = subprocess.run(ask, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        *("ping 1", "schemas True", "tables api_calls api_events api_minutes", "has True False"),
+        *("columns True True True", "chart 4 18 datetime", "lab [('user-0', 10), ('user-1', 10), ('user-2', 8)]"),
+        *("preview 5 dict", "bound True", "refused True", "refused True"),
+    ], done.stderr
