@@ -178,6 +178,39 @@ def query(
 
 
 @main.command()
+@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File of what was told.")
+@click.option("--name", metavar="M", default="api.calls", show_default=True, help="Of the meter: the events' type.")
+@click.option("--window", type=click.Choice(["hour", "day"]), default="hour", show_default=True, help="In UTC.")
+@click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only such calls, as in `status<500`.")
+@click.option("--hops", type=click.Choice(["entry", "all"]), default="entry", show_default=True)
+@click.option("--since", metavar="T", default="7d", show_default=True, help="How far back late calls are looked for.")
+@click.option("--until", metavar="T", help="Only windows that end before.")
+@click.option("--settle", metavar="L", default="15m", show_default=True, help="How long a window is over before.")
+@click.option("--source", metavar="S", default="weighbridge", show_default=True, help="The events' source.")
+@config_option
+def meter(
+    state: Path,
+    name: str,
+    window: str,
+    where: tuple[str, ...],
+    hops: str,
+    since: str,
+    until: str | None,
+    settle: str,
+    source: str,
+    config: str | None,
+) -> None:
+    """Print what customers used, by hour or day, as CloudEvents for a billing system: a JSON line each.
+
+    Each line has a key by which it counts once; late calls make a line that corrects. Run again, it prints what is new.
+    """
+    from weighbridge.commands.meter import Meter, run_meter
+
+    with _asked(config) as settings:
+        run_meter(settings, Meter(name, source, window, hops, where), state, since, until, settle)
+
+
+@main.command()
 @click.option(
     "--where",
     multiple=True,

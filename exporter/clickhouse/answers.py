@@ -24,8 +24,7 @@ _OF_CALLS: Final = frozenset(
     {
         "totals", "percentile", "traffic_by_plan", "failing_customers", "top_erroring_customers",
         "endpoint_percentiles", "endpoint_coverage", "retention_cohorts", "first_calls", "milestones", "adoption",
-        "returning", "health",
-        "retry_storms", "monthly",
+        "returning", "health", "retry_storms", "monthly", "usage",
     }
 )  # fmt: skip
 _READS_DURATIONS: Final = {"percentile", "endpoint_percentiles"}

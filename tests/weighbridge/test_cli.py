@@ -76,7 +76,7 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 def test_the_commands_of_the_contract_exist() -> None:
     assert set(main.commands) == {
         "serve", "init", "check", "console", "mcp", "map", "query", "tail", "trace", "ledger", "deadletter",
-        "export", "backup", "restore", "move", "retention", "erase", "why", "reveal", "demo",
+        "export", "backup", "restore", "move", "retention", "erase", "why", "reveal", "demo", "meter",
     }  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from exporter.clickhouse.queries.named import (
     top_erroring_customers,
     trace,
     traffic_by_plan,
+    usage,
     user_calls,
 )
 from exporter.clickhouse.queries.statement import (
@@ -69,5 +70,6 @@ __all__ = [
     "totals",
     "trace",
     "traffic_by_plan",
+    "usage",
     "user_calls",
 ]  # fmt: skip

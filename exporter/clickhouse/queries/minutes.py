@@ -38,6 +38,7 @@ _ASKED: Final[Mapping[str, Sequence[str]]] = {
     "failing_customers": ("company_id", "endpoint"),
     "endpoint_percentiles": ("endpoint", "method"),
     "endpoint_coverage": ("company_id", "endpoint"),
+    "usage": ("company_id", "tenant"),
 }
 _HOPS: Final = {"entry": " AND hop != 'inner'", "all": ""}
 _OWN: Final = {"entry": "(hop != 'open' OR service IN {own:Array(String)})", "all": "1"}
@@ -91,7 +92,8 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     if name not in _ASKED:
         return ""
     values = dict(arguments)
-    by, hops = values.pop("by", "all"), values.pop("hops", "entry")
+    hops = values.pop("hops", "entry")
+    by = values.pop("window", "hour") if name == "usage" else values.pop("by", "all")
     where: list[Condition] = list(values.pop("where", ()))
     values.pop("sample_unit", None)
     since, until = values.pop("since"), values.pop("until")
@@ -310,4 +312,5 @@ _OWN_PARAMETERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, o
     "failing_customers": _limited(50, status=0),
     "endpoint_percentiles": _limited(1000, endpoint=""),
     "endpoint_coverage": _limited(100),
+    "usage": _limited(10_000),
 }

@@ -135,6 +135,11 @@ SELECT company_id, uniqExact(method, endpoint) AS endpoints_seen, all_endpoints,
 FROM (SELECT *, calls AS n FROM $minutes AND endpoint NOT IN ('', '(other)') AND company_id != '')
 GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
 
+-- name: usage
+SELECT toDateTime($by, 'UTC') AS begins, tenant, company_id, sum(n) AS calls
+FROM (SELECT *, calls AS n FROM $minutes $where)
+GROUP BY begins, tenant, company_id ORDER BY begins, tenant, company_id LIMIT {limit:UInt32}
+
 -- name: series
 -- As `overview` in looks.sql; of vnn and vee only what open hops leave in doubt. $middle: where the time before ends.
 SELECT multiIf(NOT whole, bucket, now, 0, 1) AS time, calls, failed, server_failed, rows_seen, 0 AS sampled,

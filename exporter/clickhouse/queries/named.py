@@ -101,3 +101,19 @@ def onboarding_funnel(steps: Sequence[str], since: datetime, until: datetime, wi
 def endpoint_coverage(since: datetime, until: datetime, limit: int = 100, hops: str = "entry") -> Statement:
     """How many of all endpoints each customer uses."""
     return statement("endpoint_coverage", {"since": since, "until": until, "limit": limit}, hops=hops)
+
+
+def usage(
+    since: datetime,
+    until: datetime,
+    window: str = "hour",
+    where: Iterable[Condition] = (),
+    limit: int = 10_000,
+    hops: str = "entry",
+) -> Statement:
+    """Calls of each customer by hour or day, as `weighbridge meter` tells a billing system; '' names no customer."""
+    windows = {"hour": "toStartOfHour(event_time)", "day": "toDate(event_time)"}
+    if window not in windows:
+        raise ValueError(f"window is {' or '.join(windows)}, not {window!r}")
+    parameters = {"since": since, "until": until, "limit": limit}
+    return statement("usage", parameters, where, replace={"$by": windows[window]}, hops=hops)

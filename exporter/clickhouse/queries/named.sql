@@ -126,3 +126,10 @@ SELECT company_id, uniqExact(method, endpoint) AS endpoints_seen, all_endpoints,
 FROM $calls AND endpoint != '' AND company_id != ''
   AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
 GROUP BY company_id ORDER BY endpoints_seen DESC, calls DESC, company_id LIMIT {limit:UInt32}
+
+-- name: usage
+-- Calls of each customer by hour or day: what a bill counts.
+SELECT toDateTime($by, 'UTC') AS begins, tenant, company_id, sum(adjusted_count) AS calls
+FROM $calls $where
+  AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)}
+GROUP BY begins, tenant, company_id ORDER BY begins, tenant, company_id LIMIT {limit:UInt32}
