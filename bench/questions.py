@@ -1,11 +1,12 @@
-"""How long the store's questions take: ten million events over 14 days, asked as `weighbridge query` asks events.
+"""How long the store's questions take: ten million events over 14 days, asked as `weighbridge query` asks.
 
     python -m bench.questions [--events 10000000] [--data DIR] [--loading] [--only NAME ...]
 
 Fills a store in DIR (a temporary folder when not given; one that is filled already is asked as it is) with INSERT ...
-SELECT, then asks every question about all 14 days: first right after the engine has started (cold: nothing of the store
-is in its caches), then warm; then two of them at the same time. CPU is the engine's, of the warm answer. --loading:
-while 5,000 events a second are inserted. Prints seconds.
+SELECT, counts by minute with it, then asks every question about all 14 days: cold (the engine and the machine have
+dropped what they kept of the store, as far as they can be told to), then warm. CPU is the engine's, of the warm answer.
+--loading: while 5,000 events a second are inserted. Prints seconds, and whether the answer is exact; names with `from
+events` are asked as where the counts cannot answer.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from bench.store import Traffic, engine_cpu_s
 from exporter.clickhouse import queries
+from exporter.clickhouse.answers import answer
+from exporter.clickhouse.durations import GAMMA
 from exporter.clickhouse.engine.endpoint import WRITER, password, read_published
-from exporter.clickhouse.queries import Statement, parse_condition
+from exporter.clickhouse.queries import parse_condition
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.sink import Batch
 from exporter.sinks.clickhouse import Settings, create
@@ -77,6 +80,18 @@ FROM (SELECT number AS n, arrayJoin([0, 1, 2, 3, 4]) AS role, cityHash64(number,
 """
 
 
+# What was counted of the calls, those too that were dropped: here as many as the kept ones stand for.
+COUNT = """
+INSERT INTO api_minutes (minute, company_id, service, method, endpoint, status_code, error_type, direction, hop, plan,
+    records, kept, calls, duration_sum_ms, durations)
+SELECT toStartOfMinute(event_time), company_id, service, method, endpoint, status_code, error_type, direction, hop,
+    plan, toUInt64(sum(adjusted_count)), count(), sum(adjusted_count), sum(duration_ms * adjusted_count),
+    sumMap(map(toInt16(ceil(log(assumeNotNull(duration_ms)) / log({gamma}))), adjusted_count))
+FROM api_events WHERE event_type = 'api_call' AND toDate(event_time) = toDate({start})
+GROUP BY ALL
+"""
+
+
 class Store:
     """The embedded store of a bridge: a sink that has it open, and a client that may write."""
 
@@ -108,9 +123,9 @@ class Store:
             return
         traces = events // ROWS_A_TRACE // DAYS
         for day in range(DAYS):
-            client.command(
-                FILL.format(start=first_day_s + day * DAY_S, day_us=DAY_S * 10**6, traces=traces, batch=day + 1)
-            )
+            start = first_day_s + day * DAY_S
+            client.command(FILL.format(start=start, day_us=DAY_S * 10**6, traces=traces, batch=day + 1))
+            client.command(COUNT.format(start=start, gamma=GAMMA))
         client.close()
 
     @contextlib.asynccontextmanager
@@ -136,41 +151,51 @@ class Store:
             await task
 
 
-def questions(since: datetime, until: datetime) -> Iterator[tuple[str, Callable[[], Statement]]]:
+Asked = tuple[str, str, dict[str, Any]]  # what it is called here, its name, its arguments
+
+
+def questions(since: datetime, until: datetime) -> Iterator[Asked]:
     """Every question of the product, about all of the time."""
     age: dict[str, Any] = {"since": since, "until": until}
-    yield "trace", lambda: queries.trace("f" * 32)
-    yield "latest", lambda: queries.latest(until - timedelta(hours=1), until)
-    yield "latest of a user", lambda: queries.latest(**age, where=[parse_condition("user_id=user-4711")])
-    yield "user_calls", lambda: queries.user_calls("user-4711", **age)
-    yield "failing_customers", lambda: queries.failing_customers(**age)
-    yield "failing_customers 401", lambda: queries.failing_customers(**age, status=401)
-    yield "top_erroring_customers", lambda: queries.top_erroring_customers(**age)
-    yield "traffic_by_plan", lambda: queries.traffic_by_plan(**age)
-    yield "endpoint_percentiles", lambda: queries.endpoint_percentiles(**age)
-    yield "logs_of_failing_calls", lambda: queries.logs_of_failing_calls(**age)
-    yield "retention_cohorts", lambda: queries.retention_cohorts(**age)
-    yield "endpoint_coverage", lambda: queries.endpoint_coverage(**age)
-    yield "totals", lambda: queries.totals(**age)
-    yield "totals by=company_id", lambda: queries.totals(**age, by="company_id")
-    yield (
-        "totals by=day where",
-        lambda: queries.totals(**age, by="day", where=[parse_condition("company_id=company-7")]),
-    )
-    yield "percentile", lambda: queries.percentile(**age)
-    yield "percentile by=endpoint", lambda: queries.percentile(**age, by="endpoint")
-    yield "percentile since=1d", lambda: queries.percentile(until - timedelta(days=1), until, by="endpoint")
+    last_day: dict[str, Any] = {"since": until - timedelta(days=1), "until": until}
+    of_user = {"where": [parse_condition("user_id=user-4711")]}
+    yield "trace", "trace", {"trace_id": "f" * 32}
+    yield "latest", "latest", {"since": until - timedelta(hours=1), "until": until}
+    yield "latest of a user", "latest", age | of_user
+    yield "user_calls", "user_calls", age | {"user_id": "user-4711"}
+    yield "failing_customers", "failing_customers", age
+    yield "failing_customers 401", "failing_customers", age | {"status": 401}
+    for name in ("top_erroring_customers", "traffic_by_plan", "endpoint_percentiles", "endpoint_coverage", "usage"):
+        yield name, name, age
+    for name in ("logs_of_failing_calls", "retention_cohorts", "milestones", "adoption", "returning", "monthly"):
+        yield name, name, age
+    yield "health", "health", last_day | {"before": timedelta(days=13)}
+    yield "retry_storms", "retry_storms", age
+    yield "totals", "totals", age
+    yield "totals by=company_id", "totals", age | {"by": "company_id"}
+    yield "totals of a user", "totals", age | of_user
+    yield "totals by=user_id, a day", "totals", last_day | {"by": "user_id"}
+    yield "percentile", "percentile", age
+    yield "percentile by=endpoint", "percentile", age | {"by": "endpoint"}
+    yield "failing_customers, from events", "failing_customers", age
+    yield "totals by=company_id, from events", "totals", age | {"by": "company_id"}
+    yield "percentile by=endpoint, from events", "percentile", age | {"by": "endpoint"}
 
 
-def ask(reader: StoreReader, statement: Statement) -> float:
-    """Seconds until the whole answer is here; not a number when the store refused."""
+def ask(reader: StoreReader, asked: Asked) -> tuple[float, str]:
+    """Seconds until the whole answer is here, and what kind of answer it is; not a number when the store refused."""
+    said, name, arguments = asked
     begun = time.monotonic()
+    statement = getattr(queries, name)(**arguments)
     try:
-        reader.run(statement)
+        if "from events" in said:
+            reader.run(statement)
+            return time.monotonic() - begun, "events"
+        found = answer(reader, name, arguments, statement)
     except StoreError as error:
         print(f"  {error}")
-        return float("nan")
-    return time.monotonic() - begun
+        return float("nan"), "refused"
+    return time.monotonic() - begun, "exact" if found.exact else "estimate"
 
 
 async def measure(data: Path, events: int, loading: bool, only: list[str]) -> None:
@@ -184,24 +209,30 @@ async def measure(data: Path, events: int, loading: bool, only: list[str]) -> No
         await asyncio.to_thread(_table, store, list(questions(until - timedelta(days=DAYS), until)), only)
 
 
-def _table(store: Store, asked: list[tuple[str, Callable[[], Statement]]], only: list[str]) -> None:
+def _table(store: Store, asked: list[Asked], only: list[str]) -> None:
     found = read_published(store.data)
     assert found is not None
-    print(f"{'':28}{'cold':>7}{'warm':>7}{'CPU':>7}{'two at once':>13}")
-    for name, question in asked:
-        if only and not any(name.startswith(wanted) for wanted in only):
+    print(f"{'':38}{'cold':>7}{'warm':>7}{'CPU':>7}")
+    client = store.client()
+    for question in asked:
+        if only and not any(question[0].startswith(wanted) for wanted in only):
             continue
-        with StoreReader(store.settings) as one, StoreReader(store.settings) as other:
-            cold, spent = ask(one, question()), engine_cpu_s(found.pid)
-            warm = ask(one, question())
+        for cache in ("MARK CACHE", "UNCOMPRESSED CACHE", "INDEX MARK CACHE", "PRIMARY INDEX CACHE"):
+            client.command(f"SYSTEM DROP {cache}")
+        _forget_files(store.data)
+        with StoreReader(store.settings) as reader:
+            (cold, _), spent = ask(reader, question), engine_cpu_s(found.pid)
+            warm, kind = ask(reader, question)
             spent = engine_cpu_s(found.pid) - spent
-            begun = time.monotonic()
-            threads = [threading.Thread(target=ask, args=(reader, question())) for reader in (one, other)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            print(f"{name:28}{cold:7.2f}{warm:7.2f}{spent:7.2f}{time.monotonic() - begun:13.2f}", flush=True)
+            print(f"{question[0]:38}{cold:7.2f}{warm:7.2f}{spent:7.2f}  {kind}", flush=True)
+    client.close()
+
+
+def _forget_files(folder: Path) -> None:
+    """Have the machine drop its copies of these files from memory."""
+    for path in folder.rglob("*.bin"):
+        with contextlib.suppress(OSError), path.open("rb") as file:  # merged away meanwhile
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def main() -> None:

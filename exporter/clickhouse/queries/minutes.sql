@@ -16,7 +16,7 @@ SELECT counted_from,
        sumIf(calls, estimated AND asked) AS estimated_calls, sumIf(calls, hop = 'open' AND asked) AS open_calls,
        sumIf(calls, company_id = '' AND asked) AS nameless_calls, max(folded) AS folded_level,
        sumIf(calls, asked) > sumIf(records, asked) * (1 + 1e-9) AS weighted,
-       sumIf(calls, asked) AS all_calls
+       sumIf(calls, asked) AS all_calls, sumIf(kept, hop = 'open' AND asked) AS open_rows
 FROM (SELECT calls, estimated, hop, company_id, folded, records, kept, (1 $where) AS asked FROM $all_minutes)
 
 -- name: counted_rows
@@ -35,14 +35,13 @@ FROM api_events WHERE event_type = 'api_call' AND direction = 'incoming' AND eve
 
 -- name: open_hops
 -- Of calls whose parents came in other requests, by service: whether they are customers' own, as the traces that are kept
--- tell of theirs. doubt: how many may be otherwise though those traces all say the same (95 %).
+-- tell of theirs, one in {part} of them. doubt: how many may be otherwise though those traces all say the same (95 %).
 SELECT service, open_calls, traces, own_traces, open_calls * (1 - pow(0.05, 1 / greatest(n_eff, 1e-9))) AS doubt
 FROM (SELECT service, sum(calls) AS open_calls FROM $all_minutes AND hop = 'open' $where GROUP BY service) AS counted
 LEFT JOIN (SELECT service, count() AS traces, sum(own) AS own_traces, pow(sum(a), 2) / sum(a * a) AS n_eff
-           FROM (SELECT service, trace_id, max(entry) AS own, sum(adjusted_count) AS a
-                 FROM api_calls(since = {since:DateTime64(6)}, until = {until:DateTime64(6)})
-                 WHERE direction = 'incoming' AND hop = 'open' $where
-                 GROUP BY service, trace_id)
+           FROM (SELECT service, trace_hash, max(entry) AS own, sum(adjusted_count) AS a
+                 FROM $open_calls WHERE hop = 'open' $where
+                 GROUP BY service, trace_hash)
            GROUP BY service) AS seen ON seen.service = counted.service
 ORDER BY service
 
