@@ -473,7 +473,7 @@ def _stated(work: Work | LogWork) -> Any:
 
 
 def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
-    item, plan, _, _, attributes, read, *_ = work
+    item, plan, _, _, attributes, read, _, _, _ = work
     trace_id = item[1] or bytes.fromhex(read[1])
     threshold = randomness = None
     if plan.stated:

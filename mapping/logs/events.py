@@ -86,16 +86,16 @@ class LogMapper:
             body,
             attributes,
             plan.keys,
-            trace_id=trace_id.hex(),
-            span_id=span_id.hex(),
-            time_unix_nano=time_unix_nano,
-            observed_unix_nano=observed_unix_nano,
-            received_unix_ns=job[0],
-            severity_number=record.severity_number,
-            severity_text=words[record.severity_text],
-            event_name=words[record.event_name],
-            http_from_attributes=self._http_from_attributes,
-            trust_forwarded=context.trust_forwarded,
+            trace_id.hex(),
+            span_id.hex(),
+            time_unix_nano,
+            observed_unix_nano,
+            job[0],  # received_unix_ns
+            record.severity_number,
+            words[record.severity_text],
+            words[record.event_name],
+            self._http_from_attributes,
+            context.trust_forwarded,
         )
         if plan.hidden:
             told = self._open(understood, attributes, plan, partial(self._understand, item, job))
@@ -166,7 +166,11 @@ class LogMapper:
         context = self._context
         extra = (self._error(understood) or {}) if exception is not None else {}
         of_model = plan.of_model or (event_name != "" and self._is_event_of_a_model(event_name))
-        body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
+        (encoding, sent, _, _) = understood[0]
+        if encoding == "text" and not event_name:  # as `log_body` does
+            body = context.masks.text(sent) if sent else ""
+        else:
+            body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
         metadata = self._plans.of_models[tuple([key for key, _, _ in item[3]])] if of_model else plan.metadata
         transaction = self._transaction(work, job.tenant)
         received, tenant, _, _ = job
@@ -362,8 +366,8 @@ class LogMapper:
         return {key: texts[text] for key, text in error.items() if text}
 
     def _transaction(self, work: LogWork, tenant: str) -> str:
-        (record, _, _, _, _), _, _, _, _, (_, trace_id, span_id, *_), _, occurrence, digest = work
-        key = f"log|{trace_id}|{span_id}|{record.time_unix_nano}|{record.observed_time_unix_nano}|{digest}"
+        (record, _, _, _, _), _, _, _, _, read, _, occurrence, digest = work
+        key = f"log|{read[1]}|{read[2]}|{record.time_unix_nano}|{record.observed_time_unix_nano}|{digest}"
         # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
         return ids.transaction_id(f"{key}|{occurrence}" if occurrence else key, tenant)
 

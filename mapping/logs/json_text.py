@@ -8,11 +8,12 @@ from collections.abc import Mapping
 
 import orjson
 
-from mapping.bounds import LONGEST_JSON, is_deep
+from mapping.bounds import DEEPEST_JSON, LONGEST_JSON, is_deep
 
 _EXACT_UP_TO = float(1 << 53)  # floats beyond may have been integers with more digits
 # Python's and JavaScript's words for numbers that JSON has none for.
 _BARE = re.compile(r"[:\[,]\s{0,8}-?(?:NaN|Infinity)\b").search
+_NEVER_DEEP = 2 * DEEPEST_JSON  # characters
 _HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as JavaScript and Java cut them
 # What Docker, Vector, journald, Fluent Bit, Splunk, Azure and Google call the application's own line.
 WRAPPERS = ("log", "message", "MESSAGE", "msg", "_raw", "line", "textPayload", "event.original", "Message", "raw", "@m")
@@ -37,7 +38,9 @@ def read_object(text: str) -> tuple[dict[str, object] | None, bool]:
     except orjson.JSONDecodeError:
         value = _lenient(text) if _BARE(text) or _HALF(text) else None
         return (value, False) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
-    return (value, True) if isinstance(value, dict) and not is_deep(text, value) else (None, False)
+    if isinstance(value, dict) and (len(text) <= _NEVER_DEEP or not is_deep(text, value)):
+        return value, True
+    return None, False
 
 
 def line_in(text: str) -> str:

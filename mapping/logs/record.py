@@ -157,7 +157,6 @@ def understand(
     found: Body,
     attributes: Mapping[str, object],
     keys: LogKeys,
-    *,
     trace_id: str,
     span_id: str,
     time_unix_nano: int,
@@ -230,7 +229,7 @@ def read_body(body: object) -> Body:
             parsed, is_json = read_object(text)
             if parsed is not None:
                 return _of_object(parsed, body if is_json and text is body else "", text)
-        return Body("text", body, None, _NOTHING) if body else NO_BODY
+        return _new(Body, ("text", body, None, _NOTHING)) if body else NO_BODY
     if type(body) is dict or isinstance(body, Mapping):
         return _of_object(body, "", "")
     if isinstance(body, (bytes, bytearray)):
@@ -251,7 +250,7 @@ def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
             parsed, flat = found, flatten(found)
     inner = unwrapped(flat) if not source or '\\"' in source else None
     # Masks look at the object, not at a text whose secrets are behind escaped quotes.
-    return Body("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner))
+    return _new(Body, ("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner)))
 
 
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:

@@ -39,7 +39,7 @@ from mapping.masks.text import (
     two_words,
 )
 from mapping.masks.urls import UrlMasks, is_hash
-from mapping.masks.verdicts import SHAPED, PathNode, Verdict, Verdicts
+from mapping.masks.verdicts import MAX_IN_ONE_PASS, SHAPED, PathNode, Verdict, Verdicts
 from mapping.memory import Memory
 from mapping.rules.address import valid_ip
 from mapping.rules.bodies import body_named
@@ -185,11 +185,15 @@ class ValueMasks:
         if text[:5] == "data:" and (at := text.find(";base64,", 5, _LONGEST_MEDIA_TYPE) + 1):  # a URL that is a picture
             begin = at + len("base64,")
             return text[:begin] + self._coded(text[begin:], verdicts, paths, depth)
-        if not text.isascii() and garbled(text):
+        is_ascii = text.isascii()
+        if not is_ascii and garbled(text):
             return UNREADABLE
         if len(text) < SHORTEST and not may_hide_secrets(text):
             return text if self.hide is None else self.hide(text)
-        found = verdicts.seen_in(text)
+        if is_ascii and verdicts.seek is not None and len(text) <= MAX_IN_ONE_PASS:  # as `seen_in`, without a call
+            found = verdicts.seek(text.encode()) or None
+        else:
+            found = verdicts.seen_in(text)
         first = text[:1]
         json = first in _JSON_BEGINS or (first.isspace() and text.lstrip()[:1] in _JSON_BEGINS)
         codes = json and holds_coded(text)

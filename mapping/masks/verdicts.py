@@ -110,7 +110,7 @@ _UNSURE: Final = (
 )
 # Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
 # of halves of keys would fill it again and again, at 60 ns a character.
-_MAX_IN_ONE_PASS: Final = 16_384
+MAX_IN_ONE_PASS: Final = 16_384
 _LAST_PART = re.compile(r"[^.\[\]]+(?=[.\[\]]*$)").search
 # Headers of one word that a rule may name: their copies are `http_host`, `HTTP_REFERER`.
 _ONE_WORD_HEADERS = frozenset(
@@ -202,21 +202,23 @@ class Verdicts:
         words = {*names, *(paths.leaves() if paths is not None else ())}
         self.mentions = Mentions(words, globs, (*endings, *self._headers))
         self.mentioned_in = self.mentions.in_text
-        self._seek: Any = None  # made when first asked for: a tenth of a second for all places
+        self.seek: Any = (
+            None  # of `seen_in`, for short texts; made when first asked for: a tenth of a second for all places
+        )
         self._seek_in_json: Any = None
 
     def seen_in(self, text: str) -> list[int] | None:
         """What may be in a text: NOTHING, or with SHAPED what shows by its shape, KEYED a masked key. None: all."""
-        if len(text) > _MAX_IN_ONE_PASS:
+        if len(text) > MAX_IN_ONE_PASS:
             return self._seen_in_long(text)
-        if self._seek is None:
-            self._seek = searcher(_SHAPES, self.mentions.in_bytes())
-        found: list[int] = self._seek(text.encode() if text.isascii() else as_bytes(text))
+        if self.seek is None:
+            self.seek = searcher(_SHAPES, self.mentions.in_bytes())
+        found: list[int] = self.seek(text.encode() if text.isascii() else as_bytes(text))
         return found or None
 
     def seen_in_json(self, text: str, of_queries: Mentions) -> list[int] | None:
         """The same of JSON; with ASKED a masked parameter of a query, UNSURE what only a look at its values tells."""
-        if len(text) > _MAX_IN_ONE_PASS:
+        if len(text) > MAX_IN_ONE_PASS:
             return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else []), UNSURE]
         if self._seek_in_json is None:
             self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes(), _UNSURE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from math import isfinite
 from types import MappingProxyType
@@ -76,6 +77,10 @@ def identifier(value: object) -> str:
         # JSON has one kind of number: 4711.0 is the id 4711 (Kong's tostring says the same).
         return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
     return str(value)
+
+
+_LONGEST_REMEMBERED: Final = 128  # characters
+_remembered: Final = lru_cache(maxsize=8192)(identifier)  # callers repeat
 
 
 def unsealed(source: str, value: str) -> str:
@@ -336,7 +341,10 @@ class Resolver:
 def _first(values: Mapping[str, object] | Mapping[str, str], keys: tuple[str, ...], kind: str) -> tuple[str, str]:
     for key in keys:
         value = values.get(key)
-        if value is not None and (found := identifier(value)):
+        if value is None:
+            continue
+        short = type(value) is str and len(value) <= _LONGEST_REMEMBERED
+        if found := _remembered(value) if short else identifier(value):
             return found, kind + key
     return "", ""
 

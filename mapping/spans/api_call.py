@@ -407,9 +407,9 @@ class ApiCallPlan:
         if self.model is not None:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
-        exact = not (events and bring_headers(events))
-        shown = self.slots.shown(request, "request", exact=exact)
-        shown_response = self.slots.shown(response, "response", exact=exact)
+        slots = self.slots
+        show = slots.shown_beside_events if events and bring_headers(events) else slots.shown
+        shown, shown_response = show(request, "request"), show(response, "response")
         version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)

@@ -102,11 +102,15 @@ class HeaderSlots:
                     into[name] = text
         return request, response
 
-    def shown(self, found: Mapping[str, str], side: Side, *, exact: bool) -> Mapping[str, str]:
-        """The headers of one side as they may be stored. exact: they all come from the slots, none from an event."""
+    def shown_beside_events(self, found: Mapping[str, str], side: Side) -> Mapping[str, str]:
+        """The headers of one side as they may be stored, some of which may come from an event."""
+        return self._masks.headers(found, side) if found else EMPTY_HEADERS
+
+    def shown(self, found: Mapping[str, str], side: Side) -> Mapping[str, str]:
+        """The headers of one side as they may be stored. They all come from the slots."""
         if not found:
             return EMPTY_HEADERS
-        if self._looks or not exact:
+        if self._looks:
             return self._masks.headers(found, side)
         if side in self._kept:
             return found

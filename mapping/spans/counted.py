@@ -56,12 +56,8 @@ def counted(
     if plan._moesif_direction != ABSENT:
         stated_direction = DIRECTIONS.get(text_of(values[plan._moesif_direction]).lower(), "")
     if plan._tells_version or events:
-        exact = not events
-        shown, answered = (
-            plan.slots.shown(request, "request", exact=exact),
-            plan.slots.shown(response, "response", exact=exact),
-        )
-        version = plan._version(values, shown, answered)
+        show = plan.slots.shown_beside_events if events else plan.slots.shown
+        version = plan._version(values, show(request, "request"), show(response, "response"))
     if not version and "/v" in path:
         version = path_version(path)
     error_type = taxonomy.BY_STATUS[status]

@@ -80,7 +80,7 @@ def thorough(rules: MaskSettings) -> Redactor:
     redactor = Redactor(rules)
     for verdicts in redactor._verdicts.values():
         verdicts.mentioned_in = SearchesAll((), ()).in_text
-        verdicts._seek = verdicts._seek_in_json = lambda raw: None  # all may be there
+        verdicts.seek = verdicts._seek_in_json = lambda raw: None  # all may be there
     return redactor
 
 
