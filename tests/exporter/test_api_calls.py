@@ -17,6 +17,8 @@ import events
 from captures import map_requests, requests_of, truth_of
 from engine_process import EngineProcess
 from exporter.clickhouse import queries
+from exporter.clickhouse.reader import StoreError, StoreReader
+from exporter.sinks.clickhouse import Settings
 from mapping.event import ACTION, Event
 from stored import store_events
 
@@ -175,6 +177,11 @@ def test_readers_of_the_engine_may_ask_the_view(clean: EngineProcess, client: Cl
     store_events(clean, trace.rows)
     sql = "SELECT company_id, ip_family, organization_id FROM api_calls(since = now() - INTERVAL 1 DAY, until = now())"
     assert clean.ask(sql, database="analytics", default_format="TSV") == (0, "acme\t\tacme\n")
+    with StoreReader(Settings(name="s", dsn=f"chdb://{clean.data}")) as reader:
+        assert reader.query(sql).rows == [("acme", "", "acme")]
+        for asked in ("api_calls", "api_calls AS c WHERE entry", "api_calls(since = now())"):
+            with pytest.raises(StoreError, match=r"asked about a time: FROM api_calls\(since = .*, until = now\(\)\)"):
+                reader.query(f"SELECT 1 FROM {asked}")
 
 
 CHAINS = {"java-gw-spring": "edge-gw", "caddy-go": "edge-caddy", "go-gin": "go-gin", "rust-axum-otel": "axum-otel"}
