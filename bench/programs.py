@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from bench.process import Program, free_port
+from bench.sinkhole import DATABASE
 
 Start = Callable[[Path], tuple[Program, int]]  # directory -> running program, its OTLP port
 
@@ -64,7 +65,9 @@ def collector(store: str, *, mapping: bool) -> Start:
         settings = {
             "receivers": {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{port}"}}}},
             "processors": processors,
-            "exporters": {"clickhouse": {"endpoint": f"{store}?database=default", "create_schema": True}},
+            "exporters": {
+                "clickhouse": {"endpoint": f"{store}?database={DATABASE}", "create_schema": True, "compress": "none"}
+            },
             "service": {
                 "pipelines": {"traces": line, "logs": {**line, "processors": ["batch"]}},
                 "telemetry": {"metrics": {"level": "none"}},
