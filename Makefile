@@ -75,7 +75,7 @@ bench: $(VENV)/.development  ## CPU per span, beside rotel in the same run
 	@$(PIP) install --constraint constraints.txt --pre rotel
 	@$(BIN)/python -m bench.end_to_end
 
-drivers: $(VENV)/.development  ## drivers of Go, Java and SQLAlchemy against the embedded store: needs go, a JDK and mvn
+drivers: $(VENV)/.development  ## drivers of Go, Java and SQLAlchemy, exports to S3: needs go, a JDK and mvn
 	@$(BIN)/python -m pytest -q -m drivers tests/process/drivers
 
 faults: $(VENV)/.development  ## kill, starve and corrupt a running bridge; compare what it acknowledged with what it stored

@@ -76,7 +76,7 @@ INSIDE = {
     "weighbridge/console": {"admin", "commands"},
     "weighbridge/commands": {
         *{"admin", "console", "demo", "event_loop", "log_lines", "partitions", "service", "settings", "surroundings"},
-        *{"pseudonym_table", "settings_asked", "unmappable"},
+        *{"pseudonym_table", "settings_asked", "settings_file", "unmappable"},
     },
 }
 

@@ -6,27 +6,12 @@ error and the exit code of `cli_errors`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from weighbridge.commands.errors import CommandError
-
-if TYPE_CHECKING:
-    from weighbridge.settings import Settings
-    from weighbridge.settings_asked import AskedSettings
-
-raw_option = click.option(
-    "--raw", is_flag=True, help="csv and json: texts as they are stored, with control characters and formulas."
-)
-config_option = click.option(
-    "--config",
-    metavar="F",
-    help="Settings file. Default: $WEIGHBRIDGE_CONFIG, else ./weighbridge.yaml if there, else built-in defaults.",
-)
+from weighbridge.cli_options import asked_settings, config_option, raw_option, read_settings
+from weighbridge.cli_store import COMMANDS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,7 +24,7 @@ def main() -> None:
 @config_option
 def serve(config: str | None) -> None:
     """Run the bridge until SIGTERM or Ctrl-C, then drain. SIGHUP reads the settings again."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.serve import serve as run_serve
     from weighbridge.settings import load_settings
 
@@ -50,7 +35,7 @@ def serve(config: str | None) -> None:
 @config_option
 def console(config: str | None) -> None:
     """Print a link that opens the console in a browser, signed in."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.console import print_link
 
     print_link(settings)
@@ -97,7 +82,7 @@ def check(live: bool, schema: bool, config: str | None) -> None:
 
         click.echo(json.dumps(settings_schema(), indent=2))
         return
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.check import run_check
 
     run_check(settings, config, live=live)
@@ -108,7 +93,7 @@ def check(live: bool, schema: bool, config: str | None) -> None:
 @config_option
 def mcp(token: str, config: str | None) -> None:
     """Serve the console's questions as tools for agents (Model Context Protocol, stdio)."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.mcp import run_mcp
 
     run_mcp(settings, token)
@@ -139,7 +124,7 @@ def map_file(
 
     Opens no socket. Spans that are only plumbing of a framework are shown too, as "skip" with their reason.
     """
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.map import map_request
 
     map_request(settings, file, signal, content_type, content_encoding, sample=sample, explain=explain)
@@ -173,7 +158,7 @@ def query(
         raise click.UsageError("ask something: SQL, or the name of a query (--list shows them)")
     from weighbridge.commands.query import run_query
 
-    with _asked(config) as settings:
+    with asked_settings(config) as settings:
         run_query(settings, sql, parameters, form, raw=raw)
 
 
@@ -206,7 +191,7 @@ def meter(
     """
     from weighbridge.commands.meter import Meter, run_meter
 
-    with _asked(config) as settings:
+    with asked_settings(config) as settings:
         run_meter(settings, Meter(name, source, window, hops, where), state, since, until, settle)
 
 
@@ -226,7 +211,7 @@ def tail(where: tuple[str, ...], follow: bool, limit: int, config: str | None) -
     """The event log, one line an event, newest last."""
     from weighbridge.commands.tail import run_tail
 
-    with _asked(config) as settings:
+    with asked_settings(config) as settings:
         run_tail(settings, where, follow=follow, limit=limit)
 
 
@@ -237,7 +222,7 @@ def trace(trace_id: str, config: str | None) -> None:
     """One trace as a tree, with the logs of each span."""
     from weighbridge.commands.trace import run_trace
 
-    with _asked(config) as settings:
+    with asked_settings(config) as settings:
         run_trace(settings, trace_id)
 
 
@@ -255,7 +240,7 @@ def ledger(form: str, minutes: int | None, raw: bool, config: str | None) -> Non
     """Where every received record ended, per tenant and sink."""
     from weighbridge.commands.ledger import run_ledger, run_minutes
 
-    with _asked(config) as settings:
+    with asked_settings(config) as settings:
         if minutes is None:
             run_ledger(settings, form, raw=raw)
         else:
@@ -276,7 +261,7 @@ def deadletter(context: click.Context, config: str | None) -> None:
 @config_option
 def deadletter_list(reason: str | None, since: str | None, config: str | None) -> None:
     """One line each, oldest first."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.deadletter import list_dead
 
     list_dead(settings, reason, since)
@@ -287,7 +272,7 @@ def deadletter_list(reason: str | None, since: str | None, config: str | None) -
 @config_option
 def deadletter_show(dead_id: str, config: str | None) -> None:
     """Everything that was kept of one record."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.deadletter import show_dead
 
     show_dead(settings, dead_id)
@@ -299,132 +284,10 @@ def deadletter_show(dead_id: str, config: str | None) -> None:
 @config_option
 def deadletter_replay(reason: str | None, since: str | None, config: str | None) -> None:
     """Hand them to their destination again, through the running bridge."""
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.deadletter import replay_dead
 
     replay_dead(settings, reason, since)
-
-
-@main.command("export")
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet", show_default=True)
-@click.option("--since", metavar="T", help="From this UTC day on: 2026-11-20, or 30d ago.")
-@click.option("--until", metavar="T", help="Before this UTC day.")
-@config_option
-def export_store(folder: Path, form: str, since: str | None, until: str | None, config: str | None) -> None:
-    """Write the stored events to files, a folder for each day in DIR.
-
-    Run again with the same DIR, it goes on where it was, and writes what has changed since.
-    """
-    from weighbridge.commands.export import run_export
-
-    with _asked(config) as settings:
-        run_export(settings, folder, form, since, until)
-
-
-@main.command()
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-@config_option
-def retention(form: str, config: str | None) -> None:
-    """What the store keeps, day by day, and what of it goes when."""
-    from weighbridge.commands.retention import run_retention
-
-    with _asked(config) as settings:
-        run_retention(settings, form)
-
-
-@main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@config_option
-def backup(folder: Path, config: str | None) -> None:
-    """Copy the stored events to DIR, checked by day. Run again, it takes what is new."""
-    settings = _settings(config)
-    from weighbridge.commands.backup import run_backup
-
-    run_backup(settings, folder)
-
-
-@main.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--since", metavar="T", help="From this UTC day on: 2026-11-20, or 30d ago.")
-@click.option("--until", metavar="T", help="Before this UTC day.")
-@click.option("--merge", is_flag=True, help="Also into a store that has events: what is missing is added.")
-@config_option
-def restore(folder: Path, since: str | None, until: str | None, merge: bool, config: str | None) -> None:
-    """Bring the events of a backup in DIR back into the store."""
-    settings = _settings(config)
-    from weighbridge.commands.backup import run_restore
-
-    run_restore(settings, folder, since, until, merge=merge)
-
-
-@main.command()
-@click.option("--user", "users", metavar="U", multiple=True, help="Events of this user.")
-@click.option("--company", "companies", metavar="C", multiple=True, help="Events of this company.")
-@click.option("--tenant", metavar="T", help="Only of this tenant. Default: of all.")
-@click.option("--before", metavar="D", help="Only events that began before: 2026-11-20, or 30d ago. Default: now.")
-@click.option("--dry-run", "dry", is_flag=True, help="Say what there is, and change nothing.")
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@config_option
-def erase(
-    users: tuple[str, ...],
-    companies: tuple[str, ...],
-    tenant: str | None,
-    before: str | None,
-    dry: bool,
-    form: str,
-    config: str | None,
-) -> None:
-    """Take the events of a user or a company out of everything that the bridge keeps; prints a receipt.
-
-    The ids are those that are stored (see weighbridge tail). What comes of them later is stored as before.
-    """
-    settings = _settings(config)
-    from weighbridge.commands.erase import run_erase
-
-    run_erase(settings, users, companies, tenant, before, form, dry=dry)
-
-
-@main.command()
-@click.argument("identity", metavar="ID")
-@config_option
-def why(identity: str, config: str | None) -> None:
-    """What became of an event, a trace or a request: when it came, what was decided, where it is.
-
-    ID is an event id, a trace id, or a request's digest.
-    """
-    settings = _settings(config)
-    from weighbridge.commands.why import run_why
-
-    run_why(settings, identity)
-
-
-@main.command()
-@click.argument("pseudonyms", metavar="PSEUDONYM...", nargs=-1, required=True)
-@click.option("--reason", metavar="R", required=True, help="What for; it is written down with who asked and when.")
-@config_option
-def reveal(pseudonyms: tuple[str, ...], reason: str, config: str | None) -> None:
-    """Say whom a pseudonym stands for, and write down that it was asked."""
-    settings = _settings(config)
-    from weighbridge.commands.reveal import run_reveal
-
-    run_reveal(settings, pseudonyms, reason)
-
-
-@main.command()
-@click.option("--to", "to", metavar="DSN", required=True, help="As `dsn` in the settings; ${env:NAME} for a password.")
-@click.option("--from", "source", metavar="DSN", help="Default: the store of the settings.")
-@click.option("--cluster", metavar="NAME", default="", help="Spread the new table over this ClickHouse cluster.")
-@config_option
-def move(to: str, source: str | None, cluster: str, config: str | None) -> None:
-    """Copy all stored events to another store, day by day, and compare.
-
-    Nothing is deleted. Run again, it takes what is new; then switch the settings over.
-    """
-    settings = _settings(config)
-    from weighbridge.commands.move import run_move
-
-    run_move(settings, to, source, cluster, config)
 
 
 @main.command()
@@ -436,34 +299,11 @@ def demo(requests: int, endpoint: str | None, config: str | None) -> None:
 
     Two instrumented services call each other, customers run into errors, logs belong to spans.
     """
-    settings = _settings(config)
+    settings = read_settings(config)
     from weighbridge.commands.demo import run_demo
 
     run_demo(settings, requests, endpoint, config)
 
 
-def _settings(config: str | None) -> Settings:
-    from weighbridge.settings import SettingsError, load_settings
-
-    try:
-        return load_settings(config)
-    except SettingsError as error:
-        raise CommandError(str(error)) from error
-
-
-@contextmanager
-def _asked(config: str | None) -> Iterator[AskedSettings]:
-    """As `_settings`, for commands that ask and need no more of them than whom; checked when they are looked at.
-
-    Of a command that cannot do its work, a mistake anywhere in the settings is the better reason.
-    """
-    from weighbridge.settings_asked import AskedSettings
-    from weighbridge.settings_file import SettingsError
-
-    try:
-        yield AskedSettings(config)
-    except SettingsError as error:
-        raise CommandError(str(error)) from error
-    except CommandError:
-        _settings(config)
-        raise
+for command in COMMANDS:
+    main.add_command(command)

@@ -37,9 +37,10 @@ _OPEN_S = 10
 _POLL_S = 0.2
 _TOO_LONG, _TOO_MUCH_MEMORY, _UNKNOWN = 159, 241, 47  # ClickHouse's codes
 _NEW_COLUMNS = re.compile(r"\b(?:trace_hash|call_place)\b")  # which an older bridge has not made
-# What a view that wants parameters says without them: nothing that helps who asks.
-_NO_TIME = frozenset((1, 90, 456))
-_CALLS = re.compile(r"\bapi_calls\b", re.IGNORECASE)
+# What ClickHouse says of a view without its parameters helps nobody: of one of them, and of none.
+_NOT_SET = 456
+_CALLS = re.compile(r"\bapi_calls\b")
+_CALLS_ALONE = re.compile(r"\bapi_calls\b(?!\s*[(.])")
 _ANSWER_S = 10  # beyond the time for the question: for its answer to come over
 _PAGE_MEMORY_BYTES = 2_000_000_000  # of a page's question to a server; the embedded engine has limits of its own
 
@@ -106,10 +107,7 @@ class StoreReader:
                     question = f"SELECT * FROM (\n{sql.strip().rstrip(';')}\n) LIMIT 0"  # noqa: S608 - as the caller wrote it
                     names = client.query(question, parameters=dict(parameters or {})).column_names
         except (ClickHouseError, OSError) as error:
-            if getattr(error, "code", None) in _NO_TIME and _CALLS.search(sql):
-                wanted = "FROM api_calls(since = now() - INTERVAL 1 DAY, until = now())"
-                raise StoreError(f"api_calls is asked about a time: {wanted}") from error
-            raise StoreError(self._said(error)) from error
+            raise StoreError(_without_time(sql, error) or self._said(error)) from error
         except ValueError as error:  # of the client: a parameter or an answer that it cannot write or read
             raise StoreError(f"the question or its answer cannot be read: {_one_line(error)}") from error
         return Result(tuple(names), [tuple(row) for row in answer.result_rows])
@@ -278,6 +276,14 @@ def _no_answer(error: Exception) -> bool:
     """Whether nobody answered, as opposed to a store that says no, and to something else on its port."""
     unheard = isinstance(error, (OperationalError, OSError)) and getattr(error, "code", None) is None
     return unheard and "received HTTP status" not in str(error)
+
+
+def _without_time(sql: str, error: Exception) -> str:
+    """What to write where a question of the view `api_calls` names no time; "" where something else was refused."""
+    code = getattr(error, "code", None)
+    if code is None or not (_CALLS if code == _NOT_SET else _CALLS_ALONE).search(sql):
+        return ""
+    return "api_calls is asked about a time: FROM api_calls(since = now() - INTERVAL 1 DAY, until = now())"
 
 
 def _one_line(error: object) -> str:

@@ -32,6 +32,8 @@ class DayFolder:
 
     def __init__(self, path: Path, kind: str, form: str) -> None:
         self.path = path
+        self.named = str(path)  # for people
+        self.about_name = f"{kind}.json"
         self.about: dict[str, Any] = {"format": form, "schema": VERSION, "days": {}}
         self._kind = kind
         self._form = form
@@ -43,21 +45,28 @@ class DayFolder:
 
     def read(self) -> None:
         """Learn what is there. Raises CommandError for a folder that is not one of this kind."""
-        name = self.path / f"{self._kind}.json"
         try:
-            about = json.loads(name.read_bytes())
+            about = (self.path / self.about_name).read_bytes()
+        except FileNotFoundError:
+            raise CommandError(
+                f"{self.named} holds no {self._kind} of weighbridge: there is no {self.about_name}"
+            ) from None
+        except OSError as error:
+            raise CommandError(f"{self.path / self.about_name}: {error.strerror}") from error
+        self.understand(about)
+
+    def understand(self, content: bytes) -> None:
+        """Take up what export.json says. Raises CommandError for what is not of this kind."""
+        try:
+            about = json.loads(content)
             version, form, schema = about[f"weighbridge_{self._kind}"], about["format"], int(about["schema"])
             known = isinstance(about["days"], dict)
-        except FileNotFoundError:
-            raise CommandError(f"{self.path} holds no {self._kind} of weighbridge: there is no {name.name}") from None
-        except OSError as error:
-            raise CommandError(f"{name}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise CommandError(f"{name} cannot be read") from error
+            raise CommandError(f"{self.named}/{self.about_name} cannot be read") from error
         if version != _VERSION or not known or schema > VERSION:
-            raise CommandError(f"{self.path} was written by a later weighbridge than this one")
+            raise CommandError(f"{self.named} was written by a later weighbridge than this one")
         if form != self._form:
-            raise CommandError(f"{self.path} holds an {self._kind} as {form}: name another folder")
+            raise CommandError(f"{self.named} holds an {self._kind} as {form}: name another folder")
         self.about = about
 
     def begin(self) -> None:
@@ -92,7 +101,7 @@ class DayFolder:
                 written = self._write_day(reader, place, form, question(day.date), day, said)
                 said.finished(f"{day.date}  {written.events} events")
             total = sum(entry["events"] for entry in self.days.values())
-            said.finished(f"{total} events of {len(self.days)} days in {self.path}")
+            said.finished(f"{total} events of {len(self.days)} days in {self.named}")
             if found and found[-1].date >= today():
                 said.finished(f"{found[-1].date} is not over: run the same command again for what comes")
 
@@ -101,7 +110,10 @@ class DayFolder:
         entry = self.days.get(str(day.date))
         if entry is None or (entry["events"], entry["mark"]) != (day.events, day.mark):
             return False
-        return all((self.path / str(day.date) / name).is_file() for name in entry["files"])
+        return self._has_files(day.date, list(entry["files"]))
+
+    def _has_files(self, day: date, names: list[str]) -> bool:
+        return all((self.path / str(day) / name).is_file() for name in names)
 
     def _write_day(self, reader: StoreReader, place: Place, form: str, sql: str, day: Day, said: Steps) -> Day:
         fresh = self.path / f".{day.date}.new"
@@ -138,17 +150,28 @@ class DayFolder:
     def _put_in_place(self, fresh: Path, day: Day) -> Day:
         """Make the new folder the day's. A kill in between leaves a day that the next run writes again."""
         place, old = self.path / str(day.date), self.path / f".{day.date}.old"
-        files = {path.name: digest(path) for path in sorted(fresh.iterdir())}
+        files = self.digests(fresh)
         shutil.rmtree(old, ignore_errors=True)
         if place.exists():
             place.rename(old)
         fresh.rename(place)
         sync_folder(self.path)
         shutil.rmtree(old, ignore_errors=True)
-        self.days[str(day.date)] = {"events": day.events, "mark": day.mark, "files": files}
-        about = {f"weighbridge_{self._kind}": _VERSION, **self.about}
-        replace_file(self.path / f"{self._kind}.json", json.dumps(about, indent=1).encode())
+        self.note(day, files)
+        replace_file(self.path / self.about_name, self.written())
         return day
+
+    @staticmethod
+    def digests(fresh: Path) -> dict[str, str]:
+        """SHA-256 of each file of a day. Raises OSError."""
+        return {path.name: digest(path) for path in sorted(fresh.iterdir())}
+
+    def note(self, day: Day, files: dict[str, str]) -> None:
+        self.days[str(day.date)] = {"events": day.events, "mark": day.mark, "files": files}
+
+    def written(self) -> bytes:
+        """What `understand` takes up."""
+        return json.dumps({f"weighbridge_{self._kind}": _VERSION, **self.about}, indent=1).encode()
 
 
 def digest(path: Path) -> str:

@@ -1,5 +1,5 @@
-"""Drivers of other languages against the store's port for tools (`make drivers`): they are downloaded, and need a
-compiler, so that they are not part of `make test`."""
+"""Drivers against the store's port for tools, and a server of object storage (`make drivers`): they are
+downloaded, and need a compiler, so that they are not part of `make test`."""
 
 from __future__ import annotations
 
