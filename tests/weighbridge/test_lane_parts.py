@@ -7,6 +7,7 @@ import asyncio
 import os
 import random
 import socket
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,9 @@ class PlainSink(Sink):
         await asyncio.Event().wait()
         return []
 
+    async def existing(self, events: Sequence[Event], not_in: Collection[int]) -> set[str]:
+        raise SystemExit(3)
+
     async def close(self) -> None:
         raise ValueError("as it comes")
 
@@ -145,11 +149,16 @@ async def test_whose_code_runs_is_seen_from_outside_on_the_loop_and_in_a_thread(
         await writing
     with pytest.raises(ValueError, match="as it comes"):
         await sink.close()
+    with pytest.raises(SystemExit):
+        await sink.existing((), ())
+    assert looking.running() == ("plain", 0), "whose doing it was"
+    await sink.open()
+    assert looking.running() == ("plain", 0), "others that end with the process leave it"
     for number in range(MOST + 1):  # more than there is room for
         sink = PlainSink(looking)
         sink.name = f"sink-{number:059}"
         await marks.watch(sink).open()
-    assert looking.running() is None
+    assert len(looking.working()) == 0
 
 
 def test_a_sink_that_computes_on_and_on_in_a_thread_is_seen_and_one_that_waits_is_not() -> None:

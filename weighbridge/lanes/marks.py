@@ -133,9 +133,14 @@ class _Steps:
             try:
                 waits = steps.send(given) if raised is None else steps.throw(raised)
             except StopIteration as end:
-                return end.value
-            finally:
                 self._mark.leave(before)
+                return end.value
+            except (SystemExit, KeyboardInterrupt):  # is the end of the process: whose doing it was stays to be seen
+                raise
+            except BaseException:
+                self._mark.leave(before)
+                raise
+            self._mark.leave(before)
             try:
                 given, raised = (yield waits), None
             except BaseException as error:  # for the sink to see, a cancellation above all
