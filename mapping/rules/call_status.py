@@ -46,8 +46,12 @@ def rpc_status(value: Any, *, grpc: bool) -> str:
 
 
 def status_of(value: Any) -> int:
-    """An HTTP status in an int, double or digit string; 0 for anything else (spec/mapping.md §3.4)."""
+    """An HTTP status in an int, double or digit string, its reason behind it or not; 0 for others
+    (spec/mapping.md §3.4).
+    """
     if isinstance(value, str):
+        if value[3:4] == " ":  # `200 OK`
+            value = value[:3]
         value = int(value) if len(value) == 3 and value.isascii() and value.isdigit() else 0
     elif isinstance(value, bool) or not isinstance(value, int | float):
         return 0

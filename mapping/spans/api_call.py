@@ -76,6 +76,10 @@ class Rest(NamedTuple):
     extra: dict[str, Any]
 
 
+# What Go's instrumentations say of a connection that was taken over (a WebSocket): nothing failed.
+_NO_STATUS: Final = "Invalid HTTP status code 0"
+
+
 class ApiCallPlan:
     """Builds the events of API calls of one kind and shape."""
 
@@ -353,7 +357,11 @@ class ApiCallPlan:
         raw = work.values[self._error_type]
         if raw is False or (isinstance(raw, str) and raw.lower() in _NO_ERROR):
             raw = None
-        failed = record.status.code == 2 or raw is not None or last_exception(record.events) is not None
+        failed = (
+            (record.status.code == 2 and not record.status.message.startswith(_NO_STATUS))
+            or raw is not None
+            or last_exception(record.events) is not None
+        )
         if failed:
             context.describe_error(record, raw is not None, extra)
             if not error_type and not status:
