@@ -30,7 +30,7 @@ def find_hops(works: Sequence[Work], tree: Tree) -> Generator[None, None, Sequen
     parents = yield from tree.parents()
     above: list[str | None] = [None] * len(works)  # what the ancestors of a span are, its own kind aside
     for part in slices(len(works)):
-        for at in part:
+        for at in reversed(part):  # a span ends, and so comes, after those below it
             if above[at] is not None:
                 continue
             parent = parents[at]

@@ -28,6 +28,8 @@ def find_owners(
     memory: of earlier requests, which learns what these spans say. now: receive time, Unix nanoseconds. It pauses
     often, so that an event loop can breathe however many spans there are.
     """
+    if not works:
+        return []
     users: list[str] = []
     companies: list[str] = []
     for part in slices(len(works)):
@@ -54,15 +56,14 @@ def find_owners(
     if not memory.empty and ("" in users or "" in companies):
         filled: list[Owner] = []
         for part in slices(len(works)):
-            traces = [work[0][1] for work in works[part.start : part.stop]]
-            filled += memory.fill(traces, owners[part.start : part.stop], now, tenant)
+            filled += memory.fill(tree.links(part)[0], owners[part.start : part.stop], now, tenant)
             if part.stop < len(works):
                 yield
         found = filled
     if anybody:
         for part in slices(len(works)):
-            traces, at = [work[0][1] for work in works[part.start : part.stop]], slice(part.start, part.stop)
-            memory.learn(traces, users[at], companies[at], now, tenant)
+            at = slice(part.start, part.stop)
+            memory.learn(tree.links(part)[0], users[at], companies[at], now, tenant)
             if part.stop < len(works):
                 yield
     return found
