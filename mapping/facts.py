@@ -12,7 +12,7 @@ from mapping.otlp.decode import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.rules.call_status import status_of
 from mapping.sampling.randomness import record_bytes
-from mapping.sampling.rules import as_text
+from mapping.sampling.rules import PATHS, as_text
 from mapping.spans.classify import METHODS, STATUSES
 
 _SAID: Final = {
@@ -22,6 +22,7 @@ _SAID: Final = {
     "status": STATUSES,
     "status_class": STATUSES,
 }
+_OF_EVENTS: Final = frozenset(PATHS) - {"span.kind"}  # that every event answers by itself
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
@@ -36,6 +37,8 @@ class SpanFacts:
 
     def __call__(self, path: str) -> object:
         event = self._event
+        if path in _OF_EVENTS:
+            return event_fact(event, path)
         if path.startswith("attr."):
             return _attribute(self._work, path[5:])
         if path.startswith("resource."):

@@ -82,6 +82,9 @@ class Deciding:
         judge: Judge,
     ) -> Generator[None, None, None]:
         """Judges the events of a request's spans, in order. works: all its spans. passed: `Sampler.passed`."""
+        if tree.is_flat():
+            yield from self._flat(waiting, passed, decide, judge)
+            return
         own: dict[int, KnownCall | None] = {}  # of incoming calls
         places = {id(work): at for at, work in enumerate(works)}
         for part in _steps(len(waiting)):
@@ -92,16 +95,56 @@ class Deciding:
             yield
         parents = yield from tree.parents()
         calls = yield from self._spread(own, parents, works)
-        self._learn(own, calls, works)
+        if self._recent:
+            for work, call in zip(works, calls, strict=True):
+                if call is not None and call.holds != self._nothing:
+                    self._remember(work, call)
         for part in _steps(len(waiting)):
             for work, event in waiting[part.start : part.stop]:
                 call, facts = calls[places[id(work)]], SpanFacts(event, work)
                 asked: Facts = facts
                 if call is not None and event.event_type != API_CALL:
-                    state = read_text(work.record.span.trace_state)
-                    asked = OfCall(facts, call, passed(work.record.trace_id, state, facts) or 0)
+                    asked = self._of(call, work, facts, passed)
                 judge(event, None if event.event_type == SKIP else partial(decide, work, asked), work)
             yield
+
+    def _flat(
+        self,
+        waiting: Sequence[tuple[Work, Event]],
+        passed: Callable[[bytes, str, Facts], int | None],
+        decide: DecideSpan,
+        judge: Judge,
+    ) -> Generator[None, None, None]:
+        """As `spans`, where no span of the request is above another: each is decided as it comes."""
+        knows = self._before is not None or not self._recent.empty
+        for part in _steps(len(waiting)):
+            for work, event in waiting[part.start : part.stop]:
+                facts = SpanFacts(event, work)
+                asked: Facts = facts
+                call: KnownCall | None = None
+                if event.event_type == API_CALL:
+                    if work.plan.incoming:
+                        with suppress(Exception):
+                            call = self._told(work, facts, passed)
+                elif knows and (parent := work.record.parent_id):
+                    call = self._find(span_key(work.record.trace_id, parent, self._tenant))
+                    if call is not None:
+                        asked = self._of(call, work, facts, passed)
+                if call is not None and call.holds != self._nothing and self._recent:
+                    self._remember(work, call)
+                judge(event, None if event.event_type == SKIP else partial(decide, work, asked), work)
+            yield
+
+    def _of(
+        self, call: KnownCall, work: Work, facts: Facts, passed: Callable[[bytes, str, Facts], int | None]
+    ) -> OfCall:
+        return OfCall(facts, call, passed(work.record.trace_id, read_text(work.record.span.trace_state), facts) or 0)
+
+    def _remember(self, work: Work, call: KnownCall) -> None:
+        record = work.record
+        self._recent.learn(span_key(record.trace_id, record.span_id, self._tenant), call, self._now)
+        if work.plan.incoming:
+            self._recent.learn(service_key(record.trace_id, work.group.service, self._tenant), call, self._now)
 
     def _told(self, work: Work, facts: Facts, passed: Callable[[bytes, str, Facts], int | None]) -> KnownCall | None:
         if work.plan.weight != ABSENT and work.values[work.plan.weight] is not None:
@@ -135,21 +178,6 @@ class Deciding:
                     found[step] = found[here]
             yield
         return found
-
-    def _learn(
-        self, own: Mapping[int, KnownCall | None], calls: Sequence[KnownCall | None], works: Sequence[Work]
-    ) -> None:
-        if not self._recent:
-            return
-        for at, call in enumerate(calls):
-            if call is not None and call.holds != self._nothing:
-                record = works[at].record
-                self._recent.learn(span_key(record.trace_id, record.span_id, self._tenant), call, self._now)
-        for at, call in own.items():
-            if call is not None and call.holds != self._nothing:
-                work = works[at]
-                key = service_key(work.record.trace_id, work.group.service, self._tenant)
-                self._recent.learn(key, call, self._now)
 
     def logs(self, waiting: Sequence[WaitingLog], decide: DecideLog, judge: Judge) -> Generator[None, None, None]:
         """Judges the events of a request's log records, in order."""

@@ -91,12 +91,12 @@ class Lines:
         """The fields of a line, those without a value left out; None when it has no known format."""
         if _BEFORE_STATUS in text:
             patterns = (
-                [*self._quoted, *self._others] if _tells_a_call(text[:LONGEST_LINE]) is not None else self._others
+                [*self._others, *self._quoted] if _tells_a_call(text[:LONGEST_LINE]) is not None else self._others
             )
         elif text and (
             text[-1] == '"' or "=" in text or self._others or (text[0] in self._begin and not text[1:2].islower())
         ):
-            patterns = [*self._last, *self._others] if _VERSION in text[-_VERSION_AT:] else self._others
+            patterns = [*self._others, *self._last] if _VERSION in text[-_VERSION_AT:] else self._others
         else:  # as nearly all
             return None
         if len(text) > LONGEST_LINE:

@@ -87,7 +87,12 @@ class CallConditions:
 
     def holds(self, facts: Facts) -> int:
         """The conditions that hold for a call."""
-        return sum(1 << place for place, test in enumerate(self._tests) if test(facts))
+        holds, bit = 0, 1
+        for test in self._tests:
+            if test(facts):
+                holds |= bit
+            bit <<= 1
+        return holds
 
     @property
     def nothing(self) -> int:

@@ -24,6 +24,11 @@ class RecentCalls:
     def __bool__(self) -> bool:
         return self._ns > 0
 
+    @property
+    def empty(self) -> bool:
+        """True when nothing is known."""
+        return not (self._young or self._old)
+
     def learn(self, key: bytes, call: KnownCall, now: int) -> None:
         """key: of `span_key` or `service_key`. now: receive time, Unix nanoseconds."""
         if len(self._young) >= self._most // 2:
