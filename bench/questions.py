@@ -195,7 +195,10 @@ def ask(reader: StoreReader, asked: Asked) -> tuple[float, str]:
     except StoreError as error:
         print(f"  {error}")
         return float("nan"), "refused"
-    return time.monotonic() - begun, "exact" if found.exact else "estimate"
+    return (
+        time.monotonic() - begun,
+        "exact" if found.exact else "counts, in doubt" if "api_minutes" in found.said else "events",
+    )
 
 
 async def measure(data: Path, events: int, loading: bool, only: list[str]) -> None:

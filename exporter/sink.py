@@ -44,6 +44,11 @@ class AnySink(Protocol):
         """How often a process that the sink runs for itself ended and was started again."""
         return 0
 
+    @property
+    def folded(self) -> int:
+        """Calls that were counted with some of their names left out, because there were too many."""
+        return 0
+
     async def open(self) -> None:
         """Connect and create what is missing. Raises SinkError; the pipeline tries again later."""
         ...

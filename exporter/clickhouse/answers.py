@@ -46,34 +46,53 @@ def answer(store: StoreReader, name: str, arguments: Mapping[str, Any], statemen
     whichever says more, with its doubt.
     """
     found = alternative(name, arguments)
-    chosen = found if isinstance(found, str) else _of_minutes(store, found)
-    if isinstance(chosen, Chosen) and chosen.hops is None:
-        exact = f"exact: {_COUNTED}" + ("; durations within 1 %" if name in _READS_DURATIONS else "")
-        return Answer(_without_doubt(store.run(chosen.statement)), exact, True)
-    is_there = _are_all_there(store, statement) if name in _OF_CALLS else None
-    if is_there:
+    asking = _of_minutes(store, name, statement, found)
+    chosen = asking.chosen
+    if asking.is_there:
         return Answer(_without_doubt(store.run(statement)), _KEPT, True)
     if isinstance(chosen, Chosen):
-        return _with_open_hops(store.run(chosen.statement), chosen)
+        if chosen.hops is not None:
+            return _with_open_hops(store.run(chosen.statement), chosen)
+        exact = f"exact: {_COUNTED}" + ("; durations within 1 %" if name in _READS_DURATIONS else "")
+        return Answer(_without_doubt(store.run(chosen.statement)), exact, True)
     result = store.run(statement)
-    if is_there is None and _is_exact(result):
+    if asking.is_there is None and _is_exact(result):
         return Answer(_without_doubt(result), _KEPT, True)
     return Answer(result, f"from the events that were kept: {chosen}" if chosen else "", False)
 
 
-def _of_minutes(store: StoreReader, found: Alternative) -> Chosen | str:
-    """What the minutes answer, or why they have no answer."""
+class _Asked(NamedTuple):
+    """What was learnt before the question itself is asked."""
+
+    chosen: Chosen | str  # how the minutes answer, or why they do not
+    is_there: bool | None  # whether every call is, so that events answer exactly; None: not known, or no matter
+
+
+def _of_minutes(store: StoreReader, name: str, statement: Statement, found: Alternative | str) -> _Asked:
+    """The minutes are asked first, then whether all events are there, and last what takes longest."""
+    if isinstance(found, str):
+        return _Asked(found, _are_all_there(store, statement) if name in _OF_CALLS else None)
     asking = choose(found)
+    is_there: bool | None = None
+    looked = False
     try:
-        statement = next(asking)
+        rows = store.run(next(asking)).dicts()
+        some_dropped = bool(rows[0]["some_dropped"])
         while True:
-            statement = asking.send(store.run(statement).dicts())
+            more = asking.send(rows)
+            if not looked:
+                looked, is_there = True, False if some_dropped else _are_all_there(store, statement)
+                if is_there:
+                    return _Asked("", True)
+            rows = store.run(more).dicts()
     except StopIteration as done:
-        chosen: Chosen | str = done.value
-        return chosen
+        if isinstance(done.value, str) and not looked:
+            is_there = _are_all_there(store, statement)
+        return _Asked(done.value, is_there)
     except StoreError as error:
         if _NO_TABLE.search(str(error)):
-            return "the store counts no calls by minute"  # it is of an earlier version, or one may not read there
+            # It is of an earlier version, or one may not read there.
+            return _Asked("the store counts no calls by minute", None)
         raise
 
 

@@ -150,6 +150,7 @@ class Bounds:
 
     def __init__(self, most: int = MOST_KEYS, most_folded: int = MOST_FOLDED_KEYS) -> None:
         self._most = most, most_folded
+        self.folded = 0  # records so far whose texts are not all told apart
         self._known: OrderedDict[int, tuple[set[int], set[int]]] = OrderedDict()  # hashes of keys by minute and level
 
     def fold(self, rows: Sequence[Row]) -> list[Row]:
@@ -169,7 +170,9 @@ class Bounds:
                 known[0].update(hashes)
                 found += of_minute
             else:
-                found += [row._replace(key=self._bounded(known, row.key)) for row in of_minute]
+                bounded = [row._replace(key=self._bounded(known, row.key)) for row in of_minute]
+                self.folded += sum(row.records for row in bounded if row.key[-1])
+                found += bounded
         return found
 
     def _bounded(self, known: tuple[set[int], set[int]], key: Key) -> Key:

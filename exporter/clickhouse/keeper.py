@@ -15,6 +15,7 @@ from urllib3 import Timeout
 from exporter.clickhouse.engine.endpoint import WRITER, Endpoint
 from exporter.clickhouse.engine.lanes import quote
 from exporter.clickhouse.errors import CLIENT_ERRORS
+from exporter.clickhouse.minutes_table import prepare_minutes
 from exporter.clickhouse.reader import StoreError, StoreReader, connected
 from exporter.clickhouse.schema import Place, prepare
 from exporter.clickhouse.sink import CLUSTER_SETTINGS, INSERT_SETTINGS
@@ -23,6 +24,13 @@ from exporter.errors import SinkError
 _WORK_S: Final = 3600  # for one statement: a deletion reads a whole day or more
 _LONG: Final = {"max_query_size": 1 << 25}  # bytes; questions that name ids exceed the default of 256 KiB
 _TEXT_SETTINGS: Final = {"date_time_input_format": "best_effort"}  # times as ISO 8601
+# One part, however many rows there are.
+_ONE_BLOCK: Final = {
+    "input_format_parallel_parsing": 0,
+    "max_insert_block_size": 1 << 40,
+    "min_insert_block_size_rows": 1 << 40,
+    "min_insert_block_size_bytes": 1 << 40,
+}
 
 
 class StoreKeeper(StoreReader):
@@ -34,6 +42,13 @@ class StoreKeeper(StoreReader):
         """Make the table where it is missing, bring it up to date where it is older. Raises StoreError."""
         try:
             prepare(self, place)
+        except SinkError as error:
+            raise StoreError(str(error)) from error
+
+    def prepare_minutes(self, place: Place, retention_days: int) -> None:
+        """As `prepare`, the table of counts."""
+        try:
+            prepare_minutes(self, place, retention_days)
         except SinkError as error:
             raise StoreError(str(error)) from error
 
@@ -54,6 +69,14 @@ class StoreKeeper(StoreReader):
         }
         try:
             self._connected.raw_insert(place.table, columns, rows, settings=settings, fmt="TabSeparated")
+        except CLIENT_ERRORS as error:
+            raise StoreError(self._said(error)) from error
+
+    def insert_whole(self, table: str, columns: Sequence[str], rows: bytes, token: str) -> None:
+        """Insert rows of TabSeparated into one partition of a table: all of them, or none. Raises StoreError."""
+        settings = {**INSERT_SETTINGS, **_TEXT_SETTINGS, **_ONE_BLOCK, "insert_deduplication_token": token}
+        try:
+            self._connected.raw_insert(table, columns, rows, settings=settings, fmt="TabSeparated")
         except CLIENT_ERRORS as error:
             raise StoreError(self._said(error)) from error
 

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from importlib.resources import files
-from typing import Final
+from typing import Final, Protocol
 
 from exporter.clickhouse.schema import COLUMN, DURABLE, PLAIN_WINDOW, REPLICATED_WINDOW, Place, Runner
 from exporter.errors import SinkError
@@ -33,6 +33,10 @@ _HOURLY: Final = ", ".join(("toStartOfHour(minute)", *_KEYS))
 _SUMS: Final = ("records", "kept", "calls", "duration_sum_ms")
 
 
+class Reads(Protocol):
+    def rows(self, sql: str) -> list[tuple[str, ...]]: ...
+
+
 def minutes_table(place: Place) -> str:
     """The name that is read and inserted into."""
     return f"{place.database}.{TABLE}"
@@ -50,7 +54,7 @@ def create_statements(place: Place, retention_days: int, since_unix_s: int) -> l
     if place.cluster:
         engine = "ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')"
         window = REPLICATED_WINDOW
-    stored = _stored(place)
+    stored = stored_minutes(place)
     statements = [
         f"CREATE TABLE IF NOT EXISTS {stored}{place.on_cluster}\n"
         f"({lines},\n    INDEX idx_batch batch_id TYPE bloom_filter(0.001) GRANULARITY 1\n)\n"
@@ -76,7 +80,7 @@ def prepare_minutes(runner: Runner, place: Place, retention_days: int) -> None:
 
     Raises SinkError for a table that is not ours or was made by a newer version.
     """
-    stored = _stored(place)
+    stored = stored_minutes(place)
     name = stored.partition(".")[2]
     where = f"database = '{place.database}' AND name = '{name}'"
     question = f"SELECT comment, create_table_query FROM system.tables WHERE {where}"  # noqa: S608 - both are plain names
@@ -96,18 +100,30 @@ def prepare_minutes(runner: Runner, place: Place, retention_days: int) -> None:
         runner.command(statement)
 
 
+def counted_since(reader: Reads, place: Place) -> int | None:
+    """Since when the store counts, in Unix seconds; None where it does not."""
+    stored = stored_minutes(place)
+    where = f"database = '{place.database}' AND name = '{stored.partition('.')[2]}'"
+    for (comment,) in reader.rows(f"SELECT comment FROM system.tables WHERE {where}"):  # noqa: S608 - plain names
+        if found := COMMENT.fullmatch(comment):
+            return int(found[2])
+    return None
+
+
+def count_since(runner: Runner, place: Place, since_unix_s: int) -> None:
+    """Say that the store has the counts of all that came since then."""
+    said = f"weighbridge minutes {VERSION}, since {since_unix_s}"
+    runner.command(f"ALTER TABLE {stored_minutes(place)}{place.on_cluster} MODIFY COMMENT '{said}'")
+
+
 def count_anew(runner: Runner, place: Place, newest_unix_s: int) -> None:
     """Where the store counts: from now on, because events of up to then are about to come that it has not counted.
 
     Of the time before, questions go to the events.
     """
-    stored = _stored(place)
-    where = f"database = '{place.database}' AND name = '{stored.partition('.')[2]}'"
-    for (comment,) in runner.rows(f"SELECT comment FROM system.tables WHERE {where}"):  # noqa: S608 - plain names
-        found = COMMENT.fullmatch(comment)
-        if found is not None and int(found[2]) < newest_unix_s:
-            said = f"weighbridge minutes {found[1]}, since {int(time.time())}"
-            runner.command(f"ALTER TABLE {stored}{place.on_cluster} MODIFY COMMENT '{said}'")
+    since = counted_since(runner, place)
+    if since is not None and since < newest_unix_s:
+        count_since(runner, place, int(time.time()))
 
 
 def _counts_since(runner: Runner, place: Place) -> int:
@@ -116,7 +132,7 @@ def _counts_since(runner: Runner, place: Place) -> int:
     return int(time.time()) if int(events) else 0
 
 
-def _stored(place: Place) -> str:
+def stored_minutes(place: Place) -> str:
     """The name of the table that holds the data."""
     return f"{minutes_table(place)}_local" if place.cluster else minutes_table(place)
 

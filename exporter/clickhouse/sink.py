@@ -158,6 +158,10 @@ class ClickHouseSink(Sink):
     def restarts(self) -> int:
         return self._engine.restarts if self._engine is not None else 0
 
+    @property
+    def folded(self) -> int:
+        return self._bounds.folded
+
     def _own_endpoint(self) -> Endpoint | None:
         return self._settings.server if self._engine is None else self._engine.endpoint
 

@@ -241,6 +241,7 @@ def test_names_without_end_become_others_and_nothing_is_lost() -> None:
     assert sum(seen.values()) == 1000
     levels = {level: sum(n for key, n in seen.items() if key[-1] == level) for level in (0, 1, 2)}
     assert levels == {0: 100, 1: 20, 2: 880}
+    assert bounds.folded == 900
     assert {key[0] for key in seen if key[-1] == 2} == {OTHER}
     assert {key[3] for key in seen if key[-1]} == {OTHER}
     assert {key[13] for key in seen} == {"t"}

@@ -23,7 +23,8 @@ RETENTION_DAYS = 3650  # the events are of 2026
 def write_settings(folder: Path, dsn: str, **of_the_sink: Any) -> Path:
     """A settings file with one store in it."""
     folder.mkdir(exist_ok=True)
-    sink = {"name": "store", "type": "clickhouse", "dsn": dsn, "retention_days": RETENTION_DAYS, **of_the_sink}
+    sink = {"name": "store", "type": "clickhouse", "dsn": dsn, "retention_days": RETENTION_DAYS}
+    sink |= {"minutes_retention_days": RETENTION_DAYS, **of_the_sink}
     path = folder / "weighbridge.yaml"
     spool = {"directory": str(folder / "spool")}
     path.write_text(yaml.safe_dump({"exporter": {"sinks": [sink]}, "spool": spool}))
@@ -67,3 +68,21 @@ def everything(engine: EngineProcess, database: str = "analytics") -> list[dict[
     code, text = engine.ask(f"SELECT * FROM {database}.api_events ORDER BY event_id FORMAT JSONEachRow")
     assert code == 0, text
     return [json.loads(line) for line in text.splitlines()]
+
+
+def everything_counted(engine: EngineProcess, database: str = "analytics") -> list[str]:
+    """What is counted, by hour, in whatever rows it is."""
+    keys = "toStartOfHour(minute) AS hour, company_id, service, method, endpoint, status_code, direction, hop, tenant"
+    code, text = engine.ask(
+        f"SELECT {keys}, sum(records), sum(kept), sum(calls), sum(duration_sum_ms),"
+        f" arraySort(mapKeys(sumMap(durations)))"
+        f" FROM {database}.api_minutes WHERE batch_id = 0 GROUP BY ALL ORDER BY ALL"
+    )
+    assert code == 0, text
+    return text.splitlines()
+
+
+def counted_from(engine: EngineProcess, database: str = "analytics") -> int:
+    """Since when the store says that it counts."""
+    where = f"database = '{database}' AND name = 'api_minutes'"
+    return int(engine.ask(f"SELECT comment FROM system.tables WHERE {where}")[1].rsplit(" ", 1)[1])

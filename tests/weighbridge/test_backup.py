@@ -12,9 +12,20 @@ import pytest
 
 from bridge import COMMAND, eventually
 from engine_process import EngineProcess
+from exporter.clickhouse.copied_counts import total, without
 from exporter.clickhouse.engine.endpoint import WRITER
-from store_files import as_server, embedded, everything, odd_events, run, write_settings
-from stored import store_events
+from exporter.clickhouse.minutes_table import columns
+from store_files import (
+    as_server,
+    counted_from,
+    embedded,
+    everything,
+    everything_counted,
+    odd_events,
+    run,
+    write_settings,
+)
+from stored import count_events, store_events
 
 A_DAY = 50
 
@@ -22,7 +33,9 @@ A_DAY = 50
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     process = EngineProcess(tmp_path_factory.mktemp("old") / "store", readers=1)
-    store_events(process, odd_events(days=3, a_day=A_DAY))
+    rows = odd_events(days=3, a_day=A_DAY)
+    store_events(process, rows)
+    count_events(process, rows)
     yield process
     assert process.stop() == 0
 
@@ -53,6 +66,8 @@ def test_what_is_restored_is_what_was_there(
     assert restored.returncode == 0, restored.stderr
     assert f"{3 * A_DAY} events restored, 0 were there, of 3 days" in restored.stderr
     assert everything(empty) == everything(engine)
+    assert everything_counted(empty) == everything_counted(engine) != []
+    assert counted_from(empty) == counted_from(engine) == 0
     again = run(new, "restore", str(tmp_path / "saved"))
     assert (again.returncode, "--merge adds those" in again.stderr) == (2, True)
     code, _ = empty.ask(
@@ -62,6 +77,7 @@ def test_what_is_restored_is_what_was_there(
     merged = run(new, "restore", str(tmp_path / "saved"), "--merge")
     assert merged.returncode == 0, merged.stderr
     assert everything(empty) == everything(engine)
+    assert everything_counted(empty) == everything_counted(engine), "counted once"
 
 
 def test_a_backup_is_restored_where_there_was_no_store_yet(engine: EngineProcess, tmp_path: Path) -> None:
@@ -81,16 +97,65 @@ def test_a_store_that_counts_says_that_it_did_not_count_what_was_restored(
     engine: EngineProcess, empty: EngineProcess, tmp_path: Path
 ) -> None:
     """A bridge that began on an empty store counts since ever; questions of the days that come now go to the events."""
-    old, new = write_settings(tmp_path / "a", embedded(engine)), write_settings(tmp_path / "b", embedded(empty))
+    store_events(engine, odd_events(days=1, a_day=5), "bare")
+    assert engine.ask("DROP TABLE bare.api_minutes SYNC", user=WRITER)[0] == 0  # of an earlier version
+    old, new = (
+        write_settings(tmp_path / "a", as_server(engine, "bare")),
+        write_settings(tmp_path / "b", embedded(empty)),
+    )
     assert run(old, "backup", str(tmp_path / "saved")).returncode == 0
     store_events(empty, [])
-    question = "SELECT comment FROM system.tables WHERE database = 'analytics' AND name = 'api_minutes'"
-    assert empty.ask(question)[1].strip() == "weighbridge minutes 1, since 0"
+    assert counted_from(empty) == 0
     assert run(new, "restore", str(tmp_path / "saved")).returncode == 0
-    since = int(empty.ask(question)[1].rsplit(" ", 1)[1])
+    since = counted_from(empty)
     assert time.time() - 3600 < since <= time.time()
     assert run(new, "restore", str(tmp_path / "saved"), "--merge").returncode == 0
-    assert int(empty.ask(question)[1].rsplit(" ", 1)[1]) == since  # nothing came
+    assert counted_from(empty) == since  # nothing came
+    assert engine.ask("DROP DATABASE bare SYNC", user=WRITER)[0] == 0
+
+
+def test_counts_that_grew_since_are_copied_again_and_never_added_twice(
+    engine: EngineProcess, empty: EngineProcess, tmp_path: Path
+) -> None:
+    rows = odd_events(days=2, a_day=6)
+    store_events(engine, rows, "grows")
+    count_events(engine, rows, database="grows")
+    old, new = write_settings(tmp_path / "a", as_server(engine, "grows")), as_server(empty)
+    assert run(old, "move", "--to", new).returncode == 0
+    count_events(engine, rows[:3], batch=1, database="grows")  # late ones of the last day
+    assert run(old, "move", "--to", new).returncode == 0
+    assert everything_counted(empty) == everything_counted(engine, "grows")
+    count_events(empty, rows[:2], batch=2)  # the new bridge counts some of that day itself
+    own = everything_counted(empty)
+    assert run(old, "move", "--to", new).returncode == 0
+    assert everything_counted(empty) == own
+    assert counted_from(empty) == 0
+    count_events(engine, rows[:1], batch=3, database="grows")  # and then the old one, which no number can tell apart
+    store_events(engine, odd_events(days=3, a_day=1)[2:], "grows")
+    again = run(old, "move", "--to", new)
+    assert again.returncode == 0, again.stderr
+    assert "counts of 1 days are not taken along" in again.stderr
+    assert everything_counted(empty) == own
+    assert counted_from(empty) > time.time() - 3600
+    assert engine.ask("DROP DATABASE grows SYNC", user=WRITER)[0] == 0
+
+
+def test_counts_of_an_erased_company_are_left_out() -> None:
+    names = list(columns())
+
+    def row(company: str, minute: str) -> bytes:
+        values = {"company_id": company, "minute": minute, "tenant": "t", "records": "2", "kept": "1"}
+        return "\t".join(values.get(name, "0") for name in names).encode()
+
+    rows = [
+        row("acme", "2026-11-20 10:00:00"),
+        row("acme", "2026-11-22T10:00:00Z"),
+        row("globex", "2026-11-20 10:00:00"),
+    ]
+    until = 1_795_219_200 * 10**9  # 2026-11-21
+    kept = without(rows, lambda owner: owner.company == "acme" and owner.start_unix_ns < until)
+    assert kept == rows[1:]
+    assert total(kept) == (4, 2)
 
 
 def test_who_was_erased_since_is_not_restored(engine: EngineProcess, empty: EngineProcess, tmp_path: Path) -> None:
@@ -101,6 +166,7 @@ def test_who_was_erased_since_is_not_restored(engine: EngineProcess, empty: Engi
     assert restored.returncode == 0, restored.stderr
     theirs = [row["event_id"] for row in everything(engine) if row["user_id"] == "user-3"]
     assert f"{len(theirs)} events are of people who were erased since" in restored.stderr
+    assert everything_counted(empty) == everything_counted(engine), "an erased user is in no count by name"
     there = {row["event_id"] for row in everything(empty)}
     assert there == {row["event_id"] for row in everything(engine)} - set(theirs)
 
@@ -133,6 +199,7 @@ def test_a_store_is_moved_and_what_comes_meanwhile_follows(
     assert f"{3 * A_DAY} events of 3 days are in both stores" in moved.stdout
     assert "writer:…@" in moved.stdout or target is embedded
     assert everything(empty) == everything(engine)
+    assert everything_counted(empty) == everything_counted(engine)
     late = odd_events(days=1, a_day=5)
     store_events(engine, late, "late")
     second = write_settings(tmp_path / "b", as_server(engine, "late"))

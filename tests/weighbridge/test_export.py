@@ -20,7 +20,7 @@ from events import NOW_NS, event
 from exporter.clickhouse.engine import frames
 from exporter.clickhouse.engine.endpoint import WRITER, password
 from exporter.clickhouse.engine.lanes import EngineError, Piece
-from stored import store_events
+from stored import count_events, store_events
 
 DAY_NS = 86_400 * 10**9
 ODD = 'a "quoted"\nline, with a comma; and a tab\t'
@@ -30,20 +30,19 @@ EVENTS = 400  # a day
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
     process = EngineProcess(tmp_path_factory.mktemp("engine") / "store", readers=1)
-    store_events(
-        process,
-        [
-            event(
-                start_unix_ns=NOW_NS - day * DAY_NS - number * 10**6,
-                received_unix_ns=NOW_NS - day * DAY_NS,
-                user_id=f"user-{number % 7}",
-                response_body=ODD,
-                metadata='{"flags.experiment":"x","n":1.5}',
-            )
-            for day in range(3)
-            for number in range(EVENTS)
-        ],
-    )
+    rows = [
+        event(
+            start_unix_ns=NOW_NS - day * DAY_NS - number * 10**6,
+            received_unix_ns=NOW_NS - day * DAY_NS,
+            user_id=f"user-{number % 7}",
+            response_body=ODD,
+            metadata='{"flags.experiment":"x","n":1.5}',
+        )
+        for day in range(3)
+        for number in range(EVENTS)
+    ]
+    store_events(process, rows)
+    count_events(process, rows)
     yield process
     assert process.stop() == 0
 
@@ -68,7 +67,7 @@ def export(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def days_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "counts")
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
@@ -88,6 +87,19 @@ def test_every_event_is_in_the_folder_of_its_day(
         assert {str(row["event_time"])[:10] for row in rows} == {day.name}
         assert {row["response_body"] for row in rows} == {ODD}
         assert all(path.stat().st_mode & 0o077 == 0 for path in day.iterdir())
+        assert counted(engine, day.parent / "counts" / day.name, form) == EVENTS
+
+
+def counted(engine: EngineProcess, day: Path, form: str) -> int:
+    """Records by the counts of an exported day."""
+    if form == "jsonl":
+        return sum(json.loads(line)["records"] for line in (day / "counts.jsonl").read_text().splitlines())
+    if form == "csv":
+        with (day / "counts.csv").open(newline="") as file:
+            return sum(int(row["records"]) for row in csv.DictReader(file))
+    code, text = engine.ask(f"SELECT sum(records) FROM file('{day}/*.parquet', Parquet)", user=WRITER)
+    assert code == 0, text
+    return int(text)
 
 
 def read(engine: EngineProcess, day: Path, form: str) -> Iterator[dict[str, Any]]:

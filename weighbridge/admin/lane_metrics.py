@@ -65,6 +65,7 @@ def _sinks(parts: LaneParts) -> Values:
     yield "weighbridge_sink_faults_total", by_sink({name: of.faults for name, of in counts.items()})
     restarts = {name: pipe.sink.restarts for name, pipe in pipelines.items()}
     yield "weighbridge_sink_engine_restarts_total", by_sink(restarts)
+    yield "weighbridge_sink_folded_calls_total", by_sink({name: pipe.sink.folded for name, pipe in pipelines.items()})
     yield "weighbridge_sink_unauthorised", by_sink({name: float(of.unauthorised) for name, of in counts.items()})
     waiting = backlogs(parts)
     yield "weighbridge_sink_backlog_records", by_sink({name: of.records for name, of in waiting.items()})

@@ -149,6 +149,12 @@ _ALL = (
         "sink",
         "How often the embedded engine ended by itself and was started again, since the start.",
     ),
+    _counter(
+        "weighbridge_sink_folded_calls",
+        "{call}",
+        "sink",
+        "Calls since the start that `api_minutes` counts under `(other)`, because their minute has too many names.",
+    ),
     _gauge("weighbridge_sink_unauthorised", "", "sink", "1 while the destination refuses our credentials."),
     _gauge(
         "weighbridge_sink_backlog_records",

@@ -7,12 +7,17 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
+
+from exporter.clickhouse.copied_counts import Origin, Rows, bring_all
 from exporter.clickhouse.copying import FORM, Copied, Erased, Owner, add, question, stored_columns, unknown
 from exporter.clickhouse.days import Day, days, one_day, today
 from exporter.clickhouse.keeper import StoreKeeper
-from exporter.clickhouse.minutes_table import count_anew
+from exporter.clickhouse.minutes_table import count_anew, count_since, counted_since
 from exporter.clickhouse.schema import Place
+from exporter.clickhouse.settings import Settings as StoreSettings
 from exporter.erasures import Erasures
+from weighbridge.commands.counts_folder import CountsFolder
 from weighbridge.commands.day_files import UNREADABLE, read_rows
 from weighbridge.commands.day_folder import DayFolder, digest
 from weighbridge.commands.errors import CommandError, CommandFailed
@@ -33,6 +38,7 @@ def run_backup(settings: Settings, path: Path) -> None:
             raise CommandError(f"{path} was made from a table of other columns: begin a new backup in another folder")
         folder.about["columns"] = columns
         folder.write(reader, place, FORM, lambda day: question(place, columns, day), None, None)
+        CountsFolder(path, "backup").write(reader, place, FORM, None, None)
 
 
 def run_restore(settings: Settings, path: Path, since: str | None, until: str | None, *, merge: bool) -> None:
@@ -54,7 +60,10 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
             events = sum(day.events for day in there.values())
             raise CommandError(f"{place.table} has {events} events: --merge adds those of the backup that are missing")
         missing = [name for name, entry in wanted.items() if not _is_there(there.get(name), entry)]
-        count_before(keeper, place, [date.fromisoformat(name) for name in missing])
+        counts = CountsFolder(path, "backup")
+        days_of_counts = [day for day in counts.days() if _within(day, first, end)]
+        coming = [date.fromisoformat(name) for name in missing]
+        bring_counts(keeper, store, counts.origin, days_of_counts, counts.rows, coming, is_erased)
         with steps(sum(int(entry["events"]) for entry in wanted.values())) as said:
             total = Copied(0, 0)
             for name, entry in wanted.items():
@@ -71,11 +80,40 @@ def run_restore(settings: Settings, path: Path, since: str | None, until: str | 
                 said.finished(f"{total.erased} events are of people who were erased since: they stay away")
 
 
-def count_before(keeper: StoreKeeper, place: Place, coming: Sequence[date]) -> None:
-    """Let the store's counts begin after the days that are about to come: it has not counted them."""
+def bring_counts(
+    keeper: StoreKeeper,
+    store: StoreSettings,
+    of: Origin | None,
+    counted: Sequence[date],
+    rows: Rows,
+    coming: Sequence[date],
+    is_erased: Erased | None = None,
+) -> None:
+    """The counts of a store before its events: it says that it has counted them, or that it counts from now on.
+
+    coming: days of which events are about to come. Raises CommandFailed.
+    """
+    place = Place.of(store)
+    if of is not None:
+        keeper.prepare_minutes(place, store.minutes_retention_days)
+        oldest = today() - timedelta(days=store.minutes_retention_days)
+        kept = [day for day in counted if day > oldest]
+        brought = set(bring_all(keeper, place, of, kept, rows, is_erased))
+        since = counted_since(keeper, place)
+        if since is not None and brought.issuperset((*kept, *coming)):
+            if brought:
+                count_since(keeper, place, max(since, of.since_unix_s))
+                click.echo(f"counts by minute of {len(brought)} days are there", err=True)
+            return
+        if left := len(set(kept) - brought):
+            click.echo(f"counts of {left} days are not taken along: the store has others of these days", err=True)
     if coming:
         over = datetime.combine(max(coming) + timedelta(days=1), time.min, UTC)
         count_anew(keeper, place, int(over.timestamp()))
+
+
+def _within(day: date, since: date | None, end: date | None) -> bool:
+    return (since is None or day >= since) and (end is None or day < end)
 
 
 def _is_there(day: Day | None, entry: dict[str, Any]) -> bool:
@@ -88,7 +126,7 @@ def _wanted(folder: DayFolder, since: date | None, end: date | None, retention_d
     wanted, old = {}, 0
     for name, entry in sorted(folder.days.items()):
         day = date.fromisoformat(name)
-        if (since is None or day >= since) and (end is None or day < end):
+        if _within(day, since, end):
             if day > oldest:
                 wanted[name] = entry
             else:

@@ -15,7 +15,8 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-ROWS: Final = "events.tsv.zst"  # of a backup
+EVENTS: Final = "events"
+COUNTS: Final = "counts"
 UNREADABLE: Final = (OSError, EOFError, zstd.ZstdError)
 _LEVEL: Final = 3
 _READ_BYTES: Final = 8 << 20
@@ -66,8 +67,9 @@ class _Csv(_Text):
 class _Parquet:
     """A file for each piece of the embedded engine, which is whole; one file of a server's, which are not."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
+        self._name = name
         self._file: BinaryIO | None = None
         self._number = 0
 
@@ -75,7 +77,7 @@ class _Parquet:
         if self._file is None or piece.rows:
             self.close()
             self._number += 1
-            self._file = _open(self._folder / f"events-{self._number:05}.parquet")
+            self._file = _open(self._folder / f"{self._name}-{self._number:05}.parquet")
         self._file.write(piece.data)
         return piece.rows or None
 
@@ -88,8 +90,8 @@ class _Parquet:
 class _Compressed:
     """A backup's day: one file of lines, compressed."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = _open(folder / ROWS)
+    def __init__(self, folder: Path, name: str) -> None:
+        self._file = _open(folder / f"{name}.tsv.zst")
         self._zstd = zstd.ZstdFile(self._file, "wb", level=_LEVEL)
 
     def add(self, piece: Piece) -> int | None:
@@ -101,10 +103,10 @@ class _Compressed:
         _close(self._file)
 
 
-def read_rows(folder: Path) -> Iterator[bytes]:
+def read_rows(folder: Path, name: str = EVENTS) -> Iterator[bytes]:
     """The lines of a backup's day, in texts that end between two of them. Raises OSError, EOFError, ZstdError."""
     rest = b""
-    with zstd.ZstdFile(folder / ROWS, "rb") as file:
+    with zstd.ZstdFile(folder / f"{name}.tsv.zst", "rb") as file:
         while data := file.read(_READ_BYTES):
             whole, end, begun = (rest + data).rpartition(b"\n")
             if end:
@@ -124,9 +126,10 @@ def _close(file: BinaryIO) -> None:
     file.close()
 
 
-PARTS: Final[Mapping[str, Callable[[Path], Files]]] = {
+# By format: the files of a day in a folder; of what, EVENTS or COUNTS.
+PARTS: Final[Mapping[str, Callable[[Path, str], Files]]] = {
     "parquet": _Parquet,
-    "jsonl": lambda folder: _Text(folder / "events.jsonl"),
+    "jsonl": lambda folder, name: _Text(folder / f"{name}.jsonl"),
     "backup": _Compressed,
-    "csv": lambda folder: _Csv(folder / "events.csv"),
+    "csv": lambda folder, name: _Csv(folder / f"{name}.csv"),
 }

@@ -1,6 +1,7 @@
 """A folder of days, as `weighbridge export` and `weighbridge backup` write it: begun again, it takes what has changed.
 
 DIR/2026-11-20/…      the files of a day, put there in one step
+DIR/counts/…          the counts by minute (counts_folder.py)
 DIR/export.json       or backup.json: which days are there, with their number of events and files
 """
 
@@ -19,7 +20,7 @@ from exporter.clickhouse.days import Day, days, one_day, today
 from exporter.clickhouse.reader import StoreReader
 from exporter.clickhouse.schema import VERSION, Place
 from exporter.durable import replace_file, sync_folder
-from weighbridge.commands.day_files import PARTS
+from weighbridge.commands.day_files import COUNTS, EVENTS, PARTS
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.progress import Steps, steps
 
@@ -73,7 +74,7 @@ class DayFolder:
         """The folder, made where it is missing. Raises CommandError for one that is something else's."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if any(self.path.iterdir()):
+            if any(path.name != COUNTS for path in self.path.iterdir()):
                 self.read()
         except OSError as error:
             raise CommandError(f"{self.path}: {error.strerror}") from error
@@ -139,7 +140,7 @@ class DayFolder:
     def _write_files(self, reader: StoreReader, form: str, sql: str, fresh: Path, said: Steps) -> int | None:
         """How many rows were written, durably; None where that cannot be told."""
         rows: int | None = 0
-        with closing(PARTS[self._form](fresh)) as files:
+        with closing(PARTS[self._form](fresh, EVENTS)) as files:
             for piece in reader.pieces(sql, form):
                 here = files.add(piece)
                 rows = None if here is None or rows is None else rows + here

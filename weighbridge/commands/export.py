@@ -9,10 +9,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
+import click
+
 from exporter.clickhouse.days import of_day
 from exporter.clickhouse.schema import Place
 from weighbridge.commands.bucket import SCHEME, Bucket
+from weighbridge.commands.counts_folder import CountsFolder
 from weighbridge.commands.day_bucket import DayBucket
+from weighbridge.commands.day_files import COUNTS
 from weighbridge.commands.day_folder import DayFolder
 from weighbridge.commands.moments import parse_since
 from weighbridge.commands.store import open_store, store_settings
@@ -35,6 +39,10 @@ def run_export(settings: Asked, to: str, form: str, since: str | None, until: st
             return f"SELECT * FROM {place.table} WHERE {of_day(day)}"  # noqa: S608
 
         folder.write(reader, place, FORMATS[form], question, first, end)
+        if to.startswith(SCHEME):
+            return  # counts go to folders alone
+        if counted := CountsFolder(Path(to), form).write(reader, place, FORMATS[form], first, end):
+            click.echo(f"counts by minute of {counted} days in {Path(to) / COUNTS}", err=True)
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from datetime import date, timedelta
 import click
 from pydantic import ValidationError
 
+from exporter.clickhouse.copied_counts import counted_days, counts_of, origin
 from exporter.clickhouse.copying import FORM, question, stored_columns, unknown
 from exporter.clickhouse.days import Day, days, one_day, today
 from exporter.clickhouse.keeper import StoreKeeper
 from exporter.clickhouse.reader import StoreReader
 from exporter.clickhouse.schema import Place
 from exporter.clickhouse.settings import Settings as StoreSettings
-from weighbridge.commands.backup import add_rows, check_day, count_before
+from weighbridge.commands.backup import add_rows, bring_counts, check_day
 from weighbridge.commands.errors import CommandError, CommandFailed
 from weighbridge.commands.next_command import next_command
 from weighbridge.commands.progress import Steps, steps
@@ -40,7 +41,10 @@ def run_move(settings: Settings, to: str, source: str | None, cluster: str, conf
         oldest = today() - timedelta(days=there.retention_days)
         wanted = [day for day in days(reader, here) if day.date > oldest]
         present = {day.date: day for day in days(keeper, there)}
-        count_before(keeper, there, [day.date for day in wanted if present.get(day.date) != day])
+        of = origin(reader, here)
+        counted = list(counted_days(reader, here)) if of is not None else []
+        coming = [day.date for day in wanted if present.get(day.date) != day]
+        bring_counts(keeper, new, of, counted, lambda day: _counts(reader, here, day), coming)
         with steps(sum(day.events for day in wanted)) as said:
             for day in wanted:
                 if present.get(day.date) == day:
@@ -71,6 +75,10 @@ def _move_day(
     raise CommandFailed(f"{day.date}: {copied.added + copied.present} of {expected.events} events came")
 
 
+def _counts(reader: StoreReader, here: Place, day: date) -> list[bytes]:
+    return b"".join(piece.data for piece in reader.pieces(counts_of(here, day), FORM)).splitlines()
+
+
 def _texts(reader: StoreReader, here: Place, columns: list[str], day: Day) -> Iterator[bytes]:
     for piece in reader.pieces(question(here, columns, day.date), FORM):
         yield piece.data
@@ -93,6 +101,7 @@ def _store(like: StoreSettings, dsn: str, option: str, cluster: str) -> StoreSet
             "name": like.name,
             "dsn": expand_one(dsn, option),
             "retention_days": like.retention_days,
+            "minutes_retention_days": like.minutes_retention_days,
             "cluster": cluster,
         }
         return StoreSettings.model_validate({**kept, "engine": like.engine})

@@ -16,7 +16,8 @@ SELECT counted_from,
        sumIf(calls, estimated AND asked) AS estimated_calls, sumIf(calls, hop = 'open' AND asked) AS open_calls,
        sumIf(calls, company_id = '' AND asked) AS nameless_calls, max(folded) AS folded_level,
        sumIf(calls, asked) > sumIf(records, asked) * (1 + 1e-9) AS weighted,
-       sumIf(calls, asked) AS all_calls, sumIf(kept, hop = 'open' AND asked) AS open_rows
+       sumIf(calls, asked) AS all_calls, sumIf(kept, hop = 'open' AND asked) AS open_rows,
+       sum(records) > sum(kept) AS some_dropped
 FROM (SELECT calls, estimated, hop, company_id, folded, records, kept, (1 $where) AS asked FROM $all_minutes)
 
 -- name: counted_rows
