@@ -46,8 +46,8 @@ test: $(VENV)/.development  ## the whole test suite, the ten slowest tests at th
 test-fast: $(VENV)/.development  ## the tests that start no process: about a minute
 	@$(BIN)/python $(TEST) -m "not process" --durations 10
 
-$(VENV)/.tools: tests/deploy/tools.sh | $(BIN)/python
-	@echo "Installing helm, promtool, debootstrap and Kubernetes' schemas (needs root for Debian's packages)"
+$(VENV)/.tools: tests/deploy/tools.sh tests/deploy/operator/go.sum | $(BIN)/python
+	@echo "Installing helm, promtool, debootstrap, Kubernetes' schemas and the Prometheus Operator's types (needs root for Debian's packages)"
 	@bash tests/deploy/tools.sh $(VENV)/tools
 	@touch $@
 

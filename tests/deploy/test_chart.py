@@ -110,6 +110,24 @@ def test_kubernetes_accepts_the_output(version: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
+def read_by_operator(one: dict[str, Any]) -> tuple[int, str]:
+    done = subprocess.run(["operator-kinds"], input=yaml.safe_dump(one), capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_the_prometheus_operator_reads_its_kinds(tmp_path: Path) -> None:
+    """With its own types, and strictly: a field that is unknown to Kubernetes is left out in silence."""
+    objects = [one for one in rendered(tmp_path, EVERYTHING) if one["kind"] in OPERATORS_KINDS]
+    assert {one["kind"] for one in objects} == OPERATORS_KINDS
+    for one in objects:
+        assert read_by_operator(one) == (0, "")
+        assert "unknown field" in read_by_operator({**one, "spec": {**one["spec"], "selectors": {}}})[1]
+        assert read_by_operator({**one, "apiVersion": "monitoring.coreos.com/v2"})[0] == 1
+    monitor = of_kind(objects, "ServiceMonitor")
+    monitor["spec"]["endpoints"] = monitor["spec"]["endpoints"][0]  # a list is wanted
+    assert read_by_operator(monitor)[0] == 1
+
+
 def test_the_schemas_refuse_what_kubernetes_would(tmp_path: Path) -> None:
     wrong = of_kind(rendered(tmp_path, {}), "StatefulSet")
     wrong["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tools.sh DIR: what the tests of deploy/ need beside Python packages, into DIR/bin. A second run finds all of it there.
 set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1/bin" && cd "$1"
 bin=$PWD/bin
 
@@ -24,6 +25,10 @@ if [ ! -x "$bin/promtool" ]; then # from Debian's package, without its service
     rm -r "$work"
 fi
 [ -x "$bin/helm" ] || GOTOOLCHAIN=auto GOFLAGS=-buildvcs=false GOBIN="$bin" go install "helm.sh/helm/v3/cmd/helm@$HELM"
+if [ "$bin/operator-kinds" -ot "$here/operator/go.sum" ]; then # the Prometheus Operator's own types
+    (cd "$here/operator" && GOTOOLCHAIN=auto go build -buildvcs=false -o "$bin/operator-kinds" .)
+    touch "$bin/operator-kinds"
+fi
 if [ ! -x "$bin/kubernetes-validate" ]; then
     python3 -m venv python
     python/bin/python -m pip --disable-pip-version-check --quiet install "kubernetes-validate==$SCHEMAS"
