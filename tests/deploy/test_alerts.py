@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -16,6 +18,7 @@ import pytest
 import yaml
 
 from bridge import BridgeProcess, eventually, free_port
+from exporter.clickhouse.engine.endpoint import read_published
 from project_files import ROOT
 from weighbridge.admin.registry import REGISTRY
 
@@ -69,6 +72,11 @@ CASES = [
         "WeighbridgeDeadLetters",
         {f'{W}sink_records_total{{sink="s",tenant="t",outcome="dropped"}}': "0x170 5x30"},
         {"sink": "s", "tenant": "t", "outcome": "dropped"},
+    ),
+    Case(  # whole requests that another OTLP endpoint refused, which are in no file of events
+        "WeighbridgeDeadLetters",
+        {f'{W}sink_records_total{{sink="s",tenant="t",outcome="dead_lettered"}}': "0x170 5x30"},
+        {"sink": "s"},
     ),
     Case("WeighbridgeDeadLetters", {f'{W}sink_records_total{{sink="s",outcome="stored"}}': "0+50x200"}, None),
     Case("WeighbridgeUnexplained", {f'{W}sink_residue_records{{sink="s"}}': "-2x200"}, {"sink": "s"}),
@@ -229,12 +237,13 @@ def scraped(bridge: BridgeProcess) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
-def drawn_out(before: dict[str, float], after: dict[str, float]) -> dict[str, str]:
-    """Two scrapes as series of an hour: the change between them goes on at one pace, then the last value stays."""
-    return {
-        name: f"{before.get(name, 0):.6f}{(value - before.get(name, 0)) / HOUR:+.6f}x{HOUR - 1} {value:.6f}x{HOUR}"
-        for name, value in after.items()
-    }
+def drawn_out(before: dict[str, float], after: dict[str, float], minutes: int = HOUR) -> dict[str, str]:
+    """Two scrapes as series: the change between them goes on at one pace for so long, then the last value stays."""
+    found = {}
+    for name, value in after.items():
+        began = before.get(name, 0)
+        found[name] = f"{began:.6f}{(value - began) / minutes:+.6f}x{minutes - 1} {value:.6f}x{HOUR}"
+    return found
 
 
 @pytest.mark.tools
@@ -305,7 +314,7 @@ def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_
     class Refusing(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(401)
+            self.send_response(400 if self.path == "/v1/traces" else 401)  # of the tee: refused for good
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -328,6 +337,7 @@ def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_
     sinks = [
         {"name": "moesif", "entry_wait_s": 0, **moesif},
         {"name": "files", "type": "jsonlines", "path": str(tmp_path / "events")},
+        {"name": "tee", "type": "otlphttp", "endpoint": moesif["base_url"]},
     ]
     bridge = BridgeProcess(
         tmp_path,
@@ -349,6 +359,8 @@ def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_
         assert {post(number, key="k-2") for number in range(200, 210)} == {401}
         eventually(lambda: bridge.metric("weighbridge_sink_unauthorised") == 1, "the sink is refused")
         eventually(lambda: bridge.metric("weighbridge_sampling_capped_total") > 0, "the claim is seen")
+        refused = f'{W}sink_records_total{{sink="tee",tenant="acme",outcome="dead_lettered"}}'
+        eventually(lambda: scraped(bridge).get(refused, 0) > 0, "the tee has refused requests")
         after = scraped(bridge)
     finally:
         bridge.stop()
@@ -359,6 +371,7 @@ def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_
     quiet: dict[str, list[dict[str, str]]] = {of["alert"]: [] for of in RULES if of["alert"] != "WeighbridgeDiskFills"}
     lasting: dict[str, list[dict[str, str]]] = {
         "WeighbridgeQuarantine": [{}],
+        "WeighbridgeDeadLetters": [{"sink": "tee"}],
         "WeighbridgeWeightsCapped": [{"claim": "threshold"}],
     }
     (reason,) = {
@@ -370,4 +383,51 @@ def test_what_a_real_bridge_tells_of_a_damaged_spool_wrong_credentials_and_bold_
     run_promtool(
         [promtool_test("growing", series, HOUR - 1, growing), promtool_test("grown", series, HOUR + 25, grown)],
         tmp_path,
+    )
+
+
+@pytest.mark.tools
+@pytest.mark.process
+def test_what_a_real_bridge_tells_of_an_engine_that_ends_and_a_certificate_near_its_end(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "3", "-subj", "/CN=bridge"]
+    subprocess.run([*make, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    bridge = BridgeProcess(
+        tmp_path,
+        receiver={"tls": {"certificate_file": str(certificate), "private_key_file": str(key)}},
+        exporter={"sinks": [{"name": "store", "type": "clickhouse", "dsn": f"chdb://{tmp_path}/store"}]},
+    )
+    bridge.start()
+    try:
+        store = tmp_path / "store"
+
+        def engine(but: int = 0) -> int:
+            found = read_published(store)
+            return found.pid if found is not None and found.pid != but else 0
+
+        eventually(engine, "the engine runs")
+        before = scraped(bridge)
+        for _ in range(3):
+            ended = engine()
+            os.kill(ended, signal.SIGKILL)
+            eventually(lambda ended=ended: engine(ended), "it is started again")  # type: ignore[misc]
+        restarts = "weighbridge_sink_engine_restarts_total"
+        eventually(lambda: bridge.metric(restarts) - before.get(f'{restarts}{{sink="store"}}', 0) >= 3, "it is counted")
+        after, now = scraped(bridge), time.time()
+    finally:
+        bridge.stop()
+    for told in (before, after):  # promtool's clock begins at 0
+        told["weighbridge_receiver_certificate_end_timestamp_seconds"] -= now
+    fires: dict[str, list[dict[str, str]]] = {of["alert"]: [] for of in RULES if of["alert"] != "WeighbridgeDiskFills"}
+    fires |= {
+        "WeighbridgeEngineRestarts": [{"sink": "store"}],
+        "WeighbridgeCertificateEnds": [{}],
+    }
+    del fires["WeighbridgeSinkStuck"], fires["WeighbridgeUndelivered"]  # for a moment, or not at all
+    # Three restarts in twenty minutes; a certificate is told of after an hour.
+    series = drawn_out(before, after, 20)
+    certain = {name: fires[name] for name in fires if name != "WeighbridgeCertificateEnds"}
+    later = {"WeighbridgeCertificateEnds": fires["WeighbridgeCertificateEnds"]}
+    run_promtool(
+        [promtool_test("ended", series, 25, certain), promtool_test("an hour", series, HOUR + 5, later)], tmp_path
     )
