@@ -19,7 +19,7 @@ from exporter.clickhouse import looks, queries
 from exporter.clickhouse.answers import Answer, answer
 from exporter.clickhouse.looks import EVERYTHING, Scope, Span
 from exporter.clickhouse.queries import parse_condition
-from exporter.clickhouse.queries.minutes import choose
+from exporter.clickhouse.queries.minutes import Alternative, choose
 from exporter.clickhouse.reader import StoreError, StoreReader
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.sink import Batch, Calls
@@ -254,7 +254,11 @@ def test_what_is_not_counted_by_minute_is_estimated_and_said(engine: EngineProce
 def charted(engine: EngineProcess, step_s: int, *where: str, scope: Scope = EVERYTHING) -> list[dict[str, Any]] | str:
     """The rows of `looks.series` as the minutes have them."""
     conditions = [parse_condition(text) for text in where]
-    found = looks.counted_series(scope, Span(SINCE, UNTIL), step_s, conditions)
+    return counted(engine, looks.counted_series(scope, Span(SINCE, UNTIL), step_s, conditions))
+
+
+def counted(engine: EngineProcess, found: Alternative | None) -> list[dict[str, Any]] | str:
+    """The rows that the minutes have, or why they have none."""
     if found is None:
         return "not asked"
     with StoreReader(Settings(name="s", dsn=f"chdb://{engine.data}")) as reader:
@@ -442,6 +446,58 @@ def test_charts_of_what_is_not_sampled_are_those_of_the_events(clean: EngineProc
         for name in ("time", "calls", "failed", "server_failed", "rows_seen", "sampled", "vnn", "timed", "timed_doubt"):
             assert ours[name] == pytest.approx(theirs[name]), name
         assert ours["q"][2] == pytest.approx(theirs["q"][2], rel=0.1)
+
+
+@pytest.mark.parametrize("where", ["", "company_id=acme", "status_code>=400"])
+def test_counted_groups_and_halves_are_those_of_the_events(clean: EngineProcess, where: str) -> None:
+    """Of a time and the time before it: what a page compares."""
+    dice = random.Random(17)
+    store(clean, [], [])
+    store(clean, [call(dice) for _ in range(400)])
+    span, before = Span(SINCE + timedelta(days=1), UNTIL), SINCE
+    conditions = [parse_condition(where)] if where else []
+    by = ("company_id", "endpoint", "route", "status_code", "error_type", "plan")
+    rows = counted(clean, looks.counted_groups(EVERYTHING, span, by, conditions, before, 100))
+    series = counted(clean, looks.counted_series(EVERYTHING, span, 3600, conditions, before))
+    own = parse_condition("company_id=acme")
+    beside = counted(clean, looks.counted_beside(EVERYTHING, span, own.value))
+    with StoreReader(Settings(name="s", dsn=f"chdb://{clean.data}")) as reader:
+        seen = reader.run(looks.groups(EVERYTHING, span, by, conditions, before, 100)).dicts()
+        over = reader.run(looks.overview(EVERYTHING, span, 3600, conditions, before)).dicts()
+        others = reader.run(looks.beside_others(EVERYTHING, span, [own])).dicts()
+        failed = reader.run(looks.last_failed(EVERYTHING, span, by, conditions, 100)).dicts()
+    assert not isinstance(rows, str)
+    assert not isinstance(series, str)
+    assert not isinstance(beside, str)
+    names = ("by", "value", "calls_now", "failed_now", "calls_before", "failed_before", "sampled_now")
+    assert sorted(tuple(row[name] for name in names) for row in rows) == sorted(
+        tuple(row[name] for name in names) for row in seen
+    )
+    assert all(abs((row["last_seen"] - other["last_seen"]).total_seconds()) < 60 for row, other in paired(rows, seen))
+    traces = {(row["by"], row["value"]): row["trace"] for row in failed}
+    assert {(row["by"], row["value"]): row["last_trace"] for row in seen if row["failed_now"]} == traces
+    halves = {0: "1", 1: "0"}  # by their time
+    figures = {(row["by"], row["value"]): (row["calls"], row["failed"], row["rows_seen"]) for row in over}
+    assert figures.pop(("time", "1"), None) is not None
+    assert figures == {
+        ("half", halves[row["time"]]) if row["time"] in halves else ("time", str(row["time"])): (
+            row["calls"],
+            row["failed"],
+            row["rows_seen"],
+        )
+        for row in series
+    }
+    assert {row["own"]: (row["calls"], row["failed"]) for row in beside} == {
+        row["own"]: (row["calls"], row["failed"]) for row in others
+    }
+    for ours, theirs in zip(*(sorted(found, key=lambda row: row["own"]) for found in (beside, others)), strict=True):
+        assert ours["q"] == pytest.approx(theirs["q"], rel=0.1)
+
+
+def paired(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows of the same group."""
+    found = {(row["by"], row["value"]): row for row in others}
+    return [(row, found[row["by"], row["value"]]) for row in some]
 
 
 def test_names_that_were_folded_are_not_told_apart(clean: EngineProcess) -> None:
