@@ -3,7 +3,8 @@
 `$remote_addr - $remote_user [$time_local] "$request" $status`: a name stands for what is between the characters around
 it, a blank for any number of them. A format fits a line that begins with it; whatever a server adds behind a blank is
 left unread. Patterns are possessive, so that a line is looked at in time linear in its length, however hostile. Lines
-that are nothing but `key=value` pairs need no format.
+that are nothing but `key=value` pairs need no format, and of others the ids of trace and span are read that Spring
+writes into brackets: `[shop,66ab…,b7ad…]`, `[66ab…-b7ad…]`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
 _BARE: Final = ("$method ", "\x1b[0m$method ", "[GIN] ")  # beginnings of the formats without a request line in quotes
 _begins_bare: Final = re.compile(rf"(?:\x1b\[0m)?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
+_IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
+_ids_in_brackets: Final = re.compile(
+    r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
+).search
 # What is in every line whose format has the status right behind the quoted request, and in few other texts.
 _tells_a_call: Final = re.compile(f'"{_KNOWN["request"]}" {_KNOWN["status"]}', re.ASCII).search
 
@@ -94,7 +99,11 @@ class Lines:
                 [*self._others, *self._quoted] if _tells_a_call(text[:LONGEST_LINE]) is not None else self._others
             )
         elif text and (
-            text[-1] == '"' or "=" in text or self._others or (text[0] in self._begin and not text[1:2].islower())
+            text[-1] == '"'
+            or "=" in text
+            or "[" in text
+            or self._others
+            or (text[0] in self._begin and not text[1:2].islower())
         ):
             patterns = [*self._others, *self._last] if _VERSION in text[-_VERSION_AT:] else self._others
         else:  # as nearly all
@@ -106,7 +115,11 @@ class Lines:
         for pattern in patterns:
             if (found := pattern.match(text)) is not None:
                 return {name: value for name, value in found.groupdict().items() if value not in ("-", "")}
-        return logfmt.read(text) if text.find("=", 1, logfmt.LATEST) > 0 else None
+        if text.find("=", 1, logfmt.LATEST) > 0 and (pairs := logfmt.read(text)) is not None:
+            return pairs
+        if "[" in text and (ids := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:
+            return {"trace_id": ids[1], "span_id": ids[2]}
+        return None
 
 
 def _compiled(formats: Iterable[str]) -> list[re.Pattern[str]]:

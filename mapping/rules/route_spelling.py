@@ -48,6 +48,7 @@ _FOLDER = re.compile(r"/\([\w.\- ]{1,64}\)(?=/|$)")  # Next, SvelteKit: /(app)/u
 _OPTIONAL = re.compile(r"\((/[^()]*)\)\??|\[(/[^\[\]]*)\]")  # Rails: (/:id), Slim: [/{year}]
 _BRACKETS = re.compile(r"\[{1,2}(?:\.\.\.)?([A-Za-z_][\w\-]{0,64})(?:=[^\[\]]*)?\]{1,2}")  # Next, SvelteKit, Nuxt
 _MATRIX = re.compile(r";[^/{}]*")
+_UNNAMED = re.compile(r"/\((?:\[|\\[dDwWsS]|\.[*+])").search  # Tornado: /files/([^/]+)/(\d+)
 _SPECIAL = re.compile(r"[^\w/.\-~]").search
 _OPTIONAL_DEPTH = 4  # optional parts within optional parts
 _REPEAT = re.compile(r"\{\d*+,?\d*+\}").match
@@ -107,7 +108,7 @@ def _normalise(raw: str) -> str:
     body, slash, _ = raw.rstrip(_JS_FLAGS).rpartition("/")
     if slash and raw[:1] == "/" and (body[1:2] == "^" or "\\/" in body[1:]):
         raw = _from_regex(body[1:])
-    elif raw[:1] == "^" or raw[-1:] == "$" or "(?" in raw:
+    elif raw[:1] == "^" or raw[-1:] == "$" or "(?" in raw or _UNNAMED(raw) is not None:
         raw = _from_regex(raw)
     raw = _named(raw)
     return raw if raw[:1] == "/" else "/" + raw

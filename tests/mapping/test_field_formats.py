@@ -127,6 +127,12 @@ LINES: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
         {"code": 200, "request": f"GET {ASKED}", "event": "request_finished", "ip": "203.0.113.7", "user_id": 7},
         {"user_id": "7", "ip_address": "203.0.113.7"},
     ),
+    "Hasura": (
+        {"type": "http-log", "level": "info", "detail": {
+            "operation": {"user_vars": {"x-hasura-user-id": "ann"}, "query_execution_time": 0.0182},
+            "http_info": {"status": 200, "url": "/v1/items/7", "ip": "203.0.113.7", "method": "GET"}}},
+        {"user_id": "ann", "duration_ms": 18.2, "ip_address": "203.0.113.7"},
+    ),
     "ginzap": (
         {"level": "info", "ts": 1795193699.99, "msg": "/v1/items/7", "status": 200, "method": "GET",
          "ip": "203.0.113.7", "path": "/v1/items/7", "query": "x=1", "user-agent": "curl/8", "latency": 0.0182},
@@ -183,6 +189,24 @@ def test_pairs_tell_level_and_trace_of_a_line_that_is_no_call() -> None:
     assert (event.severity_number, event.user_id) == (17, "ann")
 
 
+@pytest.mark.parametrize(
+    ("line", "trace_id"),
+    [
+        (f"2026-11-29 06:00:00.288  INFO [shop,{TRACE},b7ad6b7169203331] 1 --- [nio-1] c.Shop : accepted", TRACE),
+        (f"2026-11-29 06:00:00.288  INFO [shop,{TRACE},b7ad6b7169203331,true] 1 --- [nio-1] c.Shop : x", TRACE),
+        (f"2026-11-29T06:00:00Z INFO 1 --- [shop] [  main] [{TRACE}-b7ad6b7169203331] c.Shop : accepted", TRACE),
+        ("INFO [shop,492f43711ab74338,b7ad6b7169203331,true] 1 --- c.Shop : accepted", f"{'0' * 16}492f43711ab74338"),
+        ("INFO [shop,,] 1 --- [main] c.Shop : accepted", ""),
+        (f"commit [{TRACE}] of b7ad6b7169203331 is in", ""),
+        ("uuid [0af76519-16cd-43dd-8448-eb211c80319c] done", ""),
+    ],
+)
+def test_springs_text_lines_tell_their_trace_and_span(line: str, trace_id: str) -> None:
+    event = of_line(line)
+    assert (event.event_type, event.body, event.trace_id) == (LOG, line, trace_id)
+    assert event.span_id == ("b7ad6b7169203331" if trace_id else "")
+
+
 def test_what_pairs_say_is_masked_as_anything_else() -> None:
     event = of_line(
         "method=GET path=/v1/items/7?token=hunter2fake status=200 password=hunter2fake authorization=hunter2fake"
@@ -234,3 +258,21 @@ def test_early_erlang_servers_tell_their_status() -> None:
     for more in ({"http.status": 404}, {"http.status_code": "404 Not Found"}, {"http.status": "404 Not Found"}):
         (event,) = mapped(traces(span({**told, **more}, name="HTTP GET"))).events
         assert (event.status, event.error_type) == (404, "not_found"), more
+
+
+@pytest.mark.parametrize(
+    ("written", "route"),
+    [
+        ("/v1/payments/([^/]+)/capture", "/v1/payments/{param}/capture"),
+        ("/files/(.*)", "/files/{param}"),
+        (r"/a/(\d+)/b", "/a/{param}/b"),
+        (r"/users/:id(\d+)", "/users/{id}"),
+        ("/x(/:y)", "/x/{y}"),
+        ("api_payments_capture", ""),
+    ],
+)
+def test_patterns_of_tornado_are_routes_and_symfonys_names_are_none(written: str, route: str) -> None:
+    path = route.replace("{param}", "7").replace("{id}", "7").replace("{y}", "7") or "/v1/payments"
+    attributes = {"http.request.method": "GET", "url.path": path, "http.response.status_code": 200}
+    (event,) = mapped(traces(span({**attributes, "http.route": written}, name="GET"))).events
+    assert event.route == (route or path)
