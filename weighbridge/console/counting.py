@@ -88,7 +88,10 @@ class Counting:
 
     async def groups(self, by: Sequence[str], limit: int) -> dict[str, list[Group]]:
         """By each of some columns, beside the time before: most failed first, so many values."""
-        counted, others = [one for one in by if looks.is_counted(one)], [one for one in by if not looks.is_counted(one)]
+        counted = [one for one in by if looks.is_counted(one)]
+        if looks.counted_groups(self._scope, self._span, counted, self._where, self._before, limit) is None:
+            counted = []
+        others = [one for one in by if one not in counted]
         of_counts, of_events = await asyncio.gather(
             self._groups_of_counts(counted, limit) if counted else _nothing(),
             self._groups_of_events(others, limit) if others else _nothing(),

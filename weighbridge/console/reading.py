@@ -283,7 +283,7 @@ class Reading:
         if self._scope.bound:
             raise Unanswered("this token is bound to its own events, and SQL could read others", wrong=True)
         began = time.monotonic()
-        found = await self._store.ask_all(question, SQL_S)
+        found = await self._store.ask_all(question, SQL_S, long=True)
         return Table(
             columns=list(found.result.columns),
             rows=[[plain(value) for value in row] for row in found.result.rows[:most]],

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -62,12 +62,9 @@ class Store:
 
     async def ask(self, statement: Statement, limit_s: float = QUESTION_S, *, long: bool = False) -> Result:
         """The answer to one statement. long: one that may take seconds, so that others go before. Raises Unanswered."""
-        if not long:
-            return await self.ask_all(lambda reader: reader.run(statement), limit_s)
-        async with self._lanes_of(self._settings()).long:
-            return await self.ask_all(lambda reader: reader.run(statement), limit_s)
+        return await self.ask_all(lambda reader: reader.run(statement), limit_s, long=long)
 
-    async def ask_all(self, question: Callable[[StoreReader], Asked], limit_s: float) -> Asked:
+    async def ask_all(self, question: Callable[[StoreReader], Asked], limit_s: float, *, long: bool = False) -> Asked:
         """What a question finds that asks with a reader, once or several times. Raises Unanswered."""
         settings = self._settings()
         if settings is None:
@@ -76,18 +73,23 @@ class Store:
             )
         if self._waiting >= _MOST_WAITING:
             raise Unanswered("too many questions wait for the store: try again in a moment", limit=True)
-        lanes = self._lanes_of(settings)
+        lanes, held = self._lanes_of(settings), list[asyncio.Semaphore]()
         self._waiting += 1
         try:
-            await lanes.free.acquire()
+            for lane in (lanes.long, lanes.free) if long else (lanes.free,):
+                await lane.acquire()
+                held.append(lane)
+        except asyncio.CancelledError:
+            for lane in held:
+                lane.release()
+            raise
         finally:
             self._waiting -= 1
-        return await self._in_thread(settings, question, limit_s, lanes.free)
+        return await self._in_thread(settings, question, limit_s, held)
 
-    def _lanes_of(self, settings: StoreSettings | None) -> Lanes:
+    def _lanes_of(self, settings: StoreSettings) -> Lanes:
         """As many as the store answers at a time; what was asked before they changed ends beside them."""
-        embedded = settings is not None and settings.server is None
-        count = settings.engine.readers if settings is not None and embedded else _OF_A_SERVER
+        count = settings.engine.readers if settings.server is None else _OF_A_SERVER
         if self._lanes.count != count:
             self._lanes = Lanes(count)
         return self._lanes
@@ -97,14 +99,15 @@ class Store:
         settings: StoreSettings,
         question: Callable[[StoreReader], Asked],
         limit_s: float,
-        lane: asyncio.Semaphore,
+        held: Sequence[asyncio.Semaphore],
     ) -> asyncio.Future[Asked]:
-        """A thread for the question, which the process does not wait for at its end."""
+        """A thread for the question, which the process does not wait for at its end. held: lanes, until it ends."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Asked] = loop.create_future()
 
         def done(tell: Callable[[], None]) -> None:
-            lane.release()
+            for lane in held:
+                lane.release()
             if not answer.cancelled():
                 tell()
 
