@@ -87,9 +87,10 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     for part in slices(len(failed)):
         operations += [_lend_failure(at, parents, works, plans) for at in failed[part.start : part.stop]]
         yield
+    told: set[int] = set()  # calls that have the error of an operation
     for part in slices(len(operations)):
         for at in operations[part.start : part.stop]:
-            _lend_to_call(at, parents, works)
+            _lend_to_call(at, parents, works, told)
         yield
     if calls:
         yield from _settle_calls(calls, parents, works, plans)
@@ -182,7 +183,7 @@ def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Pla
     return at
 
 
-def _lend_to_call(at: int, parents: Sequence[int], works: list[Work]) -> None:
+def _lend_to_call(at: int, parents: Sequence[int], works: list[Work], told: set[int]) -> None:
     """The call of a failed operation says its error where its own status says none."""
     work = works[at]
     if work.plan.event_type != ACTION:
@@ -192,7 +193,8 @@ def _lend_to_call(at: int, parents: Sequence[int], works: list[Work]) -> None:
         if call.group.resource != work.group.resource or call.record.span.kind in _HOPS:
             return
         if call.plan.incoming:
-            if not call.plan.failed(call.values) and graphql.find_lent(call.record.events) is None:
+            if up not in told and not call.plan.failed(call.values):
+                told.add(up)
                 lent = graphql.lent_failure(work.plan.failure(work, ""), work.record)
                 works[up] = call._replace(record=call.record._replace(events=(*call.record.events, lent)))
             return
