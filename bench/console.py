@@ -31,28 +31,28 @@ from exporter.clickhouse.reader import connected
 
 DAYS = 14
 TIMES = 3  # each page is asked for
+ENDPOINT, COMPANY = "endpoint=POST%20/v1/orders/3", "company=company-7"
 PAGES = {
-    "Now": "/",
-    "Events": "/events",
-    "Events of a company": "/events?where=company%3Dcompany-7",
-    "Events with a text": "/events?text=payment",
+    "Now": "/?{hour}",
+    "Events": "/events?{hour}",
+    "Events of a company": "/events?where=company%3Dcompany-7&{hour}",
+    "Events with a text": "/events?text=payment&{hour}",
     "Trace, its time known": "/trace/{trace}?at={at}",
     "Trace, of any time": "/trace/{trace}",
-    "Customers": "/customers",
-    "Customer": "/customer?company=company-7",
-    "Endpoint": "/endpoint?endpoint=POST%20/v1/orders/3",
+    "Customers": "/customers?{hour}",
+    "Customer": f"/customer?{COMPANY}&{{hour}}",
+    "Endpoints": "/endpoints?{hour}",
+    "Endpoint": f"/endpoint?{ENDPOINT}&{{hour}}",
     "Bridge": "/bridge",
-    "Now, a day": "/?since=24h",
-    "Events, a day": "/events?since=24h",
-    "Customers, a day": "/customers?since=24h",
-    "Customer, a day": "/customer?company=company-7&since=24h",
-    "Endpoint, a day": "/endpoint?endpoint=POST%20/v1/orders/3&since=24h",
-    "Now, 7 days": "/?since=7d",
-    "Events, 7 days": "/events?since=7d",
-    "Customers, 7 days": "/customers?since=7d",
-    "Endpoints, 7 days": "/endpoints?since=7d",
-    "Customer, 7 days": "/customer?company=company-7&since=7d",
-    "Endpoint, 7 days": "/endpoint?endpoint=POST%20/v1/orders/3&since=7d",
+    "Now, a day": "/?{day}",
+    "Events, a day": "/events?{day}",
+    "Customers, a day": "/customers?{day}",
+    "Customer, a day": f"/customer?{COMPANY}&{{day}}",
+    "Endpoint, a day": f"/endpoint?{ENDPOINT}&{{day}}",
+    "Now, 7 days": "/?{week}",
+    "Events, 7 days": "/events?{week}",
+    "Customers, 7 days": "/customers?{week}",
+    "Endpoints, 7 days": "/endpoints?{week}",
 }
 # One row in five each: the customer's call, an inner call below it, an action, two logs.
 FILL = """
@@ -95,14 +95,15 @@ GROUP BY minute, company_id, service, method, endpoint, status_code, error_type,
 STEP = 1_000_000  # events of one insert
 
 
-def fill(data: Path, events: int) -> None:
-    """Write the events through the running engine."""
+def fill(data: Path, events: int) -> int:
+    """Write the events through the running engine. When the newest of them is, in seconds of the Unix time."""
     found = read_published(data)
     assert found is not None, "the engine does not run"
     client = connected(
         Endpoint("127.0.0.1", found.port, WRITER, password(data, WRITER), "analytics"), database="analytics"
     )
-    given = {"end": int(time.time()), "seconds": DAYS * 86_400, "traces": events // 5}
+    end = int(time.time())
+    given = {"end": end, "seconds": DAYS * 86_400, "traces": events // 5}
     for first in range(0, events, STEP):
         client.command(FILL, parameters={**given, "first": first, "count": min(STEP, events - first)})
         print(f"  {first + STEP:,} events", file=sys.stderr)
@@ -110,6 +111,7 @@ def fill(data: Path, events: int) -> None:
     for (day,) in days:
         client.command(COUNT, parameters={"gamma": GAMMA, "day": str(day)})
     client.close()
+    return end
 
 
 class Took(NamedTuple):
@@ -139,6 +141,10 @@ def ask(base: str, token: str, path: str) -> Took:
     return Took(shown_s, time.monotonic() - began, len(text), text.count('role="status">This '))
 
 
+def moment(unix_s: float) -> str:
+    return f"{int(unix_s)}000000us"
+
+
 def answers(base: str) -> bool:
     try:
         with urllib.request.urlopen(f"{base}/healthz", timeout=10) as answer:
@@ -165,8 +171,7 @@ def measure(folder: Path, events: int) -> None:
         with serve(folder, receiver, admin) as bridge:
             bridge.wait_until(lambda: read_published(folder / "store") is not None, "the engine")
             time.sleep(2)  # the table is made after that
-            fill(folder / "store", events)
-            filled.touch()
+            filled.write_text(str(fill(folder / "store", events)))
     with serve(folder, receiver, admin) as bridge:
         bridge.wait_until(lambda: read_published(folder / "store") is not None, "the engine")
         bridge.wait_until(lambda: answers(base), "the console")
@@ -176,9 +181,12 @@ def measure(folder: Path, events: int) -> None:
 
         with urllib.request.urlopen(request, timeout=120) as answer:
             (one,) = json.load(answer)["events"]
+        end = int(filled.read_text())  # a store that is kept has nothing of today
+        ages = {"hour": 3600, "day": 86_400, "week": 7 * 86_400}
+        times = {name: f"since={moment(end - age)}&until={moment(end)}" for name, age in ages.items()}
         print("| page | shown, s | whole, s | KiB |\n|---|---|---|---|")
         for name, path in PAGES.items():
-            where = path.format(trace=one["trace_id"], at=urllib.parse.quote(one["at"]))
+            where = path.format(trace=one["trace_id"], at=urllib.parse.quote(one["at"]), **times)
             found = [ask(base, token, where) for _ in range(TIMES)]
             shown_s, whole_s = max(one.shown_s for one in found), statistics.median(one.whole_s for one in found)
             limited = max(one.limited for one in found)
