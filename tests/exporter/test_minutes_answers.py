@@ -286,7 +286,11 @@ def test_charts_have_the_calls_that_sampling_dropped(engine: EngineProcess, call
 
 
 @pytest.mark.parametrize(
-    "name", ["totals", "traffic_by_plan", "top_erroring_customers", "endpoint_coverage", "failing_customers"]
+    "name",
+    [
+        *("totals", "traffic_by_plan", "top_erroring_customers", "endpoint_coverage", "failing_customers"),
+        *("usage", "adoption", "returning"),
+    ],
 )
 def test_where_nothing_is_sampled_both_say_the_same(clean: EngineProcess, name: str) -> None:
     dice = random.Random(7)
@@ -535,3 +539,16 @@ def test_events_that_are_all_kept_are_exact_too(clean: EngineProcess) -> None:
     assert found.said == "exact: every call was kept"
     assert "calls_low" not in found.result.columns
     assert sum(row["calls"] for row in found.result.dicts()) == 20
+
+
+def test_customers_of_whom_no_event_is_kept_are_known(clean: EngineProcess) -> None:
+    dice = random.Random(18)
+    store(clean, [], [])
+    kept = [call(dice, company_id="acme", api_version="v2", decision=TENTH)]
+    store(clean, kept, [call(dice, company_id=f"c{n}", api_version="v1", decision=DROPPED) for n in range(30)])
+    returned = asked(clean, "returning", period="day")
+    assert returned.exact
+    assert sum(row["new"] for row in returned.result.dicts()) == 31
+    versions = asked(clean, "adoption", version="v1")
+    assert versions.exact
+    assert sum(row["calls"] for row in versions.result.dicts()) == 30

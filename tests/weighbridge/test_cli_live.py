@@ -191,6 +191,7 @@ def test_queries_by_name_count_what_sql_counts(bridge: BridgeProcess, demo: str)
     assert total["calls"] == row["calls"]
     [front] = bridge.query(f"SELECT sum(weight) AS calls FROM api_events WHERE {calls} AND service = 'storefront'")
     assert [total["calls"] for total in asked("totals", "since=1h")] == [front["calls"]]
+    assert bridge.command("query", "totals", "since=1h").stderr.startswith("exact: "), "nothing is sampled"
     [p] = asked("percentile", "q=0.999999", "since=1h", "where=type=api_call", "hops=all")
     assert p["percentile_ms"] == pytest.approx(row["longest"], abs=0.001)
     declined = asked("failing_customers", "status=402")

@@ -56,11 +56,16 @@ def adoption(since: datetime, until: datetime, version: str = "", limit: int = 1
 
 def returning(since: datetime, until: datetime, period: str = "week", hops: str = "entry") -> Statement:
     """Customers by week or day: new, returning from the period before, back after a pause, lost."""
+    marks = {**_MARKS, **period_marks(period)}
+    return statement("returning", {"since": since, "until": until}, replace=marks, hops=hops)
+
+
+def period_marks(period: str) -> dict[str, str]:
+    """The marks of a question about periods. Raises ValueError for one that is none."""
     if period not in _PERIODS:
         raise ValueError(f"period is {' or '.join(_PERIODS)}, not {period!r}")
     unit, interval = _PERIODS[period]
-    marks = {**_MARKS, "$unit": unit, "$interval": interval}
-    return statement("returning", {"since": since, "until": until}, replace=marks, hops=hops)
+    return {"$unit": unit, "$interval": interval}
 
 
 def health(

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from exporter.clickhouse.durations import GAMMA
 from exporter.clickhouse.minutes_table import MINUTES_DAYS, TABLE
+from exporter.clickhouse.queries.milestones import period_marks
 from exporter.clickhouse.queries.named import FAILING, FAILING_MARK
 from exporter.clickhouse.queries.statement import Condition, Statement, statement
 from exporter.clickhouse.schema import TABLE as EVENTS
@@ -41,6 +42,8 @@ _ASKED: Final[Mapping[str, Sequence[str]]] = {
     "endpoint_percentiles": ("endpoint", "method"),
     "endpoint_coverage": ("company_id", "endpoint"),
     "usage": ("company_id", "tenant"),
+    "adoption": ("company_id", "api_version"),
+    "returning": ("company_id",),
 }
 _HOPS: Final = {"entry": " AND hop != 'inner'", "all": ""}
 _OWN: Final = {"entry": "(hop != 'open' OR service IN {own:Array(String)})", "all": "1"}
@@ -103,7 +106,8 @@ def alternative(name: str, arguments: Mapping[str, Any]) -> Alternative | str:
     where: list[Condition] = list(values.pop("where", ()))
     values.pop("sample_unit", None)
     since, until = values.pop("since"), values.pop("until")
-    return _alternative(name, since, until, _OWN_PARAMETERS[name](values), where, by, hops)
+    marks = period_marks(values.pop("period", "week")) if name == "returning" else {}
+    return _alternative(name, since, until, _OWN_PARAMETERS[name](values), where, by, hops, replace=marks)
 
 
 def all_kept(since: datetime, until: datetime) -> Kept:
@@ -324,4 +328,6 @@ _OWN_PARAMETERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, o
     "endpoint_percentiles": _limited(1000, endpoint=""),
     "endpoint_coverage": _limited(100),
     "usage": _limited(10_000),
+    "adoption": _limited(1000, version=""),
+    "returning": lambda _: {},
 }

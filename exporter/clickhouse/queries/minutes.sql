@@ -140,6 +140,28 @@ SELECT toDateTime($by, 'UTC') AS begins, tenant, company_id, sum(n) AS calls
 FROM (SELECT *, calls AS n FROM $minutes $where)
 GROUP BY begins, tenant, company_id ORDER BY begins, tenant, company_id LIMIT {limit:UInt32}
 
+-- name: adoption
+SELECT day, api_version, customers_seen, customers_seen / all_customers AS share_of_customers, calls, calls / all_calls AS share_of_calls
+FROM (SELECT toDate(minute) AS day, api_version, uniqExact(company_id) AS customers_seen, sum(n) AS calls
+      FROM (SELECT *, calls AS n FROM $minutes AND company_id != '') GROUP BY day, api_version) AS used
+INNER JOIN (SELECT toDate(minute) AS day, uniqExact(company_id) AS all_customers, sum(n) AS all_calls
+            FROM (SELECT *, calls AS n FROM $minutes AND company_id != '') GROUP BY day) AS everything USING (day)
+WHERE {version:String} IN ('', api_version)
+ORDER BY day, calls DESC, api_version LIMIT {limit:UInt32}
+
+-- name: returning
+SELECT toDate('1970-01-05') + $interval AS period, countIf(kind = 'new') AS new, countIf(kind = 'returning') AS returning,
+       countIf(kind = 'back') AS came_back, countIf(kind = 'lost') AS lost
+FROM (SELECT seen.1 AS number, seen.2 AS kind
+      FROM (SELECT company_id, arraySort(groupUniqArray(dateDiff($unit, toDate('1970-01-05'), toDate(minute)))) AS numbers,
+                   dateDiff($unit, toDate('1970-01-05'), toDate({until:DateTime64(6)} - INTERVAL 1 SECOND)) AS last_number
+            FROM $minutes AND company_id != ''
+            GROUP BY company_id)
+      ARRAY JOIN arrayConcat(
+          arrayMap((n, p) -> (n, multiIf(p = 1, 'new', has(numbers, n - 1), 'returning', 'back')), numbers, arrayEnumerate(numbers)),
+          arrayMap(n -> (n + 1, 'lost'), arrayFilter(n -> NOT has(numbers, n + 1) AND n < last_number, numbers))) AS seen)
+GROUP BY number ORDER BY number
+
 -- name: series
 -- As `overview` in looks.sql; of vnn and vee only what open hops leave in doubt. $middle: where the time before ends.
 SELECT multiIf(NOT whole, bucket, now, 0, 1) AS time, calls, failed, server_failed, rows_seen, 0 AS sampled,
