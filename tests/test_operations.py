@@ -5,12 +5,23 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from pathlib import Path
+from types import ModuleType
 
+import exporter
+import mapping
+import receiver
+import weighbridge
 from project_files import ROOT
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 # In a line of the table: names in capitals, numbers, and what stands for a reason.
 _FILLED_IN = re.compile(r"\b(?:N requests|[A-Z]{1,9}|why)\b|\d[\d.]*|…|: receiver$")
+
+
+def folder_of(package: ModuleType) -> Path:
+    """Where it is installed, which need not be here."""
+    return Path(next(iter(package.__path__)))
 
 
 def section(title: str) -> str:
@@ -21,8 +32,8 @@ def section(title: str) -> str:
 def texts() -> str:
     """Every text in the code, parts that are filled in left out."""
     found: list[str] = []
-    for package in ("exporter", "mapping", "receiver", "weighbridge"):
-        for path in sorted((ROOT / package).rglob("*.py")):
+    for package in (exporter, mapping, receiver, weighbridge):
+        for path in sorted(folder_of(package).rglob("*.py")):
             constants = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
             found += (value for value in constants if isinstance(value, str))
     return "\n".join(found)
@@ -50,7 +61,7 @@ def test_every_field_of_readyz_is_explained() -> None:
     explained = set(
         re.findall(r"`(\w+)(?:\.NAME)?`", "".join(re.findall(r"^\| (.*?) \|", section("Is it well?"), re.MULTILINE)))
     )
-    health = ast.parse((ROOT / "weighbridge/admin/health.py").read_text(encoding="utf-8"))
+    health = ast.parse((folder_of(weighbridge) / "admin" / "health.py").read_text(encoding="utf-8"))
     (facts,) = (node for node in ast.walk(health) if isinstance(node, ast.FunctionDef) and node.name == "facts")
     fields = {
         key.value
