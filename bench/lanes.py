@@ -1,8 +1,9 @@
 """What lanes give and cost: `python -m bench.lanes`.
 
 scaling: a spool that waits for its destination, delivered by one lane and by two; records a second, and CPU a record of
-all processes. stuck: how long acknowledgements take while a lane is in an endless loop, beside a bridge that is well.
-Machines are noisy: rounds alternate, medians count; read the ratios.
+all processes. memory: of the door and one lane under a steady load, minute by minute. stuck: how long acknowledgements
+take while a lane is in an endless loop, beside a bridge that is well. Machines are noisy: rounds alternate, medians
+count; read the ratios.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import yaml
 
 import faults.planted_lanes
 from bench.loads import LARGE
-from bench.process import Program, children, cpu_s, free_port
+from bench.process import Program, children, cpu_s, free_port, rss_mib
 from bench.sinkhole import Sinkhole
 from bench.traffic import SPANS_PER_REQUEST, bodies, span_named
 
@@ -115,6 +116,22 @@ def scaling(requests: int, rounds: int, counts: Sequence[int]) -> None:
         print(f"lanes {lanes}: {rate:,.0f} records/s ({rate / one:.2f} x), {cpu:.1f} us CPU a record")
 
 
+def memory(minutes: int, requests_per_s: float) -> None:
+    """Resident memory of each process, at the end of each minute."""
+    with Sinkhole() as sinkhole, tempfile.TemporaryDirectory() as folder:
+        bridge = Bridge(Path(folder), 1)
+        with bridge.start(f"http://127.0.0.1:{sinkhole.port}/analytics") as program:
+            for minute in range(minutes):
+                count = int(60 * requests_per_s)
+                new = (bodies(1, first_seed=minute * count + number)[0] for number in range(count))
+                ends = time.monotonic() + 60
+                asyncio.run(post(bridge.port, new, 0.7 / requests_per_s))
+                time.sleep(max(0.0, ends - time.monotonic()))
+                lane = max(map(rss_mib, children(program.pid)), default=0.0)
+                held = f"door {rss_mib(program.pid):.0f} MiB, lane {lane:.0f} MiB"
+                print(f"minute {minute + 1}: {bridge.delivered():,} records delivered; {held}", flush=True)
+
+
 def stuck(requests: int) -> None:
     with Sinkhole() as sinkhole, tempfile.TemporaryDirectory() as folder:
         bridge = Bridge(Path(folder), 1)
@@ -131,12 +148,16 @@ def stuck(requests: int) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("what", choices=("scaling", "stuck"))
+    arguments.add_argument("what", choices=("scaling", "memory", "stuck"))
     arguments.add_argument("--requests", type=int, default=200)
     arguments.add_argument("--rounds", type=int, default=3)
+    arguments.add_argument("--minutes", type=int, default=60)
+    arguments.add_argument("--requests-per-s", type=float, default=3.0, help="of 512 spans each")
     arguments.add_argument("--lanes", type=int, nargs="+", default=[1, 2])
     options = arguments.parse_args()
-    if options.what == "scaling":
+    if options.what == "memory":
+        memory(options.minutes, options.requests_per_s)
+    elif options.what == "scaling":
         scaling(options.requests, options.rounds, options.lanes)
     else:
         stuck(options.requests)
