@@ -19,7 +19,8 @@ from exporter.sink import Batch
 from exporter.sinks.blackhole import BlackholeSink
 from exporter.threads import in_thread
 from mapping.event import Event
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded
 from weighbridge.lanes import alone, child, process, watch
 

@@ -10,24 +10,24 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, cast
 
 from mapping.bounds import INFLATED_ROOM, share_of
 from mapping.context import Context, Group, Job, Work
+from mapping.deciding import Sampler, decide_log, decide_span, of_tenant, stated_weight
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
-from mapping.facts import LogFacts, SpanFacts, log_record_bytes
+from mapping.facts import LogFacts, SpanFacts
 from mapping.finished import finished
 from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper, LogWork
 from mapping.logs.explain import ExplainingLogMapper, Reason
-from mapping.masks.redactor import RedactionError
-from mapping.otlp.decode import Decoded, LogGroup, LogItem, SpanGroup, SpanRecord
+from mapping.mapped import Mapped, Out
+from mapping.otlp.decode import Decoded, LogGroup, SpanGroup
 from mapping.otlp.wire import read_text
 from mapping.rules.bodies import Room
 from mapping.rules.identity import NOBODY
 from mapping.rules.should_skip import compiled
-from mapping.sampling.dropped import as_counted, counted_only
-from mapping.sampling.of_calls import CallConditions
+from mapping.sampling.dropped import as_counted
 from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weigh
@@ -48,80 +48,6 @@ STEP: Final = 256  # most records between two yields of `steps`
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
 _DECISION: Final = Event._fields.index("decision")
 _new: Final = tuple.__new__
-
-Facts = Callable[[str], object]
-
-
-class Sampler(Protocol):
-    """What mapping asks of `mapping.sampling`."""
-
-    early: bool
-    ceiling: int
-    calls: CallConditions
-
-    def passed(self, trace_id: bytes, trace_state: str, facts: Facts) -> int | None: ...
-
-    def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision: ...
-
-    def log(
-        self,
-        trace_id: bytes,
-        threshold: str | None,
-        randomness: str | None,
-        record: Callable[[], bytes],
-        facts: Facts,
-    ) -> Decision: ...
-
-
-class Failed(NamedTuple):
-    """A record that could not be mapped or masked. Nothing of its content is here (spec/mapping.md §7, fail closed)."""
-
-    signal: str  # traces | logs
-    trace_id: str
-    span_id: str
-    reason: str
-
-
-class Mapped(NamedTuple):
-    """len(events) + skipped + sampled_out + len(failed) is the number of records that were decoded."""
-
-    events: list[Event]
-    skipped: int
-    sampled_out: int
-    failed: list[Failed]
-    inflated: int = 0  # bytes of bodies that came compressed, after it
-    dropped: list[Event] | None = None  # of sampled_out the API calls, to be counted; None: they are not told apart
-    lent: Lent | None = None  # what earlier requests told of the calls of these records, and sampling asked for
-
-
-class Out:
-    """What has become of a request's records so far."""
-
-    __slots__ = ("dropped", "events", "failed", "keep_skips", "lent", "room", "sampled_out", "skipped")
-
-    def __init__(self, keep_skips: bool, room: Room, count_dropped: bool) -> None:
-        self.dropped: list[Event] | None = [] if count_dropped else None
-        self.room = room
-        self.events: list[Event] = []
-        self.skipped = 0
-        self.sampled_out = 0
-        self.failed: list[Failed] = []
-        self.keep_skips = keep_skips
-        self.lent: Lent | None = None
-
-    def fail(self, signal: str, record: SpanRecord | LogItem, error: Exception) -> None:
-        # The text of an unexpected error may quote the record; RedactionError promises that its own does not.
-        reason = str(error) if isinstance(error, RedactionError) else f"mapping failed: {type(error).__name__}"
-        self.failed.append(Failed(signal, record.trace_id.hex(), record.span_id.hex(), reason))
-
-    def drop(self, event: Event, decision: Decision, stated: Any = None) -> None:
-        """Sampling drops this event: it is counted if it is a call. stated: the weight that its sender states."""
-        self.sampled_out += 1
-        if self.dropped is not None and (call := counted_only(event, decision, stated)) is not None:
-            self.dropped.append(call)
-
-    def mapped(self) -> Mapped:
-        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped, self.lent)
 
 
 class Mapper:
@@ -263,7 +189,7 @@ class Mapper:
                 if judged and together is not None:
                     waiting.append((work, event))
                 elif judged and plan.event_type != SKIP:
-                    decide = None if early else partial(_decide_span, sampler, work, SpanFacts(event, work))
+                    decide = None if early else partial(decide_span, sampler, work, SpanFacts(event, work))
                     self._judge(event, headers, decide, out, work)
                 else:
                     events.append(event)
@@ -271,7 +197,7 @@ class Mapper:
                 out.fail("traces", work.record, error)
         if together is not None:
             judge = partial(self._judge_waiting, out)
-            yield from together.spans(waiting, works, tree, sampler.passed, partial(_decide_span, sampler), judge)
+            yield from together.spans(waiting, works, tree, sampler.passed, partial(decide_span, sampler), judge)
             out.lent = together.lent
         return out.mapped()
 
@@ -289,7 +215,7 @@ class Mapper:
             for record in records:
                 out.fail("traces", record, error)
             return start + STEP
-        early_facts = _of_tenant(facts.early_facts, job.tenant)
+        early_facts = of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
         clock, counting = self._clock, out.dropped is not None
         until = clock() + STEP_S
@@ -350,14 +276,14 @@ class Mapper:
                 try:
                     if facts is None:
                         facts = self._groups.of(group, job.share)
-                        early_facts = _of_tenant(facts.early_facts, job.tenant)
+                        early_facts = of_tenant(facts.early_facts, job.tenant)
                     work = look(item, facts, job, seen)
                     read = work[5]
                     of_call = read[10] is not None
                     if traces_seen is not None and read[1] and (of_call or not traces_seen.empty):
                         work = _owned(work, traces_seen, job)
                     if at_once:
-                        decision = _decide_log(sampler, work, early_facts, facts, group)
+                        decision = decide_log(sampler, work, early_facts, facts, group)
                         if not decision.keep and (out.dropped is None or not of_call):
                             out.sampled_out += 1
                             continue
@@ -369,18 +295,18 @@ class Mapper:
                         if decision.keep:
                             events.append(event)
                         else:
-                            out.drop(event, decision, _stated(work))
+                            out.drop(event, decision, stated_weight(work))
                         continue
                     if together is not None:
                         waiting.append(WaitingLog(event, work, facts, group))
                         continue
                     headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
-                    decide = partial(_decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
+                    decide = partial(decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
                     self._judge(event, headers, decide, out, work)
                 except Exception as error:  # one bad record harms nobody else
                     out.fail("logs", item, error)
         if together is not None:
-            yield from together.logs(waiting, partial(_decide_log, sampler), partial(self._judge_waiting, out))
+            yield from together.logs(waiting, partial(decide_log, sampler), partial(self._judge_waiting, out))
             out.lent = together.lent
         return out.mapped()
 
@@ -395,7 +321,7 @@ class Mapper:
                 alone = job._replace(room=Room(0))  # what is kept has all the room for bodies
                 if skips.matches(plan.event(work, alone, user, company, hop), work.request_headers):
                     return
-            decision = work[9] if plan.weight == ABSENT else as_counted(work[9], _stated(work))
+            decision = work[9] if plan.weight == ABSENT else as_counted(work[9], stated_weight(work))
             out.dropped.append(counted(plan, work, job, user, company, hop, decision))
         except Exception:  # it goes nowhere in any case
             return
@@ -435,17 +361,12 @@ class Mapper:
         if decide is not None:
             decision = decide()
             if not decision.keep:
-                out.drop(event, decision, _stated(work))
+                out.drop(event, decision, stated_weight(work))
                 return
             event = _new(
                 Event, (*event[:_DECISION], decision, *event[_DECISION + 1 :])
             )  # a quarter of the cost of _replace
         out.events.append(event)
-
-
-def _of_tenant(facts: Facts, tenant: str) -> Facts:
-    """The facts, and the tenant."""
-    return (lambda path: tenant if path == "tenant" else facts(path)) if tenant else facts
 
 
 def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
@@ -457,35 +378,3 @@ def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
     owner = seen.of_log(trace_id, named, job.received_unix_ns, job.tenant, of_call=of_call)
     return work if owner == named else work._replace(who=who._replace(user_id=owner[0], company_id=owner[1]))
-
-
-def _decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
-    record, weight = work.record, work.plan.weight
-    decision = sampler.span(record.trace_id, read_text(record.span.trace_state), facts)
-    return decision if weight == ABSENT else weigh(decision, work.values[weight], record.trace_id)
-
-
-def _stated(work: Work | LogWork) -> Any:
-    """The weight that the record states, None without one."""
-    if isinstance(work, Work):
-        return None if work.plan.weight == ABSENT else work.values[work.plan.weight]
-    return next((work.attributes[name] for name in work.plan.weights if name in work.attributes), None)
-
-
-def _decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
-    item, plan, _, _, attributes, read, _, _, _ = work
-    trace_id = item[1] or bytes.fromhex(read[1])
-    threshold = randomness = None
-    if plan.stated:
-        threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
-    decision = sampler.log(
-        trace_id,
-        threshold if isinstance(threshold, str) else None,
-        randomness if isinstance(randomness, str) else None,
-        lambda: log_record_bytes(work, of_group, group),
-        facts,
-    )
-    for name in plan.weights:
-        if name in attributes:
-            return weigh(decision, attributes[name], trace_id or work.digest.encode())
-    return decision

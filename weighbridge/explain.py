@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from mapping.event import API_CALL, SKIP, Event
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.rules.identity_settings import IdentitySettings
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.source import RawRequest, Unit
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry, Stored
 from weighbridge.in_memory import Held, InMemory, became

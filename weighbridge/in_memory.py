@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from exporter.source import Unit
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.otlp.decode import Decoded
 from receiver.spool import Appended, Entry
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from pathlib import Path
 
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.otlp.cut import cut, encoded, singles
 from mapping.otlp.decode import Decoded
 from receiver.spool import Stored

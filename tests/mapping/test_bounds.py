@@ -19,7 +19,7 @@ from mapping import bounds
 from mapping.event import Event
 from mapping.event_json import event_json
 from mapping.finished import size_of
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.otlp.decode import Decoder
 from mapping_requests import NOW, key_values, log, logs, mapped, mapper, one, span, traces
 from weighbridge.in_memory import became

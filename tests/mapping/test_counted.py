@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from mapping.event import API_CALL, Event
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoder
 from mapping.sampling.counts import arrived
 from mapping.sampling.sampler import Sampler

@@ -13,7 +13,8 @@ from mapping.bounds import LONGEST_TEXT
 from mapping.event import Event
 from mapping.event_json import event_json, iso
 from mapping.finished import EVENT_TRUNCATED
-from mapping.mapper import Failed, Mapped, Mapper
+from mapping.mapped import Failed, Mapped
+from mapping.mapper import Mapper
 from mapping.masks.redactor import RedactionError
 from mapping.otlp.decode import Decoder, SpanGroup
 from mapping.sampling.sampler import Sampler

@@ -18,7 +18,7 @@ from exporter.sinks.json_line import dumps, event_dict
 from exporter.sinks.moesif_events import requests as requests_to_moesif
 from mapping.event import SKIP, Event
 from mapping.event_json import event_json
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.rules import address, bodies, extras, identity
 from mapping.rules.identity_settings import COMPANY_ATTRIBUTES, USER_ATTRIBUTES, IdentifyUser
 from mapping.sampling.settings import SamplingSettings

@@ -13,7 +13,8 @@ from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
 from exporter.source import Unit
 from mapping.event import Decision
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings

@@ -11,7 +11,8 @@ from exporter.deadletter import DeadLetters
 from exporter.journal import Journal
 from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings

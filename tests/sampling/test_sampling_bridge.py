@@ -17,7 +17,8 @@ import pytest
 from bridge import BridgeProcess, eventually
 from events import event
 from mapping.event import Decision, Event
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.counts import CountKey, Sums, sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import weighbridge.in_memory as in_memory
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.of_calls import KnownCall
 from mapping.sampling.sampler import Sampler

@@ -17,7 +17,8 @@ from typing import Any
 from exporter.deadletter import DeadLetters
 from exporter.delivery import Delivery
 from exporter.settings import SinkSettings
-from mapping.mapper import Mapped, Mapper
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.epochs import Budget, LedBudget
 from receiver.decode.compression import parse_codings

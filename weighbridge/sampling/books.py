@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exporter.source import HoldingSource, Unit
 from mapping.event import Decision, Event
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.sampling.counts import CountKey, Sums, sums_of
 from mapping.sampling.settings import BudgetSettings, SamplingSettings
 from receiver.spool.watching import Readable

@@ -15,7 +15,7 @@ from exporter.durable import replace_file
 from exporter.settings import SinkSettings
 from mapping.event import Decision, Event
 from mapping.event_facts import event_fact
-from mapping.mapper import Mapped
+from mapping.mapped import Mapped
 from mapping.sampling.counts import CountKey, Sums, add
 from mapping.sampling.epochs import Budget
 from mapping.sampling.ledger import Ledger, LedgerRow

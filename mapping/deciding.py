@@ -1,0 +1,76 @@
+"""What sampling is asked about a record, and the weight that its sender states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mapping.context import Group, Work
+from mapping.event import Decision
+from mapping.facts import log_record_bytes
+from mapping.logs.events import LogWork
+from mapping.otlp.decode import LogGroup
+from mapping.otlp.wire import read_text
+from mapping.sampling.of_calls import CallConditions
+from mapping.sampling.stated import weigh
+from mapping.shape import ABSENT
+
+Facts = Callable[[str], object]
+
+
+class Sampler(Protocol):
+    """What mapping asks of `mapping.sampling`."""
+
+    early: bool
+    ceiling: int
+    calls: CallConditions
+
+    def passed(self, trace_id: bytes, trace_state: str, facts: Facts) -> int | None: ...
+
+    def span(self, trace_id: bytes, trace_state: str, facts: Facts) -> Decision: ...
+
+    def log(
+        self,
+        trace_id: bytes,
+        threshold: str | None,
+        randomness: str | None,
+        record: Callable[[], bytes],
+        facts: Facts,
+    ) -> Decision: ...
+
+
+def of_tenant(facts: Facts, tenant: str) -> Facts:
+    """The facts, and the tenant."""
+    return (lambda path: tenant if path == "tenant" else facts(path)) if tenant else facts
+
+
+def decide_span(sampler: Sampler, work: Work, facts: Facts) -> Decision:
+    record, weight = work.record, work.plan.weight
+    decision = sampler.span(record.trace_id, read_text(record.span.trace_state), facts)
+    return decision if weight == ABSENT else weigh(decision, work.values[weight], record.trace_id)
+
+
+def stated_weight(work: Work | LogWork) -> Any:
+    """The weight that the record states, None without one."""
+    if isinstance(work, Work):
+        return None if work.plan.weight == ABSENT else work.values[work.plan.weight]
+    return next((work.attributes[name] for name in work.plan.weights if name in work.attributes), None)
+
+
+def decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
+    item, plan, _, _, attributes, read, _, _, _ = work
+    trace_id = item[1] or bytes.fromhex(read[1])
+    threshold = randomness = None
+    if plan.stated:
+        threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
+    decision = sampler.log(
+        trace_id,
+        threshold if isinstance(threshold, str) else None,
+        randomness if isinstance(randomness, str) else None,
+        lambda: log_record_bytes(work, of_group, group),
+        facts,
+    )
+    for name in plan.weights:
+        if name in attributes:
+            return weigh(decision, attributes[name], trace_id or work.digest.encode())
+    return decision
