@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -102,6 +103,12 @@ def test_filters_are_in_the_address_and_the_back_button_takes_them_away(reader: 
     assert page.locator(".chip").count() == 3
 
 
+def waits(reader: Reader, path: str) -> bool:
+    """Whether the page at this path has parts that are not there yet."""
+    reader.page.goto(reader.base + path)
+    return bool(reader.page.get_by_text(COMING).first.is_visible())
+
+
 def test_parts_that_come_later_fill_the_page_and_live_events_stay(browser: Browser, tmp_path: Path) -> None:
     """The only reader of the store is taken by somebody else while the page is shown."""
     engine = {"readers": 1, "reader_max_execution_s": 600}
@@ -126,8 +133,8 @@ def test_parts_that_come_later_fill_the_page_and_live_events_stay(browser: Brows
                 "/endpoint?endpoint=POST%20/v1/orders",
                 "/events",
             ):
-                page.goto(somebody.base + path)
-                assert page.get_by_text(COMING).first.is_visible()
+                # On a slow machine the first pages say so too before the question has begun.
+                eventually(partial(waits, somebody, path), f"{path} waits")
                 assert page.locator(".rest").inner_text() == "Some of this page is still being counted."
         finally:
             end(asking)
