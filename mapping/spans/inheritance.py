@@ -28,8 +28,8 @@ def find_owners(
     memory: of earlier requests, which learns what these spans say. now: receive time, Unix nanoseconds. It pauses
     often, so that an event loop can breathe however many spans there are.
     """
-    if not works:
-        return []
+    if len(works) < 2:  # as many SDKs send them; a third of the time
+        return [_find_owner(work, memory, now, tenant) for work in works]
     users: list[str] = []
     companies: list[str] = []
     for part in slices(len(works)):
@@ -66,6 +66,19 @@ def find_owners(
             memory.learn(tree.links(part)[0], users[at], companies[at], now, tenant)
             if part.stop < len(works):
                 yield
+    return found
+
+
+def _find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -> Owner:
+    """As `find_owners`, of a span that is alone in its request."""
+    owner = found = work[5][:2]
+    if memory is None:
+        return owner
+    traces = (work[0][1],)
+    if not memory.empty and "" in owner:
+        (found,) = memory.fill(traces, (owner,), now, tenant)
+    if owner != NO_OWNER:
+        memory.learn(traces, owner[:1], owner[1:], now, tenant)
     return found
 
 

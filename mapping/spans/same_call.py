@@ -39,6 +39,8 @@ _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another pro
 
 def settle(works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
     """Gives spans of `works` other plans where others tell the same."""
+    if len(works) == 1 and not works[0][2].second_look:
+        return
     if not tree.is_flat() and (incoming := (yield from _incoming_together(works))):
         parents = yield from tree.parents()
         for start in range(0, len(incoming), _PAUSE):
