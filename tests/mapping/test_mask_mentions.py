@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import string
 import time
 
 import orjson
@@ -117,6 +119,24 @@ def test_json_that_is_left_as_it_is_would_not_have_changed(rules: int, value: di
     if QUICK[rules].leaves_json_as_it_is(text, "attributes"):
         flat = flatten(value)
         assert THOROUGH[rules].attributes(flat) == flat
+
+
+FORMS = ('{{"{}": "hunter2x"}}', "{}=hunter2x", "{}: hunter2x", 'say "{}":"hunter2x" now', '("{}", "hunter2x")')
+
+
+@pytest.mark.parametrize("rules", range(len(RULES)))
+@pytest.mark.parametrize("first", [*string.punctuation, " ", "\n", "\u00e9"])
+def test_whatever_follows_a_masked_word_in_a_key_is_seen(rules: int, first: str) -> None:
+    """`password.,new`, `password .x`, `password [0]`: the word is a part of the key's path all the same."""
+    quick, thorough = QUICK[rules], THOROUGH[rules]
+    for second, end in itertools.product(("", *string.punctuation, " "), ("", "x y")):
+        key = f"a.password{first}{second}{end}"
+        value = {key: "hunter2x"}
+        if quick.leaves_json_as_it_is(orjson.dumps(value).decode(), "log_body"):
+            assert thorough.log_body(value) == value
+        for form in FORMS:
+            text = form.format(key)
+            assert quick.text(text) == thorough.text(text)
 
 
 def test_masked_words_inside_other_words_do_not_cost_a_search() -> None:
