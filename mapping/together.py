@@ -188,13 +188,14 @@ class Deciding:
                 if event.direction == "Incoming" and event.trace_id and not thinned:
                     with suppress(Exception):
                         call = KnownCall(self._calls.holds(LogFacts(event, work, facts)), 0)
-                        here.update(dict.fromkeys(self._keys(event), call))
+                        here[self._key(event)] = call
+                        here[service_key(bytes.fromhex(event.trace_id), event.service, self._tenant)] = call
             yield
         for part in _steps(len(waiting)):
             for event, work, group_facts, group in waiting[part.start : part.stop]:
                 own: Facts = LogFacts(event, work, group_facts)
                 if event.event_type != API_CALL and event.trace_id:
-                    key = self._keys(event)[0]
+                    key = self._key(event)
                     known = here.get(key) or self._find(key)
                     if known is not None:
                         own = OfCall(own, known, _threshold(work))
@@ -205,13 +206,12 @@ class Deciding:
                 if call.holds != self._nothing:
                     self._recent.learn(key, call, self._now)
 
-    def _keys(self, event: Event) -> tuple[bytes, ...]:
-        """Under which a log's call is known: that of its span, if it names one, and that of its service."""
+    def _key(self, event: Event) -> bytes:
+        """Under which a log's call is known: that of its span, if it names one, else that of its service."""
         trace_id = bytes.fromhex(event.trace_id)
-        of_service = service_key(trace_id, event.service, self._tenant)
-        if not event.span_id:
-            return (of_service,)
-        return span_key(trace_id, bytes.fromhex(event.span_id), self._tenant), of_service
+        if event.span_id:
+            return span_key(trace_id, bytes.fromhex(event.span_id), self._tenant)
+        return service_key(trace_id, event.service, self._tenant)
 
     def _find(self, key: bytes) -> KnownCall | None:
         """What an earlier request said, noted as lent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Final
 
 from mapping.sampling.of_calls import KnownCall
@@ -53,5 +54,6 @@ def span_key(trace_id: bytes, span_id: bytes, tenant: str) -> bytes:
 
 
 def service_key(trace_id: bytes, service: str, tenant: str) -> bytes:
-    """For logs that name a trace and no span."""
-    return b"\0".join((trace_id, b"service", service.encode("utf-8", "replace"), tenant.encode()))
+    """For logs that name a trace and no span. Of one length whatever the service is called, as 50,000 are kept."""
+    named = blake2b(service.encode("utf-8", "replace"), digest_size=16).digest()
+    return b"\0".join((trace_id, b"service", named, tenant.encode()))

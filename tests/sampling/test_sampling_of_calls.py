@@ -17,6 +17,7 @@ from mapping.event import ACTION, LOG, Event
 from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoder
 from mapping.sampling.moesif import parse_config
+from mapping.sampling.recent_calls import service_key
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.thresholds import M, th_text, threshold
@@ -183,6 +184,14 @@ def test_calls_are_known_for_their_time_their_tenant_and_their_rules_alone() -> 
     same_request_alone = Bridge({"inherit_across_requests_s": 0}, rate=10, rules=[ERRORS])
     same_request_alone.send(request_of(spans(LOW, call(503))), lines(LOW))
     assert [event.event_type for event in same_request_alone.kept] == [ACTION, ACTION, "api_call"]
+
+
+def test_a_call_is_remembered_in_as_many_bytes_whatever_its_service_is_called() -> None:
+    """A hundred thousand are: names of four kilobytes would be 400 MB."""
+    names = ("a", "b", "\U0001f600" * 1024, "\U0001f600" * 1023, "\ud800", "")
+    keys = [service_key(bytes(16), name, "t") for name in names]
+    assert len({*keys}) == len(names)
+    assert len({*map(len, keys)}) == 1
 
 
 def test_patterns_set_in_moesif_reach_what_belongs_to_a_call() -> None:
