@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from mapping.bounds import INFLATED_ROOM, share_of
-from mapping.context import Context, Group, Job, Work
+from mapping.context import Context, Job, Work
 from mapping.deciding import Sampler, decide_log, decide_span, of_tenant, stated_weight
 from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Event
 from mapping.facts import LogFacts, SpanFacts
 from mapping.finished import finished
 from mapping.groups import GroupFacts
+from mapping.log_batches import decided, looked_at
 from mapping.logs.events import LogMapper, LogWork
 from mapping.logs.explain import ExplainingLogMapper, Reason
 from mapping.mapped import Mapped, Out
@@ -40,7 +41,7 @@ from mapping.spans.hops import find_hops
 from mapping.spans.inheritance import find_owners
 from mapping.spans.plans import Plans
 from mapping.spans.same_call import settle
-from mapping.spans.trace_memory import NO_OWNER, Owner, TraceMemory
+from mapping.spans.trace_memory import Owner, TraceMemory
 from mapping.spans.tree import Tree
 from mapping.together import Deciding, Lent, Together, WaitingLog
 
@@ -260,51 +261,40 @@ class Mapper:
         self, groups: list[LogGroup], job: Job, sampler: Sampler, out: Out, together: Deciding | None
     ) -> Generator[None, None, Mapped]:
         waiting: list[WaitingLog] = []
-        seen: dict[Any, int] = {}
         at_once = sampler.early and self._should_skip is None
-        look, traces_seen = self._logs.look, self._traces_seen or None  # None when nothing is remembered
-        events, make, masks = out.events, self._logs.event, self._value_masks
-        clock, until, left = self._clock, 0.0, 0
-        decision = UNSAMPLED  # of all, where sampling decides at the end
-        for group in groups:
-            facts: Group | None = None
-            for item in group.records:
-                if not left or clock() > until:
-                    yield
-                    left, until = STEP, clock() + STEP_S
-                left -= 1
-                try:
-                    if facts is None:
-                        facts = self._groups.of(group, job.share)
-                        early_facts = of_tenant(facts.early_facts, job.tenant)
-                    work = look(item, facts, job, seen)
-                    read = work[5]
-                    of_call = read[10] is not None
-                    if traces_seen is not None and read[1] and (of_call or not traces_seen.empty):
-                        work = _owned(work, traces_seen, job)
-                    if at_once:
-                        decision = decide_log(sampler, work, early_facts, facts, group)
-                        if not decision.keep and (out.dropped is None or not of_call):
-                            out.sampled_out += 1
-                            continue
+        make, masks, clock = self._logs.event, self._value_masks, self._clock
+        traces_seen = self._traces_seen or None  # None when nothing is remembered
+        for runs in looked_at(groups, job, self._groups, self._logs, traces_seen, out, clock):
+            yield
+            until = clock() + STEP_S
+            for run in runs:
+                facts, _, group, works = run
+                decisions = decided(run, sampler, out) if at_once else repeat(UNSAMPLED)
+                for work, decision in zip(works, decisions):  # noqa: B905 - the latter may be endless
+                    if decision is None:
+                        continue
+                    if clock() > until:
+                        yield
+                        until = clock() + STEP_S
                     cuts = masks.cuts
-                    event = make(work, facts, job, decision)
-                    if facts.odd or work[1].over or masks.cuts != cuts:
-                        event = finished(event, facts, text_cut=masks.cuts != cuts, over=work[1].over)
-                    if at_once:
-                        if decision.keep:
-                            events.append(event)
+                    try:
+                        event = make(work, facts, job, decision)
+                        if facts.odd or work[1].over or masks.cuts != cuts:
+                            event = finished(event, facts, text_cut=masks.cuts != cuts, over=work[1].over)
+                        if at_once:
+                            if decision.keep:
+                                out.events.append(event)
+                            else:
+                                out.drop(event, decision, stated_weight(work))
+                        elif together is not None:
+                            waiting.append(WaitingLog(event, work, facts, group))
                         else:
-                            out.drop(event, decision, stated_weight(work))
-                        continue
-                    if together is not None:
-                        waiting.append(WaitingLog(event, work, facts, group))
-                        continue
-                    headers = work.read.http.request_headers if work.read.http is not None else EMPTY_HEADERS
-                    decide = partial(decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
-                    self._judge(event, headers, decide, out, work)
-                except Exception as error:  # one bad record harms nobody else
-                    out.fail("logs", item, error)
+                            http = work.read.http
+                            headers = http.request_headers if http is not None else EMPTY_HEADERS
+                            decide = partial(decide_log, sampler, work, LogFacts(event, work, facts), facts, group)
+                            self._judge(event, headers, decide, out, work)
+                    except Exception as error:  # one bad record harms nobody else
+                        out.fail("logs", work.item, error)
         if together is not None:
             yield from together.logs(waiting, partial(decide_log, sampler), partial(self._judge_waiting, out))
             out.lent = together.lent
@@ -367,14 +357,3 @@ class Mapper:
                 Event, (*event[:_DECISION], decision, *event[_DECISION + 1 :])
             )  # a quarter of the cost of _replace
         out.events.append(event)
-
-
-def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
-    """The log record, with the user and company of its trace where it names none itself."""
-    who, of_call = work.who, work.read.http is not None
-    named = who[:2]
-    if (seen.empty and (named == NO_OWNER or not of_call)) or (not of_call and named[0] and named[1]):
-        return work
-    trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
-    owner = seen.of_log(trace_id, named, job.received_unix_ns, job.tenant, of_call=of_call)
-    return work if owner == named else work._replace(who=who._replace(user_id=owner[0], company_id=owner[1]))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from mapping.bounds import LONGEST_TEXT
 from mapping.event import Event
 from mapping.event_json import event_json, iso
 from mapping.finished import EVENT_TRUNCATED
+from mapping.log_batches import STEP_S
 from mapping.mapped import Failed, Mapped
 from mapping.mapper import Mapper
 from mapping.masks.redactor import RedactionError
@@ -219,6 +221,32 @@ def test_steps_pause_as_often_as_the_time_asks_for() -> None:
     pauses, events = run_through(made.steps(Decoder().logs(request_of_logs.SerializeToString()), received_unix_ns=NOW))
     assert pauses >= 20
     assert len(events) == 50
+
+
+def test_log_records_keep_their_order_over_steps_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines and calls, alone in their group or among many, whatever the clock cuts into steps; one cannot be masked."""
+    call = '{"method": "GET", "path": "/a/%d", "status": 200, "duration_ms": 1}'
+    request = logs()
+    for size in (1, 300, 1, 0, 2, 270, 1):
+        start = sum(len(group.scope_logs[0].log_records) for group in request.resource_logs)
+        lines = (log(f"line {at}" if at % 3 else call % at) for at in range(start, start + size))
+        request.resource_logs.append(logs(*lines, resource={"service.name": f"of {start}"}).resource_logs[0])
+    data = request.SerializeToString()
+    for tick in (0, STEP_S / 5, STEP_S * 1.1):
+        ticks = map(float, itertools.count(step=tick))
+        made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=partial(next, ticks))
+        monkeypatch.setattr(made._context.masks, "text", partial(text_unless, made._context.masks.text, "line 298"))
+        pauses, events = run_through(made.steps(Decoder().logs(data), received_unix_ns=NOW))
+        assert pauses >= 575 * tick / (STEP_S * 1.1)
+        told = [int(event.uri.rpartition("/")[2] if event.uri else event.body.rpartition(" ")[2]) for event in events]
+        assert told == [at for at in range(575) if at != 298]
+        assert {event.event_type for event in events} == {"api_call", "log"}
+        assert [event.service for event in events[:3]] == ["of 0", "of 1", "of 1"]
+
+
+def text_unless(text: Callable[[str], str], fails: str, sent: str) -> str:
+    """The text masked, unless it is the one that a mask fails for."""
+    return text(sent) if sent != fails else str(Refusing()())
 
 
 def test_requests_mapped_at_the_same_time_do_not_mix() -> None:
