@@ -72,5 +72,5 @@ def decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, g
     )
     for name in plan.weights:
         if name in attributes:
-            return weigh(decision, attributes[name], trace_id or work.digest.encode())
+            return weigh(decision, attributes[name], trace_id or work.item.digest.encode())
     return decision

@@ -7,7 +7,7 @@ so a record that tells of a call takes a third less, any other a seventh.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from mapping.context import Group, Job
 from mapping.deciding import Facts, Sampler, decide_log, of_tenant
@@ -45,7 +45,7 @@ def looked_at(
     traces_seen: whose the traces of earlier requests are, None when that is not remembered.
     """
     look = mapper.look
-    seen: dict[Any, int] = {}  # how often each record came in this request
+    seen: dict[str, int] = {}  # how often each record came in this request
     runs: list[LogRun] = []
     left, until = STEP, clock() + STEP_S
     for group in groups:

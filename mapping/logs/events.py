@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
@@ -35,7 +34,6 @@ from mapping.rules.metadata import flat_object
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
-_SHA256: Final = sha256()
 # A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
 _OF_SDKS: Final = "telemetry.sdk.name"
 _VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
@@ -52,7 +50,7 @@ class LogWork(NamedTuple):
     read: LogRecord
     who: Identity
     occurrence: int  # identical records earlier in the same request
-    digest: str  # of body, attributes and resource
+    key: str  # what makes the record one event: a retry has the same
 
 
 class LogMapper:
@@ -64,9 +62,9 @@ class LogMapper:
         self._drops_bodies = bool(context.masks.dropped_bodies)
         self._plans = LogPlans(context, http_from_attributes=http_from_attributes)
 
-    def look(self, item: LogItem, group: Group, job: Job, seen: dict[Any, int]) -> LogWork:
+    def look(self, item: LogItem, group: Group, job: Job, seen: dict[str, int]) -> LogWork:
         """seen: how often each record came in this request."""
-        record, trace_id, span_id, entries, sent = item
+        record, trace_id, span_id, entries, sent, digest = item
         context, words = self._context, self._context.words
         keys, values, fragments = zip(*entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(sent)
@@ -99,14 +97,12 @@ class LogMapper:
         )
         if plan.hidden:
             told = self._open(understood, attributes, plan, partial(self._understand, item, job))
-        hashed = _SHA256.copy()  # a third of the cost of a new one
-        hashed.update(b"\0".join((record.body, *sorted(record.attributes), group.resource)))
-        digest = hashed.hexdigest()
-        key = (digest, understood[1], understood[2], time_unix_nano, observed_unix_nano)
-        occurrence = seen.get(key, 0)
-        seen[key] = occurrence + 1
+        key = f"log|{understood[1]}|{understood[2]}|{time_unix_nano}|{observed_unix_nano}|{digest}"
+        occurrence = seen[key] = seen.get(key, -1) + 1
+        if occurrence:  # lines that repeat within one request are different events; a retry repeats their order
+            key = f"{key}|{occurrence}"
         who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
-        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, digest))
+        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, key))
 
     def _understand(
         self, item: LogItem, job: Job, body: Body, attributes: Mapping[str, Any], keys: LogKeys
@@ -159,7 +155,7 @@ class LogMapper:
         return body._replace(text="", map=shown, flat=flatten(shown))
 
     def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
-        item, plan, values, fragments, _, understood, who, _, _ = work
+        item, plan, values, fragments, _, understood, who, _, key = work
         _, trace_id, span_id, _, time, severity_number, severity_text, event_name, _, exception, http = understood
         if http is not None:
             return self._call(work, http, group, job, decision)
@@ -172,7 +168,7 @@ class LogMapper:
         else:
             body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
         metadata = self._plans.of_models[tuple([key for key, _, _ in item[3]])] if of_model else plan.metadata
-        transaction = self._transaction(work, job.tenant)
+        transaction = ids.transaction_id(key, job[1])
         received, tenant, _, _ = job
         service, environment, region, resource, company = group[:5]
         user_id, company_id, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
@@ -253,7 +249,7 @@ class LogMapper:
         transaction = (
             ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status, job.tenant)
             if understood.trace_id and understood.span_id
-            else self._transaction(work, job.tenant)
+            else ids.transaction_id(work.key, job.tenant)
         )
         return _new(
             Event,
@@ -364,12 +360,6 @@ class LogMapper:
         texts = self._context.texts
         error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
         return {key: texts[text] for key, text in error.items() if text}
-
-    def _transaction(self, work: LogWork, tenant: str) -> str:
-        (record, _, _, _, _), _, _, _, _, read, _, occurrence, digest = work
-        key = f"log|{read[1]}|{read[2]}|{record.time_unix_nano}|{record.observed_time_unix_nano}|{digest}"
-        # Lines that repeat within one request are different events; a retry repeats their order, and so their ids.
-        return ids.transaction_id(f"{key}|{occurrence}" if occurrence else key, tenant)
 
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:

@@ -8,6 +8,7 @@ OTLP's partial success wants it (spec/otlp-http.md §3).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
 
@@ -36,6 +37,7 @@ from mapping.otlp.wire import (
 NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
 _NO_BODY = None, False
+_SHA256 = sha256()
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
 _STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
 _REASONS_SHOWN = 3  # distinct reasons named in the answer to the sender
@@ -85,6 +87,7 @@ class LogItem(NamedTuple):
     span_id: bytes
     entries: list[Entry]
     body: Any
+    digest: str  # of body, attributes and resource as sent
 
 
 class ResourceFacts(NamedTuple):
@@ -203,7 +206,7 @@ class Decoder:
                 except Undecodable as error:
                     _refuse(refused, str(error), len(logs))
                     continue
-                records = self._logs(logs, refused)
+                records = self._logs(logs, resource.raw, refused)
                 accepted += len(records)
                 groups.append(LogGroup(resource, scope, read_text(scope_logs.schema_url or schema), records, is_large))
         return Decoded("logs", groups, accepted, refused, len(data))
@@ -250,26 +253,33 @@ class Decoder:
             )
         return records
 
-    def _logs(self, logs: Any, refused: dict[str, int]) -> list[LogItem]:
+    def _logs(self, logs: Any, resource: bytes, refused: dict[str, int]) -> list[LogItem]:
         records: list[LogItem] = []
         keep = records.append
         new = tuple.__new__
-        get = self._cache.__getitem__
+        get, fresh = self._cache.__getitem__, _SHA256.copy  # a third of the cost of a new one
         for record in logs:
             trace_id, span_id = record.trace_id, record.span_id
             if len(trace_id) != 16 or trace_id == NO_TRACE:
                 trace_id = b""
             if len(span_id) != 8 or span_id == NO_SPAN:
                 span_id = b""
+            sent, raw = record.attributes[:MOST_ATTRIBUTES], record.body
             try:
-                entries = [*map(get, record.attributes[:MOST_ATTRIBUTES]), NOTHING]
-                body, over = read_body(record.body) if record.body else _NO_BODY
+                entries = [*map(get, sent), NOTHING]
+                body, over = read_body(raw) if raw else _NO_BODY
             except Undecodable as error:
                 _refuse(refused, str(error))
                 continue
-            if over or (len(entries) > MOST_ATTRIBUTES and len(record.attributes) > MOST_ATTRIBUTES):
+            if len(sent) == MOST_ATTRIBUTES:
+                sent = record.attributes[:]
+                over = over or len(sent) > MOST_ATTRIBUTES
+            if over:
                 entries.insert(-1, OVER)
-            keep(new(LogItem, (record, trace_id, span_id, entries, body)))
+            sent.sort()
+            hashed = fresh()
+            hashed.update(b"\0".join((raw, *sent, resource)))
+            keep(new(LogItem, (record, trace_id, span_id, entries, body, hashed.hexdigest())))
         return records
 
     def _status(self, raw: bytes) -> SpanStatus:
