@@ -34,8 +34,9 @@ class Sampler(Protocol):
         trace_id: bytes,
         threshold: str | None,
         randomness: str | None,
-        record: Callable[[], bytes],
+        record: Callable[..., bytes],
         facts: Facts,
+        *of_record: object,
     ) -> Decision: ...
 
 
@@ -58,19 +59,21 @@ def stated_weight(work: Work | LogWork) -> Any:
 
 
 def decide_log(sampler: Sampler, work: LogWork, facts: Facts, of_group: Group, group: LogGroup) -> Decision:
-    item, plan, _, _, attributes, read, _, _, _ = work
-    trace_id = item[1] or bytes.fromhex(read[1])
-    threshold = randomness = None
+    plan, threshold, randomness = work[1], None, None
+    trace_id = work[0][1] or bytes.fromhex(work[5][1])
     if plan.stated:
+        attributes = work.attributes
         threshold, randomness = attributes.get("sampling.threshold"), attributes.get("sampling.randomness")
     decision = sampler.log(
         trace_id,
         threshold if isinstance(threshold, str) else None,
         randomness if isinstance(randomness, str) else None,
-        lambda: log_record_bytes(work, of_group, group),
+        log_record_bytes,
         facts,
+        work,
+        of_group,
+        group,
     )
-    for name in plan.weights:
-        if name in attributes:
-            return weigh(decision, attributes[name], trace_id or work.item.digest.encode())
-    return decision
+    if not plan.weights or (stated := stated_weight(work)) is None:
+        return decision
+    return weigh(decision, stated, trace_id or work.item.digest.encode())

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from mapping.context import Group, Job
 from mapping.deciding import Facts, Sampler, decide_log, of_tenant
 from mapping.event import Decision
+from mapping.facts import log_record_bytes
 from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper, LogWork
 from mapping.mapped import Out
@@ -87,7 +88,12 @@ def decided(run: LogRun, sampler: Sampler, out: Out) -> list[Decision | None]:
     for work in works:
         decision: Decision | None = None
         try:
-            decision = decide_log(sampler, work, early_facts, facts, group)
+            plan = work[1]
+            if plan.stated or plan.weights:
+                decision = decide_log(sampler, work, early_facts, facts, group)
+            else:  # the same, without a call in between
+                trace_id = work[0][1] or bytes.fromhex(work[5][1])
+                decision = sampler.log(trace_id, None, None, log_record_bytes, early_facts, work, facts, group)
             if not decision.keep and (out.dropped is None or work[5][10] is None):
                 out.sampled_out += 1
                 decision = None

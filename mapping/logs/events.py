@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from mapping.bounds import LAST_NS, MOST_SEVERE
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
 from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
 from mapping.logs.http import HttpExchange
@@ -35,6 +36,7 @@ from mapping.rules.metadata import flat_object
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
 # A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
+_NOTHING: Final[Mapping[str, Any]] = {}
 _OF_SDKS: Final = "telemetry.sdk.name"
 _VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
 
@@ -46,11 +48,16 @@ class LogWork(NamedTuple):
     plan: LogPlan
     values: tuple[Any, ...]
     fragments: tuple[str | None, ...]
-    attributes: Mapping[str, Any]
+    looked_up: Mapping[str, Any] | None  # attributes by key; None for a record that nobody asked for any
     read: LogRecord
     who: Identity
     occurrence: int  # identical records earlier in the same request
     key: str  # what makes the record one event: a retry has the same
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The record's attributes, those without a value left out."""
+        return self.looked_up if self.looked_up is not None else self.plan.attributes(self.values)
 
 
 class LogMapper:
@@ -74,35 +81,59 @@ class LogMapper:
         elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body[3]), group.scope]
-        attributes: dict[str, Any] = dict(zip(plan.names, values))  # noqa: B905 - values end with one for no attribute
-        if plan.nulls:
-            attributes = {key: value for key, value in attributes.items() if value is not None}
-        if self._drops_bodies:
-            attributes = context.masks.without_bodies(attributes)
-        time_unix_nano, observed_unix_nano = record.time_unix_nano, record.observed_time_unix_nano
-        told = understood = understand(  # as `_understand` does, without a call in between
-            body,
-            attributes,
-            plan.keys,
-            trace_id.hex(),
-            span_id.hex(),
-            time_unix_nano,
-            observed_unix_nano,
-            job[0],  # received_unix_ns
-            record.severity_number,
-            words[record.severity_text],
-            words[record.event_name],
-            self._http_from_attributes,
-            context.trust_forwarded,
-        )
+        looked_up: Mapping[str, Any] | None = None
+        if plan.reads_attributes:
+            looked_up = plan.attributes(values)
+            if self._drops_bodies:
+                looked_up = context.masks.without_bodies(looked_up)
+        attributes = looked_up if looked_up is not None else _NOTHING
+        time, observed, number = record.time_unix_nano, record.observed_time_unix_nano, record.severity_number
+        if (
+            plan.told_by_fields
+            and 0 < time <= LAST_NS
+            and 0 < number <= MOST_SEVERE
+            and (not plan.ids or (trace_id and span_id))
+        ):
+            told = understood = _new(  # what `understand` gives where keys tell nothing
+                LogRecord,
+                (
+                    body,
+                    trace_id.hex(),
+                    span_id.hex(),
+                    "record" if trace_id else "",
+                    time,
+                    number,
+                    words[record.severity_text],
+                    words[record.event_name],
+                    "",
+                    None,
+                    None,
+                ),
+            )
+        else:
+            told = understood = understand(  # as `_understand` does, without a call in between
+                body,
+                attributes,
+                plan.keys,
+                trace_id.hex(),
+                span_id.hex(),
+                time,
+                observed,
+                job[0],  # received_unix_ns
+                number,
+                words[record.severity_text],
+                words[record.event_name],
+                self._http_from_attributes,
+                context.trust_forwarded,
+            )
         if plan.hidden:
             told = self._open(understood, attributes, plan, partial(self._understand, item, job))
-        key = f"log|{understood[1]}|{understood[2]}|{time_unix_nano}|{observed_unix_nano}|{digest}"
+        key = f"log|{understood[1]}|{understood[2]}|{time}|{observed}|{digest}"
         occurrence = seen[key] = seen.get(key, -1) + 1
         if occurrence:  # lines that repeat within one request are different events; a retry repeats their order
             key = f"{key}|{occurrence}"
         who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
-        return _new(LogWork, (item, plan, values, fragments, attributes, told, who, occurrence, key))
+        return _new(LogWork, (item, plan, values, fragments, looked_up, told, who, occurrence, key))
 
     def _understand(
         self, item: LogItem, job: Job, body: Body, attributes: Mapping[str, Any], keys: LogKeys

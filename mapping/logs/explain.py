@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from mapping.context import Context, Group, Job
@@ -97,7 +98,7 @@ def _without(keys: HttpKeys, key: str) -> HttpKeys:
             return names
         return tuple(name for name in names if (name[0] if isinstance(name, tuple) else name) != key)
 
-    return HttpKeys(*map(cut, keys))
+    return HttpKeys(*(cut(getattr(keys, field.name)) for field in fields(keys)))
 
 
 def _said(source: str, said: Reading, beside: Reading) -> str:

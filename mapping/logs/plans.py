@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from mapping.bounds import CUT
 from mapping.context import Context
@@ -11,6 +12,7 @@ from mapping.dialects.lines import Lines
 from mapping.dialects.reading import Dialects, Reading
 from mapping.dialects.table import builtin
 from mapping.logs.http import HttpKeys
+from mapping.logs.ids import NO_KEYS
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
 from mapping.rules import extras
@@ -32,7 +34,8 @@ _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
-class LogPlan(NamedTuple):
+@dataclass(frozen=True, slots=True)  # its fields are read several times a record: a quarter of the time of a tuple's
+class LogPlan:
     """What is known of all log records of one shape: attribute keys, and keys of the flattened body."""
 
     names: tuple[str, ...]  # of the attributes
@@ -49,6 +52,14 @@ class LogPlan(NamedTuple):
     extras: bool  # attributes or the body tell more than metadata as it is
     hidden: frozenset[str]  # attributes and keys of the body that the settings hide: no column is read from them
     open_keys: LogKeys  # what the others say
+    told_by_fields: bool  # the keys tell of no call, event or failure, so the record's own fields say what it is
+    ids: bool  # attributes or the body may name trace and span
+    reads_attributes: bool  # something is read from attributes beside their metadata
+
+    def attributes(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The attributes of one record. values: theirs, and one more for no attribute."""
+        attributes = dict(zip(self.names, values))  # noqa: B905
+        return {key: value for key, value in attributes.items() if value is not None} if self.nulls else attributes
 
 
 class LogPlans:
@@ -76,13 +87,19 @@ class LogPlans:
         keys = log_keys(names, body, self._dialects, scope)
         http = keys.http or keys.attribute_http
         headers = [header for _, header, _ in http.headers] if http is not None else []
-        hidden = self._hidden(names, body, http)
         full = self._context.resolver
         # An exchange that attributes describe may bring any header.
         resolver = full if self._http_from_attributes else full.for_keys(names, body, headers)
         for reading, there in ((keys.attribute_reading, names), (keys.reading, body)):
             resolver = resolver.speaking(self._callers(reading, there), reading.ignored)
         places = ((False, keys.attribute_reading), (True, keys.reading))
+        request_ids = tuple((of_body, name) for of_body, said in places for name in said.of("request_id"))
+        weights, stated = tuple(name for name in WEIGHTS if name in names), not _STATED.isdisjoint(names)
+        hidden, drops_bodies = self._hidden(names, body, http), bool(self._context.masks.dropped_bodies)
+        told = bool(
+            http is not None or keys.event_names or keys.body_event or keys.exception or self._http_from_attributes
+        )
+        more = keys.attribute_ids != NO_KEYS or keys.attribute_levels or weights or stated or hidden or drops_bodies
         return LogPlan(
             names=names,
             nulls=any(mark == "null" for _, _, mark in parts),
@@ -93,9 +110,9 @@ class LogPlans:
             of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
             resolver=resolver,
-            request_ids=tuple((of_body, name) for of_body, said in places for name in said.of("request_id")),
-            weights=tuple(name for name in WEIGHTS if name in names),
-            stated=not _STATED.isdisjoint(names),
+            request_ids=request_ids,
+            weights=weights,
+            stated=stated,
             over=CUT in names,
             hidden=hidden,
             open_keys=log_keys(
@@ -107,6 +124,11 @@ class LogPlans:
             if hidden
             else keys,
             extras=not (extras.ATTRIBUTES | extras.LOG_FIELDS).isdisjoint((*names, *body)),
+            told_by_fields=not told,
+            ids=keys.attribute_ids != NO_KEYS or keys.body_ids != NO_KEYS,
+            reads_attributes=bool(
+                told or more or not resolver.silent or any(not of_body for of_body, _ in request_ids)
+            ),
         )
 
     def _hidden(self, names: Iterable[str], body: Iterable[str], http: HttpKeys | None) -> frozenset[str]:

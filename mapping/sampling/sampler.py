@@ -148,14 +148,15 @@ class Sampler:
         trace_id: bytes,
         threshold: str | None,
         randomness: str | None,
-        record: Callable[[], bytes],
+        record: Callable[..., bytes],
         facts: Facts,
+        *of_record: object,
     ) -> Decision:
         """The decision for a log record.
 
         trace_id: 16 raw bytes or b"". threshold, randomness: attributes sampling.threshold and
         sampling.randomness.
-        record(): randomness.record_bytes of it, called only when nothing else identifies the record.
+        record(*of_record): randomness.record_bytes of it, called only when nothing else identifies the record.
         """
         if threshold is None and randomness is None and not self._in_full and self.learned.empty:
             ruled = self._only or self._choose(facts)
@@ -178,7 +179,7 @@ class Sampler:
                     slot = band.light if band.t_out < M else band.dropped
                     self._count(slot)
                     return slot.decision
-        return self._log_in_full(trace_id, threshold, randomness, record, facts)
+        return self._log_in_full(trace_id, threshold, randomness, partial(record, *of_record), facts)
 
     def tick(self, now_unix_ns: int) -> None:
         """Put in force what is due: a new configuration, hashed randomness, the next budget table.

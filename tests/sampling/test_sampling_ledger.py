@@ -180,7 +180,7 @@ def windowed(seed: int, spans: int, signal: str, wrong: float = 1.0, windows: in
                 if signal == "span":
                     decision = s.span(trace_id, "", no_facts)
                 else:
-                    decision = s.log(b"", None, None, lambda content=content: content, no_facts)  # type: ignore[misc]
+                    decision = s.log(b"", None, None, lambda content=content: content, no_facts)
                 if decision.keep:
                     kept.append((trace_id.hex(), decision))
         ledger.add("t1", START_NS, passed_by_rule(s.tally.take()))
