@@ -76,14 +76,17 @@ class LogMapper:
         keys, values, fragments = zip(*entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(sent)
         if body.map is None:
-            if body[0] == "text" and (fields := self._plans.lines.read(body[1])) is not None:
-                body = body._replace(flat=fields) if _OF_SDKS not in group.attributes else body
+            if body[0] == "text" and _OF_SDKS not in group.attributes:
+                fields = self._plans.lines.read(body[1])
+                body = body._replace(flat=fields) if fields is not None else body
         elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body[3]), group.scope]
         looked_up: Mapping[str, Any] | None = None
         if plan.reads_attributes:
-            looked_up = plan.attributes(values)
+            looked_up = dict(zip(plan.names, values))  # noqa: B905 - as `LogPlan.attributes`, without a call in between
+            if plan.nulls:
+                looked_up = {key: value for key, value in looked_up.items() if value is not None}
             if self._drops_bodies:
                 looked_up = context.masks.without_bodies(looked_up)
         attributes = looked_up if looked_up is not None else _NOTHING

@@ -19,14 +19,14 @@ from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
 from mapping.dialects.reading import Dialects, Reading
 from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exchange_in, http_keys
 from mapping.logs.ids import IdKeys, id_keys, ids_in
-from mapping.logs.json_text import BEFORE_JSON, exact, holds_long_numbers, line_in, read_object, unwrapped
+from mapping.logs.json_text import BEFORE_JSON, Kinds, exact, holds_long_numbers, line_in, read_object, unwrapped
 from mapping.logs.levels import LevelKey, level_keys, severity
 from mapping.rules.headers import read_pairs
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
 
-_EXCEPTION_KEYS = frozenset(("exception.type", "exception.message", "exception.stacktrace"))
+_EXCEPTION_KEYS = ("exception.type", "exception.message", "exception.stacktrace")  # as ExceptionInfo has them
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
 _FIRST_NS = 946_684_800 * 1_000_000_000  # 2000-01-01: before OpenTelemetry, and before any log that is sent today
@@ -147,7 +147,7 @@ def log_keys(
         attribute_levels=level_keys(of_attributes, beside.of("level")),
         event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
         body_event="event" in names,
-        exception=not _EXCEPTION_KEYS.isdisjoint(of_attributes),
+        exception=any(key in of_attributes for key in _EXCEPTION_KEYS),
         http=http_keys(said),
         attribute_http=http_keys(beside) if beside.in_attributes else None,
         reading=said,
@@ -228,12 +228,12 @@ def read_body(body: object) -> Body:
     if isinstance(body, str):
         first = body[:1]
         if text := body if first == "{" else line_in(body) if first in BEFORE_JSON or first.isspace() else "":
-            parsed, is_json = read_object(text)
+            parsed, is_json, kinds = read_object(text)
             if parsed is not None:
-                return _of_object(parsed, body if is_json and text is body else "", text)
+                return _of_object(parsed, kinds, body if is_json and text is body else "", text)
         return _new(Body, ("text", body, None, _NOTHING)) if body else NO_BODY
     if type(body) is dict or isinstance(body, Mapping):
-        return _of_object(body, "", "")
+        return _of_object(body, {*map(type, body.values())}, "", "")
     if isinstance(body, (bytes, bytearray)):
         return Body("base64", b64encode(body).decode("ascii"), None, _NOTHING)
     if isinstance(body, bool):
@@ -243,10 +243,12 @@ def read_body(body: object) -> Body:
     return Body("text", orjson.dumps(body, default=_json_default).decode(), None, _NOTHING)
 
 
-def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
-    """The body that an object is. shown: its text as sent, source: the text that it was read from, "" for none."""
-    flat = flatten(parsed)
-    if source and holds_long_numbers(flat):
+def _of_object(parsed: Mapping[str, object], kinds: Kinds, shown: str, source: str) -> Body:
+    """The body that an object is. kinds: types of its values, shown: its text as sent, source: the text that it was
+    read from, "" for none.
+    """
+    flat = _flattened(parsed) if dict in kinds else parsed
+    if source and (float in kinds or dict in kinds) and holds_long_numbers(flat):
         found = exact(source)
         if found is not None:
             parsed, flat = found, flatten(found)
@@ -257,8 +259,10 @@ def _of_object(parsed: Mapping[str, object], shown: str, source: str) -> Body:
 
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
     """The map with nested keys joined by dots; a literal dotted key wins. A map without nesting comes back as is."""
-    if dict not in map(type, nested.values()):
-        return nested
+    return _flattened(nested) if dict in map(type, nested.values()) else nested
+
+
+def _flattened(nested: Mapping[str, object]) -> Mapping[str, object]:
     flat: dict[str, object] = {key: value for key, value in nested.items() if type(value) is not dict}
     for key, value in nested.items():
         if type(value) is dict and is_key(key):
@@ -268,10 +272,10 @@ def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
 
 def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
     """The exception in a record's attributes, None when there is none (spec/mapping.md §6 L6)."""
-    kind, message, stack = (attributes.get(f"exception.{part}") for part in ("type", "message", "stacktrace"))
-    if not (kind or message or stack):
+    told = [attributes.get(key) for key in _EXCEPTION_KEYS]
+    if not any(told):
         return None
-    return ExceptionInfo(*(part if isinstance(part, str) else "" for part in (kind, message, stack)))
+    return ExceptionInfo(*[part if isinstance(part, str) else "" for part in told])
 
 
 def unix_ns(value: object) -> int:

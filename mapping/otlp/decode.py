@@ -139,7 +139,7 @@ class Decoded:
         self.groups = groups
         self.accepted = accepted
         self.refused = sum(refused.values())
-        self.message = _message(refused)  # why some were refused, "" when none were
+        self.message = _message(refused) if refused else ""  # why some were refused, "" when none were
         self.size = size  # bytes, inflated
 
     @property

@@ -12,6 +12,7 @@ Fields that are not listed here are skipped as unknown.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -45,6 +46,7 @@ NOTHING: Final[Entry] = (NULL_MARK, None, None)
 OVER: Final[Entry] = (CUT, True, f'"{CUT}":true')
 
 _LONGEST_WRITTEN: Final = 256
+_LONGEST_KNOWN_KEY: Final = 128  # bytes of a key in a map that is remembered; with as many as are: 1 MB
 _KEYS_BEGIN_WITH: Final = frozenset(begin[0] for begin in KEYS_BEGIN)
 # Bytes that a text may consist of when its JSON is itself in quotes and no mark applies.
 _PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if chr(code) not in "\"\\='@:%>")
@@ -207,6 +209,13 @@ def read_body(data: bytes) -> tuple[Any, bool]:
     return values.value(parse(_AnyValue, data, "a log body"), 0), values.cut
 
 
+@lru_cache(maxsize=4096)
+def _key(raw: bytes) -> str | None:
+    """The key of a map's member, None for one that is over a bound."""
+    key = read_text(raw)
+    return key if is_key(key) else None
+
+
 class _Values:
     """Reads one AnyValue with all that is in it, up to `left` values. `cut`: something was left out."""
 
@@ -223,13 +232,17 @@ class _Values:
         if kind == "array":
             return [self.value(item, depth + 1) for item in self._bounded(message.array.values, depth)]
         if kind == "map":
-            found = {}
+            found: dict[str, Any] = {}
             for item in self._bounded(message.map.values, depth):
-                key = read_text(item.key)
-                if is_key(key):
-                    found[key] = self.value(item.value, depth + 1)
-                else:
+                raw, inner = item.key, item.value
+                key = _key(raw) if len(raw) <= _LONGEST_KNOWN_KEY else _key.__wrapped__(raw)
+                if key is None:
                     self.cut = True
+                elif inner.WhichOneof("value") == "text":  # as nearly all: without a call in between
+                    text = inner.text
+                    found[key] = str(text, "utf-8", "replace") if len(text) <= LONGEST_TEXT else read_text(text)
+                else:
+                    found[key] = self.value(inner, depth + 1)
             return found
         return None if kind is None else getattr(message, kind)
 

@@ -23,6 +23,7 @@ DROPPED_KEY: Final = "attributes_dropped"
 _INT64 = 1 << 63
 _LONGEST_KEYS: Final = 4096  # characters of all keys of an object whose names are remembered
 _SCALARS: Final = frozenset((str, bool, int, float))
+_SCALARS_AND_NONE: Final = _SCALARS | {type(None)}
 
 
 def fragment(key: str, value: Any) -> str:
@@ -140,7 +141,10 @@ def flat_text(pairs: Iterable[tuple[str, Any]], left_out: int = 0) -> str:
 def flat_object(flat: dict[str, Any]) -> str:
     """As `flat_text` of the dict's pairs, in half the time where all keys are usual and numbers of usual size."""
     shown, left_out = flat, 0
-    if not {*map(type, flat.values())} <= _SCALARS:
+    kinds = {*map(type, flat.values())}
+    if type(None) in kinds and kinds <= _SCALARS_AND_NONE:
+        shown = {key: value for key, value in flat.items() if value is not None}
+    elif not kinds <= _SCALARS:
         shown = {}
         for key, value in flat.items():
             if type(value) in _SCALARS:
