@@ -2,44 +2,58 @@
 
 `$remote_addr - $remote_user [$time_local] "$request" $status`: a name stands for what is between the characters around
 it, a blank for any number of them. A format fits a line that begins with it; whatever a server adds behind a blank is
-left unread. Patterns are possessive, so that a line is looked at in time linear in its length, however hostile. Lines
-that are nothing but `key=value` pairs need no format, and of others the ids of trace and span are read that Spring
-writes into brackets: `[shop,66ab…,b7ad…]`, `[66ab…-b7ad…]`.
+looked through for `key=value` pairs and nginx's seconds. Before a format may stand what shippers and loggers write in
+front: a format is tried where an address or a bracket begins, too. An access line of a format that nobody has told is
+read as far as all such lines are alike. Patterns are possessive, so that a line is looked at in time linear in its
+length, however hostile. Lines that end with `key=value` pairs need no format, and of others the ids of trace and span
+are read that Spring writes into brackets: `[shop,66ab…,b7ad…]`, `[66ab…-b7ad…]`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from mapping.dialects import logfmt
+from mapping.dialects import access_line, logfmt
 
 LONGEST_LINE: Final = 32_768  # characters of a line that is read: a request line of 16 Ki, and as much around it
 MOST_FIELDS: Final = 64  # of a format
 _NAME: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|([A-Za-z_][A-Za-z0-9_]{0,63}))")
 # What else than an access line would have these is no call: the request must be one, and the status a status.
 _KNOWN: Final = {
-    "request": r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?: HTTP/[0-9.]{1,4})?+",
+    "request": access_line.REQUEST,
     "method": r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)",
     "url": r"/[^\s\"\\]{0,16384}+",
-    "status": r"(?:[1-5][0-9]{2}|0)",  # Envoy's 0: nobody waited for the answer
+    "status": access_line.STATUS,
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
 }
-_METHODS_BEGIN: Final = "GHPDO"
 _REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
 _REQUEST_LAST: Final = '"$request"'  # HAProxy's end with it
+_REQUEST_WITHIN: Final = '"$request" "'  # load balancers': the status stands before it
 _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
-_BARE: Final = ("$method ", "\x1b[0m$method ", "[GIN] ")  # beginnings of the formats without a request line in quotes
-_begins_bare: Final = re.compile(rf"(?:\x1b\[0m)?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
+_AGENT_NEXT: Final = '" "'
+# Beginnings of the formats without a request line in quotes.
+_BARE: Final = ("$method ", "[GIN] ", "HTTP $method ")
+_BARE_BEGIN: Final = frozenset("GHPDO[")
+_MAY_BEGIN: Final = _BARE_BEGIN | frozenset("0123456789")  # or a stamp does
+_begins_bare: Final = re.compile(rf"(?:HTTP )?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
 _IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
 _ids_in_brackets: Final = re.compile(
     r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
 ).search
-# What is in every line whose format has the status right behind the quoted request, and in few other texts.
-_tells_a_call: Final = re.compile(f'"{_KNOWN["request"]}" {_KNOWN["status"]}', re.ASCII).search
+_colours: Final = re.compile(r"\x1b\[[0-9;]{0,16}m").sub
+_colours_of_format: Final = re.compile(r"\x1b\[[^m]{0,16}m").sub
+_MOST_STARTS: Final = 6  # places in a line where a format is tried, beside its beginning
+# Where a format may begin behind what a shipper or a logger has written in front.
+_starts: Final = re.compile(r"(?<=\s)(?=\[|\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{1,4}:[0-9a-f:])", re.ASCII).finditer
+_STARTS_WITHIN: Final = 256  # characters
+# What stands before a line: of a container runtime or Docker Compose, and a time and a level in brackets.
+_stamp: Final = re.compile(
+    r"(?:[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] |[\w.-]{1,64} *+\| |\[[^\]\[]{1,64}\] )", re.ASCII
+).match
 
 
 def compile_format(text: str) -> re.Pattern[str]:
@@ -86,41 +100,80 @@ class Lines:
         known = tuple(dict.fromkeys(formats))
         quoted = [text for text in known if _REQUEST_AND_STATUS in text]  # as most that are built in
         last = [text for text in known if text.endswith(_REQUEST_LAST)]
+        within = [text for text in known if _REQUEST_WITHIN in text]
         bare = [text for text in known if text.startswith(_BARE) and text not in quoted]
-        self._quoted, self._last, self._bare = map(_compiled, (quoted, last, bare))
-        self._begin = frozenset("".join(_METHODS_BEGIN if text[0] == "$" else text[0] for text in bare))
+        self._quoted, self._last, self._within, self._bare = map(_compiled, (quoted, last, within, bare))
         # A team's own of any other form: they are tried on every line.
-        self._others = _compiled(text for text in known if text not in {*quoted, *last, *bare})
+        self._others = _compiled(text for text in known if text not in {*quoted, *last, *within, *bare})
 
     def read(self, text: str) -> Mapping[str, object] | None:
         """The fields of a line, those without a value left out; None when it has no known format."""
-        if _BEFORE_STATUS in text:
-            patterns = (
-                [*self._others, *self._quoted] if _tells_a_call(text[:LONGEST_LINE]) is not None else self._others
-            )
-        elif text and (
-            text[-1] == '"'
+        if not (
+            _BEFORE_STATUS in text
+            or (text and (text[-1] == '"' or (text[0] in _BARE_BEGIN and not text[1:2].islower())))
             or "=" in text
             or "[" in text
             or self._others
-            or (text[0] in self._begin and not text[1:2].islower())
-        ):
-            patterns = [*self._others, *self._last] if _VERSION in text[-_VERSION_AT:] else self._others
-        else:  # as nearly all
+        ):  # as nearly all
             return None
         if len(text) > LONGEST_LINE:
             return None
-        if text[0] in self._begin and _begins_bare(text) is not None:
-            patterns = [*patterns, *self._bare]
-        for pattern in patterns:
-            if (found := pattern.match(text)) is not None:
-                return {name: value for name, value in found.groupdict().items() if value not in ("-", "")}
-        if text.find("=", 1, logfmt.LATEST) > 0 and (pairs := logfmt.read(text)) is not None:
+        if "\x1b" in text:
+            text = _colours("", text)
+        if not text or text[-1].isspace():
+            text = text.rstrip()
+        call = access_line.find(text) if _BEFORE_STATUS in text else None
+        if call is not None or self._others or text[:1] in _MAY_BEGIN or _VERSION in text or "| " in text:
+            found = self._by_a_format(text, call)
+            if found is not None:
+                return found
+        if "=" in text and (pairs := logfmt.read_end(text)) is not None:
             return pairs
         if "[" in text and (ids := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:
             return {"trace_id": ids[1], "span_id": ids[2]}
         return None
 
+    def _by_a_format(self, text: str, call: re.Match[str] | None) -> Mapping[str, object] | None:
+        """The fields of a line, whatever a shipper or a logger has written in front of it."""
+        calls = call is not None
+        if (found := self._by_format(text, 0, calls)) is not None:
+            return found
+        stamp = _stamp(text)
+        if stamp is not None and (found := self._by_format(text[stamp.end() :], 0, calls)) is not None:
+            return found
+        if calls or _VERSION in text[-_VERSION_AT:]:
+            for start in _places(text):
+                if (found := self._by_format(text, start, calls)) is not None:
+                    return found
+        return access_line.read(text, call) if call is not None else None
+
+    def _by_format(self, text: str, start: int, calls: bool) -> Mapping[str, object] | None:
+        """The fields of the text from `start` on. calls: a request in quotes and its status stand there."""
+        patterns = self._others if start == 0 else ()
+        if calls:
+            patterns = [*patterns, *self._quoted]
+        elif _VERSION in text[-_VERSION_AT:]:
+            patterns = [*patterns, *self._last]
+        elif _AGENT_NEXT in text and _VERSION in text:
+            patterns = [*patterns, *self._within]
+        if start == 0 and text[:1] in _BARE_BEGIN and _begins_bare(text) is not None:
+            patterns = [*patterns, *self._bare]
+        for pattern in patterns:
+            if (found := pattern.match(text, start)) is not None:
+                fields: dict[str, object] = {
+                    name: value for name, value in found.groupdict().items() if value not in ("-", "")
+                }
+                return access_line.with_rest(fields, text, found.end())
+        return None
+
+
+def _places(text: str) -> Iterator[int]:
+    """Where in the text a format may begin, but for its beginning."""
+    for number, found in enumerate(_starts(text, 0, _STARTS_WITHIN)):
+        if number >= _MOST_STARTS:
+            return
+        yield found.start()
+
 
 def _compiled(formats: Iterable[str]) -> list[re.Pattern[str]]:
-    return [compile_format(text) for text in formats]
+    return [compile_format(_colours_of_format("", text)) for text in formats]

@@ -9,15 +9,31 @@ from typing import Final
 MOST_PAIRS: Final = 64  # of a line that is read
 # One pair and the blanks behind it. Possessive, so that a line is looked at in time linear in its length.
 _PAIR: Final = re.compile(r'([A-Za-z_@][\w.@\-]{0,63}+)=("(?:[^"\\]|\\.)*+"|[^\s"]*+)(?:\s++|\Z)', re.ASCII).match
-LATEST: Final = 64  # characters before the first `=`
+LATEST: Final = 256  # characters before the first pair
+# Ends of keys that tell more than a message does: of a call, its trace, its caller.
+_TELLING: Final = ("id=", "status=", "Id=", "ID=", "trace=", "user=", "level=")
+_MOST_TRIES: Final = 4  # places where the pairs of a line may begin; a URL in its message has a `=` too
 _ESCAPES: Final = {'\\"': '"', "\\\\": "\\", "\\n": "\n", "\\t": "\t", "\\r": "\r"}
 _escaped: Final = re.compile(r'\\["\\ntr]').sub
 
 
-def read(text: str) -> Mapping[str, object] | None:
-    """The pairs of a line that is nothing but pairs, at least two; None for any other text."""
-    found: dict[str, object] = {}
+def read_end(text: str) -> Mapping[str, object] | None:
+    """The pairs at the end of a line, whatever message stands before them; None for a text that ends otherwise."""
+    if not any(word in text for word in _TELLING) and "=" not in text[: text.find(" ")]:
+        return None
     at = 0
+    for _ in range(_MOST_TRIES):
+        at = text.find("=", at + 1, LATEST)
+        if at < 0:
+            break
+        if (pairs := read(text, text.rfind(" ", 0, at) + 1)) is not None:
+            return pairs
+    return None
+
+
+def read(text: str, at: int = 0) -> Mapping[str, object] | None:
+    """The pairs of a line that is nothing but pairs from `at` on, at least two; None for any other text."""
+    found: dict[str, object] = {}
     end = len(text)
     while at < end:
         pair = _PAIR(text, at)

@@ -88,6 +88,7 @@ class Vocabulary(_Table):
         description="Duration of the call, spelled exactly, with its unit; decimals: seconds where the number has "
         "decimals, else unknown; text: the unit is in the value.",
     )
+    duration_parts: Names = Field(default=(), description="Seconds that add up to the duration of the call.")
     direction: Names = Field(default=(), description="outgoing, client, egress for calls that were made.")
     request_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the request.")
     response_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the response.")
@@ -105,6 +106,7 @@ class Vocabulary(_Table):
     level: Names = Field(default=(), description="Level of the line.")
     time: Names = Field(default=(), description="Time of the line.")
     start: Names = Field(default=(), description="Time at which the call began.")
+    end: Names = Field(default=(), description="Time at which the call ended; with `start` its duration.")
     ignored: Names = Field(default=(), description="What sounds like one of the above and is something else.")
 
 

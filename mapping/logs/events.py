@@ -76,12 +76,16 @@ class LogMapper:
         keys, values, fragments = zip(*entries)  # noqa: B905 - entries have three parts; strict costs a third
         body = read_body(sent)
         if body.map is None:
-            if body[0] == "text" and _OF_SDKS not in group.attributes:
+            if body[0] == "text" and not body[3] and _OF_SDKS not in group.attributes:
                 fields = self._plans.lines.read(body[1])
                 body = body._replace(flat=fields) if fields is not None else body
         elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body[3]), group.scope]
+        if (plan.line or plan.request) and (fields := self._beside(body, plan, values, group)) is not None:
+            # What they tell is as if it were the body.
+            body = body._replace(flat={**body[3], **fields})
+            plan = self._plans.of[keys, tuple(body[3]), group.scope]
         looked_up: Mapping[str, Any] | None = None
         if plan.reads_attributes:
             looked_up = dict(zip(plan.names, values))  # noqa: B905 - as `LogPlan.attributes`, without a call in between
@@ -137,6 +141,18 @@ class LogMapper:
             key = f"{key}|{occurrence}"
         who = NOBODY if plan.resolver.silent else _who(plan.resolver, attributes, understood)
         return _new(LogWork, (item, plan, values, fragments, looked_up, told, who, occurrence, key))
+
+    def _beside(self, body: Body, plan: LogPlan, values: tuple[Any, ...], group: Group) -> Mapping[str, object] | None:
+        """What else than the body itself tells of a call: a line in plain text, which a shipper or a logger has wrapped
+        into an object, or an attribute that holds a request.
+        """
+        if plan.request:
+            request = values[plan.names.index(plan.request)]
+            return flatten({plan.request: request}) if type(request) is dict else None
+        text = body[3][plan.line]
+        if type(text) is not str or not (plan.shipped or ('" ' in text and " HTTP/" in text)):
+            return None
+        return self._plans.lines.read(text) if _OF_SDKS not in group.attributes else None
 
     def _understand(
         self, item: LogItem, job: Job, body: Body, attributes: Mapping[str, Any], keys: LogKeys

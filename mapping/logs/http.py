@@ -95,6 +95,7 @@ class HttpKeys:
     ip: tuple[str, ...]
     user_agent: tuple[str, ...]
     durations: tuple[tuple[str, Unit], ...]
+    duration_parts: tuple[str, ...]
     direction: tuple[str, ...]
     headers: tuple[Header, ...]
 
@@ -126,6 +127,7 @@ def http_keys(reading: Reading) -> HttpKeys | None:
         ip=of("ip"),
         user_agent=of("user_agent"),
         durations=reading.durations,
+        duration_parts=of("duration_parts"),
         direction=of("direction"),
         headers=reading.headers,
     )
@@ -196,7 +198,7 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
             uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)) if keys.port else 0,
             ip,
             request.get("user-agent", "") or _text(flat, keys.user_agent),
-            _duration_ms(flat, keys.durations),
+            _parts_ms(flat, keys.duration_parts) if keys.duration_parts else _duration_ms(flat, keys.durations),
             outgoing,
             request,
             response,
@@ -357,6 +359,13 @@ def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...])
         if 0 <= found <= LONGEST_MS:
             return found
     return -1.0
+
+
+def _parts_ms(flat: Mapping[str, object], keys: tuple[str, ...]) -> float:
+    """The sum of seconds, -1.0 where one is missing: load balancers write -1 where nobody answered."""
+    parts = [_number(flat[key]) for key in keys]
+    total = sum(parts) * 1e3 if min(parts) >= 0 else -1.0
+    return total if total <= LONGEST_MS else -1.0
 
 
 def _told_ms(text: str) -> float:

@@ -17,11 +17,32 @@ _NEVER_DEEP = 2 * DEEPEST_JSON  # characters
 _NESTING = frozenset((dict, list))
 _HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as JavaScript and Java cut them
 # What Docker, Vector, journald, Fluent Bit, Splunk, Azure and Google call the application's own line.
-WRAPPERS = ("log", "message", "MESSAGE", "msg", "_raw", "line", "textPayload", "event.original", "Message", "raw", "@m")
+WRAPPERS = tuple(
+    """
+    log message MESSAGE msg _raw line textPayload event.original Message raw @m Log LogMessage LogEntry
+    properties properties.log properties.Log jsonPayload.message jsonPayload.log
+    """.split()  # noqa: SIM905 - a list literal of twenty words takes twenty lines
+)
 WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 2  # Vector wraps what Docker wrapped
 _OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
-BEFORE_JSON = frozenset("{0123456789T:.+Z-")  # first characters, beside blanks, of texts in which `line_in` finds some
+# Of these a text is the line as the application wrote it; the others also hold its message.
+LINES_OF_SHIPPERS = WRAPPER_KEYS - {
+    "message",
+    "msg",
+    "Message",
+    "@m",
+    "LogMessage",
+    "properties",
+    "jsonPayload.message",
+}
+BEFORE_JSON = frozenset(
+    '{"0123456789T:.+Z-\ufeff'
+)  # first characters, beside blanks, of texts in which `line_in` finds some
+LONGEST_MIXED = 32_768  # characters of a text that is looked through for JSON at its end
+_MOST_BRACES = 4  # places where that JSON may begin: braces stand in messages, too
+_MESSAGE_UP_TO = 4096  # characters before it
+_NO_MORE = " []"  # Monolog's word for an empty context
 _CRI = re.compile(r"[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] (?=\{)").match  # containerd's log files
 
 
@@ -60,8 +81,38 @@ def line_in(text: str) -> str:
         return ""
     if text[:1] == "{" or text.lstrip()[:1] == "{":
         return text
+    if text[:2] == '"{' and text.rstrip()[-2:] == '}"' and len(text) <= LONGEST_JSON:  # encoded twice
+        try:
+            inner = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return ""
+        return inner if isinstance(inner, str) else ""
+    if text[:1] == "\ufeff":  # a byte order mark, as Windows writes it
+        return line_in(text.lstrip("\ufeff"))
     stamp = _CRI(text)
     return text[stamp.end() :] if stamp is not None else ""
+
+
+def json_end(text: str) -> dict[str, object] | None:
+    """The object at the end of a text line, behind time, level and message, as zap's console and Monolog write it.
+
+    None when there is none. Of two objects, Monolog's context and extra, the members of both.
+    """
+    text = text.rstrip()
+    if text[-1:] not in ("}", "]") or len(text) > LONGEST_MIXED:
+        return None
+    text = text.removesuffix(_NO_MORE)
+    at = -1
+    for _ in range(_MOST_BRACES):
+        at = text.find('{"', at + 1, _MESSAGE_UP_TO)
+        if at < 0:
+            break
+        if (found := json_object(text[at:])) is not None:
+            return found
+        parted = text.find("} {", at)
+        if parted > 0 and (found := json_object(text[at : parted + 1])) is not None:
+            return {**(json_object(text[parted + 2 :]) or {}), **found}
+    return None
 
 
 def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
@@ -77,8 +128,10 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
         inner = None
         for name in WRAPPERS:
             value = at.get(name)
-            if type(value) is str and value[:1] == "{" and (inner := json_object(value)) is not None:
-                break
+            if type(value) is str and value:
+                inner = json_object(value) if value[0] == "{" else json_end(value)
+                if inner is not None:
+                    break
         if inner is None:
             break
         outer = {key: value for key, value in at.items() if key != name and key not in _OF_SHIPPERS}

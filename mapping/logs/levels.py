@@ -10,22 +10,28 @@ from mapping.bounds import MOST_SEVERE
 from mapping.rules.names import CONTEXTS, LONGEST_KEY, split_name
 
 _NUMBERS = {
-    1: "trace trc verbose vrb finest silly all t v",
+    1: "trace trc trce verbose vrb finest silly all t v",
     3: "finer",
-    5: "debug dbg fine deb d dev",
+    5: "debug dbg dbug fine deb d dev",
     7: "config",
     9: "info inf information informational i log http success",
     10: "notice note ntc",
     13: "warn warning wrn w warnings",
-    17: "error err severe e eror failure",
+    17: "error err severe e eror failure fail",
     21: "fatal ftl critical crit crt f dpanic",  # critical as Python and .NET map it
     22: "alert alrt",
     24: "emerg emergency panic pnc",
 }
+INFO = 9
 _WORDS = {word: number for number, words in _NUMBERS.items() for word in words.split()}
 _OTEL_WORD = re.compile(r"(trace|debug|info|warn|error|fatal)([234])").fullmatch
 _OFFSET = re.compile(r"([a-z]{4,5})([+-][0-9]{1,2})").fullmatch  # Go's slog: INFO+2
 _COLOURED = re.compile(r"\x1b\[[0-9;]{0,12}m")
+_GLOG = {"I": 9, "W": 13, "E": 17, "F": 21}
+_OPENS = frozenset("[(<|")
+_SIGNS = re.compile(r"[0-9\[\]()|.#,:/=-]").search
+_LEVEL_WITHIN = 160  # characters of a line in which its level is looked for
+_MOST_WORDS = 8  # before which it stands
 _LONGEST = 48  # characters of a level, colours included
 
 Scale = Mapping[int, int]
@@ -123,3 +129,27 @@ def level_of(value: object, scale: Scale = _LEVEL) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value // 1:
         return 0
     return scale.get(int(value), 0)
+
+
+def level_in(text: str) -> tuple[int, str]:
+    """(severity number, word) of the level that a line in plain text names before its message; (0, "") without one.
+
+    Before it may stand what has a digit or a sign in it, as times, threads and loggers do, and words in capitals.
+    """
+    text = text[:_LEVEL_WITHIN]
+    if "\x1b" in text:
+        text = _COLOURED.sub("", text)
+    if text[:1] in _GLOG and text[1:5].isdigit():  # Kubernetes: E0302 09:00:00.123456
+        return _GLOG[text[0]], text[0]
+    for place, word in enumerate(text.split(None, _MOST_WORDS)[:_MOST_WORDS]):
+        bare = word.strip("[]()<>{}|:,-*")
+        if place == 0 and ":" in bare and word[:1].isupper():  # Python's own: ERROR:root:
+            bare, word = bare.partition(":")[0], ":"
+        if "." in bare:  # Monolog: local.ERROR:
+            bare = bare.rpartition(".")[2]
+        looks_so = (bare.isupper() and len(bare) > 2) or word[:1] in _OPENS or (place == 0 and word[-1:] == ":")
+        if looks_so and (found := level_of(bare, _WORDS_ONLY)):
+            return found, bare
+        if not (_SIGNS(word) or (word.isupper() and len(word) < 6)):
+            break
+    return 0, ""

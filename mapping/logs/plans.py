@@ -13,6 +13,7 @@ from mapping.dialects.reading import Dialects, Reading
 from mapping.dialects.table import builtin
 from mapping.logs.http import HttpKeys
 from mapping.logs.ids import NO_KEYS
+from mapping.logs.json_text import LINES_OF_SHIPPERS, WRAPPERS
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
 from mapping.rules import extras
@@ -31,6 +32,7 @@ CONSUMED: Final = frozenset(
     )
 )
 _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
+_REQUESTS: Final = ("gcp.http_request", "httpRequest")  # as the Collector takes them over from Google's log entries
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
@@ -44,6 +46,9 @@ class LogPlan:
     metadata: MetadataPlan
     of_model: bool  # prompts and answers are left out
     keys: LogKeys
+    line: str  # the key of the body under which the application's own line may stand in plain text, "" for none
+    shipped: bool  # it is nothing but that line; under other keys a message may stand as well
+    request: str  # the attribute that holds a whole request as an object, "" for none
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
     weights: tuple[str, ...]  # attributes that state a weight
@@ -109,6 +114,9 @@ class LogPlans:
             metadata=self._metadata[marked],
             of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
+            line=(line := next((name for name in WRAPPERS if name in body), "") if keys.http is None else ""),
+            request=next((name for name in _REQUESTS if name in names), "") if keys.http is None else "",
+            shipped=line in LINES_OF_SHIPPERS,
             resolver=resolver,
             request_ids=request_ids,
             weights=weights,

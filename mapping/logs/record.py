@@ -15,21 +15,32 @@ from typing import NamedTuple
 
 import orjson
 
-from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
+from mapping.bounds import LAST_NS, LONGEST_KEY, LONGEST_MS, MOST_SEVERE, held, is_key
 from mapping.dialects.reading import Dialects, Reading
 from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exchange_in, http_keys
 from mapping.logs.ids import IdKeys, id_keys, ids_in
-from mapping.logs.json_text import BEFORE_JSON, Kinds, exact, holds_long_numbers, line_in, read_object, unwrapped
-from mapping.logs.levels import LevelKey, level_keys, severity
+from mapping.logs.json_text import (
+    BEFORE_JSON,
+    Kinds,
+    exact,
+    holds_long_numbers,
+    json_end,
+    line_in,
+    read_object,
+    unwrapped,
+)
+from mapping.logs.levels import INFO, LevelKey, level_in, level_keys, severity
 from mapping.rules.headers import read_pairs
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
+_MOST_SCOPES = 16  # of a line of .NET
 
 _EXCEPTION_KEYS = ("exception.type", "exception.message", "exception.stacktrace")  # as ExceptionInfo has them
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
 _FIRST_NS = 946_684_800 * 1_000_000_000  # 2000-01-01: before OpenTelemetry, and before any log that is sent today
+_LONGEST_NS = round(LONGEST_MS * 1e6)  # of a call
 _AHEAD_NS = 86_400 * 1_000_000_000  # a clock may be ahead of the collector's by a time zone
 
 _ISO = re.compile(
@@ -37,6 +48,7 @@ _ISO = re.compile(
 ).fullmatch
 _CLF = re.compile(r"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\]?", re.ASCII).fullmatch
 _NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
+_ENDS_OF_JSON = "}]\n"
 _NOTHING: Mapping[str, object] = {}
 _new = tuple.__new__
 
@@ -80,6 +92,9 @@ class LogKeys:
     body_ids: IdKeys
     times: tuple[str, ...]
     starts: tuple[str, ...]  # times at which a call began
+    ends: tuple[str, ...]  # times at which it ended
+    compact: bool  # Serilog's compact format, which leaves out the level of information
+    dated: bool  # date and time of day stand apart, as in W3C extended logs
     levels: tuple[LevelKey, ...]
     attribute_levels: tuple[LevelKey, ...]
     event_names: tuple[str, ...]  # among the attributes
@@ -143,6 +158,9 @@ def log_keys(
         body_ids=id_keys(names, said.of("trace_id"), said.of("span_id")),
         times=said.of("time"),
         starts=said.of("start"),
+        ends=said.of("end"),
+        compact="@t" in names and "@l" not in names and ("@m" in names or "@mt" in names),
+        dated="date" in names and "time" in names,
         levels=level_keys(names, said.of("level")),
         attribute_levels=level_keys(of_attributes, beside.of("level")),
         event_names=tuple(key for key in _EVENT_NAME_KEYS if key in of_attributes),
@@ -190,14 +208,23 @@ def understand(
         severity_number, severity_text = severity(severity_text, flat, keys.levels)
         if not severity_number and keys.attribute_levels:
             severity_number, severity_text = severity(severity_text, attributes, keys.attribute_levels)
+        if not severity_number:
+            if found[0] == "text" and not severity_text:
+                severity_number, severity_text = level_in(found[1])
+            elif keys.compact:
+                severity_number = INFO
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
     if described is None and keys.attribute_http is not None:
         described = exchange_by(keys.attribute_http, attributes, trust_forwarded)
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
+    if keys.ends and described is not None and described.duration_ms < 0:
+        described = described._replace(duration_ms=_between_ms(flat, keys.starts, keys.ends))
     time = time_unix_nano
     if not 0 < time <= LAST_NS:
         of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
+        if not of_body and keys.dated:  # UTC, by the format's own words
+            of_body = unix_ns(f"{flat['date']!s:.32} {flat['time']!s:.32}Z")
         if not of_body and keys.starts:
             of_body = _body_time(flat, keys.starts, observed_unix_nano)
             if of_body and described is not None and described.duration_ms > 0:
@@ -231,6 +258,8 @@ def read_body(body: object) -> Body:
             parsed, is_json, kinds = read_object(text)
             if parsed is not None:
                 return _of_object(parsed, kinds, body if is_json and text is body else "", text)
+        if body[-1:] in _ENDS_OF_JSON and (parsed := json_end(body)) is not None:
+            return _new(Body, ("text", body, None, flatten(parsed)))
         return _new(Body, ("text", body, None, _NOTHING)) if body else NO_BODY
     if type(body) is dict or isinstance(body, Mapping):
         return _of_object(body, {*map(type, body.values())}, "", "")
@@ -248,6 +277,8 @@ def _of_object(parsed: Mapping[str, object], kinds: Kinds, shown: str, source: s
     read from, "" for none.
     """
     flat = _flattened(parsed) if dict in kinds else parsed
+    if list in kinds and "Scopes" in parsed:
+        flat = {**_of_scopes(parsed["Scopes"]), **flat}
     if source and (float in kinds or dict in kinds) and holds_long_numbers(flat):
         found = exact(source)
         if found is not None:
@@ -255,6 +286,15 @@ def _of_object(parsed: Mapping[str, object], kinds: Kinds, shown: str, source: s
     inner = unwrapped(flat) if not source or '\\"' in source else None
     # Masks look at the object, not at a text whose secrets are behind escaped quotes.
     return _new(Body, ("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner)))
+
+
+def _of_scopes(scopes: object) -> dict[str, object]:
+    """What .NET's JSON console tells of a line's scopes, a list of objects: of its trace, its request, its user."""
+    found: dict[str, object] = {}
+    for scope in scopes[:_MOST_SCOPES] if isinstance(scopes, list) else ():
+        if isinstance(scope, dict):
+            _add_leaves(found, scope, "Scopes.", 1)
+    return found
 
 
 def flatten(nested: Mapping[str, object]) -> Mapping[str, object]:
@@ -329,6 +369,12 @@ def _body_time(flat: Mapping[str, object], keys: tuple[str, ...], seen_unix_ns: 
         if value is not None and _FIRST_NS <= (found := unix_ns(value) or _clf_ns(value)) <= last:
             return found
     return 0
+
+
+def _between_ms(flat: Mapping[str, object], starts: tuple[str, ...], ends: tuple[str, ...]) -> float:
+    """Milliseconds from start to end, -1.0 when these are not known."""
+    start, end = _body_time(flat, starts, 0), _body_time(flat, ends, 0)
+    return (end - start) / 1e6 if 0 < start <= end <= start + _LONGEST_NS else -1.0
 
 
 def _clf_ns(value: object) -> int:

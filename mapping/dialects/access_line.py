@@ -1,0 +1,83 @@
+"""Access lines in plain text, as far as all of them are alike, whatever their format.
+
+In quotes the request line, behind it the status; somewhere the caller's address and the time as the common log format
+writes it. Behind what a format names there may be more: `key=value` pairs, and nginx's `$request_time`, which has three
+decimals, or gunicorn's, which has six.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from mapping.rules import address
+
+_LONGEST_HEAD: Final = 1024  # characters before the request that are looked at
+_MOST_PAIRS: Final = 32  # behind a format
+_TEXT: Final = r'(?:[^"\\]|\\.)*+'
+
+REQUEST: Final = r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?: HTTP/[0-9.]{1,4})?+"
+STATUS: Final = r"(?:[1-5][0-9]{2}|0)"  # Envoy's 0: nobody waited for the answer
+
+# What is in every line whose format has the status right behind the quoted request, and in few other texts.
+_call: Final = re.compile(rf'"({REQUEST})" ({STATUS})(?![0-9])', re.ASCII).search
+_when: Final = re.compile(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", re.ASCII).search
+_MOST_ADDRESSES: Final = 6  # that are looked at: times of day look like addresses of IPv6
+_addresses: Final = re.compile(r"(?<![\w.:])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
+_user: Final = re.compile(r"(?<=\s)(?:-|\S{1,64}) ([^\s\"\[\]]{1,256}) \[?\d\d/[A-Z]", re.ASCII).search
+_agent: Final = re.compile(rf'\s(?:\d{{1,19}}|-) "({_TEXT})" "({_TEXT})"').match
+_pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|([^\s"]++))', re.ASCII).finditer
+_seconds: Final = re.compile(r'\s+"?(\d{1,6}\.\d{3}(?:\d{3})?)"?(?=\s|\Z)', re.ASCII).match
+
+
+def find(text: str) -> re.Match[str] | None:
+    """Where in a line the request and its status stand."""
+    return _call(text)
+
+
+def read(text: str, call: re.Match[str]) -> dict[str, object] | None:
+    """The fields of an access line of an unknown format, under nginx's names; None without a time."""
+    head = text[max(0, call.start() - _LONGEST_HEAD) : call.start()]
+    when = _when(head)
+    caller = _caller(head) if when is not None else ""
+    if when is None or not caller:
+        return None
+    fields: dict[str, object] = {
+        "remote_addr": caller,
+        "time_local": when[0],
+        "request": call[1],
+        "status": call[2],
+    }
+    if (user := _user(head)) is not None and user[1] != "-":
+        fields["remote_user"] = user[1]
+    end = call.end()
+    if (agent := _agent(text, end)) is not None:
+        end = agent.end()
+        fields["http_user_agent"] = agent[2]
+    return with_rest(fields, text, end)
+
+
+def _caller(head: str) -> str:
+    """The first address in a text, "" without one."""
+    for number, found in enumerate(_addresses(head)):
+        if number >= _MOST_ADDRESSES:
+            break
+        if valid := address.valid_ip(found[0].partition(":")[0] if "." in found[0] else found[0]):
+            return valid
+    return ""
+
+
+def with_rest(fields: dict[str, object], text: str, end: int) -> dict[str, object]:
+    """The fields, and what stands behind them in the line."""
+    if end >= len(text) - 1:
+        return fields
+    if "=" in text[end:]:
+        for number, found in enumerate(_pair(text, end)):
+            if number >= _MOST_PAIRS:
+                break
+            value = found[2] or found[3]
+            if value and value != "-":
+                fields.setdefault(found[1], value)
+    if "request_time" not in fields and (seconds := _seconds(text, end)) is not None:
+        fields["request_time"] = seconds[1]
+    return fields

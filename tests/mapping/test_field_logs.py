@@ -1,0 +1,450 @@
+"""Logs as shippers, clouds and loggers hand them on: behind prefixes, inside objects, as the Collector's attributes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from mapping.dialects import access_line
+from mapping.dialects.lines import LONGEST_LINE
+from mapping.event import API_CALL, LOG, Event
+from mapping.logs.json_text import LONGEST_MIXED
+from mapping.logs.levels import level_in
+from mapping_requests import log, logs, mapped
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+AT = 1_772_442_000_000_000_000  # 2026-03-02T09:00:00Z
+COMBINED = '203.0.113.7 - ann [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7?x=1 HTTP/1.1" 200 13 "-" "curl/8"'
+PLAIN = '{"method":"GET","path":"/v1/items/7","status":200,"user_id":"ann"}'
+
+
+def of(body: Any, attributes: dict[str, Any] | None = None, resource: dict[str, Any] | None = None) -> Event:
+    text = body if isinstance(body, str) or attributes is not None else orjson.dumps(body).decode()
+    sent = logs(log(text, attributes, time_unix_nano=0), resource=resource or {"service.name": "shop"})
+    (event,) = mapped(sent).events
+    return event
+
+
+# Around COMBINED: what stands there besides is the shipper's.
+WRAPPED: dict[str, Any] = {
+    "Docker's json-file": {"log": f"{COMBINED}\n", "stream": "stdout", "time": "2026-03-02T09:00:01Z"},
+    "Fluent Bit in Kubernetes": {"log": COMBINED, "stream": "stdout", "kubernetes": {"pod_name": "p", "host": "n1"}},
+    "Vector": {"message": COMBINED, "source_type": "file", "host": "n1", "timestamp": "2026-03-02T09:00:01Z"},
+    "journald": {"MESSAGE": COMBINED, "PRIORITY": "6", "_HOSTNAME": "n1", "__REALTIME_TIMESTAMP": "1772442000000000"},
+    "Filebeat": {"message": COMBINED, "agent": {"type": "filebeat"}, "host": {"name": "n1"}, "ecs": {"version": "8"}},
+    "containerd": f"2026-03-02T09:00:01.5Z stdout F {COMBINED}",
+    "Docker Compose": f"web-1  | {COMBINED}",
+    "syslog, RFC 5424": f"<190>1 2026-03-02T09:00:01Z web1 nginx 7 - - {COMBINED}",
+    "syslog, RFC 3164": f"<190>Mar  2 09:00:01 web1 nginx: {COMBINED}",
+    "Azure Container Apps": {"category": "ContainerAppConsoleLogs", "properties": {"Log": COMBINED, "Stream": "out"}},
+    "CRLF": f"{COMBINED}\r\n",
+}
+
+
+@pytest.mark.parametrize("shipper", WRAPPED)
+def test_a_text_line_that_a_shipper_wrapped_is_the_call_that_it_tells(shipper: str) -> None:
+    event = of(WRAPPED[shipper])
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert (event.user_id, event.ip_address, event.user_agent) == ("ann", "203.0.113.7", "curl/8")
+    assert event.end_unix_ns == AT
+
+
+def test_a_wrapped_line_beside_spans_of_an_sdk_is_no_call() -> None:
+    assert of(WRAPPED["Vector"], resource={"telemetry.sdk.name": "opentelemetry"}).event_type == LOG
+
+
+# PLAIN or its like behind what a logger or a shipper has written, and the level that it tells.
+BEHIND: dict[str, tuple[str, int]] = {
+    # https://github.com/uber-go/zap: the console encoder
+    "zap": (f"2026-03-02T09:00:00.000Z\tINFO\tserver/http.go:12\trequest {{done}}\t{PLAIN}", 9),
+    # https://docs.aws.amazon.com/lambda/latest/dg/nodejs-logging.html: the text format
+    "Lambda": (f"2026-03-02T09:00:00.000Z\t79b4f56e-95b1-4643-9700-2807f4e68189\tERROR\t{PLAIN}", 17),
+    # https://github.com/winstonjs/winston: format.simple()
+    "winston": (f"info: request {PLAIN}", 9),
+    # https://github.com/Seldaek/monolog: LineFormatter, as Laravel has it, with and without extra
+    "Monolog": (f"[2026-03-02T09:00:00.000000+00:00] local.WARNING: request {PLAIN} []", 13),
+    "Monolog's processors": (f'[2026-03-02T09:00:00+00:00] app.INFO: request {PLAIN} {{"uid":"7f3"}}', 9),
+    "syslog": (f"<190>1 2026-03-02T09:00:00Z web1 app 7 - - {PLAIN}", 0),
+    "rsyslog": (f"Mar  2 09:00:00 web1 app[7]: @cee:{PLAIN}", 0),
+    "Docker Compose": (f"web-1  | {PLAIN}", 0),
+    # https://github.com/hashicorp/go-hclog
+    "hclog": (
+        "2026-03-02T09:00:00.000Z [INFO]  agent.http: done: method=GET path=/v1/items/7 status=200 user_id=ann",
+        9,
+    ),
+    # https://github.com/rs/zerolog: ConsoleWriter
+    "zerolog": (
+        "\x1b[90m9:00AM\x1b[0m \x1b[32mINF\x1b[0m \x1b[1mrequest\x1b[0m \x1b[36mmethod=\x1b[0mGET "
+        "\x1b[36mpath=\x1b[0m/v1/items/7 \x1b[36mstatus=\x1b[0m200 \x1b[36muser_id=\x1b[0mann",
+        9,
+    ),
+    # https://api.rubyonrails.org/classes/ActiveSupport/TaggedLogging.html with lograge
+    "Rails": (
+        "I, [2026-03-02T09:00:00.123456 #1]  INFO -- : [5b1e1f5a] method=GET path=/v1/items/7 "
+        "controller=ItemsController action=show status=200 duration=18.20 user_id=ann",
+        9,
+    ),
+    # https://devcenter.heroku.com/articles/logging: as `heroku logs` shows it
+    "Heroku": (
+        '2026-03-02T09:00:00.123456+00:00 heroku[router]: at=info method=GET path="/v1/items/7" host=api.example.com '
+        "request_id=1 dyno=web.1 service=18ms status=200 user_id=ann",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("logger", BEHIND)
+def test_what_stands_behind_a_message_is_read(logger: str) -> None:
+    line, level = BEHIND[logger]
+    event = of(line)
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert event.user_id == "ann"
+    if level:
+        assert event.severity_number == level
+    (wrapped,) = mapped(logs(log(orjson.dumps({"log": f"{line}\n", "stream": "stderr"}).decode()))).events
+    assert (wrapped.event_type, wrapped.status, wrapped.user_id) == (API_CALL, 200, "ann")
+
+
+def test_a_line_with_an_object_behind_it_that_is_no_call_is_shown_as_it_came() -> None:
+    line = f'2026-03-02T09:00:00Z WARN cannot pay {{"trace_id":"{TRACE}","password":"hunter2fake"}}'
+    event = of(line)
+    assert (event.event_type, event.trace_id, event.severity_number) == (LOG, TRACE, 13)
+    assert event.body == line.replace("hunter2fake", "[REDACTED]")
+    for broken in ("cannot read {x}", 'expected {"a": 1, found }', "a []", "}", "{", 'got {"a":1} and {"b":2}, {'):
+        assert of(broken).body == broken
+    assert of("x " * LONGEST_MIXED + PLAIN).event_type == LOG
+
+
+def test_json_behind_a_byte_order_mark_or_encoded_twice_is_json() -> None:
+    for text in (f"\ufeff{PLAIN}", f"{PLAIN}\r\n", orjson.dumps(PLAIN).decode()):
+        event = of(text)
+        assert (event.event_type, event.status, event.user_id) == (API_CALL, 200, "ann"), text
+    assert of('"{not json}"').body == '"{not json}"'
+
+
+# Access lines whose format nobody has told, and what they tell beside GET /v1/items/7 with status 200.
+ODD: dict[str, tuple[str, dict[str, Any]]] = {
+    "API Gateway's common log format": (
+        '203.0.113.7 - ann [02/Mar/2026:09:00:00 +0000]"GET /v1/items/7 HTTP/1.1" 200 58 c6af9ac6-7b61',
+        {"user_id": "ann", "ip_address": "203.0.113.7"},
+    ),
+    "Fastly's": (
+        '<134>2026-03-02T09:00:00Z cache-lhr7 logs[7]: 203.0.113.7 "-" "-" 02/Mar/2026:09:00:00 +0000 '
+        '"GET /v1/items/7 HTTP/1.1" 200 13',
+        {"user_id": "", "ip_address": "203.0.113.7"},
+    ),
+    "nginx with names": (
+        '203.0.113.7 - - [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7 HTTP/1.1" 200 13 "-" "curl/8" rt=0.018 '
+        'uct="0.000" urt="0.017"',
+        {"duration_ms": 18.0, "user_agent": "curl/8"},
+    ),
+    "nginx with the time at the end": (
+        f"{COMBINED} 0.018 0.017",
+        {"duration_ms": 18.0, "user_agent": "curl/8", "user_id": "ann"},
+    ),
+    "nginx with the time behind the proxies": (
+        f'{COMBINED} "203.0.113.7" 0.018',
+        {"duration_ms": 18.0, "user_id": "ann"},
+    ),
+    "gunicorn with %(L)s": (f"{COMBINED} 0.018234", {"duration_ms": 18.234}),
+    "Apache with %D, whose unit nobody tells": (f"{COMBINED} 18234", {"duration_ms": -1.0}),
+    "vLLM": (
+        '\x1b[1;36m(APIServer pid=1)\x1b[0;0m INFO:     203.0.113.7:52000 - "GET /v1/items/7 HTTP/1.1" 200 OK',
+        {"ip_address": "203.0.113.7"},
+    ),
+    "Emissary": (
+        'ACCESS [2026-03-02T09:00:00.000Z] "GET /v1/items/7 HTTP/1.1" 200 - 0 13 18 17 "203.0.113.7" "curl/8" "r1" '
+        '"api.example.com" "10.0.0.2:80"',
+        {"duration_ms": 18.0, "ip_address": "203.0.113.7", "uri": "http://api.example.com/v1/items/7"},
+    ),
+    "HAProxy behind syslog": (
+        "<134>Mar  2 09:00:00 lb1 haproxy[123]: 203.0.113.7:33317 [02/Mar/2026:09:00:00.655] http-in be/srv1 "
+        '10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 "GET /v1/items/7 HTTP/1.1"',
+        {"duration_ms": 109.0, "ip_address": "203.0.113.7"},
+    ),
+    "Gin in colours": (
+        "[GIN] 2026/03/02 - 09:00:00 |\x1b[97;42m 200 \x1b[0m|   18.123ms |     203.0.113.7 |\x1b[97;44m GET     "
+        '\x1b[0m "/v1/items/7"',
+        {"duration_ms": 18.123, "ip_address": "203.0.113.7"},
+    ),
+    # https://github.com/serilog/serilog-aspnetcore: its default message
+    "Serilog's console": ("[09:00:00 INF] HTTP GET /v1/items/7 responded 200 in 18.2000 ms", {"duration_ms": 18.2}),
+    # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
+    "Application Load Balancer": (
+        "https 2026-03-02T09:00:00.018000Z app/lb/50dc6c495c0c9188 203.0.113.7:2817 10.0.0.1:80 0.001 0.016 0.001 200 "
+        '200 0 57 "GET https://api.example.com:443/v1/items/7 HTTP/1.1" "curl/8" ECDHE-RSA-AES128-GCM-SHA256 TLSv1.2 '
+        'arn:aws:elasticloadbalancing:x "Root=1-58337281-1d84f3d73c47ec4e58577259" "api.example.com" "arn:aws:acm:x" 1 '
+        '2026-03-02T09:00:00.000000Z "forward" "-" "-" "10.0.0.1:80" "200" "-" "-" TID_1',
+        {"duration_ms": 18.0, "ip_address": "203.0.113.7", "user_agent": "curl/8", "end_unix_ns": AT + 18_000_000,
+         "uri": "https://api.example.com/v1/items/7", "trace_id": "583372811d84f3d73c47ec4e58577259"},
+    ),
+    "a load balancer that nobody answered": (
+        "2026-03-02T09:00:00.000000Z lb 203.0.113.7:2817 - -1 -1 -1 200 0 0 0 "
+        '"GET http://api.example.com:80/v1/items/7 HTTP/1.1" "curl/8" - -',
+        {"duration_ms": -1.0, "uri": "http://api.example.com/v1/items/7"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_access_lines_are_alike_whatever_their_format(kind: str) -> None:
+    line, told = ODD[kind]
+    event = of(line)
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert {name: getattr(event, name) for name in told} == {
+        name: pytest.approx(value) if isinstance(value, float) else value for name, value in told.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'he wrote "GET /a HTTP/1.1" 200 times at 10.0.0.7',
+        'at 02/Mar/2026:09:00:00 +0000 she wrote "GET /a HTTP/1.1" 200 times',
+        'proxy: "GET /a HTTP/1.1" "curl/8"',
+    ],
+)
+def test_a_request_in_prose_is_no_call(line: str) -> None:
+    event = of(line)
+    assert (event.event_type, event.body) == (LOG, line)
+
+
+def test_a_line_of_unknown_format_is_read_in_time_linear_in_its_length() -> None:
+    hostile = '10.0.0.1 - a [02/Mar/2026:09:00:00 +0000] x "GET /a HTTP/1.1" 200 ' + 'a="' * (LONGEST_LINE // 4)
+    call = access_line.find(hostile)
+    assert call is not None
+    assert access_line.read(hostile, call) is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("2026-03-02 09:00:00,123 ERROR [main] c.e.Shop - boom", 17),  # Log4j, Logback
+        ("2026-03-02T09:00:00.123Z  WARN 1 --- [shop] [main] c.e.Shop : low", 13),  # Spring Boot
+        ("2026-03-02 09:00:00,123 - shop.orders - WARNING - low", 13),  # Python
+        ("ERROR:root:boom", 17),
+        ("INFO:     Application startup complete.", 9),  # Uvicorn
+        ("E0302 09:00:00.123456       1 reflector.go:12] failed", 17),  # Kubernetes
+        ("2026/03/02 09:00:00 [error] 7#7: *1 open() failed, client: 203.0.113.7", 17),  # nginx
+        ("E, [2026-03-02T09:00:00.123456 #1] ERROR -- : boom", 17),  # Ruby
+        ("fail: Shop.Orders[0]\n      boom", 17),  # .NET
+        ('2026-03-02 09:00:00.123 UTC [1] ERROR:  relation "x" does not exist', 17),  # PostgreSQL
+        ("[2026-03-02T09:00:00Z WARN  shop::orders] low", 13),  # Rust's env_logger
+        ("\x1b[2m2026-03-02T09:00:00.000Z\x1b[0m \x1b[33m WARN\x1b[0m \x1b[2mshop\x1b[0m: low", 13),  # tracing
+        ("An ERROR occurred in shop", 0),
+        ("Error handling is on", 0),
+        ("warn people early", 0),
+        ("info is power: read it", 0),
+        ("order 17 accepted for ERROR", 0),
+        ("", 0),
+    ],
+)
+def test_the_level_before_a_message_counts_where_the_record_has_none(line: str, level: int) -> None:
+    assert level_in(line)[0] == level
+    if line:
+        assert of(line).severity_number == level
+        (stated,) = mapped(logs(log(line, severity_number=5))).events
+        assert stated.severity_number == 5
+
+
+def test_serilogs_compact_lines_without_a_level_are_information() -> None:
+    line = {"@t": "2026-03-02T09:00:00.0000000Z", "@mt": "order {Id} accepted", "Id": 7}
+    assert of(line).severity_number == 9
+    assert of({**line, "@l": "Warning"}).severity_number == 13
+
+
+def test_dotnets_json_console_tells_its_trace_in_a_list_of_scopes() -> None:
+    event = of(
+        {"EventId": 2, "LogLevel": "Information", "Category": "Microsoft.AspNetCore.Hosting.Diagnostics",
+         "State": {"Method": "GET", "Path": "/v1/items/7", "StatusCode": 200, "ElapsedMilliseconds": 18.2,
+                   "Host": "api.example.com", "Scheme": "http"},
+         "Scopes": [{"SpanId": "b7ad6b7169203331", "TraceId": TRACE, "ParentId": "0000000000000000"},
+                    {"ConnectionId": "0H"}, {"RequestPath": "/v1/items/7", "RequestId": "0H:1"}, "text"]}
+    )  # fmt: skip
+    assert (event.event_type, event.trace_id, event.span_id) == (API_CALL, TRACE, "b7ad6b7169203331")
+    assert (event.duration_ms, event.uri) == (18.2, "http://api.example.com/v1/items/7")
+    assert of({"Message": "x", "Scopes": [["a"], None, 7]}).event_type == LOG
+
+
+def test_a_duration_is_what_lies_between_two_times() -> None:
+    line = {"ClientRequestHost": "api.example.com", "ClientRequestMethod": "GET", "ClientRequestURI": "/v1/items/7",
+            "EdgeResponseStatus": 200, "EdgeStartTimestamp": AT, "EdgeEndTimestamp": AT + 18_000_000}  # fmt: skip
+    event = of(line)
+    assert (event.duration_ms, event.start_unix_ns, event.end_unix_ns) == (18.0, AT, AT + 18_000_000)
+    assert of({**line, "EdgeEndTimestamp": AT - 1}).duration_ms == -1.0
+    assert of({**line, "EdgeEndTimestamp": "soon"}).duration_ms == -1.0
+
+
+def test_date_and_time_of_day_in_two_fields_are_the_time_of_a_line() -> None:
+    line = {
+        "date": "2026-03-02",
+        "time": "09:00:00",
+        "cs-method": "GET",
+        "cs-uri-stem": "/v1/items/7",
+        "sc-status": "200",
+    }
+    assert of({**line, "time-taken": "0.018", "x-edge-request-id": "r"}).end_unix_ns == AT
+    assert of({**line, "time": "soon"}).event_type == API_CALL
+
+
+# The Collector's encoding extensions, by the files beside their tests: attributes, no body.
+# https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/extension/encoding
+ENCODED: dict[str, dict[str, Any]] = {
+    "ELB": {
+        "client.address": "203.0.113.7", "client.port": 2817, "http.request.method": "GET",
+        "url.full": "https://api.example.com:443/v1/items/7?x=1", "url.domain": "api.example.com",
+        "aws.elb.status.code": 200, "aws.elb.backend.status.code": 502, "destination.address": "10.0.0.1",
+        "user_agent.original": "curl/8", "aws.elb.request_processing_time": 0.001,
+        "aws.elb.target_processing_time": 0.016, "aws.elb.response_processing_time": 0.001,
+    },
+    "Front Door": {
+        "azure.category": "FrontDoorAccessLog", "http.response.status_code": 200, "azure.request.duration": 0.018,
+        "azure.time_to_first_byte": 0.01, "url.full": "https://api.example.com:443/v1/items/7?x=1",
+        "http.request.method": "GET", "user_agent.original": "curl/8", "client.address": "203.0.113.7",
+        "network.peer.address": "203.0.113.9", "http.request.header.host": "api.example.com",
+        "server.address": "23.100.1.29", "server.port": 443,
+    },
+    "App Service": {
+        "azure.category": "AppServiceHTTPLogs", "client.address": "203.0.113.7", "destination.address": "10-1",
+        "http.request.header.host": "api.example.com", "http.request.method": "GET", "url.query": "x=1",
+        "url.path": "/v1/items/7", "url.scheme": "https", "user.name": "-", "http.response.status_code": 200,
+        "azure.duration": 18.0, "user_agent.original": "curl/8",
+    },
+    "Google's load balancer": {
+        "gcp.load_balancing.status.details": "response_sent_by_backend", "network.peer.address": "203.0.113.7",
+        "http.request.method": "GET", "url.full": "https://api.example.com/v1/items/7?x=1",
+        "http.response.status_code": 200, "user_agent.original": "curl/8", "server.address": "10.20.0.4",
+        "http.request.server.duration": 0.018,
+    },
+    "Google's log entries": {
+        "gcp.log_name": "projects/p/logs/run.googleapis.com%2Frequests",
+        "gcp.http_request": {
+            "remote_ip": "203.0.113.7", "request_url": "https://api.example.com/v1/items/7?x=1", "status": 200,
+            "request_method": "GET", "server_ip": "10.0.0.1", "user_agent": "curl/8", "latency": "0.018s",
+        },
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_access_logs_that_the_collector_decoded_into_attributes_are_calls(encoding: str) -> None:
+    event = of({}, ENCODED[encoding])
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert (event.uri, event.ip_address) == ("https://api.example.com/v1/items/7?x=1", "203.0.113.7")
+    assert (event.user_agent, event.user_id) == ("curl/8", "")
+    assert event.duration_ms == pytest.approx(18.0)
+
+
+def test_api_management_that_the_collector_decoded_tells_user_and_plan() -> None:
+    event = of(
+        {},
+        {"azure.category": "GatewayLogs", "azure.operation.duration": 18, "network.peer.address": "203.0.113.7",
+         "method": "GET", "url": "https://api.example.com/v1/items/7", "responseCode": 200, "backendResponseCode": 502,
+         "userId": "ann", "productId": "gold"},
+    )  # fmt: skip
+    assert (event.event_type, event.status, event.user_id, event.plan_id) == (API_CALL, 200, "ann", "gold")
+    assert (event.duration_ms, event.ip_address) == (18.0, "203.0.113.7")
+
+
+# Clouds in JSON, by their documents, and what they tell beside GET /v1/items/7.
+CLOUDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # https://docs.aws.amazon.com/waf/latest/developerguide/logging-fields.html
+    "AWS WAF, blocked": (
+        {"timestamp": 1772442000000, "webaclId": "arn:aws:wafv2:x", "terminatingRuleId": "limit", "action": "BLOCK",
+         "responseCodeSent": 403, "httpRequest": {
+             "clientIp": "203.0.113.7", "headers": [{"name": "Host", "value": "api.example.com"},
+                                                    {"name": "User-Agent", "value": "curl/8"}],
+             "uri": "/v1/items/7", "args": "x=1", "httpMethod": "GET", "requestId": "r1"}},
+        {"status": 403, "ip_address": "203.0.113.7", "uri": "http://api.example.com/v1/items/7?x=1",
+         "user_agent": "curl/8", "error_type": "authorization"},
+    ),
+    # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-variables-for-access-logging.html
+    "API Gateway with the variables' own names": (
+        {"requestId": "r1", "authorizer.principalId": "ann", "domainName": "api.example.com", "httpMethod": "GET",
+         "identity.apiKeyId": "k17", "identity.sourceIp": "203.0.113.7", "identity.userAgent": "curl/8",
+         "path": "/v1/items/7", "resourcePath": "/v1/items/{id}", "status": "200", "responseLatency": "18",
+         "integration.status": "502", "requestTimeEpoch": "1772442000000"},
+        {"status": 200, "user_id": "ann", "client_id": "k17", "ip_address": "203.0.113.7", "user_agent": "curl/8",
+         "duration_ms": 18.0, "start_unix_ns": AT},
+    ),
+    # https://cloud.google.com/logging/docs/view/service/appengine-logs
+    "App Engine": (
+        {"protoPayload": {"@type": "type.googleapis.com/google.appengine.logging.v1.RequestLog", "requestId": "r1",
+                          "ip": "203.0.113.7", "startTime": "2026-03-02T09:00:00Z", "latency": "0.018s",
+                          "method": "GET", "resource": "/v1/items/7?x=1", "status": 200, "host": "api.example.com"},
+         "httpRequest": {"status": 200}, "severity": "INFO", "timestamp": "2026-03-02T09:00:00.018Z"},
+        {"status": 200, "uri": "http://api.example.com/v1/items/7?x=1", "duration_ms": 18.0,
+         "ip_address": "203.0.113.7", "severity_number": 9, "start_unix_ns": AT},
+    ),
+    "Apigee": (
+        {"apiproxy": "shop", "request_verb": "GET", "request_uri": "/v1/items/7?x=1", "response_status_code": 200,
+         "target_response_code": 502, "client_ip": "203.0.113.7", "developer_email": "ann@example.com",
+         "developer_app": "till", "api_product": "gold", "total_response_time": 18},
+        {"status": 200, "user_id": "ann@example.com", "application_id": "till", "plan_id": "gold", "duration_ms": 18.0},
+    ),
+    # https://docs.railway.com/reference/logging
+    "Railway": (
+        {"requestId": "r1", "method": "GET", "path": "/v1/items/7", "host": "api.example.com", "httpStatus": 200,
+         "downstreamProto": "HTTP/2.0", "upstreamAddress": "http://[fd12::1]:8080", "totalDuration": 18,
+         "upstreamRqDuration": 16, "clientUa": "curl/8", "srcIp": "203.0.113.7"},
+        {"status": 200, "duration_ms": 18.0, "ip_address": "203.0.113.7", "user_agent": "curl/8"},
+    ),
+    # https://developers.cloudflare.com/workers/observability/logs/tail-workers/
+    "Cloudflare's tail": (
+        {"outcome": "ok", "scriptName": "w", "eventTimestamp": 1772442000000, "wallTime": 18, "event": {
+            "request": {"url": "https://api.example.com/v1/items/7", "method": "GET",
+                        "headers": {"cf-connecting-ip": "203.0.113.7"}}, "response": {"status": 200}}},
+        {"status": 200, "duration_ms": 18.0, "start_unix_ns": AT, "ip_address": "203.0.113.7"},
+    ),
+    # https://vercel.com/docs/drains/reference/logs
+    "Vercel": (
+        {"deploymentId": "d", "host": "api.example.com", "path": "/v1/items/7", "statusCode": 200, "timestamp":
+         1772442000000, "proxy": {"method": "GET", "host": "api.example.com", "path": "/v1/items/7?x=1",
+                                  "scheme": "https", "statusCode": 200, "clientIp": "203.0.113.7"}},
+        {"status": 200, "uri": "https://api.example.com/v1/items/7?x=1", "end_unix_ns": AT},
+    ),
+    # https://learn.microsoft.com/en-us/azure/azure-monitor/reference/tables/appservicehttplogs; at times it is text
+    "App Service, properties as text": (
+        {"category": "AppServiceHTTPLogs", "properties": orjson.dumps(
+            {"CsHost": "api.example.com", "CIp": "203.0.113.7", "CsUriStem": "/v1/items/7", "CsMethod": "GET",
+             "TimeTaken": 18, "ScStatus": "200", "ScSubStatus": "0"}).decode()},
+        {"status": 200, "duration_ms": 18.0, "ip_address": "203.0.113.7", "uri": "http://api.example.com/v1/items/7"},
+    ),
+    # https://www.fastly.com/documentation/guides/integrations/logging-endpoints/log-streaming-honeycomb/
+    "Fastly": (
+        {"time": "2026-03-02T09:00:00Z", "data": {
+            "service_id": "s", "time_elapsed": 18000, "request": "GET", "host": "api.example.com", "url": "/v1/items/7",
+            "client_ip": "203.0.113.7", "status": "200"}},
+        {"status": 200, "duration_ms": 18.0, "uri": "http://api.example.com/v1/items/7", "end_unix_ns": AT},
+    ),
+    # https://github.com/rails/rails and https://github.com/heroku/rails_structured_logging
+    "Rails' structured logging": (
+        {"at": "2026-03-02T09:00:00Z", "src": "rails", "evt": "request", "method": "GET", "path": "/v1/items/7",
+         "status": 200, "duration_ms": 18.2},
+        {"status": 200, "duration_ms": 18.2, "end_unix_ns": AT},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_clouds_log_is_the_call_that_it_tells(cloud: str) -> None:
+    line, told = CLOUDS[cloud]
+    event = of(line)
+    assert (event.event_type, event.verb, event.route) == (API_CALL, "GET", "/v1/items/{id}")
+    assert {name: getattr(event, name) for name in told} == told
+
+
+def test_requests_that_a_firewall_let_through_are_told_by_others() -> None:
+    line = CLOUDS["AWS WAF, blocked"][0]
+    assert of({**line, "action": "ALLOW", "responseCodeSent": None}).event_type == LOG
+
+
+def test_the_trace_of_a_lambda_report_counts() -> None:
+    event = of(
+        {"type": "platform.report", "record": {"requestId": "r1", "metrics": {"durationMs": 33.5}, "tracing": {
+            "type": "X-Amzn-Trace-Id",
+            "value": "Root=1-62e900b2-710d76f009d6e7785905449a;Parent=0efbd19962d95b05;Sampled=1"}}}
+    )  # fmt: skip
+    assert (event.event_type, event.trace_id) == (LOG, "62e900b2710d76f009d6e7785905449a")
