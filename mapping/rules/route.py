@@ -120,6 +120,7 @@ def known(raw: str) -> Known:
 
 _known = lru_cache(maxsize=4096)(known)
 _NONE = "\0"  # no path begins so
+_FILES = ("/route", "/page")  # Next.js names the file behind a path: /orders/[id]/route
 _EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
 _STATIC = re.compile(r"[\w.\-~]+").fullmatch
@@ -184,6 +185,8 @@ class RouteBook:
                     return self.template(service, path)
                 if found.text and (not path or found.fits(path)):
                     return found.text
+                if found.tail in _FILES and path and (above := _known(raw[: raw.rindex("/")] or "/")).fits(path):
+                    return above.text
         named = without_query(from_span_name(span_name)) if span_name else ""
         # A span's name of `/` is what some give to calls without a route; of the root there is a route or a path.
         if named and not (named == "/" and path != "/"):

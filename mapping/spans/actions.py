@@ -17,7 +17,7 @@ from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import graphql
 from mapping.spans.captured import HeaderSlots
-from mapping.spans.classify import SERVER, STATUSES, direction
+from mapping.spans.classify import SERVER, STATUSES, direction, may_tell_route
 from mapping.spans.models import ModelPlan, Told
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
@@ -140,6 +140,7 @@ class ActionPlan:
         "family",
         "model",
         "over",
+        "route_at",
         "second_look",
         "slots",
         "uri",
@@ -178,7 +179,10 @@ class ActionPlan:
         self.family = family
         # async-graphql's spans of a request have no attribute: an event tells what they are.
         bare = kind == SERVER and family == "other" and not shape.at
-        self.second_look = self.model is not None or "graphql" in (reason, family) or bare
+        # Of an internal span that tells the route of the call above it.
+        self.route_at = shape.first(("http.route",)) if may_tell_route(kind, shape) else ABSENT
+        told = self.model is not None or self.route_at != ABSENT
+        self.second_look = told or "graphql" in (reason, family) or bare
         self._outcome = shape.first((graphql.OUTCOME,)) if family == "graphql" else ABSENT
         promoted = _PROMOTED.get(family, ())
         if self.model is not None:

@@ -105,7 +105,6 @@ class ApiCallPlan:
         "_request_body",
         "_request_id",
         "_response_body",
-        "_route",
         "_server",
         "_status",
         "_status_events",
@@ -119,6 +118,7 @@ class ApiCallPlan:
         "model",
         "over",
         "plain",
+        "route_at",
         "second_look",
         "shares_ids",
         "slots",
@@ -152,7 +152,8 @@ class ApiCallPlan:
         self.slots = HeaderSlots(shape, consumed, context.masks)
         first, at = shown.first, shown.at
         self.uri = UriPlan(kind, shown, context, self.slots, consumed)
-        self._route = first(("http.route",))
+        self.route_at = first(("http.route",))
+        self.second_look |= self.route_at != ABSENT and not (self._server or kind == CLIENT)
         self._template = first(("url.template",))
         self._agent = first(headers.USER_AGENT_ATTRIBUTES)
         names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES
@@ -200,11 +201,11 @@ class ApiCallPlan:
     def _plain_calls(self) -> PlainCalls | None:
         """What builds the events of plain calls by columns; None when no call of this shape is plain."""
         odd = self._unusual or self.slots.present or self.over or self.shares_ids or self._grpc != ABSENT
-        if odd or not (self.stated and self._route != ABSENT and self.uri.is_path_alone and self._metadata.joins):
+        if odd or not (self.stated and self.route_at != ABSENT and self.uri.is_path_alone and self._metadata.joins):
             return None
         if self._custom or self._context.masks.looks_inside_text:
             return None
-        places = Places(self._method, self._status, self._route, self._agent, self._addresses)
+        places = Places(self._method, self._status, self.route_at, self._agent, self._addresses)
         return PlainCalls(self._context, places, self.uri, self._metadata, self._direction)
 
     def failed(self, values: tuple[Any, ...]) -> bool:
@@ -227,7 +228,7 @@ class ApiCallPlan:
             status = status_of(status) or (self._status_told(events) if self._status_events else 0)
 
         told = context.masks.open(request, "request") if self._custom else request
-        raw_route = values[self._route]
+        raw_route = values[self.route_at]
         text, path, found = self.uri.resolve(values, told, group, raw_route if type(raw_route) is str else "")
         route = ""
         if type(raw_route) is str:

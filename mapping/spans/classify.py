@@ -32,6 +32,8 @@ _PLUMBING_KEYS: Final = (
     "nestjs.type",
     "restify.type",
 )
+# Their routes stand on the HTTP server's own span as well.
+_ROUTED_KEYS: Final = tuple(key for key in _PLUMBING_KEYS if key != "nestjs.type")
 _PLUMBING_NAMES: Final = (
     "graphql.parse",
     "graphql.validate",
@@ -124,6 +126,11 @@ def _family(kind: int, shape: Shape, models: Words) -> str:
         if family == "messaging" and kind in (PRODUCER, CONSUMER):
             return family
     return "internal" if kind not in (SERVER, CLIENT) else "other"
+
+
+def may_tell_route(kind: int, shape: Shape) -> bool:
+    """True for spans within a call that may say its route where the HTTP server's own span does not."""
+    return kind not in (SERVER, CLIENT, PRODUCER, CONSUMER) and not shape.has(*_ROUTED_KEYS)
 
 
 def direction(kind: int) -> str:

@@ -37,7 +37,7 @@ def counted(
         status = status_of(status) or (plan._status_told(events) if plan._status_events else 0)
 
     told = context.masks.open(request, "request") if plan._custom else request
-    raw_route = values[plan._route]
+    raw_route = values[plan.route_at]
     text, path, found = plan.uri.resolve(values, told, group, raw_route if type(raw_route) is str else "")
     route = ""
     if type(raw_route) is str:

@@ -4,6 +4,7 @@
   same call again: it becomes an action.
 - So does one with a method, directly or by INTERNAL spans below one of the same resource, where method, path and status
   agree, or it has none: a framework that traces itself under an instrumented server. Whom it names, the call is of.
+- An internal span that tells a route, below a call that tells none or a shorter one: the call has it.
 - Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
   skipped. A span around several calls is a step, and its tokens are theirs.
 - A resolver that failed is plumbing; its error goes to the GraphQL operation above it, and that of an operation to the
@@ -23,10 +24,11 @@ from mapping.context import Work
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
-from mapping.shape import REMOTE_FLAG
+from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans import graphql
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.plans import Plans
+from mapping.spans.told_routes import take_route
 from mapping.spans.tree import Tree, slices
 
 _HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
@@ -64,9 +66,12 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     failed: list[int] = []  # resolvers, and what else is plumbing of GraphQL
     operations: list[int] = []
     calls: list[int] = []
+    routes: list[int] = []  # internal spans that tell a route
     telling = False  # some call of an API tells of its model's call itself
     for at in doubtful:
         plan = works[at].plan
+        if plan.route_at != ABSENT and not plan.incoming:
+            routes.append(at)
         if plan.event_type == API_CALL:
             telling = telling or plan.model is not None
             if not plan.stated:
@@ -83,7 +88,7 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
             elif graphql.is_bare(works[at]):
                 works[at] = works[at]._replace(record=failure, plan=plans.graphql(failure))
                 operations.append(at)
-    if not (failed or operations or calls or len(models) > 1 or (models and telling)):
+    if not (failed or operations or calls or routes or len(models) > 1 or (models and telling)):
         return
     parents = yield from tree.parents()
     for part in slices(len(failed)):
@@ -93,6 +98,10 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     for part in slices(len(operations)):
         for at in operations[part.start : part.stop]:
             _lend_to_call(at, parents, works, told)
+        yield
+    for part in slices(len(routes)):
+        for at in routes[part.start : part.stop]:
+            _lend_route(at, parents, works, plans)
         yield
     if calls:
         yield from _settle_calls(calls, parents, works, plans)
@@ -137,7 +146,7 @@ def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plan
         if outer.plan.incoming:
             if _agrees(work.record, outer.record):
                 works[at] = work._replace(plan=plans.same_call(work.record))
-                works[up] = outer._replace(who=_named(outer.who, work.who))
+                works[up] = take_route(outer._replace(who=_named(outer.who, work.who)), work, plans)
             return
 
 
@@ -199,6 +208,19 @@ def _lend_to_call(at: int, parents: Sequence[int], works: list[Work], told: set[
                 told.add(up)
                 lent = graphql.lent_failure(work.plan.failure(work, ""), work.record)
                 works[up] = call._replace(record=call.record._replace(events=(*call.record.events, lent)))
+            return
+
+
+def _lend_route(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+    """The call above an internal span has its route, where it tells none itself."""
+    work = works[at]
+    for up in _above(at, parents):
+        call = works[up]
+        if call.group.resource != work.group.resource or call.record.span.kind in _HOPS:
+            return
+        if call.plan.incoming:
+            if _agrees(work.record, call.record):
+                works[up] = take_route(call, work, plans)
             return
 
 

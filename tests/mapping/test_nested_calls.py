@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from mapping_requests import CLIENT, INTERNAL, mapped, span, traces
+from mapping_requests import CLIENT, INTERNAL, SERVER, mapped, span, traces
 
 HTTP = {"http.request.method": "GET", "url.path": "/api/a", "http.response.status_code": 200}
 
@@ -74,3 +74,63 @@ def test_two_names_of_one_call_leave_the_outer_one() -> None:
 
 def test_calls_beside_each_other_are_calls() -> None:
     assert kinds(span(HTTP, number=2, parent=1), span(HTTP, number=3, parent=1)) == ["api_call"] * 2
+
+
+BARE = {"http.request.method": "GET", "url.path": "/api/customers/ann/orders", "http.response.status_code": 200}
+ROUTE = "/api/customers/:cid/orders"
+
+
+def routes(*spans: Span) -> list[str]:
+    return [event.route for event in mapped(traces(*spans)).events if event.event_type == "api_call"]
+
+
+TELLING: list[tuple[int, dict[str, Any]]] = [
+    (SERVER, {**BARE, "http.route": ROUTE}),  # a router under otelhttp, a framework behind a function
+    (SERVER, {"http.method": "GET", "http.target": BARE["url.path"], "http.route": "/api/customers/[cid]/orders"}),
+    (INTERNAL, {"nestjs.type": "request_context", "http.request.method": "GET", "http.route": ROUTE}),
+    (
+        INTERNAL,
+        {"next.span_type": "AppRouteRouteHandlers.runHandler", "next.route": "/api/customers/[cid]/orders/route"},
+    ),
+    (INTERNAL, {"http.method": "GET", "http.url": "http://h/api/customers/ann/orders", "http.route": ROUTE}),
+    (INTERNAL, {"http.route": ROUTE}),
+]
+
+
+@pytest.mark.parametrize(("kind", "said"), TELLING)
+def test_a_call_has_the_route_that_a_span_within_it_tells(kind: int, said: dict[str, Any]) -> None:
+    for own in ({}, {"http.route": "/*"}, {"http.route": "/{proxy+}"}, {"http.route": ""}, {"http.route": "/api"}):
+        for order in (1, -1):
+            pair = [span({**BARE, **own}, number=1), span(said, kind=kind, number=2, parent=1)][::order]
+            assert set(routes(*pair)) == {"/api/customers/{cid}/orders"}
+        step = span({}, kind=INTERNAL, number=3, parent=1)
+        inner = span(said, kind=kind, number=2, parent=3)
+        assert set(routes(inner, step, span({**BARE, **own}, number=1))) == {"/api/customers/{cid}/orders"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (SERVER, {**BARE, "http.route": "/*"}),  # says less
+        (INTERNAL, {"http.route": "/api/:version"}),
+        (INTERNAL, {"http.request.method": "GET", "url.path": "/other", "http.route": "/a/b/c/d/:other"}),  # within it
+        (INTERNAL, {"express.type": "middleware", "http.route": "/a/b/c/d/e"}),
+        (CLIENT, {**BARE, "url.full": "http://stock/a/b/c/d/e", "http.route": "/a/b/c/d/:e"}),
+    ],
+)
+def test_a_call_keeps_its_route_where_a_span_within_it_says_less_or_tells_of_another(
+    kind: int, said: dict[str, Any]
+) -> None:
+    outer = span({**BARE, "http.route": "/api/customers/{id}/orders"}, number=1)
+    assert routes(outer, span(said, kind=kind, number=2, parent=1))[0] == "/api/customers/{id}/orders"
+
+
+def test_routes_of_what_a_call_asks_for_are_not_its_own() -> None:
+    call = span({"http.request.method": "GET", "url.full": "http://stock/x"}, kind=CLIENT, number=2, parent=1)
+    stock = span({**BARE, "http.route": ROUTE}, number=3, parent=2)
+    within = span({"http.route": ROUTE}, kind=INTERNAL, number=4, parent=2)
+    assert routes(span(BARE, number=1), call, within)[0] == "/api/customers/ann/orders"
+    assert routes(span(BARE, number=1), call, stock)[0] == "/api/customers/ann/orders"
+    other = traces(span(BARE, number=1), resource={"service.name": "nginx"})
+    other.resource_spans.extend(traces(span({"http.route": ROUTE}, kind=INTERNAL, number=2, parent=1)).resource_spans)
+    assert mapped(other).events[0].route == "/api/customers/ann/orders"

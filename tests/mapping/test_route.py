@@ -232,6 +232,12 @@ def test_route_that_is_only_the_raw_path_is_templated() -> None:
         ("/users/{id}.json", "/users/17.json", "/users/{id}.json"),
         (r"^(?:old/)?x/(\d+)$", "/x/17", "/old/x/{param}"),
         ("/news[/archive]", "/news", "/news/archive"),
+        ("/customers/[cid]/orders/route", "/customers/ann/orders", "/customers/{cid}/orders"),  # Next.js: its file
+        ("/(shop)/docs/[...slug]/page", "/docs/a/b", "/docs/{slug}"),
+        ("/page", "/", "/"),
+        ("/route", "/", "/"),
+        ("/orders/page", "/orders/page", "/orders/page"),
+        ("/blog/page", "/orders/17", "/orders/{id}"),
         ("/a/{b}", "/a;v=1/7", "/a/{b}"),
     ],
 )
