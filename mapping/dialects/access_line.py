@@ -1,8 +1,8 @@
 """Access lines in plain text, as far as all of them are alike, whatever their format.
 
 In quotes the request line, behind it the status; somewhere the caller's address and the time as the common log format
-writes it. Behind what a format names there may be more: `key=value` pairs, and nginx's `$request_time`, which has three
-decimals, or gunicorn's, which has six.
+writes it. Behind what a format names there may be more: `key=value` pairs, a duration with its unit, and behind the
+last text in quotes nginx's `$request_time`, which has three decimals, or gunicorn's, which has six.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ _LONGEST_HEAD: Final = 1024  # characters before the request that are looked at
 _MOST_PAIRS: Final = 32  # behind a format
 _TEXT: Final = r'(?:[^"\\]|\\.)*+'
 
-REQUEST: Final = r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?: HTTP/[0-9.]{1,4})?+"
+REQUEST: Final = r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?: (?:HTTP/)?[0-9.]{1,4})?+"
 STATUS: Final = r"(?:[1-5][0-9]{2}|0)"  # Envoy's 0: nobody waited for the answer
 
 # What is in every line whose format has the status right behind the quoted request, and in few other texts.
 _call: Final = re.compile(rf'"({REQUEST})" ({STATUS})(?![0-9])', re.ASCII).search
 _when: Final = re.compile(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", re.ASCII).search
 _MOST_ADDRESSES: Final = 6  # that are looked at: times of day look like addresses of IPv6
-_addresses: Final = re.compile(r"(?<![\w.:])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
+_addresses: Final = re.compile(r"(?<![\w.])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
 _user: Final = re.compile(r"(?<=\s)(?:-|\S{1,64}) ([^\s\"\[\]]{1,256}) \[?\d\d/[A-Z]", re.ASCII).search
 _agent: Final = re.compile(rf'\s(?:\d{{1,19}}|-) "({_TEXT})" "({_TEXT})"').match
 _pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|([^\s"]++))', re.ASCII).finditer
-_seconds: Final = re.compile(r'\s+"?(\d{1,6}\.\d{3}(?:\d{3})?)"?(?=\s|\Z)', re.ASCII).match
+_took: Final = re.compile(
+    r'\s+(?:-\s)?"?(?:(\d{1,9}(?:\.\d{1,9})?)\s?(ms|us|µs|s)|(\d{1,6}\.\d{3}(?:\d{3})?))"?(?=\s|\Z)', re.ASCII
+).match
 
 
 def find(text: str) -> re.Match[str] | None:
@@ -78,6 +80,9 @@ def with_rest(fields: dict[str, object], text: str, end: int) -> dict[str, objec
             value = found[2] or found[3]
             if value and value != "-":
                 fields.setdefault(found[1], value)
-    if "request_time" not in fields and (seconds := _seconds(text, end)) is not None:
-        fields["request_time"] = seconds[1]
+    if "request_time" not in fields and (took := _took(text, end)) is not None:
+        if took[1]:
+            fields.setdefault("took", took[1] + took[2])
+        elif text[end - 1] == '"':  # elsewhere it may be milliseconds
+            fields["request_time"] = took[3]
     return fields

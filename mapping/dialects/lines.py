@@ -26,20 +26,22 @@ _KNOWN: Final = {
     "method": r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)",
     "url": r"/[^\s\"\\]{0,16384}+",
     "status": access_line.STATUS,
+    "took_text": r"\d{1,9}(?:\.\d{1,9})?\s?(?:ns|us|\u00b5s|ms|s|m)",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
 }
 _REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
 _REQUEST_LAST: Final = '"$request"'  # HAProxy's end with it
 _REQUEST_WITHIN: Final = '"$request" "'  # load balancers': the status stands before it
+_UNQUOTED: Final = "$method $url HTTP/"
 _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
 _AGENT_NEXT: Final = '" "'
 # Beginnings of the formats without a request line in quotes.
-_BARE: Final = ("$method ", "[GIN] ", "HTTP $method ")
-_BARE_BEGIN: Final = frozenset("GHPDO[")
+_BARE: Final = ("$method ", "[GIN] ", "HTTP $method ", "$status $method ")
+_BARE_BEGIN: Final = frozenset("GHPDO[- ")
 _MAY_BEGIN: Final = _BARE_BEGIN | frozenset("0123456789")  # or a stamp does
-_begins_bare: Final = re.compile(rf"(?:HTTP )?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
+_begins_bare: Final = re.compile(rf"(?:HTTP |[1-5]\d\d )?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
 _IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
 _ids_in_brackets: Final = re.compile(
     r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
@@ -52,7 +54,7 @@ _starts: Final = re.compile(r"(?<=\s)(?=\[|\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{
 _STARTS_WITHIN: Final = 256  # characters
 # What stands before a line: of a container runtime or Docker Compose, and a time and a level in brackets.
 _stamp: Final = re.compile(
-    r"(?:[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] |[\w.-]{1,64} *+\| |\[[^\]\[]{1,64}\] )", re.ASCII
+    r"(?:[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] |[\w.-]{1,64} *+\| |\[[^\]\[]{1,64}\] | {0,8}+--> )", re.ASCII
 ).match
 
 
@@ -100,7 +102,7 @@ class Lines:
         known = tuple(dict.fromkeys(formats))
         quoted = [text for text in known if _REQUEST_AND_STATUS in text]  # as most that are built in
         last = [text for text in known if text.endswith(_REQUEST_LAST)]
-        within = [text for text in known if _REQUEST_WITHIN in text]
+        within = [text for text in known if _REQUEST_WITHIN in text or _UNQUOTED in text]
         bare = [text for text in known if text.startswith(_BARE) and text not in quoted]
         self._quoted, self._last, self._within, self._bare = map(_compiled, (quoted, last, within, bare))
         # A team's own of any other form: they are tried on every line.
@@ -113,6 +115,7 @@ class Lines:
             or (text and (text[-1] == '"' or (text[0] in _BARE_BEGIN and not text[1:2].islower())))
             or "=" in text
             or "[" in text
+            or " HTTP/" in text
             or self._others
         ):  # as nearly all
             return None
@@ -120,8 +123,7 @@ class Lines:
             return None
         if "\x1b" in text:
             text = _colours("", text)
-        if not text or text[-1].isspace():
-            text = text.rstrip()
+        text = text.strip()
         call = access_line.find(text) if _BEFORE_STATUS in text else None
         if call is not None or self._others or text[:1] in _MAY_BEGIN or _VERSION in text or "| " in text:
             found = self._by_a_format(text, call)
@@ -154,9 +156,9 @@ class Lines:
             patterns = [*patterns, *self._quoted]
         elif _VERSION in text[-_VERSION_AT:]:
             patterns = [*patterns, *self._last]
-        elif _AGENT_NEXT in text and _VERSION in text:
+        elif _VERSION in text and (_AGENT_NEXT in text or '"' not in text):
             patterns = [*patterns, *self._within]
-        if start == 0 and text[:1] in _BARE_BEGIN and _begins_bare(text) is not None:
+        if start == 0 and text[:1] in _MAY_BEGIN and _begins_bare(text) is not None:
             patterns = [*patterns, *self._bare]
         for pattern in patterns:
             if (found := pattern.match(text, start)) is not None:

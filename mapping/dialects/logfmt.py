@@ -8,7 +8,9 @@ from typing import Final
 
 MOST_PAIRS: Final = 64  # of a line that is read
 # One pair and the blanks behind it. Possessive, so that a line is looked at in time linear in its length.
-_PAIR: Final = re.compile(r'([A-Za-z_@][\w.@\-]{0,63}+)=("(?:[^"\\]|\\.)*+"|[^\s"]*+)(?:\s++|\Z)', re.ASCII).match
+_PAIR: Final = re.compile(
+    r"""([A-Za-z_@][\w.@\-]{0,63}+)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'(?!\S)|[^\s"]*+)(?:\s++|\Z)""", re.ASCII
+).match
 LATEST: Final = 256  # characters before the first pair
 # Ends of keys that tell more than a message does: of a call, its trace, its caller.
 _TELLING: Final = ("id=", "status=", "Id=", "ID=", "trace=", "user=", "level=")
@@ -40,7 +42,7 @@ def read(text: str, at: int = 0) -> Mapping[str, object] | None:
         if pair is None or len(found) >= MOST_PAIRS:
             return None
         key, value = pair.groups()
-        if value[:1] == '"':
+        if value[:1] == '"' or (value[:1] == "'" == value[-1:] and len(value) > 1):  # structlog writes Python's
             value = value[1:-1]
             if "\\" in value:
                 value = _escaped(lambda escape: _ESCAPES[escape[0]], value)

@@ -21,7 +21,7 @@ _COMMON_VERBS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPT
 _SCHEMES = frozenset(("http", "https", "ws", "wss"))
 _OUTGOING = frozenset(("outgoing", "outbound", "egress", "client"))
 
-_REQUEST_LINE = re.compile(r"([A-Za-z-]{3,20}) (\S{1,16384})(?: HTTP/[0-9.]{1,4})?").fullmatch
+_REQUEST_LINE = re.compile(r"([A-Za-z-]{3,20}) (\S{1,16384})(?: (?:HTTP/)?[0-9.]{1,4})?").fullmatch
 _STATUS_TEXT = re.compile(r"[1-5][0-9]{2}(?: [A-Za-z' -]{1,64})?").fullmatch
 _HOST = re.compile(r"[A-Za-z0-9._~%\-\[\]:]{1,512}").fullmatch
 _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
@@ -354,6 +354,8 @@ def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...])
         elif unit == "decimals":
             # Seconds are written with their milliseconds; a whole number could be anything.
             found = number * 1e3 if isinstance(value, float) or (isinstance(value, str) and "." in value) else -1.0
+        elif unit == "ns" and type(value) is float and value != value // 1:
+            found = number * 1e3  # nginx's seconds under Datadog's name: nobody counts parts of nanoseconds
         elif unit != "text":
             found = number * _MS_PER_UNIT[unit]
         if 0 <= found <= LONGEST_MS:

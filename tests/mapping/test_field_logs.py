@@ -86,6 +86,14 @@ BEHIND: dict[str, tuple[str, int]] = {
         "controller=ItemsController action=show status=200 duration=18.20 user_id=ann",
         9,
     ),
+    # https://www.structlog.org/en/stable/console-output.html
+    "structlog": (
+        "\x1b[2m2026-11-29T10:56:38.461505Z\x1b[0m [\x1b[32m\x1b[1minfo     \x1b[0m] \x1b[1mrequest      \x1b[0m "
+        "\x1b[36mmethod\x1b[0m=\x1b[35mGET\x1b[0m \x1b[36mpath\x1b[0m=\x1b[35m'/v1/items/7'\x1b[0m "
+        "\x1b[36mstatus\x1b[0m=\x1b[35m200\x1b[0m \x1b[36mnote\x1b[0m=\x1b[35m'a b'\x1b[0m "
+        "\x1b[36muser_id\x1b[0m=\x1b[35mann\x1b[0m",
+        9,
+    ),
     # https://devcenter.heroku.com/articles/logging: as `heroku logs` shows it
     "Heroku": (
         '2026-03-02T09:00:00.123456+00:00 heroku[router]: at=info method=GET path="/v1/items/7" host=api.example.com '
@@ -169,6 +177,45 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
         '\x1b[0m "/v1/items/7"',
         {"duration_ms": 18.123, "ip_address": "203.0.113.7"},
     ),
+    # Written by the servers and loggers themselves, in their default formats.
+    "lighttpd": (
+        '203.0.113.7 api.example.com - [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7 HTTP/1.1" 200 8 "-" "curl/8"',
+        {"uri": "http://api.example.com/v1/items/7", "user_id": "", "user_agent": "curl/8"},
+    ),
+    "Granian, which counts milliseconds": (
+        '[2026-11-29 10:52:22 +0000] 203.0.113.7 - "GET /v1/items/7 HTTP/1.1" 200 61.226',
+        {"duration_ms": 61.226, "ip_address": "203.0.113.7"},
+    ),
+    "Hypercorn, which leaves out HTTP": (
+        '[2026-11-29 10:52:20 +0000] [19689] [INFO] 203.0.113.7:33004 - - [02/Mar/2026:09:00:00 +0000] '
+        '"GET /v1/items/7 1.1" 200 - "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "severity_number": 9, "end_unix_ns": AT},
+    ),
+    "Daphne": (
+        '203.0.113.7:45904 - - [29/Nov/2026:10:52:23] "GET /v1/items/7" 200 2',
+        {"ip_address": "203.0.113.7"},
+    ),
+    "Tornado": (
+        "\x1b[32m[I 261129 10:52:23 web:2345]\x1b[m 200 GET /v1/items/7 (203.0.113.7) 0.60ms",
+        {"ip_address": "203.0.113.7", "duration_ms": 0.6, "severity_number": 9},
+    ),
+    "aiohttp with basicConfig": (
+        'INFO:aiohttp.access:203.0.113.7 [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7 HTTP/1.1" 200 111 "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "user_id": "", "severity_number": 9},
+    ),
+    "morgan short": (
+        "203.0.113.7 ann GET /v1/items/7 HTTP/1.1 200 8 - 11.730 ms",
+        {"ip_address": "203.0.113.7", "user_id": "ann", "duration_ms": 11.73},
+    ),
+    "morgan combined and its time": (f"{COMBINED} - 11.730 ms", {"user_id": "ann", "duration_ms": 11.73}),
+    "log4js": (
+        "\x1b[32m[2026-11-29T10:54:25.282] [INFO] http - \x1b[39m203.0.113.7 - - "
+        '"GET /v1/items/7 HTTP/1.1" 200 8 "" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "severity_number": 9},
+    ),
+    "koa-logger and Hono": ("  --> GET /v1/items/7 200 21ms 8b", {"duration_ms": 21.0}),
+    "consola": ("[info] GET /v1/items/7 200 4ms", {"duration_ms": 4.0, "severity_number": 9}),
+    "Next.js": (" GET /v1/items/7 200 in 18ms (compile: 4ms, render: 14ms)", {"duration_ms": 18.0}),
     # https://github.com/serilog/serilog-aspnetcore: its default message
     "Serilog's console": ("[09:00:00 INF] HTTP GET /v1/items/7 responded 200 in 18.2000 ms", {"duration_ms": 18.2}),
     # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
@@ -275,6 +322,15 @@ def test_a_duration_is_what_lies_between_two_times() -> None:
     assert (event.duration_ms, event.start_unix_ns, event.end_unix_ns) == (18.0, AT, AT + 18_000_000)
     assert of({**line, "EdgeEndTimestamp": AT - 1}).duration_ms == -1.0
     assert of({**line, "EdgeEndTimestamp": "soon"}).duration_ms == -1.0
+
+
+def test_parts_of_nanoseconds_are_seconds() -> None:
+    line = {
+        "network": {"client": {"ip": "203.0.113.7"}},
+        "http": {"method": "GET", "url": "/v1/items/7", "status_code": 200},
+    }
+    assert of({**line, "duration": 0.064}).duration_ms == 64.0  # nginx's $request_time under Datadog's name
+    assert of({**line, "duration": 64_000_000}).duration_ms == 64.0
 
 
 def test_date_and_time_of_day_in_two_fields_are_the_time_of_a_line() -> None:
