@@ -312,10 +312,15 @@ def _flattened(nested: Mapping[str, object]) -> Mapping[str, object]:
 
 def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
     """The exception in a record's attributes, None when there is none (spec/mapping.md §6 L6)."""
-    told = [attributes.get(key) for key in _EXCEPTION_KEYS]
-    if not any(told):
+    get = attributes.get
+    kind, message, stack = get("exception.type"), get("exception.message"), get("exception.stacktrace")
+    if not (kind or message or stack):
         return None
-    return ExceptionInfo(*[part if isinstance(part, str) else "" for part in told])
+    return ExceptionInfo(
+        kind if type(kind) is str else "",
+        message if type(message) is str else "",
+        stack if type(stack) is str else "",
+    )
 
 
 def unix_ns(value: object) -> int:

@@ -94,10 +94,10 @@ class Mentions:
 
     def _has_key(self, text: str, words: bytes, afters: tuple[Any, ...]) -> bool:
         """True when a word stands where a key may stand."""
-        if self._seek(words) == NOTHING and not self._anywhere:
+        found = {match[0].decode() for match in self._find.finditer(words)}
+        if not found and not self._anywhere:
             return False
         text = fold_text(text if text.isascii() else text.lower())
-        found = {match[0].decode() for match in self._find.finditer(words)}
         if len(found) > _MAX_FOUND:
             return True
         found |= {word.partition(" ")[0] for word in found if " " in word}  # `authorization.value`

@@ -175,6 +175,12 @@ Resource, Scope = _CLASSES["Resource"], _CLASSES["Scope"]
 _KeyValue, _AnyValue = _CLASSES["KeyValue"], _CLASSES["AnyValue"]
 
 
+def _long_text_of(rest: int) -> bytes:
+    """As _TEXT_OF, where both lengths take two bytes."""
+    value, text = rest - 1, rest - 4
+    return bytes((0x12, value & 0x7F | 0x80, value >> 7, 0x0A, text & 0x7F | 0x80, text >> 7))
+
+
 class Undecodable(ValueError):
     """Bytes inside a record that are not what OTLP says. Raised to `mapping.otlp.decode`, which refuses that
     record alone.
@@ -322,8 +328,8 @@ class AttributeCache(dict[bytes, Entry]):
     def _read(self, data: bytes) -> Entry:
         """The entry of one KeyValue. Raises Undecodable.
 
-        The forms that nearly all new attributes have are read without a message: a known key and one plain text or
-        number, all shorter than 128 bytes.
+        The forms that nearly all new attributes have are read without a message: a known key and one text or number,
+        whose text is all that is to say when it is plain and shorter than 128 bytes.
         """
         size = len(data)
         if size > 6:
@@ -359,10 +365,14 @@ class AttributeCache(dict[bytes, Entry]):
                             break  # more fields follow
                     else:
                         return known[0], number, f"{known[2]}{number}"
+            elif known is not None and 0x83 < rest < 0x4000 and data.startswith(_long_text_of(rest), end):
+                return entry(known[0], str(data[end + 6 :], "utf-8", "replace"))  # a stack trace, a statement
         message = parse(_KeyValue, data, "an attribute")
         key = read_text(message.key)
         if size > 6 and data[0] == 0x0A and data[1] < 0x80 and data[2 : data[1] + 2] == message.key:
-            self._learn(data[: data[1] + 2], key)
+            raw = data[: data[1] + 2]
+            if raw not in self._keys:
+                self._learn(raw, key)
         values = _Values(MOST_LEAVES)
         found = entry(key, values.value(message.value, 0))
         return OVER if values.cut else found

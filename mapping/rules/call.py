@@ -39,11 +39,12 @@ def path_version(path: str) -> str:
 
 
 _FLAGS: Final = ("uri_host_guessed", "uri_from_route", "body_truncated", "body_unreadable")
+_ALL_FLAGS: Final = frozenset(_FLAGS)
 
 
 def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
     """What metadata says about how an event was made, as Event.flags."""
-    if not extra:
+    if _ALL_FLAGS.isdisjoint(extra):
         return ()
     return tuple(name for name in _FLAGS if name in extra)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mapping.context import Context
+from mapping.context import Context, Job
 from mapping.event import Event
+from mapping.groups import GroupFacts
+from mapping.logs.events import LogMapper
 from mapping.logs.http import exchange_in
 from mapping.logs.location import of_exchange
+from mapping.otlp.decode import Decoder, LogGroup
+from mapping.rules.bodies import Room
 from mapping.settings import GenAiSettings, LogSettings, MappingSettings
 from mapping_requests import NOW, TRACE, log, logs, mapped, one
 
@@ -180,3 +184,34 @@ def test_a_text_that_masks_cut_is_flagged() -> None:
     assert one({"http.request.method": "GET", "url.path": "/", "note": text}).flags[-1] == "text_truncated"
     body = {"http.request.method": "POST", "url.path": "/", "http.request.body": text}
     assert one(body).flags[-2:] == ("body_truncated", "text_truncated")
+
+
+MAPPER, GROUPS = LogMapper(CONTEXT, http_from_attributes=False), GroupFacts(CONTEXT)
+IDS_OF_RECORDS = st.sampled_from([b"", TRACE, bytes(16), b"short"])
+WORDS = st.sampled_from(
+    ["trace_id", "span_id", "level", "event.name", "event", "time", "exception.type", "note", "user.id"]
+)
+
+
+@given(
+    fields=st.dictionaries(WORDS, st.sampled_from(["error", TRACE.hex(), "x", 7, None]), max_size=4),
+    attributes=st.dictionaries(WORDS, st.sampled_from(["warn", TRACE[:8].hex(), "x", 7, None]), max_size=3),
+    trace_id=IDS_OF_RECORDS,
+    span_id=IDS_OF_RECORDS.map(lambda data: data[:8]),
+    time=st.sampled_from([0, 1, NOW, (1 << 63) - 1, 1 << 63]),
+    number=st.sampled_from([-1, 0, 1, 9, 24, 25]),
+)
+@settings(max_examples=300, deadline=None)
+def test_what_a_record_says_by_its_own_fields_alone_is_what_all_of_it_says(
+    fields: dict[str, Any], attributes: dict[str, Any], trace_id: bytes, span_id: bytes, time: int, number: int
+) -> None:
+    record = log(orjson.dumps(fields).decode(), attributes, trace_id=trace_id, span_id=span_id, severity_number=9)
+    record.time_unix_nano = time
+    decoded = Decoder().logs(logs(record).SerializeToString())
+    made = cast("LogGroup", decoded.groups[0])
+    job = Job(NOW, "", Room(0), 1 << 20)
+    item = made.records[0]
+    item.record.severity_number = number
+    work = MAPPER.look(item, GROUPS.of(made, job.share), job, {})
+    assert work.read == MAPPER._understand(item, job, work.read.body, work.attributes, work.plan.keys)
+    assert work.attributes == {key: value for key, value in attributes.items() if value is not None}

@@ -229,10 +229,23 @@ def test_message_names_the_most_frequent_reasons_only() -> None:
     assert decoded.message == "5 refused: b; 3 refused: d; 2 refused: c; and 1 more reasons"
 
 
+@pytest.mark.parametrize("size", [*range(120, 136), *range(1020, 1028), *range(16370, 16400)])
+def test_long_texts_of_known_keys_are_read_as_those_of_new_ones(size: int) -> None:
+    """Where lengths take one byte, two, three: plain texts, others, and such as are none."""
+    for begin in ("", "?a=1&token=", "é", "\0"):
+        text = begin + "x" * (size - len(begin.encode()))
+        for data in (text.encode(), b"\xff" + text.encode()[1:]):
+            cache = AttributeCache()
+            assert cache[KeyValue(key="stack", value=any_value("x")).SerializeToString()] == entry("stack", "x")
+            sent = b"\x0a\x05stack\x12" + sized(b"\x0a" + sized(data))
+            assert cache[sent] == entry("stack", data.decode("utf-8", "replace"))
+            assert cache[b"\x0a\x05other\x12" + sent[8:]] == entry("other", data.decode("utf-8", "replace"))
+
+
 @given(
     key=st.text(max_size=20) | st.just("component"),
     value=st.text(alphabet="ab:=@'\"\\ ?\té\0", max_size=20)
-    | st.sampled_from(["graphql", "GET", "a: b", "page=3", "x" * 200, "http://h:80/a"])
+    | st.sampled_from(["graphql", "GET", "a: b", "page=3", "x" * 127, "x" * 128, "x" * 200, "http://h:80/a"])
     | st.integers(-(2**63), 2**63 - 1)
     | st.booleans(),
 )
