@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from mapping.rules.metadata import plain_scalar
+
 if TYPE_CHECKING:
     from mapping.otlp.decode import SpanEvent
 
@@ -75,7 +77,7 @@ def read_call(
         for names, key in ((ASN, "network.asn"), (_RESEND, "retry")):
             value = next((attributes[name] for name in names if name in attributes), None)
             if value is not None:
-                out[key] = value
+                out[key] = plain_scalar(value)  # whatever it is: bytes and NaN are no JSON
     return {key: value for key, value in out.items() if key not in attributes} if attributes else out
 
 
@@ -93,7 +95,7 @@ def read_log(flat: Mapping[str, Any]) -> dict[str, Any]:
         _cache_status(status, out)
     queue = flat.get("queue_ms")
     if isinstance(queue, int | float) and not isinstance(queue, bool):
-        out["timings.queue_ms"] = queue
+        out["timings.queue_ms"] = plain_scalar(queue)
     return out
 
 
@@ -127,7 +129,7 @@ def _queue(request: Mapping[str, str], attributes: Mapping[str, Any], start_unix
                     return
     value = attributes.get("queue_ms")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        out["timings.queue_ms"] = value
+        out["timings.queue_ms"] = plain_scalar(value)
 
 
 def _cache(response: Mapping[str, str], out: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mapping.masks.settings import MaskRule, MaskSettings
 from mapping.rules.metadata import MAX_KEYS, flat_object, flat_text, nested
 from mapping.settings import MappingSettings
-from mapping_requests import INTERNAL, key_values, one
+from mapping_requests import INTERNAL, key_values, log, logs, mapped, one
 
 keys = st.text("ab.", max_size=6) | st.sampled_from(["error", "error.type.x", "action.status", "quota", "http.route"])
 leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.text(max_size=5)
@@ -152,3 +152,15 @@ def test_nested_puts_scalars_beside_deeper_keys_under_value() -> None:
         "a": {"_value": 1, "b": 2},
         "c": {"d": {"e": 3}, "f": 4},
     }
+
+
+@pytest.mark.parametrize("key", ["client.asn", "asn", "http.resend_count", "queue_ms"])
+@pytest.mark.parametrize("value", [b"", b"\xff", [b"x", "y"], float("nan"), float("-inf"), [], {"a": b"x"}, 2**63 - 1])
+def test_facts_of_a_call_are_json_whatever_their_attribute_holds(key: str, value: Any) -> None:
+    """A span with bytes where a number is usual was not mapped at all, and NaN became null."""
+    of_span = orjson.loads(one({"http.request.method": "GET", "url.path": "/a", key: value}).metadata)
+    request = logs(log('{"method": "GET", "path": "/a", "status": 200}', {key: value}))
+    of_log = orjson.loads(mapped(request).events[0].metadata)
+    facts = ("network.asn", "retry", "timings.queue_ms")
+    assert {name: of_span.get(name) for name in facts} == {name: of_log.get(name) for name in facts}
+    assert None not in of_span.values()
