@@ -38,10 +38,12 @@ _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
 _AGENT_NEXT: Final = '" "'
 # Beginnings of the formats without a request line in quotes.
-_BARE: Final = ("$method ", "[GIN] ", "HTTP $method ", "$status $method ")
+_BARE: Final = ("$method ", "[GIN] ", "HTTP $method ", "$status $method ", "$clock | ", "[$clock] ")
 _BARE_BEGIN: Final = frozenset("GHPDO[- ")
 _MAY_BEGIN: Final = _BARE_BEGIN | frozenset("0123456789")  # or a stamp does
-_begins_bare: Final = re.compile(rf"(?:HTTP |[1-5]\d\d )?{_KNOWN['method']} /|\[GIN\] ", re.ASCII).match
+_begins_bare: Final = re.compile(
+    rf"(?:HTTP |[1-5]\d\d )?{_KNOWN['method']} /|\[GIN\] |\[?\d\d:\d\d:\d\d(?:\]| \|) ", re.ASCII
+).match
 _IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
 _ids_in_brackets: Final = re.compile(
     r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
@@ -102,11 +104,13 @@ class Lines:
         known = tuple(dict.fromkeys(formats))
         quoted = [text for text in known if _REQUEST_AND_STATUS in text]  # as most that are built in
         last = [text for text in known if text.endswith(_REQUEST_LAST)]
-        within = [text for text in known if _REQUEST_WITHIN in text or _UNQUOTED in text]
+        first = [text for text in known if text.startswith(_REQUEST_LAST) and text not in quoted]
+        within = [text for text in known if (_REQUEST_WITHIN in text or _UNQUOTED in text) and text not in first]
         bare = [text for text in known if text.startswith(_BARE) and text not in quoted]
-        self._quoted, self._last, self._within, self._bare = map(_compiled, (quoted, last, within, bare))
+        kinds = (quoted, last, first, within, bare)
+        self._quoted, self._last, self._first, self._within, self._bare = map(_compiled, kinds)
         # A team's own of any other form: they are tried on every line.
-        self._others = _compiled(text for text in known if text not in {*quoted, *last, *within, *bare})
+        self._others = _compiled(text for text in known if text not in {*quoted, *last, *first, *within, *bare})
 
     def read(self, text: str) -> Mapping[str, object] | None:
         """The fields of a line, those without a value left out; None when it has no known format."""
@@ -116,6 +120,7 @@ class Lines:
             or "=" in text
             or "[" in text
             or " HTTP/" in text
+            or " | " in text
             or self._others
         ):  # as nearly all
             return None
@@ -147,6 +152,8 @@ class Lines:
             for start in _places(text):
                 if (found := self._by_format(text, start, calls)) is not None:
                     return found
+        elif (quote := text.find('"', 1, _STARTS_WITHIN)) > 0 and _VERSION in text:
+            return self._by_format(text, quote, calls)
         return access_line.read(text, call) if call is not None else None
 
     def _by_format(self, text: str, start: int, calls: bool) -> Mapping[str, object] | None:
@@ -158,6 +165,8 @@ class Lines:
             patterns = [*patterns, *self._last]
         elif _VERSION in text and (_AGENT_NEXT in text or '"' not in text):
             patterns = [*patterns, *self._within]
+        elif text[start : start + 1] == '"':
+            patterns = [*patterns, *self._first]
         if start == 0 and text[:1] in _MAY_BEGIN and _begins_bare(text) is not None:
             patterns = [*patterns, *self._bare]
         for pattern in patterns:

@@ -148,7 +148,8 @@ def _rows_of_models(models: Models) -> Iterator[str]:
 def _sign(sign: Sign) -> str:
     keys = " and ".join(f"`{key}`" for key in sign.keys)
     scope = f"the scope `{sign.scope}`" if sign.scope else ""
-    return f"{keys} from {scope}" if keys and scope else keys or scope
+    order = [f"{_codes(names)} {where}" for names, where in ((sign.begins, "first"), (sign.ends, "last")) if names]
+    return " and ".join([f"{keys} from {scope}" if keys and scope else keys or scope, *order]).removeprefix(" and ")
 
 
 def _codes(names: tuple[str, ...]) -> str:

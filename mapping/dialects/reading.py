@@ -46,12 +46,30 @@ class Reading(NamedTuple):
         return self.keys.get(field, ())
 
 
+class _Known(NamedTuple):
+    """A sign with its names folded."""
+
+    keys: frozenset[str]
+    scope: str
+    begins: tuple[str, ...]
+    ends: tuple[str, ...]
+
+    def fits(self, places: Mapping[str, object], names: list[str], scope: str) -> bool:
+        """names: of the record, folded, in its order."""
+        return (
+            self.scope in ("", scope)
+            and all(key in places for key in self.keys)
+            and (not self.begins or tuple(names[: len(self.begins)]) == self.begins)
+            and (not self.ends or tuple(names[-len(self.ends) :]) == self.ends)
+        )
+
+
 class _Prepared(NamedTuple):
     """A vocabulary with its names folded."""
 
     name: str
     words: Vocabulary
-    signs: tuple[tuple[frozenset[str], str], ...]
+    signs: tuple[_Known, ...]
     below: frozenset[str]
     fields: tuple[tuple[str, tuple[str, ...]], ...]
     all_names: frozenset[str]
@@ -82,10 +100,10 @@ class Dialects:
         prepared = {name: _prepared(name, tables[name].logs) for name in order}
         self._generic = prepared.pop(GENERIC)
         self._rank = {name: position for position, name in enumerate(own or ())}
-        self._signs: dict[str, list[tuple[_Prepared, frozenset[str], str]]] = {}  # by one of their keys
+        self._signs: dict[str, list[tuple[_Prepared, _Known]]] = {}  # by one of their keys
         for one in prepared.values():
-            for keys, scope in one.signs:
-                self._signs.setdefault(min(keys, default=""), []).append((one, keys, scope))
+            for sign in one.signs:
+                self._signs.setdefault(min(sign.keys, default=""), []).append((one, sign))
         self._wanted: dict[str, str] = {}
         for header in headers:
             name = fold(header)
@@ -97,7 +115,7 @@ class Dialects:
         """What keys of a flattened record mean. scope: name of the instrumentation scope."""
         keys = [name for name in names if name and len(name) <= LONGEST_KEY][:MAX_KEYS]
         places = _places(keys, self._generic.below)
-        recognised = self._recognised(places, scope)
+        recognised = self._recognised(places, [_fold(key) for key in keys], scope)
         draft = _Draft(places, self._generic.below)
         for one in recognised:
             draft.add(one, keys, exclusive=True)
@@ -115,13 +133,13 @@ class Dialects:
             draft.said_by,
         )
 
-    def _recognised(self, places: dict[str, list[_Place]], scope: str) -> list[_Prepared]:
+    def _recognised(self, places: dict[str, list[_Place]], names: list[str], scope: str) -> list[_Prepared]:
         """The dialects of a record: those of the settings first, then those of which more keys are there."""
         best: dict[str, tuple[int, int, str, _Prepared]] = {}
         for name in (*self._signs.keys() & places.keys(), ""):
-            for one, keys, of in self._signs.get(name, ()):
-                if of in ("", scope) and all(key in places for key in keys):
-                    found = (self._rank.get(one.name, len(self._rank)), -len(keys), one.name, one)
+            for one, sign in self._signs.get(name, ()):
+                if sign.fits(places, names, scope):
+                    found = (self._rank.get(one.name, len(self._rank)), -len(sign.keys), one.name, one)
                     best[one.name] = min(best.get(one.name, found), found, key=lambda known: known[:3])
         return [found[3] for found in sorted(best.values(), key=lambda known: known[:3])]
 
@@ -227,13 +245,20 @@ def _prepared(name: str, words: Vocabulary) -> _Prepared:
             names += [one.replace(".", "") for one in names if "." in one]
         if names:
             fields.append((field, tuple(dict.fromkeys(names))))
-    signs = tuple((frozenset(map(_fold, sign.keys)), sign.scope) for sign in words.known_by)
+    signs = tuple(
+        _Known(frozenset(_folded(sign.keys)), sign.scope, _folded(sign.begins), _folded(sign.ends))
+        for sign in words.known_by
+    )
     below = frozenset(map(fold, words.below))
     every = frozenset(one for _, names in fields for one in names)
     durations = tuple((_fold(one), one, unit) for one, unit in words.duration.items())
     prefixes = {prefix.lower(): True for prefix in words.request_headers}
     prefixes |= {prefix.lower(): False for prefix in words.response_headers}
     return _Prepared(name, words, signs, below, tuple(fields), every, durations, prefixes)
+
+
+def _folded(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_fold, names))
 
 
 def _fold(name: str) -> str:

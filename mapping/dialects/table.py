@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from mapping.dialects.lines import compile_format
 
-Unit = Literal["ns", "us", "ms", "s", "decimals", "text"]
+Unit = Literal["ns", "us", "ms", "s", "decimals", "go", "text"]
 GENERIC: Final = "generic"  # the dialect whose names count for every record
 
 
@@ -36,10 +36,12 @@ class Sign(_Table):
 
     keys: Names = Field(default=(), description="Keys that are all there.")
     scope: str = Field(default="", description="Name of the instrumentation scope; empty for any.")
+    begins: Names = Field(default=(), description="Of log records: keys with which they begin, in this order.")
+    ends: Names = Field(default=(), description="Of log records: keys with which they end, in this order.")
 
     @model_validator(mode="after")
     def _says_something(self) -> Sign:
-        if not (self.keys or self.scope):
+        if not (self.keys or self.scope or self.begins or self.ends):
             raise ValueError("a sign needs keys or a scope")
         return self
 
@@ -86,7 +88,8 @@ class Vocabulary(_Table):
     duration: dict[str, Unit] = Field(
         default={},
         description="Duration of the call, spelled exactly, with its unit; decimals: seconds where the number has "
-        "decimals, else unknown; text: the unit is in the value.",
+        "decimals, else unknown; go: nanoseconds where they are 10,000 or more, else unknown; text: the unit is in the "
+        "value.",
     )
     duration_parts: Names = Field(default=(), description="Seconds that add up to the duration of the call.")
     direction: Names = Field(default=(), description="outgoing, client, egress for calls that were made.")

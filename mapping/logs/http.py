@@ -28,6 +28,7 @@ _DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s?(ns|us|\u00b5s|\u03bcs|ms|s|m|
 _DURATIONS = re.compile(r"(?:\d{1,19}(?:\.\d{1,19})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h)\s?){1,6}", re.ASCII).fullmatch
 _ISO_DURATION = re.compile(r"PT(?:(\d{1,6})H)?(?:(\d{1,9})M)?(?:(\d{1,12}(?:\.\d{1,9})?)S)?", re.ASCII).fullmatch
 _CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)", re.ASCII).fullmatch  # .NET: 00:00:00.0123
+_FEWEST_NS = 10_000  # below, a number that Go may have written may be milliseconds of somebody else
 _MS_PER_UNIT = {"ns": 1e-6, "us": 1e-3, "\u00b5s": 1e-3, "\u03bcs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 
 
@@ -170,6 +171,8 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     if not url and not path:
         url = target or (_request_line(flat, keys.request_line)[1] if keys.request_line else "")
     route = _route(flat, keys.route) if keys.route else ""
+    if path and url[:1] == "/" and ("*" in path or "/:" in path or "{" in path):  # a framework's pattern
+        route, path = route or ("" if "*" in path else path), ""
     if not (url or path or route):
         return None
     if not verb.isupper():  # a word that is a method only where a place stands beside it
@@ -354,6 +357,8 @@ def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...])
         elif unit == "decimals":
             # Seconds are written with their milliseconds; a whole number could be anything.
             found = number * 1e3 if isinstance(value, float) or (isinstance(value, str) and "." in value) else -1.0
+        elif unit == "go":
+            found = number * 1e-6 if type(value) is int and number >= _FEWEST_NS else -1.0
         elif unit == "ns" and type(value) is float and value != value // 1:
             found = number * 1e3  # nginx's seconds under Datadog's name: nobody counts parts of nanoseconds
         elif unit != "text":

@@ -216,6 +216,16 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
     "koa-logger and Hono": ("  --> GET /v1/items/7 200 21ms 8b", {"duration_ms": 21.0}),
     "consola": ("[info] GET /v1/items/7 200 4ms", {"duration_ms": 4.0, "severity_number": 9}),
     "Next.js": (" GET /v1/items/7 200 in 18ms (compile: 4ms, render: 14ms)", {"duration_ms": 18.0}),
+    "chi": (
+        '2026/11/29 10:59:57 [host/abc-000001] "GET http://api.example.com/v1/items/7?x=1 HTTP/1.1" from '
+        "203.0.113.7:51 - 200 2B in 61.172µs",
+        {"ip_address": "203.0.113.7", "duration_ms": 0.061172, "uri": "http://api.example.com/v1/items/7?x=1"},
+    ),
+    "Fiber": (
+        "11:00:01 | 200 |       3.285µs | 203.0.113.7 | GET | /v1/items/7 | -",
+        {"ip_address": "203.0.113.7", "duration_ms": 0.003285},
+    ),
+    "Fiber 3": ("[11:00:01] 203.0.113.7 200 - 3.285µs GET /v1/items/7", {"ip_address": "203.0.113.7"}),
     # https://github.com/serilog/serilog-aspnetcore: its default message
     "Serilog's console": ("[09:00:00 INF] HTTP GET /v1/items/7 responded 200 in 18.2000 ms", {"duration_ms": 18.2}),
     # https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
@@ -331,6 +341,36 @@ def test_parts_of_nanoseconds_are_seconds() -> None:
     }
     assert of({**line, "duration": 0.064}).duration_ms == 64.0  # nginx's $request_time under Datadog's name
     assert of({**line, "duration": 64_000_000}).duration_ms == 64.0
+
+
+@pytest.mark.parametrize(
+    ("line", "ms"),
+    [
+        # slog, by the order in which it writes its own keys: nanoseconds
+        ('{"time":"T","level":"INFO","msg":"m",%s,"duration":60214000}', 60.214),
+        ('{"time":"T","level":"INFO","msg":"m",%s,"duration":125}', -1.0),
+        ('{"time":"T","level":"INFO","msg":"m",%s,"duration":12.5}', -1.0),
+        ('{"level":"INFO","time":"T","msg":"m",%s,"duration":60214000}', -1.0),
+        # zerolog: milliseconds
+        ('{"level":"info",%s,"duration":60.2,"time":"T","message":"m"}', 60.2),
+        ('{"level":"info","ip":"x",%s,"duration":60.2,"time":"T"}', 60.2),
+        # zap's production settings: seconds
+        ('{"level":"info","ts":1.5,"caller":"c","msg":"m",%s,"duration":0.0602}', 60.2),
+        # anybody's
+        ('{%s,"duration":60214000}', -1.0),
+    ],
+)
+def test_gos_loggers_write_durations_in_their_own_units(line: str, ms: float) -> None:
+    event = of(line % '"method":"GET","path":"/v1/items/7","status":200')
+    assert (event.event_type, event.route) == (API_CALL, "/v1/items/{id}")
+    assert event.duration_ms == pytest.approx(ms)
+
+
+def test_a_target_says_more_than_the_pattern_beside_it() -> None:
+    told = {"method": "GET", "status": 200, "uri": "/v1/items/7?x=1"}
+    event = of({**told, "path": "/v1/items/:item"})
+    assert (event.uri, event.route) == ("http://shop/v1/items/7?x=1", "/v1/items/{item}")
+    assert of({**told, "path": "/*"}).route == "/v1/items/{id}"
 
 
 def test_date_and_time_of_day_in_two_fields_are_the_time_of_a_line() -> None:
