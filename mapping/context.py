@@ -159,6 +159,8 @@ class Context:
         )
         self.agents: Memory[Mapping[str, str]] = Memory(self._agent_headers)
         self.origins: Memory[str] = Memory(_origin)
+        # The same where headers tell of it: (scheme, host, port, host is a Host header, *uri.told_of_origin)
+        self.public_origins: Memory[str] = Memory(lambda key: _origin((*key[:4], uri.read_origin(key[4:]))))
         # service -> what stands in for a host that nobody named (uri.resolve)
         self.stand_ins: Memory[str] = Memory(lambda name: quote(name, safe="", errors="replace") or "unknown", 1024)
         # (WhoPlan, values it asks for) -> identity

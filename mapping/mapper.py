@@ -33,7 +33,7 @@ from mapping.sampling.sampler import Sampler as PassThrough
 from mapping.sampling.settings import SamplingSettings
 from mapping.sampling.stated import weigh
 from mapping.settings import MappingSettings
-from mapping.shape import ABSENT
+from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans.classify import SERVER
 from mapping.spans.columns import plain_calls
 from mapping.spans.counted import counted
@@ -147,18 +147,21 @@ class Mapper:
     ) -> Generator[None, None, Mapped]:
         early = sampler.early
         waiting: list[tuple[Work, Event]] = []
-        works: list[Work] = []
+        of_one_resource = len({id(group.resource) for group in groups}) == 1
+        # Only of one resource: a span of another stops what is lent from span to span.
+        passes = of_one_resource and together is None and not out.keep_skips
+        tree = Tree(of_one_resource=of_one_resource, passes=passes)
         for group in groups:
             start = 0
             while start < len(group.records):
-                start = self._look(group, start, job, sampler if early else None, works, out)
+                start = self._look(group, start, job, sampler if early else None, tree, out)
                 yield
-        tree = Tree(works)
-        yield from settle(works, tree, self._plans)
+        works = tree.works
+        yield from settle(tree, self._plans)
         owners: Sequence[Owner] | None = None
         if self._inherit:
-            owners = yield from find_owners(works, tree, self._traces_seen or None, job.received_unix_ns, job.tenant)
-        hops = yield from find_hops(works, tree)
+            owners = yield from find_owners(tree, self._traces_seen or None, job.received_unix_ns, job.tenant)
+        hops = yield from find_hops(tree)
         judged = not early or self._should_skip is not None
         counting = out.dropped is not None
         events, masks = out.events, self._value_masks
@@ -202,10 +205,8 @@ class Mapper:
             out.lent = together.lent
         return out.mapped()
 
-    def _look(
-        self, group: SpanGroup, start: int, job: Job, sampler: Sampler | None, works: list[Work], out: Out
-    ) -> int:
-        """Where the next step begins; adds a step's spans to `works`, each with its plan and its own identity.
+    def _look(self, group: SpanGroup, start: int, job: Job, sampler: Sampler | None, tree: Tree, out: Out) -> int:
+        """Where the next step begins; adds a step's spans to `tree`, each with its plan and its own identity.
 
         sampler: decides before attributes are read, None when it cannot.
         """
@@ -218,6 +219,7 @@ class Mapper:
             return start + STEP
         early_facts = of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
+        works, naming, passed = tree.works, tree.naming, tree.passed
         clock, counting = self._clock, out.dropped is not None
         until = clock() + STEP_S
         for at, record in enumerate(records, start):
@@ -226,8 +228,9 @@ class Mapper:
             span, decision = record[0], UNSAMPLED
             try:
                 name, kind = names[span.name], span.kind
+                is_plumbing = name[1]
                 # Plumbing is skipped, not sampled; only these can be plumbing, and their attributes tell.
-                unclear = name.plumbing or kind < SERVER
+                unclear = is_plumbing or kind < SERVER
                 if sampler is not None and not unclear:
                     state = span.trace_state
                     decision = sampler.span(record[1], read_text(state) if state else "", early_facts)
@@ -235,17 +238,32 @@ class Mapper:
                         out.sampled_out += 1
                         continue
                 keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
-                plan = plumbing[keys] if name.plumbing else plans[kind][keys]
+                plan = plumbing[keys] if is_plumbing else plans[kind][keys]
                 if sampler is not None and unclear and plan.event_type != SKIP:
                     decision = sampler.span(record[1], read_text(span.trace_state), early_facts)
                     if not decision.keep and not counting:
                         out.sampled_out += 1
                         continue
+                if unclear:
+                    if span.flags & REMOTE_FLAG:
+                        tree.astray.append(len(works))
+                    elif passed is not None and plan.passed and record[2] not in passed:
+                        passed[record[2]] = record
+                        out.skipped += 1
+                        continue
                 who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
-                if plan.slots.present or record[6]:
+                if plan.has_headers or record[6]:
                     request, response = plan.slots.read(values, record[6])
-                if not plan.who.silent:
+                if plan.names_callers:
                     who = plan.who.read(values, request, response)
+                    if who[0] or who[1]:
+                        naming.append(len(works))
+                if plan.incoming:
+                    tree.incoming.append(len(works))
+                    if plan.second_look:
+                        tree.doubtful.append(len(works))
+                elif plan.second_look:
+                    tree.doubtful.append(len(works))
                 if plan.weight != ABSENT:
                     decision = weigh(decision, values[plan.weight], record[1])
             except Exception as error:  # one bad record harms nobody else

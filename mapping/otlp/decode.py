@@ -8,6 +8,7 @@ OTLP's partial success wants it (spec/otlp-http.md §3).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from itertools import repeat
 from typing import Any, Literal, NamedTuple
@@ -38,6 +39,8 @@ NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
 _NO_BODY = None, False
 _SHA256 = sha256()
+_PARENT_SIZES = frozenset((0, 8))
+_MANY = 32  # spans of one scope from which on columns cost less
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
 _STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
 _REASONS_SHOWN = 3  # distinct reasons named in the answer to the sender
@@ -77,6 +80,9 @@ class SpanRecord(NamedTuple):
     status: SpanStatus
     events: tuple[SpanEvent, ...]
     links: tuple[SpanLink, ...]
+
+
+_span_record = partial(tuple.__new__, SpanRecord)
 
 
 class LogItem(NamedTuple):
@@ -183,7 +189,9 @@ class Decoder:
                 except Undecodable as error:
                     _refuse(refused, str(error), len(spans))
                     continue
-                records = self._spans(spans, refused)
+                records = self._many_spans(spans) if len(spans) >= _MANY else None
+                if records is None:
+                    records = self._spans(spans, refused)
                 accepted += len(records)
                 groups.append(
                     SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records, is_large)
@@ -210,6 +218,33 @@ class Decoder:
                 accepted += len(records)
                 groups.append(LogGroup(resource, scope, read_text(scope_logs.schema_url or schema), records, is_large))
         return Decoded("logs", groups, accepted, refused, len(data))
+
+    def _many_spans(self, sent: Any) -> list[SpanRecord] | None:
+        """As `_spans`, by columns, for a tenth less; None when some span has to be looked at by itself."""
+        spans = list(sent)  # makes each once
+        traces, ids = [span.trace_id for span in spans], [span.span_id for span in spans]
+        parents = [span.parent_span_id for span in spans]
+        sound = {*map(len, traces)} == {16} and {*map(len, ids)} == {8} and {*map(len, parents)} <= _PARENT_SIZES
+        if not sound or NO_TRACE in traces or NO_SPAN in ids or NO_SPAN in parents:
+            return None
+        get, statuses = self._cache.__getitem__, self._statuses
+        try:
+            entries = [[*map(get, span.attributes[:MOST_ATTRIBUTES]), NOTHING] for span in spans]
+            events = [
+                tuple(map(self._event, _ends(of, to))) if (of := span.events) else ()
+                for span, to in zip(spans, entries, strict=True)
+            ]
+            links = [
+                tuple(map(self._link, _ends(of, to))) if (of := span.links) else ()
+                for span, to in zip(spans, entries, strict=True)
+            ]
+            states = [statuses.get(raw := span.status) or self._status(raw) for span in spans]
+        except Undecodable:
+            return None
+        if max(map(len, entries)) > MOST_ATTRIBUTES:
+            return None
+        rows = zip(spans, traces, ids, parents, entries, states, events, links, strict=True)
+        return list(map(_span_record, rows))
 
     def _spans(self, spans: Any, refused: dict[str, int]) -> list[SpanRecord]:
         records: list[SpanRecord] = []

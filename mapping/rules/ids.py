@@ -84,4 +84,9 @@ def transaction_ids_api(
 
 def transaction_id_action(trace_id: str, span_id: str, tenant: str = "") -> str:
     """The id of an action."""
-    return transaction_id(action_key(trace_id, span_id), tenant)
+    if tenant:
+        return transaction_id(action_key(trace_id, span_id), tenant)
+    seeded = _SEED.copy()
+    seeded.update(f"action|{trace_id}|{span_id}".encode())
+    one, two, three, variant, four, five = _parts(seeded.hexdigest())
+    return f"{one}-{two}-5{three}-{_VARIANT[variant]}{four}-{five}"

@@ -120,6 +120,15 @@ def known(raw: str) -> Known:
 
 _known = lru_cache(maxsize=4096)(known)
 _NONE = "\0"  # no path begins so
+
+
+@lru_cache(maxsize=4096)
+def _in_name(span_name: str) -> tuple[str, Known, bool]:
+    """(the route in a SERVER span's name as written, what is known of it, whether it has placeholders)."""
+    named = without_query(from_span_name(span_name))
+    return named, known(named), has_placeholder(named)
+
+
 _FILES = ("/route", "/page")  # Next.js names the file behind a path: /orders/[id]/route
 _EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
@@ -187,14 +196,15 @@ class RouteBook:
                     return found.text
                 if found.tail in _FILES and path and (above := _known(raw[: raw.rindex("/")] or "/")).fits(path):
                     return above.text
-        named = without_query(from_span_name(span_name)) if span_name else ""
+        if not span_name:
+            return self.template(service, path) if path else ""
+        named, found, placeholders = (_in_name if len(span_name) <= 256 else _in_name.__wrapped__)(span_name)
         # A span's name of `/` is what some give to calls without a route; of the root there is a route or a path.
         if named and not (named == "/" and path != "/"):
             if named == path:
                 return self.template(service, path)
-            found = _known(named) if len(named) <= 256 else known(named)
             if found.text and (not path or found.fits(path)):
-                return found.text if has_placeholder(named) else self.template(service, named)
+                return found.text if placeholders else self.template(service, named)
         return self.template(service, path) if path else ""
 
     def template(self, service: str, path: str) -> str:

@@ -123,21 +123,26 @@ def resolve(
     return _assemble(scheme, named, path, query, mask, guessed, from_route)
 
 
-def public_origin(headers: Mapping[str, str]) -> Origin:
-    """What Forwarded, X-Forwarded-*, Host of a request say (spec/mapping.md §3.2 U3). Header names: in lower case."""
-    if not headers:
-        return NO_ORIGIN
+def told_of_origin(headers: Mapping[str, str]) -> tuple[str, str, str, str, str]:
+    """What ORIGIN_HEADERS of a request say, for `read_origin`. Header names: in lower case."""
     get = headers.get
-    values = (
+    return (
         get("forwarded", ""),
         get("x-forwarded-proto", ""),
         get("x-forwarded-host", ""),
         get("host", ""),
         get(":authority", ""),
     )
+
+
+def public_origin(headers: Mapping[str, str]) -> Origin:
+    """What Forwarded, X-Forwarded-*, Host of a request say (spec/mapping.md §3.2 U3). Header names: in lower case."""
+    if not headers:
+        return NO_ORIGIN
+    values = told_of_origin(headers)
     if sum(map(len, values)) <= _MAX_CACHED_CHARS:
         return _origin(values)
-    return _origin.__wrapped__(values)
+    return read_origin(values)
 
 
 @lru_cache(maxsize=4096)
@@ -236,8 +241,8 @@ def _public(origin: Origin, scheme: str, named: str) -> tuple[str, str]:
     return origin.scheme, named
 
 
-@lru_cache(maxsize=4096)
-def _origin(values: tuple[str, str, str, str, str]) -> Origin:
+def read_origin(values: tuple[str, str, str, str, str]) -> Origin:
+    """The origin that `told_of_origin` tells of."""
     forwarded, proto, forwarded_host, host, pseudo_host = values
     scheme = ""
     for item in (_forwarded(forwarded, "proto"), _first(proto)):
@@ -248,6 +253,9 @@ def _origin(values: tuple[str, str, str, str, str]) -> Origin:
         if len(item) <= _MAX_CACHED_CHARS and _AUTHORITY(item):
             return Origin(scheme, item)
     return Origin(scheme, "")
+
+
+_origin = lru_cache(maxsize=4096)(read_origin)
 
 
 def _forwarded(header: str, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, last_exception, made_whole, text_of
-from mapping.event import ACTION, EMPTY_HEADERS, Event
+from mapping.event import ACTION, EMPTY_HEADERS, SKIP, Event
 from mapping.otlp.decode import SpanRecord
 from mapping.rules import ids, mcp_errors, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
@@ -41,11 +41,13 @@ def _rpc(shape: Shape) -> Namer:
     return name
 
 
-def _two(first: tuple[str, ...], second: tuple[str, ...], both: bool = False) -> Callable[[Shape], Namer]:
+def _two(first: tuple[str, ...], second: tuple[str, ...], both: bool = False) -> Callable[[Shape], Namer | None]:
     """`{first} {second}`; with `both` only when both exist, else either alone, else the span's name."""
 
-    def plan(shape: Shape) -> Namer:
+    def plan(shape: Shape) -> Namer | None:
         one, other = shape.first(first), shape.first(second)
+        if (one == ABSENT or other == ABSENT) if both else one == other:
+            return None
 
         def name(values: Values, title: str) -> str:
             parts = [part for part in (text_of(values[one]), text_of(values[other])) if part]
@@ -56,17 +58,16 @@ def _two(first: tuple[str, ...], second: tuple[str, ...], both: bool = False) ->
     return plan
 
 
-def _db(shape: Shape) -> Namer:
+def _db(shape: Shape) -> Namer | None:
     summary = shape.first(("db.query.summary",))
     composed = _two(("db.operation.name", "db.operation"), ("db.collection.name", "db.sql.table"), both=True)(shape)
+    if summary == ABSENT or composed is None:
+        return composed if summary == ABSENT else lambda values, title: text_of(values[summary]) or title
     return lambda values, title: text_of(values[summary]) or composed(values, title)
 
 
-def _span_name(shape: Shape) -> Namer:
-    return lambda values, title: title
-
-
-_NAMERS: Final[dict[str, Callable[[Shape], Namer]]] = {
+# family -> what names its actions; None: the span's name does
+_NAMERS: Final[dict[str, Callable[[Shape], Namer | None]]] = {
     "rpc": _rpc,
     "graphql": _two(("graphql.operation.type",), ("graphql.operation.name",)),
     "db": _db,
@@ -138,8 +139,11 @@ class ActionPlan:
         "_streaming",
         "event_type",
         "family",
+        "has_headers",
         "model",
+        "names_callers",
         "over",
+        "passed",
         "route_at",
         "second_look",
         "slots",
@@ -168,7 +172,7 @@ class ActionPlan:
         self._reason = reason
         self._direction = direction(kind)
         self._named = shape.first(ACTION_NAMES)
-        self._name = _NAMERS.get(family, _span_name)(shape)
+        self._name = _NAMERS[family](shape) if family in _NAMERS else None
         self._stated = shape.first(("moesif.direction",))
         self._error_type = shape.first(("error.type",))
         self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
@@ -202,8 +206,13 @@ class ActionPlan:
         self.uri = UriPlan(kind, shape, context, self.slots, set())
         self.weight = shape.first(WEIGHTS)
         self.over = CUT in shape.at  # an attribute was over a bound
+        self.has_headers = self.slots.present
         self.who = WhoPlan(whole, context, self.slots, self.uri.query, consumed)
+        self.names_callers = not self.who.silent
         self._metadata = MetadataPlan(whole, consumed, context.masks)
+        # No event, and nothing to lend to others: such a span only stands between them.
+        tells = self.second_look or self.names_callers or self.weight != ABSENT
+        self.passed = event_type == SKIP and kind < SERVER and not tells
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         record, name, _, values, fragments, who, request, _, group, decision = work
@@ -211,7 +220,8 @@ class ActionPlan:
         title = name.text
         model = self.model
         if model is None:
-            called = text_of(values[self._named]) or self._name(values, title)
+            called = text_of(values[self._named]) if self._named != ABSENT else ""
+            called = called or (self._name(values, title) if self._name is not None else title)
         else:
             told = model.told(values)
             called = text_of(values[self._named]) or model.name(told, values, title)

@@ -7,7 +7,7 @@ building an event reads values and looks up what repeats (origins, routes, verbs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mapping.bounds import CUT
 from mapping.context import (
@@ -57,25 +57,6 @@ VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__
 
 
-class Rest(NamedTuple):
-    """What only spans with captured headers, bodies or unusual attributes have."""
-
-    agent: str
-    transaction: str
-    ip: str
-    request_headers: Mapping[str, str]
-    response_headers: Mapping[str, str]
-    version: str
-    request_id: str
-    direction: str
-    request_body: str
-    request_encoding: str
-    response_body: str
-    response_encoding: str
-    action_name: str
-    extra: dict[str, Any]
-
-
 # What Go's instrumentations say of a connection that was taken over (a WebSocket): nothing failed.
 _NO_STATUS: Final = "Invalid HTTP status code 0"
 
@@ -84,6 +65,7 @@ class ApiCallPlan:
     """Builds the events of API calls of one kind and shape."""
 
     event_type: Final = API_CALL
+    passed: Final = False
 
     # More than 30 attributes of an instance are not found at once any more.
     __slots__ = (
@@ -91,6 +73,7 @@ class ApiCallPlan:
         "_addresses",
         "_agent",
         "_asked",
+        "_asks",
         "_context",
         "_custom",
         "_direction",
@@ -108,14 +91,16 @@ class ApiCallPlan:
         "_server",
         "_status",
         "_status_events",
-        "_tells",
+        "_tells_id",
         "_tells_ip",
         "_tells_version",
         "_template",
         "_unusual",
         "_versions",
+        "has_headers",
         "incoming",
         "model",
+        "names_callers",
         "over",
         "plain",
         "route_at",
@@ -176,11 +161,13 @@ class ApiCallPlan:
             names is None or not names.isdisjoint(VERSION_HEADERS) for names in (asked_of, answered)
         )
         self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
+        self._tells_id = asked_of is None or not asked_of.isdisjoint(REQUEST_ID_HEADERS)
         asks = asked_of is None or not extras.REQUEST_HEADERS.isdisjoint(asked_of)
-        self._tells = asks or bool(self._asked or self._readers)
+        self._asks = asks or bool(self._asked)
         # Rare things are asked for only where the shape can have them.
         self._unusual = (
-            self._tells
+            self._asks
+            or bool(self._readers)
             or told
             or not (
                 self._versions
@@ -194,7 +181,9 @@ class ApiCallPlan:
         )
         self.weight = shape.first(WEIGHTS)
         self.over = CUT in shape.at  # an attribute was over a bound
+        self.has_headers = self.slots.present
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
+        self.names_callers = not self.who.silent
         self._metadata = MetadataPlan(shape, consumed, context.masks)
         self.plain = self._plain_calls()
 
@@ -255,12 +244,11 @@ class ApiCallPlan:
         extra: dict[str, Any] | None = None
         flags: tuple[str, ...] = ()
         if self._unusual or request or response or events or found:
-            rest = self._rest(work, job, transaction, path, found)
-            agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction = rest[
-                :8
-            ]
-            body, encoding, response_body, response_encoding, action_name, extra = rest[8:]
-            ip, flags = shown_ip or ip, flags_in(rest.extra)
+            (agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction,
+             body, encoding, response_body, response_encoding, action_name, flags, extra) = self._rest(
+                work, job, transaction, path, found
+            )  # fmt: skip
+            ip = shown_ip or ip
         else:
             shown_request, shown_response = context.agents[agent], EMPTY_HEADERS
             agent = shown_request["user-agent"] if shown_request else ""
@@ -341,10 +329,11 @@ class ApiCallPlan:
 
     def _other_route(self, raw: Any, values: tuple[Any, ...], group: Group, name: str, path: str) -> str:
         """spec/mapping.md §3.3 for spans without a route, and where the route may be the path itself."""
+        shown, template = self._context.shown_routes, values[self._template] if self._template != ABSENT else None
         return self._context.routes.route(
             group.service,
-            http_route=self._context.shown_routes[text_of(raw)],
-            url_template=self._context.shown_routes[text_of(values[self._template])],
+            http_route=shown[text_of(raw)] if raw is not None else "",
+            url_template=shown[text_of(template)] if template is not None else "",
             span_name=name if self._server else "",
             path=path,
         )
@@ -384,62 +373,75 @@ class ApiCallPlan:
         told = dict(self._status_events)
         return next((status_of(one.attributes.get(told[one.name])) for one in events if one.name in told), 0)
 
-    def _rest(self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None) -> Rest:
-        """The rest of a span with more than the usual attributes."""
-        record, _, _, values, _, _, request, response, _, _ = work
-        context, events = self._context, record.events
+    def _rest(
+        self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None
+    ) -> tuple[
+        str, str, str, Mapping[str, str], Mapping[str, str], str, str, str, str, str, str, str, str, tuple[str, ...],
+        dict[str, Any],
+    ]:  # fmt: skip
+        """What only spans with captured headers, bodies or unusual attributes have.
+
+        (user agent, transaction id, address, request headers, response headers, version, request id, stated direction,
+        request body and its encoding, response body and its encoding, action name, flags, members of metadata).
+        """
+        record, values, request, response = work[0], work[3], work[6], work[7]
+        context, events = self._context, record[6]
         extra: dict[str, Any] = {}
         if found is not None:
             note_uri(found, extra)
-        agent = request.get("user-agent") or text_of(values[self._agent])
-        if agent and "user-agent" not in request:
+        if "user-agent" not in request and (agent := text_of(values[self._agent])):
             request = {**request, "user-agent": agent}
         asking, answering = request, response
         if self._custom:
             asking, answering = context.masks.open(request, "request"), context.masks.open(response, "response")
         ip = ""
-        if self._incoming and request and (self._tells_ip or events):
+        if request and self._incoming and (self._tells_ip or events):
             ip = context.masks.ip(address.client_ip(asking, (), trust_forwarded=context.trust_forwarded))
-        request_body = request_encoding = response_body = response_encoding = ""
+        body = encoding = response_body = response_encoding = action_name = stated_direction = ""
         if self._request_body != ABSENT or events:
-            body = values[self._request_body]
-            request_body, request_encoding = context.body(body, events, "request", request, extra, job.room)
+            body, encoding = context.body(values[self._request_body], events, "request", request, extra, job.room)
         if self._response_body != ABSENT or events:
-            body = values[self._response_body]
-            response_body, response_encoding = context.body(body, events, "response", response, extra, job.room)
-        if self._tells or events:
+            response_body, response_encoding = context.body(
+                values[self._response_body], events, "response", response, extra, job.room
+            )
+        flags = flags_in(extra) if extra else ()
+        if self._asks or events:
             asked: Mapping[str, Any] = {}
             if self._asked:
                 asked = context.masks.attributes({name: values[index] for name, index in self._asked})
             start = record.span.start_time_unix_nano
             extra |= extras.read_call(asking, answering, asked, events, start, self._readers)
+        elif self._readers:
+            extras.read_response(answering, self._readers, extra)
         if self.model is not None:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
         slots = self.slots
         show = slots.shown_beside_events if events and bring_headers(events) else slots.shown
-        shown, shown_response = show(request, "request"), show(response, "response")
+        shown, shown_response = show(request, "request"), show(response, "response") if response else EMPTY_HEADERS
         version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)
-        return _new(
-            Rest,
-            (
-                shown.get("user-agent", ""),
-                transaction,
-                ip,
-                shown,
-                shown_response,
-                version,
-                _request_id(shown) or text_of(values[self._request_id]) or transaction,
-                DIRECTIONS.get(text_of(values[at]).lower(), "") if (at := self._moesif_direction) != ABSENT else "",
-                request_body,
-                request_encoding,
-                response_body,
-                response_encoding,
-                context.shown_names[text_of(values[at])] if (at := self._action_name) != ABSENT else "",
-                extra,
-            ),
+        if self._moesif_direction != ABSENT:
+            stated_direction = DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), "")
+        if self._action_name != ABSENT:
+            action_name = context.shown_names[text_of(values[self._action_name])]
+        return (
+            shown.get("user-agent", ""),
+            transaction,
+            ip,
+            shown,
+            shown_response,
+            version,
+            ((self._tells_id or events) and _request_id(shown)) or text_of(values[self._request_id]) or transaction,
+            stated_direction,
+            body,
+            encoding,
+            response_body,
+            response_encoding,
+            action_name,
+            flags,
+            extra,
         )
 
     def _version(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> str:

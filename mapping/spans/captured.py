@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from mapping.event import EMPTY_HEADERS
 from mapping.masks.of_shape import Masking, Side
@@ -114,22 +114,23 @@ class HeaderSlots:
             return self._masks.headers(found, side)
         if side in self._kept:
             return found
-        shown: dict[str, str] = cast("dict[str, str]", found)  # copied before anything is changed
+        changed: dict[str, str | None] = {}
         texts = self._masks.header_texts
         for name in self._marked[side]:
             text = found.get(name)
             if text is not None and (masked := texts[text]) is not text:
-                shown = {**shown, name: masked}
+                changed[name] = masked
         for name in self._looked_at[side]:
             text = found.get(name)
             if text is not None and (value := self._masks.headers_looked_at[side, name, text]) != text:
-                shown = {**shown, name: value or ""}
-                if value is None:
-                    del shown[name]
+                changed[name] = value
         for name in self._masked[side]:
             if name in found:
-                shown = {**shown, name: MASK}
-        return shown
+                changed[name] = MASK
+        if not changed:
+            return found
+        shown: dict[str, Any] = {**found, **changed}
+        return {name: text for name, text in shown.items() if text is not None} if None in changed.values() else shown
 
 
 def bring_headers(events: tuple[SpanEvent, ...]) -> bool:

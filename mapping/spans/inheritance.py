@@ -9,64 +9,57 @@ resource lend to each other.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Final
 
 from mapping.context import Work
-from mapping.shape import REMOTE_FLAG
+from mapping.rules.identity import NOBODY
 from mapping.spans.classify import INTERNAL, SERVER
 from mapping.spans.trace_memory import MANY, NO_OWNER, Owner, TraceMemory
-from mapping.spans.tree import ROOT, Tree, slices
-
-_UNKNOWN: Final = -3
+from mapping.spans.tree import ABROAD, ROOT, Tree, slices
 
 
 def find_owners(
-    works: Sequence[Work], tree: Tree, memory: TraceMemory | None, now: int, tenant: str
-) -> Generator[None, None, Sequence[Owner]]:
+    tree: Tree, memory: TraceMemory | None, now: int, tenant: str
+) -> Generator[None, None, Sequence[Owner] | None]:
     """Returns who every span belongs to after inheritance: within the request, then from earlier ones of its trace.
 
-    memory: of earlier requests, which learns what these spans say. now: receive time, Unix nanoseconds. It pauses
-    often, so that an event loop can breathe however many spans there are.
+    None: each to whom it names itself. memory: of earlier requests, which learns what these spans say. now: receive
+    time, Unix nanoseconds. It pauses often, so that an event loop can breathe however many spans there are.
     """
-    if len(works) < 2:  # as many SDKs send them; a third of the time
-        return [_find_owner(work, memory, now, tenant) for work in works]
+    works = tree.works
+    if len(works) == 1:  # as many SDKs send them; a third of the time
+        return [_find_owner(works[0], memory, now, tenant)]
+    traces: list[bytes] = []  # of the spans that name somebody, and whom they name
     users: list[str] = []
     companies: list[str] = []
-    for part in slices(len(works)):
-        whos = [work[5] for work in works[part.start : part.stop]]
-        users += [who[0] for who in whos]
-        companies += [who[1] for who in whos]
-        if part.stop < len(works):
+    for part in slices(len(tree.naming)) if tree.naming else ():
+        naming = [works[at] for at in tree.naming[part.start : part.stop]]
+        traces += [work[0][1] for work in naming]
+        users += [work[5][0] for work in naming]
+        companies += [work[5][1] for work in naming]
+        if part.stop < len(tree.naming):
             yield
-    anybody = any(users) or any(companies)
-    if not anybody and (memory is None or memory.empty):
-        return [NO_OWNER] * len(works)
-    lend_users, lend_companies = _uneven(users), _uneven(companies)
-    if lend_users or lend_companies:
-        parents = yield from _parents(works, tree)
-        if lend_users:
-            yield from _spread(users, "user_source", parents, works)
-        if lend_companies:
-            yield from _spread(companies, "company_source", parents, works)
-    owners: Sequence[Owner] = list(zip(users, companies, strict=True))
+    all_name = len(traces) == len(works)
+    lends = any(users) and not (all_name and "" not in users), any(companies) and not (all_name and "" not in companies)
+    owners: Sequence[Owner] | None = None
+    if any(lends) and not (tree.is_flat() and not tree.astray):
+        owners = yield from _of_request(tree, lends)
     if memory is None:
         return owners
     # What this request itself says is not lent by memory: that is done above, to spans of one resource only.
-    found = owners
-    if not memory.empty and ("" in users or "" in companies):
+    if not memory.empty and not (all_name and "" not in users and "" not in companies):
         filled: list[Owner] = []
         for part in slices(len(works)):
-            filled += memory.fill(tree.links(part)[0], owners[part.start : part.stop], now, tenant)
+            if owners is not None:
+                own: Sequence[Owner] = owners[part.start : part.stop]
+            else:
+                own = [work[5][:2] for work in works[part.start : part.stop]]
+            filled += memory.fill(tree.links(part)[0], own, now, tenant)
             if part.stop < len(works):
                 yield
-        found = filled
-    if anybody:
-        for part in slices(len(works)):
-            at = slice(part.start, part.stop)
-            memory.learn(tree.links(part)[0], users[at], companies[at], now, tenant)
-            if part.stop < len(works):
-                yield
-    return found
+        owners = filled
+    if traces:
+        memory.learn(traces, users, companies, now, tenant)
+    return owners
 
 
 def _find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -> Owner:
@@ -82,71 +75,86 @@ def _find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -
     return found
 
 
-def _uneven(values: list[str]) -> bool:
-    return "" in values and any(values)
+def _of_request(tree: Tree, lends: tuple[bool, bool]) -> Generator[None, None, Sequence[Owner]]:
+    """Returns whom every span belongs to by what those of this request say. lends: users, and companies."""
+    works = tree.works
+    parents = yield from _find_parents(tree)
+    if not any(_lends_upwards(works[at]) for at in tree.naming):
+        return (yield from _spread([NO_OWNER if (who := work[5]) is NOBODY else who[:2] for work in works], parents))
+    found: list[list[str]] = []
+    for of, source in ((0, "user_source"), (1, "company_source")):
+        values = [work[5][of] for work in works]
+        if lends[of]:
+            yield from _lend_to_servers(values, source, parents, works)
+        found.append(values)
+    return (yield from _spread(list(zip(*found, strict=True)), parents))
 
 
-def _parents(works: Sequence[Work], tree: Tree) -> Generator[None, None, list[int]]:
-    """Returns for each span the index of its parent in this request and resource, ROOT without one."""
-    parents: list[int] = []
-    beside: dict[bytes, int] | None = None
-    above = yield from tree.parents()
+def _find_parents(tree: Tree) -> Generator[None, None, Sequence[int]]:
+    """Returns for each span the index of its parent in this request and resource, ROOT or ABROAD without one."""
+    works = tree.works
+    parents = tree.at_once() or (yield from tree.parents())
+    if tree.astray and tree.incoming:
+        # LiteLLM reads the caller's context again for spans that belong below its SERVER span.
+        calls = ((at, works[at][0]) for at in tree.incoming)
+        beside, parents = {call[1] + call[3]: at for at, call in calls}, list(parents)
+        for at in tree.astray:
+            record = works[at][0]
+            if parents[at] < 0 and record.span.kind == INTERNAL:
+                up = beside.get(record.trace_id + record.parent_id, ROOT)
+                parents[at] = up if up != at else ROOT
+    if tree.of_one_resource:
+        return parents
+    here: list[int] = []
     for part in slices(len(works)):
-        for at in part:
-            parent, work = above[at], works[at]
-            if parent < 0:
-                parent = ROOT
-                record = work[0]
-                if record.span.flags & REMOTE_FLAG and record.span.kind == INTERNAL:
-                    # LiteLLM reads the caller's context again for spans that belong below its SERVER span.
-                    beside = _servers(works) if beside is None else beside
-                    parent = beside.get(record.trace_id + record.parent_id, ROOT)
-            if parent == at or (parent != ROOT and works[parent].group.resource != work.group.resource):
-                parent = ROOT
-            parents.append(parent)
-        yield
-    return parents
+        pairs = zip(works[part.start : part.stop], parents[part.start : part.stop], strict=True)
+        here += [up if up < 0 or works[up][8].resource == work[8].resource else ROOT for work, up in pairs]
+        if part.stop < len(works):
+            yield
+    return here
 
 
-def _servers(works: Sequence[Work]) -> dict[bytes, int]:
-    """The spans of incoming calls by trace and parent."""
-    calls = ((at, work.record) for at, work in enumerate(works) if work.plan.incoming)
-    return {record.trace_id + record.parent_id: at for at, record in calls}
+def _lends_upwards(work: Work) -> bool:
+    """True for a span that may state by its attributes for whom the call around it is."""
+    return work[0][0].kind == INTERNAL or (work[2].model is not None and not work[2].incoming)
 
 
-def _spread(values: list[str], source: str, parents: list[int], works: Sequence[Work]) -> Generator[None, None, None]:
-    """Fills the gaps in `values`, in place. source: the field of an identity that says where the value was found."""
-    yield from _lend_to_servers(values, source, parents, works)
-    # Nearest known ancestor of each span, found once: spans of one branch share the walk. The last ones first: a span
-    # ends, and so comes, after those below it.
-    nearest = [at if value else _UNKNOWN for at, value in enumerate(values)]
-    for part in slices(len(values)):
-        for at in reversed(part):
-            if nearest[at] != _UNKNOWN:
-                continue
-            up = parents[at]
-            if up == ROOT or (found := nearest[up]) == ROOT:
-                nearest[at] = ROOT
-                continue
-            if found != _UNKNOWN:
-                nearest[at], values[at] = found, values[found]
-                continue
-            walked = []
-            here = at
-            while here != ROOT and nearest[here] == _UNKNOWN:
-                nearest[here] = ROOT  # ends a walk that a loop of parents would make endless
+def _spread(own: Sequence[Owner], parents: Sequence[int]) -> Generator[None, None, list[Owner]]:
+    """Returns what each span names itself, what it does not name taken from the nearest ancestor that does."""
+    owners: list[Owner | None] = [whose if whose[0] and whose[1] else None for whose in own]
+    owners += [NO_OWNER] * -ABROAD  # what spans without a parent here find at index ROOT or ABROAD
+    for part in slices(len(own)):
+        _spread_in(part, owners, own, parents)
+        if part.stop < len(own):
+            yield
+    return owners[:ABROAD]  # type: ignore[return-value]
+
+
+def _spread_in(part: range, owners: list[Owner | None], own: Sequence[Owner], parents: Sequence[int]) -> None:
+    """Fills the gaps of a part of `owners`. Spans of one branch share the walk."""
+    for at in reversed(part):  # a span ends, and so comes, after those below it
+        if owners[at] is not None:
+            continue
+        found = owners[parents[at]]
+        if found is None:
+            owners[at] = NO_OWNER  # ends a walk that a loop of parents would make endless
+            here, walked = parents[at], []
+            while (found := owners[here]) is None:
+                owners[here] = NO_OWNER
                 walked.append(here)
                 here = parents[here]
-            found = nearest[here] if here != ROOT else ROOT
-            if found != ROOT:
-                for step in walked:
-                    nearest[step] = found
-                    values[step] = values[found]
-        yield
+            for here in reversed(walked):
+                found = owners[here] = _fill(own[here], found)
+        owners[at] = found if own[at] is NO_OWNER else _fill(own[at], found)
+
+
+def _fill(owner: Owner, lends: Owner) -> Owner:
+    user, company = owner
+    return lends if not (user or company) else (user or lends[0], company or lends[1])
 
 
 def _lend_to_servers(
-    values: list[str], source: str, parents: list[int], works: Sequence[Work]
+    values: list[str], source: str, parents: Sequence[int], works: Sequence[Work]
 ) -> Generator[None, None, None]:
     """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
     below: dict[int, str] = {}  # what the descendants of a span state, MANY for several values
@@ -161,7 +169,7 @@ def _lend_to_servers(
             ):
                 here = parents[at]
                 # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
-                while here != ROOT and (known := below.get(here)) != stated and known != MANY:
+                while here >= 0 and (known := below.get(here)) != stated and known != MANY:
                     stated = below[here] = stated if known is None else MANY
                     here = parents[here]
         yield

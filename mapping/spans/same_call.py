@@ -39,25 +39,25 @@ _HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is anot
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
-def settle(works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
-    """Gives spans of `works` other plans where others tell the same."""
-    if len(works) == 1 and not works[0][2].second_look:
-        return
-    if not tree.is_flat() and (incoming := (yield from _incoming_together(works))):
-        parents = yield from tree.parents()
-        for start in range(0, len(incoming), _PAUSE):
-            for at in incoming[start : start + _PAUSE]:
+def settle(tree: Tree, plans: Plans) -> Generator[None, None, None]:
+    """Gives spans other plans where others tell the same."""
+    works, incoming = tree.works, tree.incoming
+    if len(incoming) > 1 and (inner := _below_others(incoming, works)) and not tree.is_flat():
+        parents = tree.at_once() or (yield from tree.parents())
+        for start in range(0, len(inner), _PAUSE):
+            for at in inner[start : start + _PAUSE]:
                 _settle_nested_call(at, parents, works, plans)
             yield
-    if not plans.second_look:
-        return
-    doubtful: list[int] = []
-    for part in slices(len(works)):
-        doubtful += [at for at, work in enumerate(works[part.start : part.stop], part.start) if work[2].second_look]
-        if part.stop < len(works):
+        tree.incoming = [at for at in incoming if works[at][2].incoming]
+        naming: list[int] = []
+        for part in slices(len(works)):
+            of = enumerate(works[part.start : part.stop], part.start)
+            naming += [at for at, work in of if work[5][0] or work[5][1]]
             yield
-    if doubtful:
-        yield from _settle_doubtful(doubtful, works, tree, plans)
+        tree.naming = naming
+    if tree.doubtful:
+        yield from _settle_doubtful(tree.doubtful, works, tree, plans)
+        tree.incoming = [at for at in tree.incoming if works[at][2].incoming]
 
 
 def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: Plans) -> Generator[None, None, None]:
@@ -90,7 +90,7 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
                 operations.append(at)
     if not (failed or operations or calls or routes or len(models) > 1 or (models and telling)):
         return
-    parents = yield from tree.parents()
+    parents = tree.at_once() or (yield from tree.parents())
     for part in slices(len(failed)):
         operations += [_lend_failure(at, parents, works, plans) for at in failed[part.start : part.stop]]
         yield
@@ -122,19 +122,13 @@ def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
         yield at
 
 
-def _incoming_together(works: list[Work]) -> Generator[None, None, list[int]]:
-    """Incoming calls below a span, of traces that have several: nearly always none."""
-    calls: list[Work] = []
-    for part in slices(len(works)):
-        calls += [work for work in works[part.start : part.stop] if work[2].incoming]
-        if part.stop < len(works):
-            yield
-    if len(calls) < 2 or len({work[0][1] for work in calls}) == len(calls):
+def _below_others(incoming: list[int], works: list[Work]) -> list[int]:
+    """The incoming calls below a span, of traces that have several: nearly always none."""
+    traces = [works[at][0][1] for at in incoming]
+    if len(set(traces)) == len(traces):
         return []
-    count = Counter([work[0][1] for work in calls])
-    return [
-        at for at, work in enumerate(works) if work[2].incoming and work[0].parent_id and count[work[0].trace_id] > 1
-    ]
+    count = Counter(traces)
+    return [at for at, trace in zip(incoming, traces, strict=True) if count[trace] > 1 and works[at][0][3]]
 
 
 def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:

@@ -9,9 +9,9 @@ from typing import Final
 
 NO_OWNER: Final = ("", "")
 MANY: Final = "\0many"  # in place of an id where several are named
-_BETWEEN: Final = "\udfff"  # half a character: in no text that came as UTF-8
 
 Owner = tuple[str, str]  # (user_id, company_id)
+_Known = tuple[int, str, str]  # (receive time, user_id, company_id)
 
 
 class TraceMemory:
@@ -22,18 +22,24 @@ class TraceMemory:
     full one becomes the old one, and so does one older than a trace is remembered for.
     """
 
-    def __init__(self, seconds: float, limit: int = 50_000) -> None:
-        """limit: spans laid aside, and traces in both generations; 500 bytes each, so 50 MB at most."""
+    def __init__(self, seconds: float, limit: int = 50_000, most_characters: int = 8 << 20) -> None:
+        """limit: spans laid aside, and traces in both generations; 500 bytes each, so 50 MB at most.
+
+        most_characters: of the ids of the one and of the other, which may be long.
+        """
         self._ns = int(seconds * 1e9)
         self._limit = limit
+        self._most_characters = most_characters
         # (receive time, traces, users, companies) of requests that are not sorted yet, the oldest first
         self._aside: deque[tuple[int, Sequence[bytes], Sequence[str], Sequence[str]]] = deque()
         self._spans_aside = 0
-        # Trace id and tenant -> receive time, user and company in one text, MANY for several: as tuples they would be
-        # objects for the garbage collector to go through, 0.5 µs a span.
-        self._young: dict[bytes, str] = {}
-        self._old: dict[bytes, str] = {}
+        self._characters_aside = 0
+        # Trace id and tenant -> (receive time, user, company), MANY for several. Tuples of texts and numbers leave the
+        # garbage collector's lists the first time that it looks at them.
+        self._young: dict[bytes, _Known] = {}
+        self._old: dict[bytes, _Known] = {}
         self._since = 0
+        self._characters = 0  # of the ids that came into the young generation
         self.empty = True  # no trace is known
 
     def __bool__(self) -> bool:
@@ -44,14 +50,17 @@ class TraceMemory:
         keys = _keys(traces, tenant)
         if self._aside:
             self._sort()
-        if self._young.keys().isdisjoint(keys) and self._old.keys().isdisjoint(keys):
+        asked = set(keys)  # spans of a trace come together
+        if self._young.keys().isdisjoint(asked) and self._old.keys().isdisjoint(asked):
             return owners
-        of_traces = dict.fromkeys(keys)  # spans of a trace come together
-        lent = {key: self._lends(key, now) for key in of_traces if key in self._young or key in self._old}
+        found = ((key, self._lends(key, now)) for key in asked if key in self._young or key in self._old)
+        lent = {key: owner for key, owner in found if owner is not NO_OWNER}
+        if not lent:
+            return owners
         return [
-            (owner[0] or lends[0], owner[1] or lends[1])
-            if (lends := lent.get(key, NO_OWNER)) is not NO_OWNER
-            else owner
+            owner
+            if (owner[0] and owner[1]) or (lends := lent.get(key)) is None
+            else (owner[0] or lends[0], owner[1] or lends[1])
             for key, owner in zip(keys, owners, strict=True)
         ]
 
@@ -61,8 +70,13 @@ class TraceMemory:
         """Spans of these traces tell whose they are; "" says nothing."""
         self._aside.append((now, _keys(traces, tenant), users, companies))
         self._spans_aside += len(traces)
-        while self._spans_aside > self._limit and len(self._aside) > 1:
-            self._spans_aside -= len(self._aside.popleft()[1])
+        self._characters_aside += _size(users, companies)
+        while len(self._aside) > 1 and (
+            self._spans_aside > self._limit or self._characters_aside > self._most_characters
+        ):
+            _, keys, users, companies = self._aside.popleft()
+            self._spans_aside -= len(keys)
+            self._characters_aside -= _size(users, companies)
         self.empty = False
 
     def of_log(self, trace: bytes, owner: Owner, now: int, tenant: str, *, of_call: bool) -> Owner:
@@ -76,7 +90,8 @@ class TraceMemory:
             self.empty = False
         if key not in self._young and key not in self._old:  # nobody has told of it yet, as of most
             if learns:
-                self._young[key] = f"{now}{_BETWEEN}{owner[0]}{_BETWEEN}{owner[1]}"
+                self._young[key] = (now, *owner)
+                self._characters += _size(owner)
             return owner
         if learns:
             self._learn(key, *owner, now)
@@ -89,45 +104,45 @@ class TraceMemory:
         """Puts what was laid aside where it is found."""
         for now, keys, users, companies in self._aside:
             self._make_room(now)
-            told = dict(zip(keys, map(_BETWEEN.join, zip(repeat(str(now)), users, companies)), strict=True))
+            self._characters += _size(users, companies)
+            told = dict(zip(keys, zip(repeat(now), users, companies), strict=True))
             new = len(told) == len(keys) and self._young.keys().isdisjoint(told) and self._old.keys().isdisjoint(told)
             if new and not ("" in users and "" in companies):
                 self._young.update(told)
             else:
-                for key, user, company in dict.fromkeys(zip(keys, users, companies, strict=True)):
+                for key, user, company in zip(keys, users, companies, strict=True):
                     if user or company:
                         self._learn(key, user, company, now)
         self._aside.clear()
-        self._spans_aside = 0
+        self._spans_aside = self._characters_aside = 0
         self.empty = not (self._young or self._old)
 
     def _make_room(self, now: int) -> None:
-        if len(self._young) >= self._limit // 2 or now - self._since > self._ns:
-            self._old, self._young, self._since = self._young, {}, now
+        full = len(self._young) >= self._limit // 2 or self._characters >= self._most_characters // 2
+        if full or now - self._since > self._ns:
+            self._old, self._young, self._since, self._characters = self._young, {}, now, 0
 
     def _learn(self, key: bytes, user: str, company: str, now: int) -> None:
-        known = self._get(key)
+        known = self._young.get(key) or self._old.get(key)
         if known is not None and now - known[0] <= self._ns:
-            now, its_user, its_company = known
-            user, company = _merge(its_user, user), _merge(its_company, company)
-            if user == its_user and company == its_company:
+            when, its_user, its_company = known
+            if (not user or user == its_user) and (not company or company == its_company):
                 return
-        self._young[key] = f"{now}{_BETWEEN}{user}{_BETWEEN}{company}"
-
-    def _get(self, key: bytes) -> tuple[int, str, str] | None:
-        text = self._young.get(key) or self._old.get(key)
-        if text is None:
-            return None
-        when, user, company = text.split(_BETWEEN, 2)
-        return int(when), user, company
+            self._young[key] = when, _merge(its_user, user), _merge(its_company, company)
+        else:
+            self._young[key] = now, user, company
 
     def _lends(self, key: bytes, now: int) -> Owner:
         """What a trace is known for, NO_OWNER for nothing."""
-        known = self._get(key)
+        known = self._young.get(key) or self._old.get(key)
         if known is None or now - known[0] > self._ns:
             return NO_OWNER
         _, user, company = known
         return user if user != MANY else "", company if company != MANY else ""
+
+
+def _size(*ids: Sequence[str]) -> int:
+    return sum(sum(map(len, of)) for of in ids)
 
 
 def _keys(traces: Sequence[bytes], tenant: str) -> Sequence[bytes]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import repeat
-from operator import add, eq
+from operator import add, itemgetter
 from typing import Final
 
 from mapping.context import Work
+from mapping.otlp.decode import SpanRecord
 from mapping.spans.classify import SERVER
 
 ROOT: Final = -1  # instead of the index of a parent: the span has none
 ABROAD: Final = -2  # its parent is not in this request
-_NOTHING: Final[tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]] = (), (), ()
+Links = tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]  # trace ids, span ids, ids of what is above
+_NOTHING: Final[Links] = (), (), ()
+_trace_id, _span_id, _parent_id = itemgetter(1), itemgetter(2), itemgetter(3)  # of a SpanRecord
 _SLICE: Final = 4096  # spans between two pauses: a few milliseconds
 
 
@@ -24,39 +27,87 @@ def slices(count: int) -> Iterable[range]:
 
 
 class Tree:
-    """The spans of one request, those of all resources: a Collector sends the gateway's and the service's together."""
+    """The spans of one request, those of all resources: a Collector sends the gateway's and the service's together.
 
-    __slots__ = ("_flat", "_ids", "_links", "_parents", "_part", "_works")
+    It is filled span by span, and tells which of them have more to be asked about: few, where asking all takes time.
+    """
 
-    def __init__(self, works: Sequence[Work]) -> None:
-        """works: its spans may be given other plans later, but stay where they are."""
-        self._works = works
-        self._ids: set[bytes] = set()
+    __slots__ = (
+        "_beyond", "_flat", "_links", "_parents", "_part", "astray", "doubtful", "incoming", "naming",
+        "of_one_resource", "passed", "works",
+    )  # fmt: skip
+
+    def __init__(self, *, of_one_resource: bool = False, passes: bool = False) -> None:
+        """of_one_resource: False where that is not known. passes: spans that are nothing themselves are laid aside."""
+        self.of_one_resource = of_one_resource
+        self.works: list[Work] = []  # they may be given other plans later, but stay where they are
+        # Indices of works.
+        self.incoming: list[int] = []  # calls that came in
+        self.doubtful: list[int] = []  # of which the plan alone cannot say whether they tell a thing of their own
+        self.naming: list[int] = []  # that say themselves whose they are
+        self.astray: list[int] = []  # INTERNAL with a parent in another process: LiteLLM's, where a call is beside them
+        # By id, spans that are no events and only stand between others, which are below what those are below.
+        self.passed: dict[bytes, SpanRecord] | None = {} if passes else None
+        self._beyond: dict[bytes, bytes] | None = None  # of the passed: the id of what is above them all
         self._parents: list[int] | None = None
         self._flat: bool | None = None
-        self._part, self._links = range(0), _NOTHING
+        self._part: range | None = None
+        self._links = _NOTHING
 
-    def links(self, part: range) -> tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]:
-        """Trace ids, span ids and parents' ids of a slice of spans; there is mostly one, which is remembered."""
-        if self._part != part:
-            records = [work[0] for work in self._works[part.start : part.stop]]
+    def links(self, part: range) -> Links:
+        """Trace ids, span ids and ids of what is above, of a slice of spans; mostly one, and remembered."""
+        if self._part is None or self._part != part:
+            records = [work[0] for work in self.works[part.start : part.stop]]
             self._part = part
-            self._links = [of[1] for of in records], [of[2] for of in records], [of[3] for of in records]
+            traces, above = [record[1] for record in records], [record[3] for record in records]
+            if self.passed and not self.passed.keys().isdisjoint(above):
+                above = [*map(self._pass, traces, above)]
+            self._links = traces, [record[2] for record in records], above
         return self._links
+
+    def above(self, at: int) -> bytes:
+        """The id of what is above a span, b"" for nothing."""
+        record = self.works[at][0]
+        return self._pass(record[1], record[3]) if self.passed else record[3]
+
+    def _pass(self, trace: bytes, above: bytes) -> bytes:
+        """`above`, or what is above it where it is one of the passed; each of them is walked over once in all."""
+        if self._beyond is None:
+            self._beyond = {}
+        passed, beyond, walked = self.passed or {}, self._beyond, []
+        while (record := passed.get(above)) is not None and record[1] == trace:
+            if (found := beyond.get(above)) is not None:
+                above = found
+                break
+            beyond[above] = above  # ends a walk that a loop of parents would make endless
+            walked.append(above)
+            above = record[3]
+        for step in walked:
+            beyond[step] = above
+        return above
 
     def is_flat(self) -> bool:
         """True when no span here is above another, as in most requests of one service. Only for a slice of spans."""
         if self._flat is None:
-            works = self._works
-            if len(works) < 2:
-                self._flat = True
-            elif len(works) > _SLICE:
-                self._flat = False
-            else:
-                _, spans, above = self.links(range(len(works)))
-                self._ids = set(spans)
-                self._flat = self._ids.isdisjoint(above)
+            self._flat = len(self.works) <= _SLICE and (len(self.works) < 2 or self._has_no_parents())
         return self._flat
+
+    def _has_no_parents(self) -> bool:
+        _, spans, above = self.links(range(len(self.works)))
+        return set(spans).isdisjoint(above)
+
+    def at_once(self) -> list[int] | None:
+        """As `parents`, for half the cost; None unless the request is of one slice, as nearly all are."""
+        if self._parents is None and len(self.works) <= _SLICE:
+            flat = self.is_flat()
+            traces, spans, above = links = self.links(range(len(self.works)))
+            if flat:
+                self._parents = [ABROAD if id_ else ROOT for id_ in above]
+            else:
+                places = dict(zip(spans, range(len(spans)), strict=True))
+                if len(places) == len(spans):
+                    self._parents = _look_up(links, places, traces)
+        return self._parents
 
     def parents(self) -> Generator[None, None, list[int]]:
         """Returns for each span the index of its parent, ROOT or ABROAD. Takes time in proportion to the spans."""
@@ -65,39 +116,49 @@ class Tree:
         return self._parents
 
     def _find_parents(self) -> Generator[None, None, list[int]]:
-        works, spans = self._works, self._ids
-        if not spans:
-            for part in slices(len(works)):
-                if part.start:
-                    yield
-                spans.update(self.links(part)[1])
-        index: dict[bytes, int] | None = None
-        parents: list[int] = []
+        works = self.works
+        index: dict[bytes, int] = {}
+        all_traces: list[bytes] = []
         for part in slices(len(works)):
-            if spans.isdisjoint(self.links(part)[2]):
-                parents += [ABROAD if parent else ROOT for parent in self.links(part)[2]]
+            traces, spans, _ = self.links(part)
+            index.update(zip(spans, part, strict=True))
+            all_traces += traces
+            yield
+        parents: list[int] = []
+        if len(index) == len(works):  # no two share an id, as nearly always
+            for part in slices(len(works)):
+                parents += _look_up(self.links(part), index, all_traces)
                 yield
-                continue
-            if index is None:
-                index = yield from self._index()
-            traces, own, above = self.links(part)
-            found = list(map(index.get, map(add, traces, above), repeat(ABROAD)))  # nobody has an id without a span's
-            if any(map(eq, own, above)):  # a span above itself has none
-                found = [ABROAD if up == at else up for at, up in zip(part, found, strict=True)]
-            parents += found if all(above) else [up if id_ else ROOT for up, id_ in zip(found, above, strict=True)]
+            return parents
+        index = yield from self._index()
+        for part in slices(len(works)):
+            traces, _, above = self.links(part)
+            found = map(index.get, map(add, traces, above), repeat(ABROAD))
+            parents += [
+                (up if up != at else ABROAD) if id_ else ROOT for at, up, id_ in zip(part, found, above, strict=True)
+            ]
             yield
         return parents
 
     def _index(self) -> Generator[None, None, dict[bytes, int]]:
         """Returns where each span is, by trace id and span id."""
         index: dict[bytes, int] = {}
-        for part in slices(len(self._works)):
+        for part in slices(len(self.works)):
             traces, spans, _ = self.links(part)
             index.update(zip(map(add, traces, spans), part, strict=True))
             yield
-        if len(index) < len(self._works):  # Zipkin's client and server share an id: what is below is the server's
-            for part in slices(len(self._works)):
-                works = zip(part, self._works[part.start : part.stop], strict=True)
+        if len(index) < len(self.works):  # Zipkin's client and server share an id: what is below is the server's
+            for part in slices(len(self.works)):
+                works = zip(part, self.works[part.start : part.stop], strict=True)
                 index.update((work[0][1] + work[0][2], at) for at, work in works if work[0].span.kind == SERVER)
                 yield
         return index
+
+
+def _look_up(links: Links, places: Mapping[bytes, int], traces: Sequence[bytes]) -> list[int]:
+    """The parents of a slice of spans. places: of all spans, each with an id of its own; traces: of all as well."""
+    get = places.get
+    return [
+        (up if (up := get(above, ABROAD)) < 0 or (traces[up] == trace and above != own) else ABROAD) if above else ROOT
+        for trace, own, above in zip(*links, strict=True)
+    ]

@@ -105,7 +105,7 @@ class UriPlan:
     ) -> tuple[str, str, uri.Uri | None]:
         """(masked URI text, its path, all of the result when it has more to say). route: stands in for a path."""
         context = self._context
-        origin = uri.public_origin(request) if request and self._has_origin else uri.NO_ORIGIN
+        told = request if self._has_origin else None  # by the caller, of the origin that it called
         if self._composed:
             path, query = values[self._path], values[self._query]
             if path is None and type(target := values[self._target]) is str:
@@ -116,17 +116,20 @@ class UriPlan:
                 and is_clean_path(path)
                 and (not query or (type(query) is str and len(query) < SHORT_QUERY))
             ):
-                if origin is uri.NO_ORIGIN:
-                    text = self._origins[values[self._scheme], values[self._host], values[self._port]] + path
+                at = values[self._scheme], values[self._host], values[self._port]
+                if told:
+                    text = context.public_origins[(*at, self._host_is_header, *uri.told_of_origin(told))] + path
                 else:
-                    key = (values[self._scheme], values[self._host], values[self._port], self._host_is_header, origin)
-                    text = context.origins[key] + path
+                    text = self._origins[at] + path
                 return (text + context.queries[query] if query else text), path, None
         elif self._full != ABSENT:
             full = values[self._full]
             if type(full) is str and len(full) < SHORT_QUERY and (clean := _CLEAN_URL(full)) is not None:
                 scheme, host, path, query = clean.groups()
-                text = context.origins[scheme, host, None, False, origin] + path
+                if told:
+                    text = context.public_origins[(scheme, host, None, False, *uri.told_of_origin(told))] + path
+                else:
+                    text = context.origins[scheme, host, None, False, uri.NO_ORIGIN] + path
                 return (text + context.queries[query] if query else text), path, None
         full, target = text_of(values[self._full]), text_of(values[self._target])
         if full and is_absent(full):  # Micrometer's UNKNOWN and none
@@ -143,7 +146,7 @@ class UriPlan:
             host_is_header=self._host_is_header,
             path=text_of(values[self._path]),
             query=text_of(values[self._query]),
-            origin=origin,
+            origin=uri.public_origin(told) if told else uri.NO_ORIGIN,
             service=group.service if self._stands_in else "",
             route=context.normalised[route] if route else "",
             mask=context.masks.query,

@@ -196,7 +196,7 @@ def test_inheritance_of_many_spans_pauses_between_slices() -> None:
         except StopIteration as done:
             events = done.value.events
     assert {event.user_id for event in events} == {"u"}
-    assert slices > 2 * count / 256 + 4 * count / 4096
+    assert slices > 2 * count / 256 + 2 * count / 4096
 
 
 def test_logs_take_the_user_of_their_trace_from_an_earlier_request_where_asked_for() -> None:

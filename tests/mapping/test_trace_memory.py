@@ -64,6 +64,21 @@ def test_what_is_remembered_is_bounded_asked_for_or_not() -> None:
     assert len(memory._young) + len(memory._old) <= 101
 
 
+def test_long_ids_count_by_their_length() -> None:
+    memory = TraceMemory(3600, most_characters=10_000)
+    for number in range(100):
+        memory.learn([b"%d" % number], ["u" * 1000], [f"c{number}"], number, "")
+    assert sum(len(user) for _, _, users, _ in memory._aside for user in users) <= 10_000
+    assert ask(memory, b"99", 100) == ("u" * 1000, "c99")
+    for number in range(100):
+        ask(memory, b"x")
+        memory.learn([b"%d" % number], ["u" * 1000], [""], number, "")
+        assert memory.of_log(b"log%d" % number, ("u" * 1000, ""), number, "", of_call=True)
+    held = [*memory._young.values(), *memory._old.values()]
+    assert sum(len(user) + len(company) for _, user, company in held) <= 13_000
+    assert ask(memory, b"99", 100) == ("u" * 1000, "")
+
+
 def test_logs_of_calls_are_learned_and_other_logs_only_ask() -> None:
     memory = TraceMemory(60)
     assert memory.of_log(b"1", ("ann", ""), 0, "", of_call=False) == ("ann", "")

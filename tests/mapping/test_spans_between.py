@@ -1,0 +1,141 @@
+"""Spans that are no events and only stand between others: laid aside, and all comes out as it does with them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from captures import CAPTURES, decode, received_ns
+from mapping.event import SKIP, Event
+from mapping.otlp.decode import Decoded, Decoder
+from mapping.spans import tree as tree_module
+from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, mapper, span, traces
+
+HTTP = {"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200}
+DB = {"db.system.name": "postgresql"}
+STAGE = {"express.type": "middleware"}  # skipped
+
+
+SYSTEMS = sorted({body.parent.relative_to(CAPTURES).as_posix() for body in CAPTURES.rglob("*-traces.bin")})
+
+
+def events(
+    request: ExportTraceServiceRequest | Decoded, received: int = NOW, *, keep_skips: bool = False
+) -> list[Event]:
+    """All events but skipped ones. keep_skips: nothing is laid aside."""
+    decoded = request if isinstance(request, Decoded) else Decoder().traces(request.SerializeToString())
+    mapped = mapper().map(decoded, received_unix_ns=received, keep_skips=keep_skips)
+    assert len(mapped.events) + mapped.skipped == decoded.accepted
+    return [event for event in mapped.events if event.event_type != SKIP]
+
+
+def told(*spans: Span) -> list[tuple[str, str]]:
+    """(user, hop) of every event, which are the same with nothing laid aside."""
+    request = traces(*spans)
+    assert events(request) == events(request, keep_skips=True)
+    return [(event.user_id, event.hop) for event in events(request)]
+
+
+def stage(number: int, parent: int, **more: Any) -> Span:
+    return span(STAGE, kind=INTERNAL, number=number, parent=parent, **more)
+
+
+def test_what_is_below_a_stage_is_below_the_call_above_it() -> None:
+    chain = [stage(number, number - 1) for number in range(2, 40)]
+    query, call = span(DB, kind=CLIENT, number=40, parent=39), span({**HTTP, "user.id": "u"}, number=1)
+    for spans in ([query, *reversed(chain), call], [call, *chain, query], [*chain, query, call]):
+        assert sorted(told(*spans)) == [("u", "entry"), ("u", "inner")]
+
+
+def test_a_stage_without_anything_above_it_is_where_the_trace_begins() -> None:
+    assert told(stage(1, 0), span(HTTP, number=2, parent=1)) == [("", "entry")]
+    assert told(stage(1, 9), span(HTTP, number=2, parent=1)) == [("", "open")]
+    two = told(stage(1, 0), span(HTTP, number=2, parent=1), span(HTTP, number=3, parent=1))
+    assert two == [("", "entry"), ("", "entry")]
+
+
+def test_stages_that_are_above_each_other_end() -> None:
+    around = [stage(1, 2), stage(2, 3), stage(3, 1)]
+    assert told(*around, span(HTTP, number=4, parent=2), span(DB, kind=CLIENT, number=5, parent=3)) == [
+        ("", "open"),
+        ("", ""),
+    ]
+    assert told(stage(1, 1), span(HTTP, number=4, parent=1)) == [("", "open")]
+
+
+def test_a_stage_of_another_trace_is_not_walked_through() -> None:
+    stranger = stage(2, 1, trace_id=b"\x07" * 16)
+    assert told(span(DB, kind=CLIENT, number=3, parent=2), stranger, span({**HTTP, "user.id": "u"}, number=1)) == [
+        ("", ""),
+        ("u", "entry"),
+    ]
+
+
+def test_a_stage_that_names_the_user_lends_it() -> None:
+    named = span({**STAGE, "user.id": "u"}, kind=INTERNAL, number=2, parent=1)
+    assert told(span(DB, kind=CLIENT, number=3, parent=2), named, span(HTTP, number=1)) == [
+        ("u", "inner"),
+        ("u", "entry"),
+    ]
+
+
+def test_a_stage_of_another_resource_stops_what_is_lent() -> None:
+    request = traces(span({**HTTP, "user.id": "u"}, number=1), span(DB, kind=CLIENT, number=3, parent=2))
+    request.MergeFrom(traces(stage(2, 1), resource={"service.name": "other"}))
+    assert events(request) == events(request, keep_skips=True)
+    assert [event.user_id for event in events(request)] == ["u", ""]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_captured_spans_are_the_same(system: str) -> None:
+    for body in (CAPTURES / system).glob("*-traces.bin"):
+        request, received = decode(body), received_ns(body)
+        assert events(request, received) == events(request, received, keep_skips=True)
+
+
+KINDS: tuple[tuple[int, dict[str, Any]], ...] = (
+    (SERVER, HTTP),
+    (CLIENT, HTTP),
+    (CLIENT, DB),
+    (INTERNAL, STAGE),
+    (INTERNAL, STAGE),
+    (INTERNAL, {}),
+)
+
+
+def tree_of(dice: random.Random, count: int) -> Sequence[Span]:
+    spans = []
+    for number in range(1, count + 1):
+        kind, attributes = dice.choice(KINDS)
+        who = {name: dice.choice("ab") for name in ("user.id", "company.id") if not dice.randrange(5)}
+        trace = dice.choice((TRACE, TRACE, b"\x07" * 16))
+        parent = dice.choice((0, dice.randrange(number), dice.randrange(number), count + 5))
+        made = span({**attributes, **who}, kind=kind, number=number, parent=parent, trace_id=trace)
+        made.flags = dice.choice((0, 0x100, 0x300))
+        spans.append(made)
+    dice.shuffle(spans)
+    return spans
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 14))
+def test_any_spans_are_the_same(seed: int, count: int) -> None:
+    told(*tree_of(random.Random(seed), count))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32))
+def test_any_spans_are_the_same_in_slices(seed: int) -> None:
+    """Requests of more than a slice of spans take another way to the same events."""
+    request = traces(*tree_of(random.Random(seed), 20))
+    at_once = events(request)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree_module, "_SLICE", 3)
+        assert events(request) == events(request, keep_skips=True) == at_once
