@@ -82,7 +82,7 @@ class LogMapper:
         elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body[3]), group.scope]
-        if (plan.line or plan.request) and (fields := self._beside(body, plan, values, group)) is not None:
+        if (plan.line or plan.inside) and (fields := self._beside(body, plan, values, group)) is not None:
             # What they tell is as if it were the body.
             body = body._replace(flat={**body[3], **fields})
             plan = self._plans.of[keys, tuple(body[3]), group.scope]
@@ -144,11 +144,10 @@ class LogMapper:
 
     def _beside(self, body: Body, plan: LogPlan, values: tuple[Any, ...], group: Group) -> Mapping[str, object] | None:
         """What else than the body itself tells of a call: a line in plain text, which a shipper or a logger has wrapped
-        into an object, or an attribute that holds a request.
+        into an object, or attributes that hold objects.
         """
-        if plan.request:
-            request = values[plan.names.index(plan.request)]
-            return flatten({plan.request: request}) if type(request) is dict else None
+        if plan.inside:
+            return flatten(plan.attributes(values))
         text = body[3][plan.line]
         if type(text) is not str or not (plan.shipped or ('" ' in text and " HTTP/" in text)):
             return None

@@ -32,7 +32,6 @@ CONSUMED: Final = frozenset(
     )
 )
 _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
-_REQUESTS: Final = ("gcp.http_request", "httpRequest")  # as the Collector takes them over from Google's log entries
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
@@ -48,7 +47,7 @@ class LogPlan:
     keys: LogKeys
     line: str  # the key of the body under which the application's own line may stand in plain text, "" for none
     shipped: bool  # it is nothing but that line; under other keys a message may stand as well
-    request: str  # the attribute that holds a whole request as an object, "" for none
+    inside: bool  # attributes hold objects, in which there may be a call
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
     weights: tuple[str, ...]  # attributes that state a weight
@@ -115,7 +114,7 @@ class LogPlans:
             of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
             line=(line := next((name for name in WRAPPERS if name in body), "") if keys.http is None else ""),
-            request=next((name for name in _REQUESTS if name in names), "") if keys.http is None else "",
+            inside=keys.http is None and keys.attribute_reading.in_attributes and any(m == "tree" for _, _, m in parts),
             shipped=line in LINES_OF_SHIPPERS,
             resolver=resolver,
             request_ids=request_ids,

@@ -433,6 +433,27 @@ def test_access_logs_that_the_collector_decoded_into_attributes_are_calls(encodi
     assert event.duration_ms == pytest.approx(18.0)
 
 
+@pytest.mark.parametrize("sign", ["log.file.name", "log.file.path", "log.iostream"])
+def test_a_line_of_a_file_that_the_collector_parsed_into_attributes_is_a_call(sign: str) -> None:
+    """As json_parser leaves it where the body is removed, or replaced by the line's message."""
+    told = {sign: "x", "method": "GET", "request_uri": "/v1/items/7?x=1", "status": "200", "request_time": "0.018"}
+    for body in (None, "request done"):
+        event = of(body, told)
+        assert (event.event_type, event.route, event.status, event.duration_ms) == (
+            API_CALL,
+            "/v1/items/{id}",
+            200,
+            18.0,
+        )
+    pino = {
+        "req": {"method": "GET", "url": "/v1/items/7", "headers": {"x-request-id": "r1"}},
+        "res": {"statusCode": 404},
+    }
+    event = of("request completed", {sign: "x", "responseTime": 18.0, "pid": 1, "user_id": "ann", **pino})
+    assert (event.event_type, event.status, event.duration_ms, event.user_id) == (API_CALL, 404, 18.0, "ann")
+    assert of("request completed", {"responseTime": 18.0, "pid": 1, **pino}).event_type == LOG, "an SDK's own"
+
+
 def test_api_management_that_the_collector_decoded_tells_user_and_plan() -> None:
     event = of(
         {},
