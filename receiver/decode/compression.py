@@ -43,6 +43,8 @@ _CORRUPT: tuple[type[Exception], ...] = (
     ValueError,
 )
 
+_BEGIN_PLAIN = (b"{", b"[", b"\n")  # JSON, or protobuf's first field
+MAGIC = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda")  # gzip, zstd, deflate
 _IDENTITY = frozenset({"", "identity", "none"})
 _NAMES = {"x-gzip": "gzip", "zlib": "deflate", "x-snappy-framed": "snappy"}
 
@@ -87,7 +89,12 @@ def inflate(raw: bytes, codings: tuple[str, ...], limit: int) -> bytes:
     for name in codings:
         if not raw:
             return raw
-        raw = _DECODERS[name](raw, limit)
+        try:
+            raw = _DECODERS[name](raw, limit)
+        except BadRequest as error:
+            if error.status == 400 and raw[:1] in _BEGIN_PLAIN:
+                raise BadRequest(400, f"{error.message}; it looks plain, which needs no Content-Encoding") from error
+            raise
     return raw
 
 

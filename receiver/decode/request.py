@@ -13,6 +13,7 @@ from receiver.answers import Media
 from receiver.decode import compression, otlp_json, prescan, wrong_address
 from receiver.errors import BadRequest as BadRequest
 
+_LOOKED_AT = 4096  # bytes that tell what a body is
 _MEDIA_TYPES = {media.value: media for media in Media}
 
 
@@ -62,7 +63,8 @@ def decode_plain(decoder: Decoder, signal: str, media: Media, plain: bytes, limi
         decoded.message = "; ".join(filter(None, (refused.message(), decoded.message)))
     if decoded.refused and not decoded.accepted:
         # Nothing was usable: a partial success would read as delivered in most clients' logs.
-        raise BadRequest(400, f"no usable record: {decoded.message}")
+        hint = wrong_address.hint_refused(plain) if media is Media.JSON else ""
+        raise BadRequest(400, "; ".join(filter(None, (f"no usable record: {decoded.message}", hint))))
     return decoded
 
 
@@ -72,6 +74,8 @@ def _wire_of_json(plain: bytes, signal: str, bounds: prescan.Limits, refused: ot
     except BadRequest as error:
         hint = wrong_address.hint_json(plain) if error.status == 400 else ""
         if not hint:
+            if error.status == 400 and (seems := _seems(plain)):
+                raise BadRequest(400, f"{error.message}; {seems}") from error
             raise
         raise BadRequest(400, f"{error.message}; {hint}", reason=wrong_address.REASON) from error
 
@@ -90,7 +94,22 @@ def parse_media_type(content_type: str) -> Media:
     return media
 
 
+def _seems(plain: bytes) -> str:
+    """What bytes that should be JSON or protobuf seem to be, and what they need; "" when that cannot be told."""
+    if not plain.strip():
+        return "it is empty"
+    if plain.startswith(compression.MAGIC):
+        return "it looks compressed, which needs Content-Encoding, as gzip or zstd"
+    if plain[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "it looks like UTF-16; JSON is sent as UTF-8"
+    if plain[:1] == b"\n" and b"\0" in plain[:_LOOKED_AT]:
+        return f"it looks like protobuf, which needs Content-Type {Media.PROTOBUF.value}"
+    return ""
+
+
 def _with_hint(message: str, plain: bytes) -> str:
+    if plain.startswith(compression.MAGIC):
+        return f"{message}; {_seems(plain)}"
     if plain[:1] in (b"{", b"["):
         return f"{message}; it looks like JSON, which needs Content-Type {Media.JSON.value}"
     if plain[:1] == b"\0" and len(plain) == 5 + int.from_bytes(plain[1:5]):

@@ -50,6 +50,14 @@ _SPELLED: Final = {
     b"instrumentationLibraryLogs": "scopeLogs",
     b"instrumentation_library_logs": "scopeLogs",
 }
+# The same for keys of records.
+_SPELLED_IN_RECORDS: Final = {
+    b"trace_id": "traceId",
+    b"span_id": "spanId",
+    b"time_unix_nano": "timeUnixNano",
+    b"start_time_unix_nano": "startTimeUnixNano",
+    b"end_time_unix_nano": "endTimeUnixNano",
+}
 _SIGNALS: Final = {
     b"resourceSpans": "traces",
     b"resource_spans": "traces",
@@ -75,8 +83,22 @@ def check_json(plain: bytes, signal: str) -> str:
         raise _refusal(_PROFILES)
     if not keys & set(_SIGNALS) and (other := _other_format(keys)):
         raise _refusal(other)
-    wrong = [f'"{key.decode()}", which is "{spelled}"' for key, spelled in _SPELLED.items() if key in keys]
-    return f"nothing was taken: OTLP/JSON has no key {', and no '.join(wrong)}" if wrong else ""
+    if wrong := _misspelled(keys, _SPELLED):
+        return f"nothing was taken: {wrong}"
+    if not keys & set(_SIGNALS) and b'"' in plain[:_LOOKED_AT]:
+        right = next(key.decode() for key, found in _SIGNALS.items() if found == signal)
+        return f'nothing was taken: a request in OTLP/JSON has the key "{right}"'
+    return ""
+
+
+def hint_refused(plain: bytes) -> str:
+    """Why no record of a JSON body was usable, where the spelling of its keys tells; "" for all others."""
+    return _misspelled(set(_KEY.findall(plain[:_LOOKED_AT])), _SPELLED_IN_RECORDS)
+
+
+def _misspelled(keys: set[bytes], spelled: dict[bytes, str]) -> str:
+    wrong = [f'"{key.decode()}", which is "{right}"' for key, right in spelled.items() if key in keys]
+    return f"OTLP/JSON has no key {', and no '.join(wrong)}" if wrong else ""
 
 
 def beside_json(plain: bytes, signal: str) -> str:

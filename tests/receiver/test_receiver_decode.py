@@ -47,6 +47,37 @@ def test_what_is_wrong_has_a_status_and_a_message(
     assert 0 < len(caught.value.message) < 300
 
 
+SNAKES = json_spans(json_span()).replace("traceId", "trace_id").replace("spanId", "span_id")
+
+
+@pytest.mark.parametrize(
+    ("raw", "content_type", "encoding", "told"),
+    [
+        (gzip.compress(json_spans(json_span()).encode()), JSON, "", "needs Content-Encoding"),
+        (gzip.compress(spans(3)), PROTOBUF, "", "needs Content-Encoding"),
+        (json_spans(json_span()), JSON, "gzip", "needs no Content-Encoding"),
+        (spans(3), PROTOBUF, "gzip", "needs no Content-Encoding"),
+        (spans(3), JSON, "", "needs Content-Type application/x-protobuf"),
+        ("", JSON, "", "it is empty"),
+        (json_spans(json_span()).encode("utf-16"), JSON, "", "looks like UTF-16"),
+        (SNAKES, JSON, "", 'no key "trace_id", which is "traceId"'),
+    ],
+)
+def test_what_was_meant_is_told(raw: bytes | str, content_type: str, encoding: str, told: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(raw, content_type, encoding)
+    assert (caught.value.status, told in caught.value.message) == (400, True), caught.value.message
+
+
+@pytest.mark.parametrize("signal", ["traces", "logs"])
+def test_an_object_that_is_no_request_is_taken_with_a_word(signal: str) -> None:
+    """Unknown keys are ignored, as the protocol wants it; that nothing was taken is said."""
+    key = {"traces": "resourceSpans", "logs": "resourceLogs"}[signal]
+    for body, told in (('{"message": "hi"}', True), ("{}", False), (f'{{"{key}": []}}', False)):
+        decoded = decode_request(Decoder(), signal, JSON, "", body.encode(), LIMITS)
+        assert decoded.message == (f'nothing was taken: a request in OTLP/JSON has the key "{key}"' if told else "")
+
+
 def test_the_same_bytes_are_decoded_the_same_again() -> None:
     """A record stored and read again after a restart must map to the same events."""
     message = spans_message(5)

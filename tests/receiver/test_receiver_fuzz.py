@@ -41,7 +41,7 @@ def decode(signal: str, content_type: str, encoding: str, raw: bytes) -> None:
     try:
         decoded = decode_request(DECODER, signal, content_type, encoding, raw, LIMITS)
         assert decoded.accepted or not decoded.refused
-        assert bool(decoded.refused) == bool(decoded.message)
+        assert decoded.message or not decoded.refused
     except BadRequest as error:
         refusal = error
     if refusal:
