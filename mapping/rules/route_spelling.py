@@ -25,6 +25,7 @@ _STATUS_LINE = re.compile(r"/?[1-5][0-9]{2} [A-Za-z' -]{1,64}").fullmatch  # Kra
 _HOST = re.compile(
     r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?::[0-9]{1,5})?(?=/)|[A-Za-z0-9-]{1,63}:[0-9]{2,5}(?=/)"
 ).match
+_RULE = re.compile(r"\b[A-Z][A-Za-z]{1,32}\([`\"']").search  # Traefik: Host(`a.example`) && PathPrefix(`/b`)
 _SLASH_OR_PLACEHOLDER = re.compile(r"[/{<\[^$]|^:").search
 _NO_PATH = re.compile(r"#|::|->|@|\s").search  # UsersController#show, App\\Users@show
 _JS_FLAGS = "dgimsuvy"
@@ -98,7 +99,7 @@ def from_span_name(name: str) -> str:
 @lru_cache(maxsize=4096)
 def _normalise(raw: str) -> str:
     raw = raw.strip()[:MAX_ROUTE_CHARS]
-    if is_absent(raw) or _STATUS_LINE(raw) is not None:
+    if is_absent(raw) or _STATUS_LINE(raw) is not None or ("(" in raw and _RULE(raw) is not None):
         return ""
     raw = bare(raw)
     if not raw or not (_SLASH_OR_PLACEHOLDER(raw) or _NO_PATH(raw) is None):

@@ -143,7 +143,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
         r"|name resolution"
         r"|gai error|gaierror|socket|unreachable|no route|hang ?up|\b(?:tls|ssl|x509)|certificate|handshake|network"
         r"|fetch failed|broken pipe|\bepipe\b|remote protocol|disconnect|incomplete read|unexpected eof|refused"
-        r"|reset by peer|stream (?:reset|closed|error)|max retr|\bop error|closed channel|\beof\b"
+        r"|reset by peer|stream (?:was )?(?:reset|closed|error)|max retr|\bop error|\beof\b"
+        r"|closed (?:session|stream|(?:write |byte |read )?channel)|(?:session|channel|peer|http) closed|channel write"
         r"|no http response|premature|\brst\b|incomplete message|(?:broken|closed) resource|gone away",
     ),
     (
@@ -167,7 +168,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
 # The connection of a caller that is gone, told by the server.
 _CALLER_GONE: Final = re.compile(
     r"broken pipe|\bepipe\b|econn(?:reset|aborted)|connection (?:was )?(?:reset|abort|closed)|disconnect"
-    r"|stream (?:closed|reset)|\brst\b|closed channel|\beof\b|reset by peer|stream error|premature"
+    r"|stream (?:was )?(?:closed|reset|error)|\brst\b|\beof\b|reset by peer|premature"
+    r"|closed (?:session|stream|(?:write |byte |read )?channel)|(?:session|channel|peer|http) closed|channel write"
     r"|(?:broken|closed) resource"
 ).search
 # How .NET's HttpClient and reactive clients tell their own time limit; a caller's end has other names there.

@@ -50,8 +50,8 @@ from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
-# Micrometer's, OpenTracing's and Envoy's for no error
-_NO_ERROR: Final = frozenset(("", "none", "null", "false", "-"))
+# Micrometer's, OpenTracing's, Envoy's and Cloudflare's for no error
+_NO_ERROR: Final = frozenset(("", "none", "null", "false", "-", "ok"))
 
 VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__

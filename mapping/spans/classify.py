@@ -103,6 +103,8 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if kind == SERVER and (method or located or gateway):
         return Kind(API_CALL, "http", kind=SERVER)
     family = _family(kind, shape, models)
+    if family == "faas" and method and not has("faas.trigger", "faas.invoked_name"):
+        family = "other" if told else "internal"  # a call that a function makes: Cloudflare tells its invocation on all
     if kind == CLIENT and family == "other" and (method or located):
         return Kind(API_CALL, "http", kind=CLIENT)
     if not told and method and has(*STATUSES, *LOCATIONS):

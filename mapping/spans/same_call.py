@@ -2,8 +2,7 @@
 
 - A SERVER span without a method whose parent is in the same process, below or beside the framework's own span, is the
   same call again: it becomes an action.
-- So does one with a method, directly or by INTERNAL spans below one of the same resource, where method, path and status
-  agree, or it has none: a framework that traces itself under an instrumented server. Whom it names, the call is of.
+- So does one with a method, below or beside another of the same exchange (`mapping.spans.nested_calls`).
 - An internal span that tells a route, below a call that tells none or a shorter one: the call has it.
 - Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
   skipped. A span around several calls is a step, and its tokens are theirs.
@@ -11,50 +10,31 @@
   call above, where HTTP's status tells of none (`mapping.spans.graphql`).
 
 What the spans of one request say; where two spans of a model's call come in different requests, both count. Time is in
-proportion to the spans: no walk is longer than `_HIGHEST`.
+proportion to the spans: no walk is longer than `HIGHEST`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 from mapping.context import Work
 from mapping.event import ACTION, API_CALL, SKIP
-from mapping.otlp.decode import SpanRecord
-from mapping.rules.identity import Identity
 from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans import graphql
-from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
+from mapping.spans.nested_calls import HIGHEST, HOPS, PAUSE, above, agrees, settle_nested, within
 from mapping.spans.plans import Plans
 from mapping.spans.told_routes import take_route
 from mapping.spans.tree import Tree, slices
 
-_HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
-_PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
-_TARGETS: Final = ("url.path", "http.target", "url.full", "http.url")
-_EXCHANGE: Final = frozenset((*METHODS, *STATUSES, *_TARGETS))
-_HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is another exchange
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
 def settle(tree: Tree, plans: Plans) -> Generator[None, None, None]:
     """Gives spans other plans where others tell the same."""
-    works, incoming = tree.works, tree.incoming
-    if len(incoming) > 1 and (inner := _below_others(incoming, works)) and not tree.is_flat():
-        parents = tree.at_once() or (yield from tree.parents())
-        for start in range(0, len(inner), _PAUSE):
-            for at in inner[start : start + _PAUSE]:
-                _settle_nested_call(at, parents, works, plans)
-            yield
-        tree.incoming = [at for at in incoming if works[at][2].incoming]
-        naming: list[int] = []
-        for part in slices(len(works)):
-            of = enumerate(works[part.start : part.stop], part.start)
-            naming += [at for at, work in of if work[5][0] or work[5][1]]
-            yield
-        tree.naming = naming
+    works = tree.works
+    if len(tree.incoming) > 1:
+        yield from settle_nested(tree, plans)
     if tree.doubtful:
         yield from _settle_doubtful(tree.doubtful, works, tree, plans)
         tree.incoming = [at for at in tree.incoming if works[at][2].incoming]
@@ -113,68 +93,13 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
         yield from settled.settle(plans)
 
 
-def _above(at: int, parents: Sequence[int]) -> Iterator[int]:
-    """The ancestors of a span in its request, nearest first."""
-    for _ in range(_HIGHEST):
-        at = parents[at]
-        if at < 0:
-            return
-        yield at
-
-
-def _below_others(incoming: list[int], works: list[Work]) -> list[int]:
-    """The incoming calls below a span, of traces that have several: nearly always none."""
-    traces = [works[at][0][1] for at in incoming]
-    if len(set(traces)) == len(traces):
-        return []
-    count = Counter(traces)
-    return [at for at, trace in zip(incoming, traces, strict=True) if count[trace] > 1 and works[at][0][3]]
-
-
-def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
-    work = works[at]
-    for up in _above(at, parents):
-        outer = works[up]
-        if outer.group.resource != work.group.resource or outer.record.span.kind in _HOPS:
-            return
-        if outer.plan.incoming:
-            if _agrees(work.record, outer.record):
-                works[at] = work._replace(plan=plans.same_call(work.record))
-                works[up] = take_route(outer._replace(who=_named(outer.who, work.who)), work, plans)
-            return
-
-
-def _agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
-    (verb, path, status), (its_verb, its_path, its_status) = _exchange(inner), _exchange(outer)
-    return verb in ("", its_verb) and its_path.endswith(path) and status in ("", its_status)
-
-
-def _exchange(record: SpanRecord) -> tuple[str, str, str]:
-    """Method, path and status as they were sent; "" for what was not."""
-    said = {key: value for key, value, _ in record.entries if key in _EXCHANGE}
-    verb, status = (next((str(said[name]) for name in names if name in said), "") for names in (METHODS, STATUSES))
-    target = next((text for name in _TARGETS if isinstance(text := said.get(name), str)), "")
-    if "://" in target:
-        rest = target.partition("://")[2]
-        target = rest[rest.find("/") :] if "/" in rest else "/"
-    return verb.upper(), target.partition("?")[0].rstrip("/"), status
-
-
-def _named(who: Identity, inner: Identity) -> Identity:
-    if not who.user_id and inner.user_id:
-        who = who._replace(user_id=inner.user_id, user_source=inner.user_source)
-    if not who.company_id and inner.company_id:
-        who = who._replace(company_id=inner.company_id, company_source=inner.company_source)
-    return who
-
-
 def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> int:
     """The operation that a failed resolver belongs to fails with it; without one, and where the answer tells of no
     error, the resolver is an action. Returns which of the two has failed, or the resolver itself.
     """
     record = works[at].record
-    for above in _above(at, parents):
-        work = works[above]
+    for up in above(at, parents):
+        work = works[up]
         if work.plan.event_type == API_CALL:
             if work.plan.incoming and work.plan.failed(work.values):
                 return at
@@ -182,8 +107,8 @@ def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Pla
         if work.plan.event_type == ACTION and work.plan.family == "graphql":
             if work.record.status.code != 2:
                 events = (*work.record.events, *(event for event in record.events if event.name == "exception"))
-                works[above] = work._replace(record=work.record._replace(status=record.status, events=events))
-            return above
+                works[up] = work._replace(record=work.record._replace(status=record.status, events=events))
+            return up
     works[at] = works[at]._replace(plan=plans.graphql(record))
     return at
 
@@ -193,9 +118,9 @@ def _lend_to_call(at: int, parents: Sequence[int], works: list[Work], told: set[
     work = works[at]
     if work.plan.event_type != ACTION:
         return
-    for up in _above(at, parents):
+    for up in above(at, parents):
         call = works[up]
-        if call.group.resource != work.group.resource or call.record.span.kind in _HOPS:
+        if call.group.resource != work.group.resource or call.record.span.kind in HOPS:
             return
         if call.plan.incoming:
             if up not in told and not call.plan.failed(call.values):
@@ -208,12 +133,12 @@ def _lend_to_call(at: int, parents: Sequence[int], works: list[Work], told: set[
 def _lend_route(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
     """The call above an internal span has its route, where it tells none itself."""
     work = works[at]
-    for up in _above(at, parents):
+    for up in above(at, parents):
         call = works[up]
-        if call.group.resource != work.group.resource or call.record.span.kind in _HOPS:
+        if call.group.resource != work.group.resource or call.record.span.kind in HOPS:
             return
         if call.plan.incoming:
-            if _agrees(work.record, call.record):
+            if agrees(work.record, call.record):
                 works[up] = take_route(call, work, plans)
             return
 
@@ -229,24 +154,18 @@ def _settle_calls(
                 beside.setdefault((work.record.trace_id, work.record.parent_id, work.group.resource), []).append(at)
         yield
     for count, at in enumerate(calls):
-        if count % _PAUSE == _PAUSE - 1:
+        if count % PAUSE == PAUSE - 1:
             yield
         work = works[at]
         record, resource = work.record, work.group.resource
         local = record.parent_id and record.span.flags & _PARENT_KNOWN and not record.span.flags & REMOTE_FLAG
-        siblings = beside.get((record.trace_id, record.parent_id, resource), ())[:_HIGHEST]
+        siblings = beside.get((record.trace_id, record.parent_id, resource), ())[:HIGHEST]
         if (
             local
-            or any(works[up].plan.incoming and works[up].group.resource == resource for up in _above(at, parents))
-            or any(_within(work, works[other]) for other in siblings)
+            or any(works[up].plan.incoming and works[up].group.resource == resource for up in above(at, parents))
+            or any(within(work, works[other]) for other in siblings)
         ):
             works[at] = work._replace(plan=plans.same_call(record))
-
-
-def _within(inner: Work, outer: Work) -> bool:
-    span, other = inner.record.span, outer.record.span
-    begins = other.start_time_unix_nano <= span.start_time_unix_nano
-    return bool(begins and span.end_time_unix_nano <= other.end_time_unix_nano)
 
 
 class _Models:
@@ -272,7 +191,7 @@ class _Models:
     def _nearest(self, at: int) -> int:
         """The nearest model, agent or tool above in the same service, -1 when an API call comes first."""
         resource = self._works[at].group.resource
-        for up in _above(at, self._parents):
+        for up in above(at, self._parents):
             plan = self._works[up].plan
             if self._works[up].group.resource != resource:
                 return -1
@@ -287,7 +206,7 @@ class _Models:
         by_answer: dict[tuple[object, ...], list[int]] = {}
         by_place: dict[tuple[object, ...], list[int]] = {}
         for count, at in enumerate(left):
-            if count % _PAUSE == _PAUSE - 1:
+            if count % PAUSE == PAUSE - 1:
                 yield
             work = self._works[at]
             trace, model = work.record.trace_id, work.plan.model
@@ -301,7 +220,7 @@ class _Models:
         for group in (*by_answer.values(), *by_place.values()):
             if len(group) > 1:
                 self._settle_beside(group, plans)
-                if len(group) > _PAUSE:
+                if len(group) > PAUSE:
                     yield
 
     def _settle_nested(self, plans: Plans) -> Generator[None, None, list[int]]:
@@ -317,7 +236,7 @@ class _Models:
         stands: dict[int, list[int]] = {}  # by which calls a call is told
         yield
         for count, at in enumerate(self._deepest_first(inner)):
-            if count % _PAUSE == _PAUSE - 1:
+            if count % PAUSE == PAUSE - 1:
                 yield
             inside = [call for child in inner[at] for call in stands.get(child, (child,))]
             if not inside:
@@ -362,7 +281,7 @@ class _Models:
         around = group[0]
         for at in group[1:]:
             work, other = works[at], works[around]
-            if work.group.scope == other.group.scope or not _within(work, other):
+            if work.group.scope == other.group.scope or not within(work, other):
                 around = at
             elif self._worth(around) >= self._worth(at):
                 self._skip(at, plans)

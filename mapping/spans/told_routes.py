@@ -11,6 +11,7 @@ from typing import Final
 from mapping.context import Work
 from mapping.otlp.decode import SpanRecord
 from mapping.otlp.wire import NOTHING, Entry, entry
+from mapping.rules.route_spelling import normalise
 from mapping.shape import ABSENT
 from mapping.spans.plans import Plans
 
@@ -21,10 +22,10 @@ def take_route(outer: Work, inner: Work, plans: Plans) -> Work:
     """`outer`, with the route of `inner` if that says more of the path. Both are of one call."""
     at = inner.plan.route_at
     told = inner.values[at] if at != ABSENT else None
-    if not isinstance(told, str) or not told:
+    if not isinstance(told, str) or not (text := normalise(told)):
         return outer
     own = outer.values[outer.plan.route_at]
-    if isinstance(own, str) and own.count("/") >= told.count("/"):
+    if isinstance(own, str) and normalise(own).count("/") >= text.count("/"):
         return outer
     record = _routed(outer.record, entry(_ROUTE, told))
     keys, values, fragments = zip(*record.entries, strict=True)

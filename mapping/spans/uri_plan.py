@@ -87,8 +87,9 @@ class UriPlan:
         may = not slots.present or names is None or not _ORIGIN_HEADERS.isdisjoint(names)
         # Only a client names a host without a scheme in its own URL; in a request it is the beginning of a path.
         self._slashes_are_path = kind != CLIENT
-        # Zipkin's spans of calls that were made often do not say to whom: not to the service itself.
-        self._stands_in = not (kind == CLIENT and shape.reading.shares_ids)
+        # Zipkin's and Swift's spans of calls that were made often do not say to whom: not to the service itself.
+        nowhere = self._full == self._target == self._path == self._host == ABSENT
+        self._stands_in = kind != CLIENT or not (shape.reading.shares_ids or nowhere)
         self._has_origin = kind != CLIENT and context.trust_forwarded and may
         # http.target is read only without url.path.
         located = (self._path != ABSENT) != (self._target != ABSENT)

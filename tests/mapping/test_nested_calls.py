@@ -39,6 +39,17 @@ def test_the_same_exchange_below_a_call_of_one_resource_is_an_action(said: dict[
     assert kinds(span(HTTP, number=1), work, span(said, number=2, parent=3)) == ["api_call", "action", "action"]
 
 
+def test_a_target_that_may_hide_secrets_is_compared_too() -> None:
+    whole = {
+        "http.request.method": "GET",
+        "url.full": "http://h/api/a?token=x%2Fy&u=a@b",
+        "http.response.status_code": 200,
+    }
+    assert kinds(span(whole, number=1), span(HTTP, number=2, parent=1)) == ["api_call", "action"]
+    other = {**whole, "url.full": "http://h/api/b?token=x%2Fy&u=a@b"}
+    assert kinds(span(HTTP, number=1), span(other, number=2, parent=1)) == ["api_call", "api_call"]
+
+
 @pytest.mark.parametrize("said", OTHERS)
 def test_another_exchange_below_a_call_is_a_hop(said: dict[str, Any]) -> None:
     assert kinds(span(HTTP, number=1), span(said, number=2, parent=1)) == ["api_call", "api_call"]

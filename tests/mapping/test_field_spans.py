@@ -1,0 +1,308 @@
+"""Spans as public reports show them; each names its report. What was right already is here too, so that it stays so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from mapping.event import API_CALL, Event
+from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, mapped, span, traces
+
+Said = dict[str, Any]
+UNSPECIFIED = 0
+ERROR = Status(code=Status.STATUS_CODE_ERROR)
+CALL: Said = {"http.request.method": "GET", "url.path": "/orders/17", "http.response.status_code": 200}
+MS = 1_000_000
+
+
+def of_span(said: Said, kind: int = SERVER, **more: Any) -> Event:
+    (event,) = mapped(traces(span(said, kind=kind, **more))).events
+    return event
+
+
+def calls(*requests: ExportTraceServiceRequest) -> list[Event]:
+    whole = ExportTraceServiceRequest()
+    for request in requests:
+        whole.MergeFrom(request)
+    return [event for event in mapped(whole).events if event.event_type == API_CALL]
+
+
+def of_scopes(*spans: tuple[str, Span]) -> ExportTraceServiceRequest:
+    """Spans of one resource, each with the name of its scope."""
+    request = traces()
+    del request.resource_spans[0].scope_spans[:]
+    for scope, one in spans:
+        of_scope = request.resource_spans[0].scope_spans.add()
+        of_scope.scope.name = scope
+        of_scope.spans.append(one)
+    return request
+
+
+def twin(number: int, begins_ms: int, ends_ms: int, said: Said, parent: int = 1) -> Span:
+    return span(
+        said,
+        number=number,
+        parent=parent,
+        start_time_unix_nano=NOW + begins_ms * MS,
+        end_time_unix_nano=NOW + ends_ms * MS,
+    )
+
+
+# UsefulSoftwareCo/executor #985; open-telemetry/opentelemetry-go-instrumentation #471
+def test_two_frameworks_that_took_up_one_trace_beside_each_other_tell_of_one_call() -> None:
+    outer, inner = twin(2, 0, 9, CALL), twin(3, 1, 8, {**CALL, "http.route": "/orders/:id", "user.id": "ann"})
+    for pair in ((("worker", outer), ("effect", inner)), (("effect", inner), ("worker", outer))):
+        (call,) = calls(of_scopes(*pair))
+        assert (call.span_id, call.route, call.user_id) == (outer.span_id.hex(), "/orders/{id}", "ann")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ("worker", twin(3, 1, 8, CALL)),  # the same scope: two calls at once
+        ("effect", twin(3, 5, 12, CALL)),  # not within the other: tried again
+        ("effect", twin(3, 1, 8, {**CALL, "url.path": "/orders/18"})),
+        ("effect", twin(3, 1, 8, {**CALL, "http.response.status_code": 404})),
+        ("effect", twin(3, 1, 8, CALL, parent=4)),
+    ],
+)
+def test_calls_beside_each_other_are_two(other: tuple[str, Span]) -> None:
+    assert len(calls(of_scopes(("worker", twin(2, 0, 9, CALL)), other))) == 2
+    elsewhere = traces(other[1], resource={"service.name": "stock"})
+    assert len(calls(of_scopes(("worker", twin(2, 0, 9, CALL))), elsewhere)) == 2
+
+
+# DataDog/dd-trace-go #3369; open-telemetry/opentelemetry-collector-contrib #44722
+def test_a_router_under_an_instrumented_server_of_datadog_is_the_same_call() -> None:
+    said = {
+        "span.type": "web",
+        "datadog.span.id": "1",
+        "http.request.method": "GET",
+        "http.response.status_code": "500",
+        "http.url": "http://shop.example/orders/17",
+    }
+    outer = span({**said, "component": "net/http", "dd.span.Resource": "GET"}, number=1, name="http.request")
+    routed = {**said, "component": "go-chi/chi.v5", "http.route": "/orders/{id}"}
+    (call,) = calls(traces(outer, span(routed, number=2, parent=1, name="http.request", status=ERROR)))
+    assert (call.route, call.status, call.error_type, call.hop) == ("/orders/{id}", 500, "server", "entry")
+
+
+# open-telemetry/opentelemetry-collector-contrib #36924
+def test_spans_of_the_collectors_datadog_receiver_are_calls() -> None:
+    said = {
+        "dd.span.Resource": "GET /orders/{id}",
+        "datadog.span.id": "1",
+        "http.method": "GET",
+        "http.status_code": "200",
+        "http.url": "http://shop.example/orders/17",
+        "http.useragent": "curl/8",
+        "network.client.ip": "203.0.113.7",
+        "http.route": "/orders/{id}",
+        "peer.ipv4": "10.0.0.1",
+    }
+    handler = span({"component": "spring-web-controller"}, number=2, parent=1, name="spring.handler")
+    (call,) = calls(traces(span(said, number=1, name="servlet.request"), handler))
+    assert (call.route, call.status, call.ip_address, call.user_agent) == ("/orders/{id}", 200, "203.0.113.7", "curl/8")
+
+
+# traefik/traefik #11230, #13504, #10223
+@pytest.mark.parametrize(
+    ("rule", "path", "route"),
+    [
+        ("Host(`shop.example`)", "/orders/17", "/orders/{id}"),
+        ("Host(`shop.example`) && PathPrefix(`/orders`)", "/orders/17", "/orders/{id}"),
+        ('PathRegexp("^/orders/[0-9]+$")', "/orders/17", "/orders/{id}"),
+        ("/grafana", "/grafana/d/17", "/grafana/d/{id}"),
+        ("/healthz", "/healthz", "/healthz"),
+    ],
+)
+def test_a_rule_of_traefiks_router_is_no_route(rule: str, path: str, route: str) -> None:
+    entry = {**CALL, "url.path": path, "server.address": "shop.example", "entry_point": "web"}
+    assert of_span({**entry, "http.route": rule}).route == route
+    router = {"traefik.router.name": "a@docker", "traefik.service.name": "s", "http.route": rule}
+    proxied = {**CALL, "url.full": f"http://10.0.0.7:80{path}", "server.address": "10.0.0.7"}
+    found = calls(
+        traces(
+            span(entry, number=1, name="GET"),
+            span(router, kind=INTERNAL, number=2, parent=1, name="Router"),
+            span({"traefik.middleware.name": "auth"}, kind=INTERNAL, number=3, parent=2, name="Auth"),
+            span(proxied, kind=CLIENT, number=4, parent=3, name="ReverseProxy"),
+        )
+    )
+    assert [(call.direction, call.hop) for call in found] == [("Incoming", "entry"), ("Outgoing", "inner")]
+    assert found[0].route == (path if rule == path else route)
+
+
+# kgateway-dev/kgateway #9311; envoyproxy/envoy #27846
+def test_envoys_spans_by_the_name_of_a_listener_are_calls() -> None:
+    said = {
+        "node_id": "gateway-proxy",
+        "guid:x-request-id": "89d85fd0-346c-9381-b38f-3ad4fe78fa80",
+        "http.url": "http://localhost:8080/helloworld",
+        "http.method": "GET",
+        "downstream_cluster": "-",
+        "user_agent": "curl/8.4.0",
+        "peer.address": "127.0.0.1",
+        "component": "proxy",
+        "http.status_code": "404",
+        "response_flags": "-",
+    }
+    call = of_span(said, name="ingress")
+    assert (call.route, call.status, call.user_agent) == ("/helloworld", 404, "curl/8.4.0")
+    assert call.request_id == said["guid:x-request-id"]
+    grpc = {**said, "http.url": "http://gsc:80/io.v1.Cluster/Get", "http.method": "POST", "http.status_code": "200"}
+    sent = of_span({**grpc, "grpc.path": "/io.v1.Cluster/Get", "grpc.status_code": "0"}, CLIENT, name="egress gsc:80")
+    assert (sent.direction, sent.uri, sent.error_type) == ("Outgoing", "http://gsc/io.v1.Cluster/Get", "")
+
+
+WORKER: Said = {
+    "cloud.provider": "cloudflare",
+    "cloud.platform": "cloudflare.workers",
+    "faas.name": "edge",
+    "faas.invocation_id": "i1",
+    "cloudflare.colo": "LHR",
+}
+
+
+# cloudflare/cloudflare-docs, Workers: spans and attributes
+@pytest.mark.parametrize("kind", [SERVER, INTERNAL, UNSPECIFIED])
+@pytest.mark.parametrize("sent_kind", [CLIENT, INTERNAL, UNSPECIFIED])
+def test_a_workers_invocation_is_a_call_and_what_it_fetches_is_none_of_a_customer(kind: int, sent_kind: int) -> None:
+    handler = {
+        **WORKER,
+        "faas.trigger": "http",
+        "cloudflare.handler_type": "fetch",
+        "cloudflare.outcome": "ok",
+        "cloudflare.ray_id": "8f00",
+        "http.request.method": "GET",
+        "url.full": "https://shop.example/orders/17?a=1",
+        "url.path": "/orders/17",
+    }
+    fetched = {
+        **WORKER,
+        "http.request.method": "GET",
+        "url.full": "https://stock.example/items/17",
+        "http.response.status_code": 200,
+    }
+    served, sent = calls(
+        traces(span(handler, kind=kind, number=1), span(fetched, kind=sent_kind, number=2, parent=1, name="fetch"))
+    )
+    assert (served.direction, served.hop, served.error_type, served.request_id) == ("Incoming", "entry", "", "8f00")
+    assert (sent.direction, sent.hop) == ("Outgoing" if sent_kind == CLIENT else "Internal", "inner")
+    for outcome, bucket in (
+        ("canceled", "cancelled"),
+        ("responseStreamDisconnected", "cancelled"),
+        ("exceededCpu", "server"),
+    ):
+        assert of_span({**handler, "cloudflare.outcome": outcome}, kind).error_type == bucket
+
+
+# sveltejs/kit, runtime/server/respond.js
+def test_sveltekits_root_span_is_a_call_of_its_own_or_lends_its_route() -> None:
+    root = {
+        "http.route": "/orders/[id]",
+        "http.method": "GET",
+        "http.url": "http://shop.example/orders/17?x=1",
+        "sveltekit.is_data_request": False,
+        "sveltekit.is_sub_request": False,
+    }
+    alone = of_span(root, INTERNAL, name="sveltekit.handle.root")
+    assert (alone.direction, alone.hop, alone.route) == ("Incoming", "entry", "/orders/{id}")
+    resolve = span({"http.route": "/orders/[id]"}, kind=INTERNAL, number=3, parent=2, name="sveltekit.resolve")
+    below = span(root, kind=INTERNAL, number=2, parent=1, name="sveltekit.handle.root")
+    (call,) = calls(traces(span({**CALL, "url.query": "x=1"}, number=1), below, resolve))
+    assert (call.route, call.status) == ("/orders/{id}", 200)
+    assert of_span({**root, "http.route": "unknown"}, INTERNAL).route == "/orders/{id}"
+
+
+# swift-server/async-http-client #860
+def test_a_call_that_was_made_to_nobody_knows_whom_is_not_one_of_the_service_itself() -> None:
+    call = of_span({"http.request.method": "GET", "http.status_code": 200}, CLIENT, name="GET")
+    assert (call.uri, call.flags, call.status) == ("http://unknown/", ("uri_host_guessed", "uri_from_route"), 200)
+
+
+# apollographql/router, plugins/telemetry/span_factory.rs
+@pytest.mark.parametrize("target", ["/graphql", "http://localhost:4000/graphql?x=1"])
+def test_apollos_router_names_its_target_as_the_route(target: str) -> None:
+    said = {"http.route": target, "http.request.method": "POST", "otel.status_code": "OK"}
+    call = of_span(said, name="router")
+    assert (call.event_type, call.route, call.uri) == (API_CALL, "/graphql", "http://shop/graphql")
+
+
+# hapifhir/hapi-fhir #7790; open-telemetry/opentelemetry-java-instrumentation #8982, #5753;
+# open-telemetry/opentelemetry-dotnet-contrib #1776; open-telemetry/semantic-conventions #2734; Kong/kong #14845;
+# grafana/beyla #2167
+@pytest.mark.parametrize(
+    ("written", "path", "route"),
+    [
+        ("/*", "/fhir/Patient/123/_history/1", "/fhir/Patient/{id}/_history/{id}"),
+        ("/DecisionService/ws/*", "/DecisionService/ws/1.0/x", "/DecisionService/ws/*"),
+        ("/app/wsrest/userlogo/holding.png", "/app/wsrest/userlogo/holding.png", "/app/wsrest/userlogo/holding.png"),
+        ("about_attr_route/{customerId}", "/about_attr_route/123", "/about_attr_route/{customerId}"),
+        ("{controller}/{action}/{id?}", "/Home/Index/5", "/{controller}/{action}/{id}"),
+        ("", "/orders/17", "/orders/{id}"),
+        ("/users/*/books/*", "/users/7/books/9", "/users/*/books/*"),
+        ("/**", "/users/7", "/users/{id}"),
+    ],
+)
+def test_routes_of_reports(written: str, path: str, route: str) -> None:
+    assert of_span({**CALL, "url.path": path, "http.route": written}, name=f"GET {written}").route == route
+
+
+# open-telemetry/opentelemetry-lambda #831; open-telemetry/opentelemetry-dotnet-contrib #583
+def test_functions_behind_a_gateway_are_calls() -> None:
+    said = {
+        "faas.trigger": "http",
+        "faas.invocation_id": "i1",
+        "http.method": "GET",
+        "http.scheme": "https",
+        "http.target": "/hello/ann?a=1",
+        "net.host.name": "x.execute-api.eu-west-1.amazonaws.com",
+        "http.status_code": 200,
+    }
+    call = of_span({**said, "http.route": "/hello/{name}"}, name="app.handler")
+    assert (call.route, call.uri) == ("/hello/{name}", "https://x.execute-api.eu-west-1.amazonaws.com/hello/ann?a=1")
+    assert of_span({**said, "net.host.port": 443}, name="f").uri == call.uri
+
+
+# Azure/azure-functions-host #11929; open-telemetry/opentelemetry-specification #3213
+def test_host_and_worker_of_an_azure_function_are_one_entry() -> None:
+    said = {**CALL, "faas.trigger": "http", "faas.name": "Orders", "http.route": "api/orders/{id}"}
+    doubled = span({**said, "url.path": "/api/orders/17"}, number=1)
+    doubled.attributes.extend(one for one in list(doubled.attributes) if one.key == "faas.name")
+    invoke = span({"faas.invocation_id": "i"}, kind=INTERNAL, number=2, parent=1, name="function Orders")
+    worker = span({**CALL, "url.path": "/api/orders/17", "server.port": 39283}, number=3, parent=2)
+    host, inner = calls(traces(doubled), traces(invoke, worker, resource={"service.name": "worker"}))
+    assert (host.hop, host.route, inner.hop) == ("entry", "/api/orders/{id}", "inner")
+
+
+# open-telemetry/opentelemetry-python-contrib #505, #2627
+def test_messages_of_a_websocket_are_no_calls() -> None:
+    opened = span(
+        {"http.scheme": "ws", "http.url": "ws://shop.example/ws", "http.status_code": 101}, number=1, name="GET /ws"
+    )
+    sent = {"asgi.event.type": "websocket.send", "http.status_code": 200}
+    (call,) = calls(traces(opened, span(sent, kind=INTERNAL, number=2, parent=1, name="GET /ws websocket send")))
+    assert (call.verb, call.status, call.uri, call.error_type) == ("GET", 101, "ws://shop.example/ws", "")
+
+
+# line/armeria, ktorio/ktor, eclipse-vertx: how servers tell that the caller has gone
+@pytest.mark.parametrize(
+    "name",
+    [
+        "com.linecorp.armeria.common.ClosedSessionException",
+        "com.linecorp.armeria.common.stream.ClosedStreamException",
+        "io.ktor.util.cio.ChannelWriteException",
+        "io.ktor.utils.io.ClosedWriteChannelException",
+        "io.vertx.core.http.HttpClosedException",
+        "akka.http.impl.engine.server.PeerClosedException",
+        "java.nio.channels.ClosedChannelException",
+    ],
+)
+def test_a_server_whose_caller_has_gone_has_not_failed(name: str) -> None:
+    said = {"http.request.method": "GET", "url.path": "/slow", "error.type": name}
+    assert of_span(said, status=ERROR).error_type == "cancelled"
+    assert of_span({**said, "url.full": "http://stock/slow"}, CLIENT, status=ERROR).error_type == "network"
