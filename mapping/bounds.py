@@ -100,4 +100,4 @@ def is_deep(text: str, parsed: object) -> bool:
 
 def share_of(records: int) -> int:
     """Characters that each event of a request of so many records may hold of its resource and scope."""
-    return max(LEAST_SHARE, RESOURCE_ROOM // max(records, 1))
+    return RESOURCE_ROOM // records if 0 < records < RESOURCE_ROOM // LEAST_SHARE else LEAST_SHARE

@@ -120,7 +120,11 @@ def note_unread(unread: Unread, side: str, extra: dict[str, Any]) -> None:
 
 def last_exception(events: tuple[SpanEvent, ...]) -> dict[str, Any] | None:
     """Attributes of the last exception event, None without one."""
-    return next((event.attributes for event in reversed(events) if event.name == "exception"), None)
+    for event in reversed(events):
+        if event.name == "exception":
+            exception: dict[str, Any] = event.attributes
+            return exception
+    return None
 
 
 class Context:

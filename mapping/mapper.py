@@ -147,7 +147,7 @@ class Mapper:
     ) -> Generator[None, None, Mapped]:
         early = sampler.early
         waiting: list[tuple[Work, Event]] = []
-        of_one_resource = len({id(group.resource) for group in groups}) == 1
+        of_one_resource = len(groups) == 1 or len({id(group.resource) for group in groups}) == 1
         # Only of one resource: a span of another stops what is lent from span to span.
         passes = of_one_resource and together is None and not out.keep_skips
         tree = Tree(of_one_resource=of_one_resource, passes=passes)
@@ -157,7 +157,8 @@ class Mapper:
                 start = self._look(group, start, job, sampler if early else None, tree, out)
                 yield
         works = tree.works
-        yield from settle(tree, self._plans)
+        if tree.doubtful or len(tree.incoming) > 1:
+            yield from settle(tree, self._plans)
         owners: Sequence[Owner] | None = None
         if self._inherit:
             owners = yield from find_owners(tree, self._traces_seen or None, job.received_unix_ns, job.tenant)

@@ -417,8 +417,12 @@ class ApiCallPlan:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
         slots = self.slots
-        show = slots.shown_beside_events if events and bring_headers(events) else slots.shown
-        shown, shown_response = show(request, "request"), show(response, "response") if response else EMPTY_HEADERS
+        if events and bring_headers(events):
+            shown = slots.shown_beside_events(request, "request")
+            shown_response = slots.shown_beside_events(response, "response")
+        else:
+            shown = request if slots.keeps_request else slots.shown(request, "request")
+            shown_response = response if slots.keeps_response else slots.shown(response, "response")
         version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)

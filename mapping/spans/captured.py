@@ -19,7 +19,6 @@ class HeaderSlots:
     """Where the headers of a shape are; names and sides are worked out once."""
 
     __slots__ = (
-        "_kept",
         "_looked_at",
         "_looks",
         "_maps",
@@ -28,6 +27,8 @@ class HeaderSlots:
         "_masks",
         "_request",
         "_response",
+        "keeps_request",
+        "keeps_response",
         "present",
         "request_names",
         "response_names",
@@ -70,10 +71,10 @@ class HeaderSlots:
                     self._looked_at[side].append(name)
                 elif index in marked:
                     self._marked[side].append(name)
-        # Sides of which nothing has to be looked at.
-        self._kept = {
-            side for side, _ in sides if not (self._masked[side] or self._looked_at[side] or self._marked[side])
-        }
+        # True where nothing of a side has to be looked at.
+        self.keeps_request, self.keeps_response = (
+            not (self._looks or self._masked[side] or self._looked_at[side] or self._marked[side]) for side, _ in sides
+        )
 
     def read(
         self, values: tuple[Any, ...], events: tuple[SpanEvent, ...]
@@ -112,8 +113,6 @@ class HeaderSlots:
             return EMPTY_HEADERS
         if self._looks:
             return self._masks.headers(found, side)
-        if side in self._kept:
-            return found
         changed: dict[str, str | None] = {}
         texts = self._masks.header_texts
         for name in self._marked[side]:

@@ -30,8 +30,9 @@ class TraceMemory:
         self._ns = int(seconds * 1e9)
         self._limit = limit
         self._most_characters = most_characters
-        # (receive time, traces, users, companies) of requests that are not sorted yet, the oldest first
-        self._aside: deque[tuple[int, Sequence[bytes], Sequence[str], Sequence[str]]] = deque()
+        # (receive time, traces, users, companies, characters of both) of requests that are not sorted yet, the oldest
+        # first
+        self._aside: deque[tuple[int, Sequence[bytes], Sequence[str], Sequence[str], int]] = deque()
         self._spans_aside = 0
         self._characters_aside = 0
         # Trace id and tenant -> (receive time, user, company), MANY for several. Tuples of texts and numbers leave the
@@ -68,15 +69,16 @@ class TraceMemory:
         self, traces: Sequence[bytes], users: Sequence[str], companies: Sequence[str], now: int, tenant: str
     ) -> None:
         """Spans of these traces tell whose they are; "" says nothing."""
-        self._aside.append((now, _keys(traces, tenant), users, companies))
+        characters = sum(map(len, users)) + sum(map(len, companies))
+        self._aside.append((now, _keys(traces, tenant), users, companies, characters))
         self._spans_aside += len(traces)
-        self._characters_aside += _size(users, companies)
+        self._characters_aside += characters
         while len(self._aside) > 1 and (
             self._spans_aside > self._limit or self._characters_aside > self._most_characters
         ):
-            _, keys, users, companies = self._aside.popleft()
+            _, keys, _, _, characters = self._aside.popleft()
             self._spans_aside -= len(keys)
-            self._characters_aside -= _size(users, companies)
+            self._characters_aside -= characters
         self.empty = False
 
     def of_log(self, trace: bytes, owner: Owner, now: int, tenant: str, *, of_call: bool) -> Owner:
@@ -91,7 +93,7 @@ class TraceMemory:
         if key not in self._young and key not in self._old:  # nobody has told of it yet, as of most
             if learns:
                 self._young[key] = (now, *owner)
-                self._characters += _size(owner)
+                self._characters += len(owner[0]) + len(owner[1])
             return owner
         if learns:
             self._learn(key, *owner, now)
@@ -102,9 +104,9 @@ class TraceMemory:
 
     def _sort(self) -> None:
         """Puts what was laid aside where it is found."""
-        for now, keys, users, companies in self._aside:
+        for now, keys, users, companies, characters in self._aside:
             self._make_room(now)
-            self._characters += _size(users, companies)
+            self._characters += characters
             told = dict(zip(keys, zip(repeat(now), users, companies), strict=True))
             new = len(told) == len(keys) and self._young.keys().isdisjoint(told) and self._old.keys().isdisjoint(told)
             if new and not ("" in users and "" in companies):
@@ -139,10 +141,6 @@ class TraceMemory:
             return NO_OWNER
         _, user, company = known
         return user if user != MANY else "", company if company != MANY else ""
-
-
-def _size(*ids: Sequence[str]) -> int:
-    return sum(sum(map(len, of)) for of in ids)
 
 
 def _keys(traces: Sequence[bytes], tenant: str) -> Sequence[bytes]:

@@ -17,6 +17,7 @@ from mapping.spans.captured import HeaderSlots
 Places = tuple[tuple[int, str], ...]  # index of an attribute, and its name as a source
 
 _new: Final = tuple.__new__
+_TEXTS: Final = frozenset((str,))
 
 
 class WhoPlan:
@@ -70,7 +71,7 @@ class WhoPlan:
             _places(shape, (*names, *said.get(field, ())))
             for names, field in zip(context.resolver.other_attributes, others, strict=True)
         )
-        self._others = places if any(places) else ()
+        self._others = [(field, where) for field, where in enumerate(places) if where]
         # Only a text that was marked may be a key by its own shape, which is no user in clear.
         at_all = (self._user, self._company, *places)
         self._looked_at = [index for found in at_all for index, _ in found if index in shape.look]
@@ -85,11 +86,12 @@ class WhoPlan:
         if not self._simple or (self._looked_at and any(map(_is_a_key, map(values.__getitem__, self._looked_at)))):
             found = [values[index] for _, index in self._names]
             # Numbers are not remembered: as keys, 1 and True are the same.
-            if self._resolver.parameters or any(type(value) is not str for value in found):
+            if self._resolver.parameters or not _TEXTS.issuperset(map(type, found)):
                 attributes = {key: values[index] for key, index in self._names}
                 return self._resolver.resolve(attributes, request, response, self._query(values))
-            headers = (*map(request.get, self._request), *map(response.get, self._response))
-            return self._remembered[(self, *found, *headers)]
+            return self._remembered[
+                (self, *found, *map(request.get, self._request), *map(response.get, self._response))
+            ]
         user = user_source = company = company_source = ""
         ids = self._ids  # callers repeat: the second look at one costs a tenth of the first
         for index, source in self._user:
@@ -104,9 +106,12 @@ class WhoPlan:
                 break
         if not self._others:
             return _new(Identity, (user, company, "", "", "", "", "", user_source, company_source))
-        others = [
-            next((text for index, _ in where if (text := identifier(values[index]))), "") for where in self._others
-        ]
+        others = ["", "", "", "", ""]
+        for field, where in self._others:
+            for index, _ in where:
+                if text := identifier(values[index]):
+                    others[field] = text
+                    break
         return _new(Identity, (user, company, *others, user_source, company_source))
 
     def resolved(self, found: tuple[Any, ...]) -> Identity:

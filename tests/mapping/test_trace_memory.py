@@ -68,7 +68,7 @@ def test_long_ids_count_by_their_length() -> None:
     memory = TraceMemory(3600, most_characters=10_000)
     for number in range(100):
         memory.learn([b"%d" % number], ["u" * 1000], [f"c{number}"], number, "")
-    assert sum(len(user) for _, _, users, _ in memory._aside for user in users) <= 10_000
+    assert sum(len(user) for _, _, users, _, _ in memory._aside for user in users) <= 10_000
     assert ask(memory, b"99", 100) == ("u" * 1000, "c99")
     for number in range(100):
         ask(memory, b"x")
