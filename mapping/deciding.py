@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from mapping.context import Group, Work
 from mapping.event import Decision
 from mapping.facts import log_record_bytes
-from mapping.logs.events import LogWork
+from mapping.logs.work import LogWork
 from mapping.otlp.decode import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.sampling.of_calls import CallConditions

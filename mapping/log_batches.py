@@ -14,7 +14,8 @@ from mapping.deciding import Facts, Sampler, decide_log, of_tenant
 from mapping.event import Decision
 from mapping.facts import log_record_bytes
 from mapping.groups import GroupFacts
-from mapping.logs.events import LogMapper, LogWork
+from mapping.logs.events import LogMapper
+from mapping.logs.work import LogWork
 from mapping.mapped import Out
 from mapping.otlp.decode import LogGroup
 from mapping.spans.trace_memory import NO_OWNER, TraceMemory
@@ -81,12 +82,12 @@ def looked_at(
         yield runs
 
 
-def decided(run: LogRun, sampler: Sampler, out: Out) -> list[Decision | None]:
-    """The decision of each record, for a sampler that decides early; None for those of which nothing is kept."""
+def decided(run: LogRun, sampler: Sampler, out: Out) -> tuple[list[LogWork], list[Decision]]:
+    """The records of a run of which something is kept, and their decisions, for a sampler that decides early."""
     facts, early_facts, group, works = run
-    decisions: list[Decision | None] = []
+    kept: list[LogWork] = []
+    decisions: list[Decision] = []
     for work in works:
-        decision: Decision | None = None
         try:
             plan = work[1]
             if plan.stated or plan.weights:
@@ -94,13 +95,15 @@ def decided(run: LogRun, sampler: Sampler, out: Out) -> list[Decision | None]:
             else:  # the same, without a call in between
                 trace_id = work[0][1] or bytes.fromhex(work[5][1])
                 decision = sampler.log(trace_id, None, None, log_record_bytes, early_facts, work, facts, group)
-            if not decision.keep and (out.dropped is None or work[5][10] is None):
-                out.sampled_out += 1
-                decision = None
         except Exception as error:  # one bad record harms nobody else
             out.fail("logs", work.item, error)
-        decisions.append(decision)
-    return decisions
+            continue
+        if decision.keep or (out.dropped is not None and work[5][10] is not None):
+            kept.append(work)
+            decisions.append(decision)
+        else:
+            out.sampled_out += 1
+    return kept, decisions
 
 
 def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:

@@ -7,7 +7,7 @@ requests are bounded caches, the templates of `RouteBook`, and identities of tra
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Final, cast
@@ -20,8 +20,9 @@ from mapping.facts import LogFacts, SpanFacts
 from mapping.finished import finished
 from mapping.groups import GroupFacts
 from mapping.log_batches import decided, looked_at
-from mapping.logs.events import LogMapper, LogWork
+from mapping.logs.events import LogMapper
 from mapping.logs.explain import ExplainingLogMapper, Reason
+from mapping.logs.work import LogWork
 from mapping.mapped import Mapped, Out
 from mapping.otlp.decode import Decoded, LogGroup, SpanGroup
 from mapping.otlp.wire import read_text
@@ -288,16 +289,17 @@ class Mapper:
             until = clock() + STEP_S
             for run in runs:
                 facts, _, group, works = run
-                decisions = decided(run, sampler, out) if at_once else repeat(UNSAMPLED)
-                for work, decision in zip(works, decisions):  # noqa: B905 - the latter may be endless
-                    if decision is None:
-                        continue
+                decisions: Iterable[Decision] = repeat(UNSAMPLED)
+                if at_once:
+                    works, decisions = decided(run, sampler, out)
+                untouched = self._logs.untouched(works)
+                for work, decision, is_untouched in zip(works, decisions, untouched):  # noqa: B905 - one may be endless
                     if clock() > until:
                         yield
                         until = clock() + STEP_S
                     cuts = masks.cuts
                     try:
-                        event = make(work, facts, job, decision)
+                        event = make(work, facts, job, decision, untouched=is_untouched)
                         if facts.odd or work[1].over or masks.cuts != cuts:
                             event = finished(event, facts, text_cut=masks.cuts != cuts, over=work[1].over)
                         if at_once:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from mapping.context import Group, Work
 from mapping.event import API_CALL, SKIP, Decision, Event
 from mapping.facts import LogFacts, SpanFacts
-from mapping.logs.events import LogWork
+from mapping.logs.work import LogWork
 from mapping.otlp.decode import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.sampling.of_calls import CallConditions, KnownCall, OfCall

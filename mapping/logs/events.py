@@ -6,58 +6,29 @@ call that a log describes gets the transaction id of its span, so that both coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mapping.bounds import LAST_NS, MOST_SEVERE
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
-from mapping.event import API_CALL, EMPTY_HEADERS, ENTRY, LOG, OPEN, Decision, Event
-from mapping.logs.http import HttpExchange
-from mapping.logs.location import of_exchange
-from mapping.logs.plans import CONSUMED, LogPlan, LogPlans
-from mapping.logs.record import Body, ExceptionInfo, LogKeys, LogRecord, flatten, read_body, understand
-from mapping.masks.prompts import without_content
+from mapping.event import EMPTY_HEADERS, LOG, Decision, Event
+from mapping.logs.calls import CallEvents
+from mapping.logs.plans import LogPlan, LogPlans
+from mapping.logs.record import Body, LogKeys, LogRecord, flatten, read_body, understand
+from mapping.logs.work import LogWork, error_of, flags_of, is_of_a_model, request_id
+from mapping.masks.many import LEAST
 from mapping.masks.redactor import MASK
 from mapping.otlp.decode import LogItem
-from mapping.rules import extras, ids, taxonomy
-from mapping.rules.call import (
-    ANSWERED_VERSION_HEADERS,
-    REQUEST_ID_HEADERS,
-    VERSION_ATTRIBUTES,
-    VERSION_HEADERS,
-    flags_in,
-    note_uri,
-    path_version,
-)
+from mapping.rules import ids
+from mapping.rules.call import flags_in
 from mapping.rules.identity import NOBODY, Identity, Resolver
-from mapping.rules.metadata import flat_object
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
-# A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
 _NOTHING: Final[Mapping[str, Any]] = {}
+# A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
 _OF_SDKS: Final = "telemetry.sdk.name"
-_VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
-
-
-class LogWork(NamedTuple):
-    """One log record understood, on its way to an event."""
-
-    item: LogItem
-    plan: LogPlan
-    values: tuple[Any, ...]
-    fragments: tuple[str | None, ...]
-    looked_up: Mapping[str, Any] | None  # attributes by key; None for a record that nobody asked for any
-    read: LogRecord
-    who: Identity
-    occurrence: int  # identical records earlier in the same request
-    key: str  # what makes the record one event: a retry has the same
-
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """The record's attributes, those without a value left out."""
-        return self.looked_up if self.looked_up is not None else self.plan.attributes(self.values)
 
 
 class LogMapper:
@@ -68,6 +39,7 @@ class LogMapper:
         self._http_from_attributes = http_from_attributes
         self._drops_bodies = bool(context.masks.dropped_bodies)
         self._plans = LogPlans(context, http_from_attributes=http_from_attributes)
+        self._calls = CallEvents(context)
 
     def look(self, item: LogItem, group: Group, job: Job, seen: dict[str, int]) -> LogWork:
         """seen: how often each record came in this request."""
@@ -203,19 +175,35 @@ class LogMapper:
             return body
         return body._replace(text="", map=shown, flat=flatten(shown))
 
-    def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
+    def untouched(self, works: Sequence[LogWork]) -> list[bool]:
+        """Of which of the records the body's text surely has nothing to be masked; asked of many at once."""
+        if len(works) < LEAST:
+            return [False] * len(works)
+        bodies = [work[5][0] for work in works]
+        texts = [body[1] for body in bodies]
+        # What follows one another is mostly of one kind; of any other nothing is known.
+        if bodies[0][0] == "text":
+            clean = self._context.masks.lines_untouched(texts)
+            return [told and body[0] == "text" for told, body in zip(clean, bodies, strict=True)]
+        clean = self._context.masks.json_untouched(texts)
+        return [told and body[1] != "" and body[2] is not None for told, body in zip(clean, bodies, strict=True)]
+
+    def event(self, work: LogWork, group: Group, job: Job, decision: Decision, *, untouched: bool = False) -> Event:
+        """untouched: as the method of this name has it."""
         item, plan, values, fragments, _, understood, who, _, key = work
-        _, trace_id, span_id, _, time, severity_number, severity_text, event_name, _, exception, http = understood
+        body_read, trace_id, span_id, _, time, severity_number, severity_text, event_name, _, exception, http = (
+            understood
+        )
         if http is not None:
-            return self._call(work, http, group, job, decision)
+            return self._calls.event(work, http, group, job, decision, untouched=untouched)
         context = self._context
-        extra = (self._error(understood) or {}) if exception is not None else {}
-        of_model = plan.of_model or (event_name != "" and self._is_event_of_a_model(event_name))
-        (encoding, sent, _, _) = understood[0]
-        if encoding == "text" and not event_name:  # as `log_body` does
-            body = context.masks.text(sent) if sent else ""
-        else:
+        extra = error_of(exception, context) if exception is not None else {}
+        of_model = plan.of_model or (event_name != "" and is_of_a_model(work, context))
+        encoding, body, _, _ = body_read
+        if event_name or of_model or not (untouched or encoding == "text"):
             body, encoding = context.log_body(understood, extra, job.room, of_model=of_model)
+        elif not untouched:  # as `log_body` does
+            body = context.masks.text(body) if body else ""
         metadata = self._plans.of_models[tuple([key for key, _, _ in item[3]])] if of_model else plan.metadata
         transaction = ids.transaction_id(key, job[1])
         received, tenant, _, _ = job
@@ -223,7 +211,7 @@ class LogMapper:
         user_id, company_id, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
         flags = flags_in(extra) if extra else ()
         if not received - LATE_NS <= time <= received + SKEW_NS:
-            flags += _flags(time, received)
+            flags += flags_of(time, received)
         return _new(
             Event,
             (
@@ -265,7 +253,7 @@ class LogMapper:
                 "",  # request_body_encoding
                 "",  # response_body
                 "",  # response_body_encoding
-                (_request_id(work) if plan.request_ids else "") or transaction,  # request_id
+                (request_id(work) if plan.request_ids else "") or transaction,  # request_id
                 "",  # name
                 0,  # span_status
                 "",  # links
@@ -284,132 +272,6 @@ class LogMapper:
             ),
         )
 
-    def _call(self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision) -> Event:
-        context, understood, who = self._context, work.read, work.who
-        found = of_exchange(context, http, group.service)
-        if found is None:
-            route = context.normalised[http.route] if http.route else ""
-            found = http.uri(group.service, route, context.masks.query, context.masks.path)
-        path = "" if found.from_route else found.path
-        extra: dict[str, Any] = {"source": "log"}
-        note_uri(found, extra)
-        end = understood.time_unix_ns
-        start = end - round(max(http.duration_ms, 0.0) * 1e6)
-        transaction = (
-            ids.transaction_id_api(understood.trace_id, understood.span_id, http.verb, http.status, job.tenant)
-            if understood.trace_id and understood.span_id
-            else ids.transaction_id(work.key, job.tenant)
-        )
-        return _new(
-            Event,
-            (
-                API_CALL,  # event_type
-                transaction,  # transaction_id
-                "log",  # source
-                job.tenant,  # tenant
-                understood.trace_id,  # trace_id
-                understood.span_id,  # span_id
-                "",  # parent_id
-                max(start, 0),  # start_unix_ns
-                end,  # end_unix_ns
-                http.duration_ms,  # duration_ms
-                job.received_unix_ns,  # received_unix_ns
-                who.user_id,  # user_id
-                who.company_id or group.company_id,  # company_id
-                who.session_token,  # session_token
-                who.subscription_id,  # subscription_id
-                who.application_id,  # application_id
-                who.client_id,  # client_id
-                who.plan_id,  # plan_id
-                group.service,  # service
-                group.environment,  # environment
-                group.region,  # region
-                group.text,  # resource
-                "Outgoing" if http.outgoing else "Incoming",  # direction
-                "" if http.outgoing else OPEN if understood.trace_id else ENTRY,  # hop
-                http.verb,  # verb
-                found.text,  # uri
-                context.routes.route(group.service, http_route=context.shown_routes[http.route], path=path),  # route
-                http.status,  # status
-                _version(http, work, path),  # api_version
-                http.user_agent,  # user_agent
-                "" if http.outgoing else context.masks.ip(http.ip_address),  # ip_address
-                "",  # response_ip_address
-                context.masks.headers(http.request_headers)
-                if http.request_headers
-                else EMPTY_HEADERS,  # request_headers
-                context.masks.headers(http.response_headers, "response")
-                if http.response_headers
-                else EMPTY_HEADERS,  # response_headers
-                "",  # request_body
-                "",  # request_body_encoding
-                "",  # response_body
-                "",  # response_body_encoding
-                _request_id(work) or transaction,  # request_id
-                "",  # name
-                0,  # span_status
-                "",  # links
-                taxonomy.error_type(http.status) if http.status else taxonomy.CANCELLED,  # error_type
-                "",  # action_name
-                "http",  # family
-                understood.severity_number,  # severity_number
-                understood.severity_text,  # severity_text
-                context.shown_names[understood.event_name],  # event_name
-                "",  # body
-                "",  # body_encoding
-                self._call_metadata(work, extra),  # metadata
-                (flags_in(extra) if len(extra) > 1 else ()) + _flags(end, job.received_unix_ns),  # flags
-                decision,  # decision
-                "",  # reason
-            ),
-        )
-
-    def _call_metadata(self, work: LogWork, extra: dict[str, Any]) -> str:
-        """Body and attributes in one object, attributes winning (spec/mapping.md §6 L7), and what mapping adds."""
-        plan, attributes, body, masks = work.plan, work.attributes, work.read.body, self._context.masks
-        flat = body.flat
-        if masks.custom:  # what holds for log bodies alone holds here too
-            flat = masks.redactor.members(flat)
-        if plan.keys.exception:
-            attributes = {key: value for key, value in attributes.items() if key not in CONSUMED}
-        event_name = work.read.event_name
-        of_model = plan.of_model or (event_name != "" and self._is_event_of_a_model(event_name))
-        if of_model:
-            flat, attributes = without_content(flat), without_content(attributes)
-        if plan.hidden:
-            pairs = ({key: value for key, value in of.items() if key not in plan.hidden} for of in (flat, attributes))
-            added = _added(work, *pairs)
-        else:
-            added = _added(work, flat, attributes)
-        whole_json = body.text and body.map is not None
-        if whole_json and not of_model and flat is body.flat and masks.leaves_json_as_it_is(body.text, "attributes"):
-            of_attributes = {**attributes, **added} if added else attributes
-            shown = of_attributes if plan.plain and not added else masks.attributes(of_attributes)
-            masked = {**flat, **shown}
-        else:
-            masked = {**masks.attributes({**flat, **attributes, **added})}
-        error = self._error(work.read)
-        if error:
-            masked.update(error)
-        masked.update(extra)
-        return flat_object(masked)
-
-    def _is_event_of_a_model(self, name: str) -> bool:
-        """True when prompts and answers of records with this event name are left out, whatever their keys."""
-        return self._context.masks.drops_content and self._context.masks.is_of_a_model((name,))
-
-    def _error(self, understood: LogRecord) -> dict[str, Any] | None:
-        found = understood.exception
-        if found is None:
-            return None
-        if self._context.hidden_errors:
-            names = ("exception.type", "exception.message", "exception.stacktrace")
-            shown = self._context.shown_exception(dict(zip(names, found, strict=True)))
-            found = ExceptionInfo(*(shown[name] for name in names))
-        texts = self._context.texts
-        error = {"error.type": found.type, "error.message": found.message, "error.stacktrace": found.stacktrace}
-        return {key: texts[text] for key, text in error.items() if text}
-
 
 def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecord) -> Identity:
     flat, http = understood.body.flat, understood.http
@@ -417,53 +279,3 @@ def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecor
         return resolver.resolve(attributes, body=flat)
     query = http.query or http.url.partition("?")[2]
     return resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)
-
-
-def _added(work: LogWork, flat: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What headers, fields of the body and attributes tell of a call beyond themselves."""
-    http = work.read.http
-    if http is None or not (work.plan.extras or http.request_headers or http.response_headers):
-        return {}
-    pairs, added = {**flat, **attributes}, {}
-    request, response = http.request_headers, http.response_headers
-    if request or response or not extras.ATTRIBUTES.isdisjoint(pairs):
-        start = work.read.time_unix_ns - round(max(http.duration_ms, 0.0) * 1e6)
-        added = extras.read_call(request, response, pairs, (), start, extras.parts(response))
-    if not extras.LOG_FIELDS.isdisjoint(pairs):
-        added |= extras.read_log({**pairs, **added})
-    return added
-
-
-def _flags(time_unix_ns: int, received_unix_ns: int) -> tuple[str, ...]:
-    if time_unix_ns > received_unix_ns + SKEW_NS:
-        return ("clock_skew",)
-    return ("late",) if time_unix_ns < received_unix_ns - LATE_NS else ()
-
-
-def _version(http: HttpExchange, work: LogWork, path: str) -> str:
-    if http.request_headers or http.response_headers or not _VERSION_ATTRIBUTES.isdisjoint(work.plan.names):
-        for values, names in (
-            (http.request_headers, VERSION_HEADERS),
-            (work.attributes, VERSION_ATTRIBUTES),
-            (http.response_headers, ANSWERED_VERSION_HEADERS),
-        ):
-            for name in names:
-                value = values.get(name)
-                if isinstance(value, str) and value and value != MASK and name not in work.plan.hidden:
-                    return value
-    return path_version(path) if "/v" in path else ""
-
-
-def _request_id(work: LogWork) -> str:
-    http = work.read.http
-    if http is not None and http.request_headers:
-        for name in REQUEST_ID_HEADERS:
-            if http.request_headers.get(name, MASK) != MASK:
-                return http.request_headers[name]
-    for of_body, name in work.plan.request_ids:
-        if name in work.plan.hidden:
-            continue
-        value = (work.read.body.flat if of_body else work.attributes).get(name)
-        if isinstance(value, str) and value:
-            return value
-    return ""

@@ -9,8 +9,9 @@ from typing import Any
 from mapping.context import Context, Group, Job
 from mapping.dialects.reading import Reading
 from mapping.event import API_CALL, Decision, Event
-from mapping.logs.events import LogMapper, LogWork
+from mapping.logs.events import LogMapper
 from mapping.logs.http import HttpExchange, HttpKeys, exchange_by
+from mapping.logs.work import LogWork
 
 Reason = dict[str, str]
 
@@ -38,8 +39,8 @@ class ExplainingLogMapper(LogMapper):
         super().__init__(context, http_from_attributes=http_from_attributes)
         self._reasons = reasons
 
-    def event(self, work: LogWork, group: Group, job: Job, decision: Decision) -> Event:
-        event = super().event(work, group, job, decision)
+    def event(self, work: LogWork, group: Group, job: Job, decision: Decision, *, untouched: bool = False) -> Event:
+        event = super().event(work, group, job, decision, untouched=untouched)
         self._reasons[event.transaction_id] = reason_of(event, work)
         return event
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from mapping.masks.many import ManyTexts
 from mapping.masks.prompts import is_of_a_model
 from mapping.masks.redactor import MASK, Redactor
 from mapping.masks.settings import MaskSettings
@@ -52,6 +53,8 @@ class Masking:
         self.query = redactor.query
         self.path = redactor.path
         self.text = redactor.text
+        many = ManyTexts(redactor)
+        self.lines_untouched, self.json_untouched = many.lines_untouched, many.json_untouched
         self.leaves_json_as_it_is = redactor.leaves_json_as_it_is
         self.base64 = redactor.base64
         self.log_body = redactor.log_body

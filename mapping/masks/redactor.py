@@ -122,6 +122,15 @@ class Redactor:
         self.values = ValueMasks(settings, self._query, self._log)
         self._urls, self._hide = self.values.urls, self.values.hide
 
+    @property
+    def looks_by_keys_alone(self) -> bool:
+        """False where the settings look for patterns in every text, or for addresses."""
+        return self._hide is None and not self._ip_keys
+
+    def looked_for(self) -> tuple[bytes, ...]:
+        """Patterns of RE2 that are in every text that names a masked key or parameter, see `Mentions.in_bytes`."""
+        return tuple(of.mentions.in_bytes() for of in (self._log, self._attributes, self._query))
+
     @_guarded
     def headers(
         self, headers: Mapping[str, str], side: Literal["request", "response"] = "request"

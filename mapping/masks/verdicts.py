@@ -100,11 +100,11 @@ SHAPED: Final = 1
 KEYED: Final = 2
 ASKED: Final = 3
 UNSURE: Final = 4
-_SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
-_shaped: Final = searcher(_SHAPES)
+SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
+_shaped: Final = searcher(SHAPES)
 # All that `Redactor.leaves_json_as_it_is` asks of a text beside these: mail addresses and passwords in URLs, encoded
 # parameters, options in lists, escapes, what may be base64 of something, and U+FFFD.
-_UNSURE: Final = (
+UNSURE_IN_JSON: Final = (
     rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|"iVBOR|"/9j/|"JVBERi|"UEsDB|"data:"""
     rb"""|ody"|\xef\xbf\xbd"""
 )
@@ -212,7 +212,7 @@ class Verdicts:
         if len(text) > MAX_IN_ONE_PASS:
             return self._seen_in_long(text)
         if self.seek is None:
-            self.seek = searcher(_SHAPES, self.mentions.in_bytes())
+            self.seek = searcher(SHAPES, self.mentions.in_bytes())
         found: list[int] = self.seek(text.encode() if text.isascii() else as_bytes(text))
         return found or None
 
@@ -221,7 +221,7 @@ class Verdicts:
         if len(text) > MAX_IN_ONE_PASS:
             return [*self._seen_in_long(text), *([ASKED] if of_queries.may_be_in(text) else []), UNSURE]
         if self._seek_in_json is None:
-            self._seek_in_json = searcher(_SHAPES, self.mentions.in_bytes(), of_queries.in_bytes(), _UNSURE)
+            self._seek_in_json = searcher(SHAPES, self.mentions.in_bytes(), of_queries.in_bytes(), UNSURE_IN_JSON)
         found: list[int] = self._seek_in_json(text.encode() if text.isascii() else as_bytes(text))
         return found or None
 

@@ -11,7 +11,7 @@ import pytest
 from mapping.event import Event
 from project_files import project_file
 
-BUILDERS = ("mapping/spans/api_call.py", "mapping/spans/actions.py", "mapping/logs/events.py")
+BUILDERS = ("mapping/spans/api_call.py", "mapping/spans/actions.py", "mapping/logs/calls.py", "mapping/logs/events.py")
 
 
 def named_values(path: Path) -> list[list[str]]:

@@ -223,19 +223,24 @@ def test_steps_pause_as_often_as_the_time_asks_for() -> None:
     assert len(events) == 50
 
 
+BAD = "line = 298"  # a text that masks look through
+
+
 def test_log_records_keep_their_order_over_steps_and_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines and calls, alone in their group or among many, whatever the clock cuts into steps; one cannot be masked."""
     call = '{"method": "GET", "path": "/a/%d", "status": 200, "duration_ms": 1}'
     request = logs()
     for size in (1, 300, 1, 0, 2, 270, 1):
         start = sum(len(group.scope_logs[0].log_records) for group in request.resource_logs)
-        lines = (log(f"line {at}" if at % 3 else call % at) for at in range(start, start + size))
+        lines = (
+            log(call % at if at % 3 == 0 else BAD if at == 298 else f"line {at}") for at in range(start, start + size)
+        )
         request.resource_logs.append(logs(*lines, resource={"service.name": f"of {start}"}).resource_logs[0])
     data = request.SerializeToString()
     for tick in (0, STEP_S / 5, STEP_S * 1.1):
         ticks = map(float, itertools.count(step=tick))
         made = Mapper(MappingSettings(), Sampler(SamplingSettings()), clock=partial(next, ticks))
-        monkeypatch.setattr(made._context.masks, "text", partial(text_unless, made._context.masks.text, "line 298"))
+        monkeypatch.setattr(made._context.masks, "text", partial(text_unless, made._context.masks.text, BAD))
         pauses, events = run_through(made.steps(Decoder().logs(data), received_unix_ns=NOW))
         assert pauses >= 575 * tick / (STEP_S * 1.1)
         told = [int(event.uri.rpartition("/")[2] if event.uri else event.body.rpartition(" ")[2]) for event in events]

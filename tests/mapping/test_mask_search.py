@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mapping.masks.many import LEAST, ManyTexts
 from mapping.masks.redactor import Redactor
 from mapping.masks.search import NOTHING, as_bytes, searcher
 from mapping.masks.settings import MaskSettings
@@ -99,3 +101,53 @@ def test_a_search_that_gives_up_has_not_found_nothing() -> None:
     assert answer == [0, 1]
     assert NOTHING == [0] == searcher(b"abc")(b"")
     assert searcher(b"[^\x00-\xff]")(b"abc") == NOTHING
+
+
+LINES = st.lists(
+    st.lists(
+        PIECES
+        | WORDS
+        | st.sampled_from(
+            ["order 12", "data:", ";base64,", "H4sIAAAA", "eyJhIjox", '"', "@", "?code=1", "\\", "{", "["]
+        ),
+        max_size=5,
+    ).map("".join),
+    min_size=LEAST,
+    max_size=20,
+)
+
+
+@pytest.mark.parametrize("own", [MaskSettings(), MaskSettings(keys=("order", "x-y_z"), query=("n1",), defaults=False)])
+@given(texts=LINES, key=WORDS)
+@settings(max_examples=500, deadline=None)
+def test_of_many_texts_none_is_let_pass_that_would_be_masked_alone(
+    own: MaskSettings, texts: list[str], key: str
+) -> None:
+    redactor = Redactor(own)
+    many = ManyTexts(redactor)
+    for text, untouched in zip(texts, many.lines_untouched(texts), strict=True):
+        assert not untouched or redactor.text(text) == text
+    bodies = [dumps({key: text, "note": [text]}, ensure_ascii=False) for text in texts]
+    for body, untouched in zip(bodies, many.json_untouched(bodies), strict=True):
+        assert not untouched or (
+            redactor.leaves_json_as_it_is(body, "log_body") and redactor.leaves_json_as_it_is(body, "attributes")
+        )
+
+
+def test_usual_lines_are_let_pass_together() -> None:
+    many = ManyTexts(Redactor(MaskSettings()))
+    lines = [f"order {number} accepted in {number % 90} ms" for number in range(100)]
+    assert all(many.lines_untouched(lines))
+    assert many.lines_untouched([*lines[:8], "key=order", *lines[:7], "token: 8a7b", *lines[:9]]) == [
+        *[True] * 8,
+        False,  # it is looked at alone, and spoils nothing
+        *[True] * 7,
+        *[False] * 8,
+        *[True] * 2,
+    ]
+    bodies = [f'{{"message": "{line}", "code": 5}}' for line in lines]
+    assert all(many.json_untouched(bodies))
+    assert many.json_untouched([*bodies[:8], '{"token": "x"}', *bodies[:8]]) == [*[True] * 8, *[False] * 8, True]
+    assert not any(many.json_untouched([body + " " * 4096 for body in bodies]))
+    for settings_of_all in (MaskSettings(patterns=("email",)), MaskSettings(ip_address="truncate")):
+        assert not any(ManyTexts(Redactor(settings_of_all)).lines_untouched(lines))
