@@ -30,6 +30,8 @@ _LOOKS: Final = 4  # shown templates that a call of one beyond the cap looks at,
 _PATH_MATRIX = re.compile(r";[^/]*")  # ;jsessionid=..., ;color=red
 # A path without any of these has no segment that stands for a value: most static paths stop here.
 _SUSPICIOUS = re.compile(r"[0-9@%;(]|[A-Fa-f]{8}").search
+_VERSION: Final = 5  # `v1`, which stands in every path of an API, is shorter
+_HEX_LETTERS: Final = 8  # so many letters and more may be one
 _VALUE = re.compile(
     r"[+-]?[0-9]+"
     r"|[0-9]+(?:,[0-9]+)+"
@@ -72,7 +74,19 @@ def template_path(path: str) -> str:
     parts = path.split("/")
     if "%" in path:
         parts = [_decoded(part) if "%" in part else part for part in parts]
-    return "/".join([_templated(part) if part else part for part in parts])
+    # Words and numbers, which most are, need no expression.
+    return "/".join(
+        [
+            part
+            if part.isalpha() and len(part) < _HEX_LETTERS
+            else "{id}"
+            if part.isdigit() and part.isascii()
+            else _templated(part)
+            if part
+            else part
+            for part in parts
+        ]
+    )
 
 
 class Known(NamedTuple):
@@ -281,7 +295,7 @@ def _decoded(part: str) -> str:
 
 def _templated(part: str) -> str:
     """The segment, or what stands for it when it is a value."""
-    if _SUSPICIOUS(part) is None:
+    if _SUSPICIOUS(part) is None or (part[0] == "v" and len(part) < _VERSION and part[1:].isdecimal()):
         return part
     if _is_value(part):
         return "{id}"
