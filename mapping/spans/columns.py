@@ -27,7 +27,7 @@ from mapping.shape import REMOTE_FLAG, MetadataPlan
 from mapping.spans.trace_memory import Owner
 from mapping.spans.uri_plan import UriPlan
 
-LEAST: Final = 6  # calls of one plan; for fewer it costs more than it saves
+LEAST: Final = 20  # calls of one plan; for fewer it costs more than it saves
 PART: Final = 256  # calls that are built together: a millisecond
 PART_S: Final = 0.005
 _VERBS: Final = frozenset(STANDARD_VERBS)
