@@ -24,8 +24,11 @@ _call: Final = re.compile(rf'"({REQUEST})" ({STATUS})(?![0-9])', re.ASCII).searc
 _when: Final = re.compile(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", re.ASCII).search
 _MOST_ADDRESSES: Final = 6  # that are looked at: times of day look like addresses of IPv6
 _addresses: Final = re.compile(r"(?<![\w.])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
+# Without a time the caller stands right before the request: `203.0.113.7:5 - "GET …`.
+_LONGEST_BESIDE: Final = 256
+_beside: Final = re.compile(r"(?<![\w.:])([0-9a-fA-F.:]{7,45})(?: [^\s\"\[\]]{1,64}){0,2} \Z", re.ASCII).search
 _user: Final = re.compile(r"(?<=\s)(?:-|\S{1,64}) ([^\s\"\[\]]{1,256}) \[?\d\d/[A-Z]", re.ASCII).search
-_agent: Final = re.compile(rf'\s(?:\d{{1,19}}|-) "({_TEXT})" "({_TEXT})"').match
+_agent: Final = re.compile(rf'\s(?:(?:\d{{1,19}}|-) )?"({_TEXT})" "({_TEXT})"').match
 _pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|([^\s"]++))', re.ASCII).finditer
 _took: Final = re.compile(
     r'\s+(?:-\s)?"?(?:(\d{1,9}(?:\.\d{1,9})?)\s?(ms|us|µs|s)|(\d{1,6}\.\d{3}(?:\d{3})?))"?(?=\s|\Z)', re.ASCII
@@ -38,18 +41,18 @@ def find(text: str) -> re.Match[str] | None:
 
 
 def read(text: str, call: re.Match[str]) -> dict[str, object] | None:
-    """The fields of an access line of an unknown format, under nginx's names; None without a time."""
+    """The fields of an access line of an unknown format, under nginx's names; None without an address, or a time that
+    stands somewhere before the request where the address does not.
+    """
     head = text[max(0, call.start() - _LONGEST_HEAD) : call.start()]
     when = _when(head)
-    caller = _caller(head) if when is not None else ""
-    if when is None or not caller:
+    beside = _beside(head[-_LONGEST_BESIDE:]) if when is None else None
+    caller = _caller(beside[1] if beside is not None else head if when is not None else "")
+    if not caller:
         return None
-    fields: dict[str, object] = {
-        "remote_addr": caller,
-        "time_local": when[0],
-        "request": call[1],
-        "status": call[2],
-    }
+    fields: dict[str, object] = {"remote_addr": caller, "request": call[1], "status": call[2]}
+    if when is not None:
+        fields["time_local"] = when[0]
     if (user := _user(head)) is not None and user[1] != "-":
         fields["remote_user"] = user[1]
     end = call.end()

@@ -26,14 +26,14 @@ _KNOWN: Final = {
     "method": r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)",
     "url": r"/[^\s\"\\]{0,16384}+",
     "status": access_line.STATUS,
-    "took_text": r"\d{1,9}(?:\.\d{1,9})?\s?(?:ns|us|\u00b5s|ms|s|m)",
+    "took_text": r"\d{1,9}(?:\.\d{1,9})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m)",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
 }
 _REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
 _REQUEST_LAST: Final = '"$request"'  # HAProxy's end with it
 _REQUEST_WITHIN: Final = '"$request" "'  # load balancers': the status stands before it
-_UNQUOTED: Final = "$method $url HTTP/"
+_UNQUOTED: Final = ("$method $url HTTP/", "$url version=HTTP/")
 _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
 _AGENT_NEXT: Final = '" "'
@@ -52,7 +52,9 @@ _colours: Final = re.compile(r"\x1b\[[0-9;]{0,16}m").sub
 _colours_of_format: Final = re.compile(r"\x1b\[[^m]{0,16}m").sub
 _MOST_STARTS: Final = 6  # places in a line where a format is tried, beside its beginning
 # Where a format may begin behind what a shipper or a logger has written in front.
-_starts: Final = re.compile(r"(?<=\s)(?=\[|\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{1,4}:[0-9a-f:])", re.ASCII).finditer
+_starts: Final = re.compile(
+    r"(?<=\s)(?=\[|request\{|\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{1,4}:[0-9a-f:])", re.ASCII
+).finditer
 _STARTS_WITHIN: Final = 256  # characters
 # What stands before a line: of a container runtime or Docker Compose, and a time and a level in brackets.
 _stamp: Final = re.compile(
@@ -105,7 +107,8 @@ class Lines:
         quoted = [text for text in known if _REQUEST_AND_STATUS in text]  # as most that are built in
         last = [text for text in known if text.endswith(_REQUEST_LAST)]
         first = [text for text in known if text.startswith(_REQUEST_LAST) and text not in quoted]
-        within = [text for text in known if (_REQUEST_WITHIN in text or _UNQUOTED in text) and text not in first]
+        within = [text for text in known if any(sign in text for sign in (_REQUEST_WITHIN, *_UNQUOTED))]
+        within = [text for text in within if text not in first]
         bare = [text for text in known if text.startswith(_BARE) and text not in quoted]
         kinds = (quoted, last, first, within, bare)
         self._quoted, self._last, self._first, self._within, self._bare = map(_compiled, kinds)
@@ -148,7 +151,7 @@ class Lines:
         stamp = _stamp(text)
         if stamp is not None and (found := self._by_format(text[stamp.end() :], 0, calls)) is not None:
             return found
-        if calls or _VERSION in text[-_VERSION_AT:]:
+        if calls or (_VERSION in text and ('"' not in text or text[-1] == '"')):
             for start in _places(text):
                 if (found := self._by_format(text, start, calls)) is not None:
                     return found

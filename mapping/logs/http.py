@@ -168,6 +168,8 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     if not status and not (verb and keys.ended_by and _gave_up(flat, keys.ended_by)):
         return None
     url, path = _text(flat, keys.url), _text(flat, keys.path) if keys.path else ""
+    if " " in url and (line := _REQUEST_LINE(url)) is not None:  # as Logback's access events call it
+        url = line[2]
     if not url and not path:
         url = target or (_request_line(flat, keys.request_line)[1] if keys.request_line else "")
     route = _route(flat, keys.route) if keys.route else ""

@@ -51,7 +51,7 @@ _KEYS: dict[str, tuple[int, Scale]] = {
     for rank, (keys, scale) in enumerate(
         (
             (("severitynumber",), _OTEL),
-            (("levelname", "levelstr", "severitytext", "severityname", "leveltext"), _WORDS_ONLY),
+            (("levelname", "levelstr", "severitytext", "severityname", "leveltext", "loglevelname"), _WORDS_ONLY),
             (("level", "loglevel", "lvl", "@l", "@level", "lev"), _LEVEL),
             (("severity", "logseverity", "sev"), _GOOGLE),
             (("levelvalue",), _LOG4JS),

@@ -13,7 +13,7 @@ from mapping.dialects.reading import Dialects, Reading
 from mapping.dialects.table import builtin
 from mapping.logs.http import HttpKeys
 from mapping.logs.ids import NO_KEYS
-from mapping.logs.json_text import LINES_OF_SHIPPERS, WRAPPERS
+from mapping.logs.json_text import LINES_OF_SHIPPERS
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
 from mapping.rules import extras
@@ -113,7 +113,7 @@ class LogPlans:
             metadata=self._metadata[marked],
             of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
-            line=(line := next((name for name in WRAPPERS if name in body), "") if keys.http is None else ""),
+            line=(line := keys.line if keys.http is None else ""),
             inside=keys.http is None and keys.attribute_reading.in_attributes and any(m == "tree" for _, _, m in parts),
             shipped=line in LINES_OF_SHIPPERS,
             resolver=resolver,

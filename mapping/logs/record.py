@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import orjson
@@ -21,6 +22,7 @@ from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exc
 from mapping.logs.ids import IdKeys, id_keys, ids_in
 from mapping.logs.json_text import (
     BEFORE_JSON,
+    WRAPPERS,
     Kinds,
     exact,
     holds_long_numbers,
@@ -44,10 +46,21 @@ _LONGEST_NS = round(LONGEST_MS * 1e6)  # of a call
 _AHEAD_NS = 86_400 * 1_000_000_000  # a clock may be ahead of the collector's by a time zone
 
 _ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?([Zz]|[+-]\d\d:?\d\d)", re.ASCII
+    r"(\d{4}[-/]\d\d[-/]\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?"
+    r"([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]{1,40}\])?",
+    re.ASCII,
 ).fullmatch
+# As in HTTP and mail: Mon, 02 Mar 2026 09:00:00 GMT.
+_MAIL = re.compile(r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})", re.ASCII).fullmatch
 _CLF = re.compile(r"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\]?", re.ASCII).fullmatch
 _NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
+# Log4j's, and protobuf's as JSON.
+_INSTANTS = (
+    ("instant.epochSecond", "instant.nanoOfSecond"),
+    ("timestamp.seconds", "timestamp.nanos"),
+    ("time.seconds", "time.nanos"),
+    ("timestampSeconds", "timestampNanos"),
+)
 _ENDS_OF_JSON = "}]\n"
 _NOTHING: Mapping[str, object] = {}
 _new = tuple.__new__
@@ -93,7 +106,9 @@ class LogKeys:
     times: tuple[str, ...]
     starts: tuple[str, ...]  # times at which a call began
     ends: tuple[str, ...]  # times at which it ended
+    line: str  # the key of the body under which a line in plain text may stand, "" for none
     compact: bool  # Serilog's compact format, which leaves out the level of information
+    instant: tuple[str, str] | None  # the keys of a time's seconds and of its nanoseconds
     dated: bool  # date and time of day stand apart, as in W3C extended logs
     levels: tuple[LevelKey, ...]
     attribute_levels: tuple[LevelKey, ...]
@@ -159,7 +174,9 @@ def log_keys(
         times=said.of("time"),
         starts=said.of("start"),
         ends=said.of("end"),
+        line=next((name for name in WRAPPERS if name in names), ""),
         compact="@t" in names and "@l" not in names and ("@m" in names or "@mt" in names),
+        instant=next((pair for pair in _INSTANTS if pair[0] in names and pair[1] in names), None),
         dated="date" in names and "time" in names,
         levels=level_keys(names, said.of("level")),
         attribute_levels=level_keys(of_attributes, beside.of("level")),
@@ -213,6 +230,8 @@ def understand(
                 severity_number, severity_text = level_in(found[1])
             elif keys.compact:
                 severity_number = INFO
+            elif keys.line and isinstance(line := flat[keys.line], str):
+                severity_number, severity_text = level_in(line)
     described = exchange_by(keys.http, flat, trust_forwarded) if keys.http is not None else None
     if described is None and keys.attribute_http is not None:
         described = exchange_by(keys.attribute_http, attributes, trust_forwarded)
@@ -223,6 +242,9 @@ def understand(
     time = time_unix_nano
     if not 0 < time <= LAST_NS:
         of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
+        if not of_body and keys.instant:
+            seconds, part = (unix_ns(flat[key]) for key in keys.instant)
+            of_body = held(seconds + part // 1_000_000_000)  # read as seconds, they are nanoseconds
         if not of_body and keys.dated:  # UTC, by the format's own words
             of_body = unix_ns(f"{flat['date']!s:.32} {flat['time']!s:.32}Z")
         if not of_body and keys.starts:
@@ -356,13 +378,20 @@ def _scaled(value: int | float, factor: int) -> int:
 def _iso_ns(text: str) -> int:
     found = _ISO(text.strip()) if len(text) < 64 else None
     if found is None:
-        return 0
+        return _mail_ns(text) if _MAIL(text[:64]) else 0
     date, clock, fraction, zone = found.groups()
     try:
-        moment = datetime.fromisoformat(f"{date}T{clock}{'+00:00' if zone in 'Zz' else zone}")
+        moment = datetime.fromisoformat(f"{date.replace('/', '-')}T{clock}{zone if zone[0] in '+-' else '+00:00'}")
     except ValueError:
         return 0
     return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
+
+
+def _mail_ns(text: str) -> int:
+    try:
+        return max(int(parsedate_to_datetime(text).timestamp()), 0) * 1_000_000_000
+    except ValueError:
+        return 0
 
 
 def _body_time(flat: Mapping[str, object], keys: tuple[str, ...], seen_unix_ns: int) -> int:

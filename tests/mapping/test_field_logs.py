@@ -216,6 +216,25 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
     "koa-logger and Hono": ("  --> GET /v1/items/7 200 21ms 8b", {"duration_ms": 21.0}),
     "consola": ("[info] GET /v1/items/7 200 4ms", {"duration_ms": 4.0, "severity_number": 9}),
     "Next.js": (" GET /v1/items/7 200 in 18ms (compile: 4ms, render: 14ms)", {"duration_ms": 18.0}),
+    # https://docs.rs/actix-web/latest/actix_web/middleware/struct.Logger.html, https://docs.rs/warp/latest/warp/filters/log/
+    "actix": (
+        '[2026-03-02T09:00:00Z INFO  actix_web::middleware::logger] 203.0.113.7 "GET /v1/items/7 HTTP/1.1" 200 2 "-" '
+        '"curl/8" 0.060123',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "duration_ms": 60.123, "severity_number": 9},
+    ),
+    "warp": (
+        '[2026-03-02T09:00:00Z INFO  warp] 203.0.113.7:5 "GET /v1/items/7 HTTP/1.1" 200 "-" "curl/8" 60.12ms',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "duration_ms": 60.12},
+    ),
+    # https://docs.rs/tower-http/latest/tower_http/trace/
+    "tower-http": (
+        "\x1b[2m2026-03-02T09:00:00.000000Z\x1b[0m \x1b[32m INFO\x1b[0m \x1b[1mrequest\x1b[0m\x1b[1m{\x1b[0m"
+        "\x1b[3mmethod\x1b[0m\x1b[2m=\x1b[0mGET \x1b[3muri\x1b[0m\x1b[2m=\x1b[0m/v1/items/7 \x1b[3mversion"
+        "\x1b[0m\x1b[2m=\x1b[0mHTTP/1.1\x1b[1m}\x1b[0m\x1b[2m:\x1b[0m \x1b[2mtower_http::trace::on_response"
+        "\x1b[0m\x1b[2m:\x1b[0m finished processing request \x1b[3mlatency\x1b[0m\x1b[2m=\x1b[0m60 ms "
+        "\x1b[3mstatus\x1b[0m\x1b[2m=\x1b[0m200",
+        {"duration_ms": 60.0, "severity_number": 9},
+    ),
     "chi": (
         '2026/11/29 10:59:57 [host/abc-000001] "GET http://api.example.com/v1/items/7?x=1 HTTP/1.1" from '
         "203.0.113.7:51 - 200 2B in 61.172µs",
@@ -259,6 +278,7 @@ def test_access_lines_are_alike_whatever_their_format(kind: str) -> None:
     "line",
     [
         'he wrote "GET /a HTTP/1.1" 200 times at 10.0.0.7',
+        'at 10.0.0.7 he at last wrote "GET /a HTTP/1.1" 200 times',
         'at 02/Mar/2026:09:00:00 +0000 she wrote "GET /a HTTP/1.1" 200 times',
         'proxy: "GET /a HTTP/1.1" "curl/8"',
     ],
@@ -341,6 +361,55 @@ def test_parts_of_nanoseconds_are_seconds() -> None:
     }
     assert of({**line, "duration": 0.064}).duration_ms == 64.0  # nginx's $request_time under Datadog's name
     assert of({**line, "duration": 64_000_000}).duration_ms == 64.0
+
+
+REQUEST = {"method": "GET", "uri": "/v1/items/7", "version": "HTTP/1.1", "name": "request"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        # https://docs.rs/tracing-subscriber: Json, as it is and flattened
+        {"fields": {"message": "finished processing request", "latency": "60 ms", "status": 200}, "span": REQUEST},
+        {"message": "finished processing request", "latency": "60 ms", "status": 200, "span": REQUEST},
+        # https://github.com/logfellow/logstash-logback-encoder: access events
+        {"method": "GET", "status_code": 200, "requested_url": "GET /v1/items/7 HTTP/1.1",
+         "requested_uri": "/v1/items/7", "remote_host": "203.0.113.7", "elapsed_time": 60},
+    ],
+)  # fmt: skip
+def test_requests_in_the_words_of_rust_and_logback(line: dict[str, Any]) -> None:
+    event = of({"timestamp": "2026-03-02T09:00:00Z", "level": "INFO", "target": "tower_http::trace", **line})
+    assert (event.event_type, event.uri, event.status) == (API_CALL, "http://shop/v1/items/7", 200)
+    assert (event.duration_ms, event.severity_number, event.end_unix_ns) == (60.0, 9, AT)
+    started = {"fields": {"message": "started processing request"}, "span": REQUEST}
+    assert of({"level": "DEBUG", "target": "tower_http::trace", **started}).event_type == LOG
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-03-02 09:00:00 UTC",  # PostgreSQL, Ruby
+        "Mon, 02 Mar 2026 09:00:00 GMT",  # HTTP
+        "Mon, 2 Mar 2026 10:00:00 +0100",  # mail
+        "2026-03-02T10:00:00+01",
+        "2026/03/02 09:00:00 +0000",  # Go's log, Ruby
+        "2026-03-02T09:00:00.000Z[UTC]",  # Java's ZonedDateTime
+        {"seconds": 1772442000, "nanos": 0},  # protobuf
+    ],
+)
+def test_times_as_they_are_written_elsewhere(written: Any) -> None:
+    assert of({"message": "x", "timestamp": written}).end_unix_ns == AT
+
+
+def test_log4j_s_instant_is_a_time_to_the_nanosecond() -> None:
+    line = {"instant": {"epochSecond": 1772442000, "nanoOfSecond": 123456789}, "level": "ERROR", "message": "x"}
+    assert of(line).end_unix_ns == AT + 123_456_789
+
+
+def test_the_level_of_a_line_that_docker_wrapped_counts() -> None:
+    line = {"log": "2026-03-02 09:00:00,123 ERROR [main] c.e.Shop - boom\n", "stream": "stderr"}
+    assert of(line).severity_number == 17
+    assert of({**line, "level": "info"}).severity_number == 9
 
 
 @pytest.mark.parametrize(
