@@ -37,7 +37,7 @@ ALLOWED = {
 # What each folder may import inside its package: folders, and single modules of the package's top level. A folder's
 # top-level modules (the assembly of the package) may import everything in it; circles are refused below.
 INSIDE = {
-    "mapping/rules": {"bounds", "event"},
+    "mapping/rules": {"bounds", "event", "memory"},
     "mapping/dialects": {"rules"},
     "mapping/masks": {"rules", "memory"},
     "mapping/otlp": {"rules", "masks", "bounds"},

@@ -25,7 +25,6 @@ from mapping.rules.call import (
 from mapping.rules.metadata import flat_object
 
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
-_VERSION_ATTRIBUTES: Final = frozenset(VERSION_ATTRIBUTES)
 
 
 class CallEvents:
@@ -38,7 +37,7 @@ class CallEvents:
         self, work: LogWork, http: HttpExchange, group: Group, job: Job, decision: Decision, *, untouched: bool
     ) -> Event:
         """untouched: nothing in the body's text is masked, whatever it is."""
-        context, who = self._context, work.who
+        context, plan, who = self._context, work.plan, work.who
         _, trace_id, span_id, _, end, severity_number, severity_text, event_name, _, _, _ = work.read
         service, environment, region, resource, company = group[:5]
         verb, status, outgoing, duration_ms = http.verb, http.status, http.outgoing, http.duration_ms
@@ -100,7 +99,7 @@ class CallEvents:
                 "",  # request_body_encoding
                 "",  # response_body
                 "",  # response_body_encoding
-                request_id(work) or transaction,  # request_id
+                (request_id(work) if plan.request_ids or http.request_headers else "") or transaction,  # request_id
                 "",  # name
                 0,  # span_status
                 "",  # links
@@ -164,7 +163,7 @@ def _added(work: LogWork, flat: Mapping[str, Any], attributes: Mapping[str, Any]
 
 
 def _version(http: HttpExchange, work: LogWork, path: str) -> str:
-    if http.request_headers or http.response_headers or not _VERSION_ATTRIBUTES.isdisjoint(work.plan.names):
+    if work.plan.version or http.request_headers or http.response_headers:
         for values, names in (
             (http.request_headers, VERSION_HEADERS),
             (work.attributes, VERSION_ATTRIBUTES),

@@ -17,6 +17,7 @@ from mapping.logs.json_text import LINES_OF_SHIPPERS
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
 from mapping.rules import extras
+from mapping.rules.call import VERSION_ATTRIBUTES
 from mapping.rules.identity import Resolver
 from mapping.rules.names import CONTEXTS, LONGEST_KEY, fold
 from mapping.sampling.stated import WEIGHTS
@@ -31,6 +32,7 @@ CONSUMED: Final = frozenset(
         "sampling.randomness",
     )
 )
+_VERSIONS: Final = frozenset(VERSION_ATTRIBUTES)
 _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
@@ -53,6 +55,7 @@ class LogPlan:
     weights: tuple[str, ...]  # attributes that state a weight
     stated: bool  # attributes state what upstream sampling did
     over: bool  # attributes were over a bound
+    version: bool  # an attribute states the version of the API
     extras: bool  # attributes or the body tell more than metadata as it is
     hidden: frozenset[str]  # attributes and keys of the body that the settings hide: no column is read from them
     open_keys: LogKeys  # what the others say
@@ -130,6 +133,7 @@ class LogPlans:
             )
             if hidden
             else keys,
+            version=not _VERSIONS.isdisjoint(names),
             extras=not (extras.ATTRIBUTES | extras.LOG_FIELDS).isdisjoint((*names, *body)),
             told_by_fields=not told,
             ids=keys.attribute_ids != NO_KEYS or keys.body_ids != NO_KEYS,

@@ -244,8 +244,7 @@ class _Values:
                 key = _key(raw) if len(raw) <= _LONGEST_KNOWN_KEY else _key.__wrapped__(raw)
                 if key is None:
                     self.cut = True
-                elif inner.WhichOneof("value") == "text":  # as nearly all: without a call in between
-                    text = inner.text
+                elif text := inner.text:  # as nearly all: without a call in between
                     found[key] = str(text, "utf-8", "replace") if len(text) <= LONGEST_TEXT else read_text(text)
                 else:
                     found[key] = self.value(inner, depth + 1)

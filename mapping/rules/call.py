@@ -46,7 +46,7 @@ def flags_in(extra: dict[str, Any]) -> tuple[str, ...]:
     """What metadata says about how an event was made, as Event.flags."""
     if _ALL_FLAGS.isdisjoint(extra):
         return ()
-    return tuple(name for name in _FLAGS if name in extra)
+    return tuple([name for name in _FLAGS if name in extra])
 
 
 def note_uri(found: uri.Uri, extra: dict[str, Any]) -> None:

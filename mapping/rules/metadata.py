@@ -8,7 +8,7 @@ appears twice, no value is null or NaN, and there are at most MAX_KEYS keys, the
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from math import isfinite, isnan
 from typing import Any, Final
@@ -16,6 +16,7 @@ from typing import Any, Final
 import orjson
 
 from mapping.bounds import MOST_DOTS, is_key, leaves
+from mapping.memory import Memory
 
 MAX_KEYS: Final = 64
 _MOST_LOOKED_AT: Final = 2 * MAX_KEYS  # keys after which the rest is only counted
@@ -151,23 +152,26 @@ def flat_object(flat: dict[str, Any]) -> str:
                 shown[key] = value
             else:
                 left_out += _add_leaves(shown, key, value)
-    keys = tuple(shown)
-    if not left_out and sum(map(len, keys)) <= _LONGEST_KEYS and (names := _plain_names(keys)) is not None:
-        numbers = [value for value in shown.values() if type(value) is int or type(value) is float]
-        if not numbers or _are_usual(numbers):
-            return orjson.dumps({names.get(key, key): shown[key] for key in keys} if names else shown).decode()
+    if not left_out and (names := _plain_names[tuple(shown)]) is not None and _are_usual(shown):
+        return orjson.dumps({names.get(key, key): value for key, value in shown.items()} if names else shown).decode()
     return flat_text(flat.items())
 
 
-@lru_cache(maxsize=1024)
-def _plain_names(keys: tuple[str, ...]) -> dict[str, str] | None:
+def _names(keys: tuple[str, ...]) -> dict[str, str] | None:
     """What some of the keys are called instead; None when some of them have to be left out."""
     return renamed(keys) if len(keys) <= MAX_KEYS and all(map(is_key, keys)) else None
 
 
-def _are_usual(numbers: list[int | float]) -> bool:
-    """Whether all are finite and within 64 bits; False also for floats beyond them, which are rare."""
-    return min(numbers) >= -_INT64 and max(numbers) < _INT64 and isfinite(sum(numbers))
+_plain_names: Final[Memory[dict[str, str] | None]] = Memory(_names, 1024, longest=_LONGEST_KEYS)
+
+
+def _are_usual(values: Mapping[str, Any]) -> bool:
+    """Whether all numbers are finite and within 64 bits; False also for floats beyond them, which are rare."""
+    for value in values.values():
+        kind = type(value)
+        if (kind is int or kind is float) and not -_INT64 <= value < _INT64:  # NaN is not, either
+            return False
+    return True
 
 
 @lru_cache(maxsize=8192)
