@@ -292,14 +292,14 @@ class Mapper:
                 decisions: Iterable[Decision] = repeat(UNSAMPLED)
                 if at_once:
                     works, decisions = decided(run, sampler, out)
-                untouched = self._logs.untouched(works)
-                for work, decision, is_untouched in zip(works, decisions, untouched):  # noqa: B905 - one may be endless
+                told = self._logs.transactions(works, job.tenant), self._logs.untouched(works)
+                for work, decision, transaction, untouched in zip(works, decisions, *told):  # noqa: B905 - some are endless
                     if clock() > until:
                         yield
                         until = clock() + STEP_S
                     cuts = masks.cuts
                     try:
-                        event = make(work, facts, job, decision, untouched=is_untouched)
+                        event = make(work, facts, job, decision, transaction, untouched)
                         if facts.odd or work[1].over or masks.cuts != cuts:
                             event = finished(event, facts, text_cut=masks.cuts != cuts, over=work[1].over)
                         if at_once:

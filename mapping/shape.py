@@ -157,11 +157,12 @@ class MetadataPlan:
         "_numbers",
         "_of_model",
         "_pairs",
-        "_plain",
         "_slow",
         "_slow_with_extra",
         "_tail",
+        "is_plain",
         "joins",
+        "plain",
     )
 
     def __init__(self, shape: Shape, consumed: Collection[str], masks: Masking, *, of_model: bool = False) -> None:
@@ -215,8 +216,10 @@ class MetadataPlan:
         wanted: list[Any] = plain
         if len(plain) < 2:
             wanted = [slice(plain[0], plain[0] + 1) if plain else slice(0)]
-        self._plain: Callable[[tuple[Any, ...]], tuple[str, ...]] = itemgetter(*wanted)
+        self.plain: Callable[[tuple[Any, ...]], tuple[str, ...]] = itemgetter(*wanted)
         self._tail = orjson.dumps(self._fixed).decode()[1:-1]
+        # Nothing but fragments: what `text` gives without `extra` is the `plain` ones, joined.
+        self.is_plain = not (self._slow or self._looked_at or self._numbers or self._tail)
         self.joins = bool(plain) and not (self._slow_with_extra or self._looked_at or self._numbers)
 
     def text(
@@ -225,7 +228,7 @@ class MetadataPlan:
         """The metadata of one record. extra: members that mapping adds, all of them among OWN_KEYS."""
         if self._slow or (extra and self._slow_with_extra):
             return self._sorted_out(values, extra or {})
-        body = ",".join(self._plain(fragments))
+        body = ",".join(self.plain(fragments))
         for key, index in self._looked_at:
             value = self._masks.value(key, values[index])
             if value is not None:
@@ -244,7 +247,7 @@ class MetadataPlan:
 
     def joined(self, fragments: Sequence[tuple[str | None, ...]], remote: Sequence[int]) -> list[str]:
         """What `text` gives for many records, where `joins`. remote: not 0 where REMOTE_PARENT is added."""
-        bodies: Iterable[str] = map(",".join, map(self._plain, fragments))
+        bodies: Iterable[str] = map(",".join, map(self.plain, fragments))
         added = [f",{part}" for part in (self._tail, '"remote_parent":true') if part]
         here, away = f"{''.join(added[:-1])}}}", f"{''.join(added)}}}"
         return [f"{{{body}{away if is_away else here}" for body, is_away in zip(bodies, remote, strict=True)]

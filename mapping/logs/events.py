@@ -6,8 +6,9 @@ call that a log describes gets the transaction id of its span, so that both coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import repeat
 from typing import Any, Final
 
 from mapping.bounds import LAST_NS, MOST_SEVERE
@@ -27,6 +28,7 @@ from mapping.rules.identity import NOBODY, Identity, Resolver
 _new: Final = tuple.__new__  # an Event by position, in its field order: a third of the cost of keywords
 
 _NOTHING: Final[Mapping[str, Any]] = {}
+_MANY_IDS: Final = 64  # ids that are made together sooner than one after the other
 # A resource with it writes through an SDK of OpenTelemetry: its spans tell its calls, not the text lines of its server.
 _OF_SDKS: Final = "telemetry.sdk.name"
 
@@ -188,8 +190,22 @@ class LogMapper:
         clean = self._context.masks.json_untouched(texts)
         return [told and body[1] != "" and body[2] is not None for told, body in zip(clean, bodies, strict=True)]
 
-    def event(self, work: LogWork, group: Group, job: Job, decision: Decision, *, untouched: bool = False) -> Event:
-        """untouched: as the method of this name has it."""
+    def transactions(self, works: Sequence[LogWork], tenant: str) -> Iterable[str]:
+        """The ids of the events of many records, "" where `event` finds them: those of calls, and of few."""
+        if len(works) < _MANY_IDS or works[0][5][10] is not None:
+            return repeat("")
+        return ids.transaction_ids([work[8] for work in works], tenant)
+
+    def event(
+        self,
+        work: LogWork,
+        group: Group,
+        job: Job,
+        decision: Decision,
+        transaction: str = "",
+        untouched: bool = False,
+    ) -> Event:
+        """transaction, untouched: as the methods that find them for many records have it."""
         item, plan, values, fragments, _, understood, who, _, key = work
         body_read, trace_id, span_id, _, time, severity_number, severity_text, event_name, _, exception, http = (
             understood
@@ -205,7 +221,7 @@ class LogMapper:
         elif not untouched:  # as `log_body` does
             body = context.masks.text(body) if body else ""
         metadata = self._plans.of_models[tuple([key for key, _, _ in item[3]])] if of_model else plan.metadata
-        transaction = ids.transaction_id(key, job[1])
+        transaction = transaction or ids.transaction_id(key, job[1])
         received, tenant, _, _ = job
         service, environment, region, resource, company = group[:5]
         user_id, company_id, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
@@ -265,7 +281,9 @@ class LogMapper:
                 context.shown_names[event_name] if event_name else "",  # event_name
                 body,  # body
                 encoding,  # body_encoding
-                metadata.text(values, fragments, extra),  # metadata
+                f"{{{','.join(metadata.plain(fragments))}}}"
+                if metadata.is_plain and not extra
+                else metadata.text(values, fragments, extra),  # metadata
                 flags,  # flags
                 decision,  # decision
                 "",  # reason

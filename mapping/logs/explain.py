@@ -39,8 +39,16 @@ class ExplainingLogMapper(LogMapper):
         super().__init__(context, http_from_attributes=http_from_attributes)
         self._reasons = reasons
 
-    def event(self, work: LogWork, group: Group, job: Job, decision: Decision, *, untouched: bool = False) -> Event:
-        event = super().event(work, group, job, decision, untouched=untouched)
+    def event(
+        self,
+        work: LogWork,
+        group: Group,
+        job: Job,
+        decision: Decision,
+        transaction: str = "",
+        untouched: bool = False,
+    ) -> Event:
+        event = super().event(work, group, job, decision, transaction, untouched)
         self._reasons[event.transaction_id] = reason_of(event, work)
         return event
 

@@ -71,6 +71,22 @@ def transaction_ids_api(
         hashed = seeded()
         hashed.update(f"api|{trace_id}|{span_id}|{verb}|{status or '-'}{told}".encode("utf-8", "surrogatepass"))
         digests.append(hashed.digest()[:16])
+    return _written(digests)
+
+
+def transaction_ids(keys: Sequence[str], tenant: str = "") -> list[str]:
+    """`transaction_id` of many keys: of a hundred and more two thirds of the cost of one after the other."""
+    told = f"|tenant|{tenant}" if tenant else ""
+    seeded, digests = _SEED.copy, []
+    for key in keys:
+        hashed = seeded()
+        hashed.update(f"{key}{told}".encode("utf-8", "surrogatepass") if told else key.encode("utf-8", "surrogatepass"))
+        digests.append(hashed.digest()[:16])
+    return _written(digests)
+
+
+def _written(digests: Sequence[bytes]) -> list[str]:
+    """UUIDs of version 5 as text. digests: 16 bytes each."""
     whole = bytearray(b"".join(digests))
     whole[6::16] = whole[6::16].translate(_VERSION_BYTE)
     whole[8::16] = whole[8::16].translate(_VARIANT_BYTE)

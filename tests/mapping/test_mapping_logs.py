@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from mapping.context import Context, Job
 from mapping.event import Event
@@ -18,7 +19,7 @@ from mapping.logs.location import of_exchange
 from mapping.otlp.decode import Decoder, LogGroup
 from mapping.rules.bodies import Room
 from mapping.settings import GenAiSettings, LogSettings, MappingSettings
-from mapping_requests import NOW, TRACE, log, logs, mapped, one
+from mapping_requests import NOW, TRACE, log, logs, mapped, mapper, one
 
 ACCESS = {"method": "GET", "status": 200, "path": "/a/7", "duration_ms": 5}
 CONTEXT = Context(MappingSettings())
@@ -89,6 +90,22 @@ def test_log_records_are_told_apart_by_ids_times_and_content() -> None:
     events = [only("x", **same), only("y", **same), *(only("x", **fields) for fields in others)]
     assert len({event.transaction_id for event in events}) == 6
     assert only("x", **same).transaction_id == events[0].transaction_id
+
+
+@pytest.mark.parametrize("tenant", ["", "acme"])
+def test_a_record_has_the_id_that_it_has_alone_however_many_come_with_it(tenant: str) -> None:
+    lines = [log(f"line {number % 99}", {"a": number % 99}) for number in range(100)]
+    mapper_of_all = mapper()
+
+    def transactions(*records: LogRecord) -> list[str]:
+        decoded = Decoder().logs(logs(*records).SerializeToString())
+        return [
+            event.transaction_id for event in mapper_of_all.map(decoded, received_unix_ns=NOW, tenant=tenant).events
+        ]
+
+    together = transactions(*lines)
+    assert together[:99] == [transactions(line)[0] for line in lines[:99]]
+    assert together[99] == transactions(lines[0], lines[0])[1] != together[0]  # it came twice
 
 
 def test_attribute_order_does_not_change_the_id() -> None:
