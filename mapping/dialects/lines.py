@@ -24,7 +24,7 @@ _NAME: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|([A-Za-z_][A-
 _KNOWN: Final = {
     "request": access_line.REQUEST,
     "method": r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)",
-    "url": r"/[^\s\"\\]{0,16384}+",
+    "url": r"(?:https?://[^\s\"\\/]{1,256})?/[^\s\"\\]{0,16384}+",
     "status": access_line.STATUS,
     "took_text": r"\d{1,9}(?:\.\d{1,9})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m)",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
@@ -33,7 +33,7 @@ _REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
 _REQUEST_LAST: Final = '"$request"'  # HAProxy's end with it
 _REQUEST_WITHIN: Final = '"$request" "'  # load balancers': the status stands before it
-_UNQUOTED: Final = ("$method $url HTTP/", "$url version=HTTP/")
+_UNQUOTED: Final = ("$method $url HTTP/", "$url version=HTTP/", "HTTP/$version $method $url ")
 _VERSION: Final = "HTTP/"
 _VERSION_AT: Final = 12  # characters before the end of such a line
 _AGENT_NEXT: Final = '" "'
@@ -53,7 +53,7 @@ _colours_of_format: Final = re.compile(r"\x1b\[[^m]{0,16}m").sub
 _MOST_STARTS: Final = 6  # places in a line where a format is tried, beside its beginning
 # Where a format may begin behind what a shipper or a logger has written in front.
 _starts: Final = re.compile(
-    r"(?<=\s)(?=\[|request\{|\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{1,4}:[0-9a-f:])", re.ASCII
+    r"(?<=\s)(?=\[|request\{|Request finished |\d{1,3}\.\d{1,3}\.\d{1,3}\.|[0-9a-f]{1,4}:[0-9a-f:])", re.ASCII
 ).finditer
 _STARTS_WITHIN: Final = 256  # characters
 # What stands before a line: of a container runtime or Docker Compose, and a time and a level in brackets.

@@ -76,6 +76,7 @@ class Vocabulary(_Table):
     query: Names = Field(default=(), description="Query of the URL.")
     route: Names = Field(default=(), description="Route with placeholders.")
     scheme: Names = Field(default=(), description="http or https.")
+    tls: Names = Field(default=(), description="Version or cipher of TLS: there where the scheme is https.")
     host_header: Names = Field(default=(), description="Host as the caller named it, with its port.")
     host: Names = Field(default=(), description="Public host, its port elsewhere.")
     perhaps_host: Names = Field(default=(), description="Public host or name of a machine: the value decides.")

@@ -90,6 +90,7 @@ class HttpKeys:
     perhaps_host: tuple[str, ...]
     port: tuple[str, ...]
     scheme: tuple[str, ...]
+    tls: tuple[str, ...]
     forwarded_for: tuple[str, ...]
     forwarded_host: tuple[str, ...]
     forwarded_proto: tuple[str, ...]
@@ -122,6 +123,7 @@ def http_keys(reading: Reading) -> HttpKeys | None:
         perhaps_host=of("perhaps_host"),
         port=of("port"),
         scheme=of("scheme"),
+        tls=of("tls"),
         forwarded_for=of("forwarded_for"),
         forwarded_host=of("forwarded_host"),
         forwarded_proto=of("forwarded_proto"),
@@ -185,6 +187,8 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
     ip = _ip(flat, keys, request, trust_forwarded)
     host, is_header = _host(flat, keys, ip)
     scheme = _text(flat, keys.scheme).lower() if keys.scheme else ""
+    if keys.tls and scheme not in _SCHEMES:
+        scheme = "https" if any(_says_tls(flat[key]) for key in keys.tls) else ""
     outgoing = keys.direction != () and any(
         isinstance(kind := flat[key], str) and kind.lower() in _OUTGOING for key in keys.direction
     )
@@ -210,6 +214,13 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
             _origin(flat, keys, request, url) if trust_forwarded and not outgoing else uri.NO_ORIGIN,
         ),
     )
+
+
+def _says_tls(value: object) -> bool:
+    """True for a version or cipher of TLS, a number of one, and `on`."""
+    if isinstance(value, str):
+        return not is_absent(value) and value.lower() not in ("off", "false", "0")
+    return bool(value)
 
 
 def _verb(flat: Mapping[str, object], keys: HttpKeys) -> str:

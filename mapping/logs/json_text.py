@@ -20,25 +20,18 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as 
 WRAPPERS = tuple(
     """
     log message MESSAGE msg _raw line textPayload event.original Message raw @m Log LogMessage LogEntry
+    event short_message full_message
     properties properties.log properties.Log jsonPayload.message jsonPayload.log
     """.split()  # noqa: SIM905 - a list literal of twenty words takes twenty lines
 )
 WRAPPER_KEYS = frozenset(WRAPPERS)
-_WRAPPED_DEPTH = 2  # Vector wraps what Docker wrapped
+_WRAPPED_DEPTH = 3  # Vector wraps what Docker wrapped of a logger whose message is JSON
 _OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
 # Of these a text is the line as the application wrote it; the others also hold its message.
-LINES_OF_SHIPPERS = WRAPPER_KEYS - {
-    "message",
-    "msg",
-    "Message",
-    "@m",
-    "LogMessage",
-    "properties",
-    "jsonPayload.message",
-}
-BEFORE_JSON = frozenset(
-    '{"0123456789T:.+Z-\ufeff'
-)  # first characters, beside blanks, of texts in which `line_in` finds some
+_MESSAGES = "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message"
+LINES_OF_SHIPPERS = WRAPPER_KEYS.difference(_MESSAGES.split())
+# First characters, beside blanks, of texts in which `line_in` finds some.
+BEFORE_JSON = frozenset('{"0123456789T:.+Z-\ufeff')
 LONGEST_MIXED = 32_768  # characters of a text that is looked through for JSON at its end
 _MOST_BRACES = 4  # places where that JSON may begin: braces stand in messages, too
 _MESSAGE_UP_TO = 4096  # characters before it

@@ -125,6 +125,32 @@ def test_a_line_with_an_object_behind_it_that_is_no_call_is_shown_as_it_came() -
     assert of("x " * LONGEST_MIXED + PLAIN).event_type == LOG
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        {"time": 1772442000.0, "host": "h1", "sourcetype": "_json", "event": orjson.loads(PLAIN)},  # Splunk
+        {"time": 1772442000.0, "host": "h1", "sourcetype": "_json", "event": PLAIN},
+        # AWS Lambda and winston where an object is logged
+        {"timestamp": "2026-03-02T09:00:00.000Z", "requestId": "r", "message": orjson.loads(PLAIN)},
+        {"version": "1.1", "host": "h1", "short_message": PLAIN, "timestamp": 1772442000.0},  # Graylog
+        {"@timestamp": "2026-03-02T09:00:00Z", "message": "m", "structured": orjson.loads(PLAIN)},  # OpenShift
+        {"log": orjson.dumps({"message": orjson.dumps({"msg": PLAIN}).decode()}).decode(), "stream": "stdout"},
+    ],
+)
+def test_an_object_under_a_shippers_name_is_the_line_itself(wrapped: dict[str, Any]) -> None:
+    event = of(wrapped)
+    assert (event.event_type, event.status, event.user_id) == (API_CALL, 200, "ann")
+    traced = of({"time": 1772442000.0, "event": {"trace_id": TRACE, "level": "warn", "text": "m"}})
+    assert (traced.event_type, traced.trace_id, traced.severity_number) == (LOG, TRACE, 13)
+
+
+def test_what_a_request_carried_is_not_the_line_that_tells_of_it() -> None:
+    asked = {"method": "POST", "path": "/v1/items", "status": 201}
+    for under in ("body", "payload", "data", "request.body"):
+        event = of({**asked, under: '{"user_id":"eve","status":500,"method":"GET"}'})
+        assert (event.verb, event.status, event.user_id) == ("POST", 201, ""), under
+
+
 def test_json_behind_a_byte_order_mark_or_encoded_twice_is_json() -> None:
     for text in (f"\ufeff{PLAIN}", f"{PLAIN}\r\n", orjson.dumps(PLAIN).decode()):
         event = of(text)
@@ -216,6 +242,12 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
     "koa-logger and Hono": ("  --> GET /v1/items/7 200 21ms 8b", {"duration_ms": 21.0}),
     "consola": ("[info] GET /v1/items/7 200 4ms", {"duration_ms": 4.0, "severity_number": 9}),
     "Next.js": (" GET /v1/items/7 200 in 18ms (compile: 4ms, render: 14ms)", {"duration_ms": 18.0}),
+    # https://learn.microsoft.com/en-us/aspnet/core/fundamentals/logging/: the console's two lines
+    "ASP.NET Core": (
+        "info: Microsoft.AspNetCore.Hosting.Diagnostics[2]\n      Request finished HTTP/1.1 GET "
+        "http://api.example.com/v1/items/7?x=1 - 200 13 application/json;+charset=utf-8 18.2345ms",
+        {"uri": "http://api.example.com/v1/items/7?x=1", "duration_ms": 18.2345, "severity_number": 9},
+    ),
     # https://docs.rs/actix-web/latest/actix_web/middleware/struct.Logger.html, https://docs.rs/warp/latest/warp/filters/log/
     "actix": (
         '[2026-03-02T09:00:00Z INFO  actix_web::middleware::logger] 203.0.113.7 "GET /v1/items/7 HTTP/1.1" 200 2 "-" '
@@ -281,6 +313,7 @@ def test_access_lines_are_alike_whatever_their_format(kind: str) -> None:
         'at 10.0.0.7 he at last wrote "GET /a HTTP/1.1" 200 times',
         'at 02/Mar/2026:09:00:00 +0000 she wrote "GET /a HTTP/1.1" 200 times',
         'proxy: "GET /a HTTP/1.1" "curl/8"',
+        'http://10.0.0.5:8080 "GET /a HTTP/1.1" 200 13',  # a client's own
     ],
 )
 def test_a_request_in_prose_is_no_call(line: str) -> None:
@@ -352,6 +385,22 @@ def test_a_duration_is_what_lies_between_two_times() -> None:
     assert (event.duration_ms, event.start_unix_ns, event.end_unix_ns) == (18.0, AT, AT + 18_000_000)
     assert of({**line, "EdgeEndTimestamp": AT - 1}).duration_ms == -1.0
     assert of({**line, "EdgeEndTimestamp": "soon"}).duration_ms == -1.0
+
+
+@pytest.mark.parametrize(
+    ("line", "scheme"),
+    [
+        ({"request": {"proto": "HTTP/2.0", "method": "GET", "uri": "/a", "tls": {"version": 772}},
+          "status": 200}, "https"),  # Caddy
+        ({"request_uri": "/a", "request_method": "GET", "status": 200, "ssl_protocol": "TLSv1.3"}, "https"),
+        ({"request_uri": "/a", "request_method": "GET", "status": 200, "ssl_protocol": ""}, "http"),
+        ({"request_uri": "/a", "request_method": "GET", "status": 200, "https": "on"}, "https"),
+        ({"request_uri": "/a", "request_method": "GET", "status": 200, "scheme": "http", "https": "on"}, "http"),
+        ({"properties": {"httpMethod": "GET", "httpStatus": 200, "requestUri": "/a", "sslEnabled": "off"}}, "http"),
+    ],
+)  # fmt: skip
+def test_a_version_of_tls_tells_the_scheme(line: dict[str, Any], scheme: str) -> None:
+    assert of(line).uri == f"{scheme}://shop/a"
 
 
 def test_parts_of_nanoseconds_are_seconds() -> None:
@@ -569,6 +618,39 @@ CLOUDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
          "target_response_code": 502, "client_ip": "203.0.113.7", "developer_email": "ann@example.com",
          "developer_app": "till", "api_product": "gold", "total_response_time": 18},
         {"status": 200, "user_id": "ann@example.com", "application_id": "till", "plan_id": "gold", "duration_ms": 18.0},
+    ),
+    "IIS with underscores": (
+        {"date": "2026-03-02", "time": "09:00:00", "s_ip": "10.0.0.4", "cs_method": "GET", "cs_uri_stem": "/v1/items/7",
+         "s_port": "443", "cs_username": "ann", "c_ip": "203.0.113.7", "sc_status": "200", "sc_substatus": "0",
+         "time_taken": "18"},
+        {"status": 200, "user_id": "ann", "ip_address": "203.0.113.7", "duration_ms": 18.0, "end_unix_ns": AT},
+    ),
+    # https://docs.cilium.io/en/stable/observability/hubble/
+    "Cilium": (
+        {"flow": {"time": "2026-03-02T09:00:00Z", "IP": {"source": "203.0.113.7"}, "l7": {
+            "type": "RESPONSE", "latency_ns": "18200000", "http": {
+                "code": 200, "method": "GET", "url": "http://api.example.com/v1/items/7", "protocol": "HTTP/1.1"}}}},
+        {"status": 200, "ip_address": "203.0.113.7", "duration_ms": 18.2, "end_unix_ns": AT},
+    ),
+    # https://www.moesif.com/docs/api
+    "Moesif": (
+        {"request": {"time": "2026-03-02T09:00:00.000Z", "uri": "https://api.example.com/v1/items/7", "verb": "GET",
+                     "headers": {"User-Agent": "curl/8"}, "ip_address": "203.0.113.7"},
+         "response": {"time": "2026-03-02T09:00:00.018Z", "status": 200}, "user_id": "ann", "company_id": "acme"},
+        {"status": 200, "user_id": "ann", "company_id": "acme", "ip_address": "203.0.113.7", "duration_ms": 18.0,
+         "start_unix_ns": AT, "user_agent": "curl/8"},
+    ),
+    "HAR": (
+        {"startedDateTime": "2026-03-02T09:00:00.000Z", "time": 18.2, "request": {
+            "method": "GET", "url": "https://api.example.com/v1/items/7", "headers": [{"name": "User-Agent",
+                                                                                       "value": "curl/8"}]},
+         "response": {"status": 200, "headers": []}},
+        {"status": 200, "duration_ms": 18.2, "user_agent": "curl/8"},
+    ),
+    "Portkey": (
+        {"request": {"url": "https://api.portkey.ai/v1/items/7", "method": "GET"}, "metadata": {"_user": "ann"},
+         "response": {"status": 200, "responseTime": 900}},
+        {"status": 200, "duration_ms": 900.0, "user_id": "ann"},
     ),
     # https://docs.railway.com/reference/logging
     "Railway": (
