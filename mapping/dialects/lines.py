@@ -172,7 +172,10 @@ class Lines:
             patterns = [*patterns, *self._first]
         if start == 0 and text[:1] in _MAY_BEGIN and _begins_bare(text) is not None:
             patterns = [*patterns, *self._bare]
-        for pattern in patterns:
+        quotes, opened = text.count('"'), text.count("[")
+        for pattern, least_quotes, least_opened in patterns:
+            if least_quotes > quotes or least_opened > opened:  # sooner told than by a pattern that fails at the end
+                continue
             if (found := pattern.match(text, start)) is not None:
                 fields: dict[str, object] = {
                     name: value for name, value in found.groupdict().items() if value not in ("-", "")
@@ -189,5 +192,7 @@ def _places(text: str) -> Iterator[int]:
         yield found.start()
 
 
-def _compiled(formats: Iterable[str]) -> list[re.Pattern[str]]:
-    return [compile_format(_colours_of_format("", text)) for text in formats]
+def _compiled(formats: Iterable[str]) -> list[tuple[re.Pattern[str], int, int]]:
+    """The patterns, each with the quotes and opening brackets that a line of it has at least."""
+    plain = (_colours_of_format("", text) for text in formats)
+    return [(compile_format(text), text.count('"'), text.count("[")) for text in plain]
