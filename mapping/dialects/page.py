@@ -125,6 +125,9 @@ def _spans(words: SpanVocabulary) -> Iterator[str]:
     if words.incoming:
         yield "Its internal spans with a method are calls that were served."
         yield ""
+    if words.given_up:
+        yield f"A status of {_codes(words.given_up)} says that the caller had gone before there was one."
+        yield ""
     if words.shares_ids:
         yield f"A call that was made, with {_codes(words.shares_ids)}, may have the span id of its server's span."
         yield ""

@@ -121,6 +121,9 @@ class SpanVocabulary(_Table):
     """
 
     known_by: tuple[Sign, ...] = Field(default=(), description="Any one of these recognises a span.")
+    given_up: Names = Field(
+        default=(), description="Values of the status that say that the caller had gone before there was one."
+    )
     plumbing: tuple[Sign, ...] = Field(
         default=(), description="Any one of these recognises an internal span that tells of no work of its own."
     )
@@ -215,7 +218,7 @@ FIELDS: Final = tuple(
 SPAN_FIELDS: Final = tuple(
     name
     for name in SpanVocabulary.model_fields
-    if name not in ("known_by", "plumbing", "incoming", "shares_ids", "status_events")
+    if name not in ("known_by", "plumbing", "incoming", "shares_ids", "status_events", "given_up")
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -25,6 +26,9 @@ _MAX_CACHED_CHARS = 256
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _AUTHORITY = re.compile(r"[A-Za-z0-9._~%\-\[\]:]+").fullmatch
+# The target of CONNECT (RFC 9112 §3.2.3); no path looks so.
+_AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._\-]{1,253}):[0-9]{1,5}").fullmatch
+_LATE_PORT = re.compile(r"(.{2,41}):([1-9][0-9]{3,4})").fullmatch  # behind an IPv6 address without brackets
 _OWN_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})").fullmatch
 # A percent sign that starts no %XX, and all that may not stand in a URI; `{}` and `|` are left alone: spec/mapping.md
 # §3.2 U5.
@@ -92,6 +96,12 @@ def resolve(
     if full[:2] == "//" and (target or host or origin.authority):
         # A target that begins with two slashes is a path: the caller must not choose the host (RFC 9112 §3.2.1).
         full, target = "", target or full
+    if path[:1] != "/" and path[:8].lower().startswith(("http://", "https:/")):  # the target in absolute form
+        full, path = full or path, ""
+        full += f"?{query}" if query and "?" not in full else ""
+    tunnel = next((text for text in (target, full, path) if text[:1] != "/" and _AUTHORITY_FORM(text)), "")
+    if tunnel:
+        full, target, path, host, port, host_is_header, origin = "", "", "/", tunnel, None, False, NO_ORIGIN
     absolute = (_absolute(full, scheme) if full else None) or (
         _absolute(target, scheme) if target and target[:2] != "//" else None
     )
@@ -159,6 +169,8 @@ def authority(scheme: str, host: str, port: int) -> tuple[str, str]:
         host, port = own[1], int(own[2])
     elif host.count(":") > 1 and host[:1] != "[":
         host = f"[{host}]"
+    elif host[:1] == "[" and host[-1:] != "]":  # an IPv6 address cut at its first colon
+        host = ""
     scheme = scheme or ("https" if port == 443 else "http")
     host = encode(host) or "unknown"
     if port and port != _DEFAULT_PORTS.get(scheme):
@@ -222,12 +234,25 @@ def _absolute(text: str, scheme: str) -> tuple[str, str, str, str] | None:
     found = _ABSOLUTE.match(text)
     if found is None or not found[2]:
         return None
-    host = found[2]
+    host = _bracketed(found[2]) if found[2].count(":") > 1 else found[2]
     if len(host) <= _MAX_CACHED_CHARS:
         scheme, named = authority(found[1].lower(), host, 0)
     else:
         scheme, named = authority.__wrapped__(found[1].lower(), host, 0)
     return scheme, named, found[3], found[4] or ""
+
+
+def _bracketed(host: str) -> str:
+    """A URL's host with the brackets of an IPv6 address that were lost on the way, before its port if it has one."""
+    bare = host.rpartition("@")[2]
+    late = _LATE_PORT(bare) if bare[:1] != "[" and len(bare) < 48 else None
+    if late is not None:
+        try:
+            IPv6Address(late[1])
+        except AddressValueError:
+            return host
+        return f"[{late[1]}]:{late[2]}"
+    return host
 
 
 def _public(origin: Origin, scheme: str, named: str) -> tuple[str, str]:

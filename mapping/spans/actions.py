@@ -13,6 +13,7 @@ from mapping.rules import ids, mcp_errors, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of
 from mapping.rules.identity import identifier, unquote
+from mapping.rules.metadata import plain_scalar
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
 from mapping.spans import graphql
@@ -29,7 +30,7 @@ _new: Final = tuple.__new__
 
 
 def _rpc(shape: Shape) -> Namer:
-    method, service = shape.first(("rpc.method",)), shape.first(("rpc.service",))
+    method, service = shape.first(("rpc.method", "grpc.method.name")), shape.first(("rpc.service",))
 
     def name(values: Values, title: str) -> str:
         called = text_of(values[method])
@@ -100,6 +101,7 @@ _RPC_STATUS: Final = (
     "rpc.status_code",
     "rpc.response.status_code",
     "rpc.grpc.status_code",
+    "grpc.code",  # Datadog
     "rpc.connect_rpc.error_code",
     "rpc.jsonrpc.error_code",
 )
@@ -201,7 +203,7 @@ class ActionPlan:
         self._http_status = shape.first((*STATUSES, *(names_of["status"] if self.model is not None else ())))
         self._rpc_status = shape.first(_RPC_STATUS) if family in ("rpc", "mcp") else ABSENT
         self._streaming = context.models.first("streaming", shape) if self.model is not None else ABSENT
-        self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:3])
+        self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:4])
         self.slots = HeaderSlots(whole, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
         self.weight = shape.first(WEIGHTS)
@@ -246,7 +248,7 @@ class ActionPlan:
             for key, attribute, index in self._promoted:
                 value = context.masks.value(attribute, values[index]) if attribute else values[index]
                 if value is not None:
-                    extra[key] = value
+                    extra[key] = plain_scalar(value)  # whatever it is: bytes and NaN are no JSON
             if status:
                 extra["action.status"] = status
             if model is not None:

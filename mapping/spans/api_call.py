@@ -78,6 +78,7 @@ class ApiCallPlan:
         "_custom",
         "_direction",
         "_error_type",
+        "_given_up",
         "_grpc",
         "_incoming",
         "_metadata",
@@ -152,6 +153,7 @@ class ApiCallPlan:
         self._error_type = first(("error.type",))
         self.shares_ids = kind == CLIENT and shape.reading.shares_ids
         self._status_events = shape.reading.status_events
+        self._given_up = shape.reading.given_up
         self._grpc = first(GRPC_STATUSES, scalar=False)
         self._asked = [(name, index) for name, index in at.items() if name in extras.ATTRIBUTES]
         asked_of = self.slots.request_names
@@ -352,6 +354,8 @@ class ApiCallPlan:
             or raw is not None
             or last_exception(record.events) is not None
         )
+        if not status and self._given_up and text_of(work.values[self._status]) in self._given_up:
+            error_type = taxonomy.CANCELLED
         if failed:
             context.describe_error(record, raw is not None, extra)
             if not error_type and not status:

@@ -20,6 +20,8 @@ METHODS: Final = ("http.request.method", "http.method")
 STATUSES: Final = ("http.response.status_code", "http.status_code")
 LOCATIONS: Final = ("url.full", "http.url", "http.target", "url.path", "http.route")
 
+_OF_SERVERS: Final = ("http.route", "http.client_ip", "client.address")  # only who serves a call knows these
+
 _PLUMBING_KEYS: Final = (
     "asgi.event.type",
     "express.type",
@@ -47,7 +49,7 @@ _PLUMBING_NAMES: Final = (
 _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("mcp", ("mcp.method.name",)),
     ("genai", ()),  # by the tables of `mapping.dialects`
-    ("rpc", ("rpc.system", "rpc.system.name", "rpc.service")),
+    ("rpc", ("rpc.system", "rpc.system.name", "rpc.service", "grpc.method.name")),
     (
         "graphql",
         (
@@ -108,7 +110,8 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if kind == CLIENT and family == "other" and (method or located):
         return Kind(API_CALL, "http", kind=CLIENT)
     if not told and method and has(*STATUSES, *LOCATIONS):
-        if shape.reading.incoming or (family == "faas" and not has("faas.invoked_name")):
+        served = family == "internal" and has(*_OF_SERVERS)  # whoever made the span left its kind out
+        if served or shape.reading.incoming or (family == "faas" and not has("faas.invoked_name")):
             return Kind(API_CALL, "http", kind=SERVER)
         if family == "internal":
             return Kind(API_CALL, "http", kind=kind)

@@ -306,3 +306,156 @@ def test_a_server_whose_caller_has_gone_has_not_failed(name: str) -> None:
     said = {"http.request.method": "GET", "url.path": "/slow", "error.type": name}
     assert of_span(said, status=ERROR).error_type == "cancelled"
     assert of_span({**said, "url.full": "http://stock/slow"}, CLIENT, status=ERROR).error_type == "network"
+
+
+# wso2/carbon-apimgt #11258, wso2/docs-apim #2456, wso2/api-manager #1183
+@pytest.mark.parametrize("kind", [INTERNAL, SERVER])
+def test_wso2s_spans_in_its_own_words_are_one_call(kind: int) -> None:
+    said = {
+        "span.resource": "/menu/{id}",
+        "span.kind": "server",
+        "span.api.name": "PizzaShackAPI",
+        "span.consumerkey": "key-of-an-app",
+        "span.request.method": "GET",
+        "span.request.path": "pizzashack/1.0.0/menu/7",
+        "span.api.version": "1.0.0",
+        "span.activity.id": "b6ce4efa",
+        "span.http.response.status.code": "404",
+    }
+    (call,) = calls(
+        traces(
+            span(said, kind=kind, number=1, name="API:Response_Latency"),
+            span(said, kind=kind, number=2, parent=1, name="PizzaShackAPI--1.0.0--carbon.super"),
+            span({}, kind=kind, number=3, parent=2, name="API:Throttle_Latency"),
+            span(
+                {"span.endpoint": "https://pizza.example/x"}, kind=kind, number=4, parent=2, name="API:Backend_Latency"
+            ),
+        )
+    )
+    assert (call.direction, call.hop, call.verb, call.route, call.status) == (
+        "Incoming",
+        "entry",
+        "GET",
+        "/menu/{id}",
+        404,
+    )
+    assert (call.client_id, call.request_id) == ("key-of-an-app", "b6ce4efa")
+
+
+# open-telemetry/opentelemetry-dotnet #3800, #3600; open-telemetry/opentelemetry-dotnet-contrib #1740
+@pytest.mark.parametrize("scope", ["Microsoft.AspNetCore", "OpenTelemetry.Instrumentation.AspNetCore"])
+def test_a_status_of_zero_of_aspnet_says_that_the_caller_had_gone(scope: str) -> None:
+    said = {"http.method": "GET", "http.target": "/foo", "http.host": "shop.example", "http.status_code": 0}
+    for status in (ERROR, Status()):
+        (call,) = calls(of_scopes((scope, span(said, status=status))))
+        assert (call.status, call.error_type) == (0, "cancelled")
+    assert of_span(said, status=ERROR).error_type == "server"
+    assert of_span(said).error_type == ""
+
+
+# open-telemetry/semantic-conventions #2085; hatchet-dev/hatchet #4667; open-telemetry/opentelemetry-specification #677
+def test_the_status_of_who_closed_the_request_is_nobodys_fault() -> None:
+    assert of_span({**CALL, "http.response.status_code": 499}, status=ERROR).error_type == "cancelled"
+
+
+# open-telemetry/opentelemetry-python-contrib #2551; open-telemetry/opentelemetry-js #2353
+@pytest.mark.parametrize(
+    ("written", "uri"),
+    [
+        ("https://::1/a?b=1", "https://[::1]/a?b=1"),
+        ("https://::1:12345/a", "https://[::1]:12345/a"),
+        ("http://::1:8080/", "http://[::1]:8080/"),
+        ("https://2001:db8::7:8443/a", "https://[2001:db8::7]:8443/a"),
+        ("https://2001:db8::7/a", "https://[2001:db8::7]/a"),
+        ("https://2001:db8:0:0:0:0:0:7/a", "https://[2001:db8:0:0:0:0:0:7]/a"),
+        ("https://2001:db8:0:0:0:0:0:7:8443/a", "https://[2001:db8:0:0:0:0:0:7]:8443/a"),
+        ("https://[2001:db8::7]:8443/a", "https://[2001:db8::7]:8443/a"),
+        ("https://ann:hunter2@shop.example:8443/a", "https://shop.example:8443/a"),
+    ],
+)
+def test_an_ipv6_address_without_its_brackets_is_a_host(written: str, uri: str) -> None:
+    assert of_span({"http.method": "GET", "http.url": written, "http.status_code": 200}, CLIENT).uri == uri
+
+
+# open-telemetry/opentelemetry-java-instrumentation #15158, #19540
+def test_half_an_ipv6_address_is_no_host() -> None:
+    cut = {**CALL, "url.scheme": "http", "server.address": "[2001", "server.port": 8080}
+    assert of_span(cut).uri == "http://unknown:8080/orders/17"
+    assert of_span({**cut, "server.address": "2001:db8::1"}).uri == "http://[2001:db8::1]:8080/orders/17"
+
+
+# RFC 9112 §3.2.2 to §3.2.4: nodejs/node's `request.url` of CONNECT, mswjs/interceptors #481, curl/curl #12820
+@pytest.mark.parametrize("name", ["http.target", "url.path"])
+@pytest.mark.parametrize(
+    ("target", "uri"),
+    [
+        ("www.example.com:443", "https://www.example.com/"),
+        ("www.example.com:8443", "http://www.example.com:8443/"),
+        ("[2001:db8::7]:443", "https://[2001:db8::7]/"),
+        ("http://www.example.com/a/17?b=1", "http://www.example.com/a/17?b=1"),
+        ("*", "http://proxy.example/*"),
+        ("/www.example.com:443", "http://proxy.example/www.example.com:443"),
+    ],
+)
+def test_targets_in_every_form(name: str, target: str, uri: str) -> None:
+    said = {"http.request.method": "GET", "http.response.status_code": 200, "server.address": "proxy.example"}
+    assert of_span({**said, name: target}).uri == uri
+
+
+# open-telemetry/opentelemetry-collector-contrib #44671
+def test_datadogs_spans_of_grpc_name_their_method_and_status() -> None:
+    said = {"component": "google.golang.org/grpc", "datadog.span.id": "1", "grpc.method.name": "/shop.v1.Orders/Get"}
+    for kind in (SERVER, CLIENT):
+        event = of_span({**said, "grpc.code": "NotFound", "grpc.method.kind": "unary"}, kind, name="grpc.server")
+        assert (event.family, event.action_name, event.error_type) == ("rpc", "shop.v1.Orders/Get", "not_found")
+        assert of_span({**said, "grpc.code": "OK"}, kind, name="grpc.server").error_type == ""
+
+
+# open-telemetry/opentelemetry-collector-contrib, receiver/awsxrayreceiver/internal/translator
+def test_a_segment_of_xray_is_a_call() -> None:
+    said = {
+        "http.method": "GET",
+        "http.client_ip": "203.0.113.7",
+        "http.user_agent": "curl/8",
+        "http.url": "https://shop.example/orders/17?a=1",
+        "aws.xray.x_forwarded_for": True,
+        "http.status_code": 200,
+        "enduser.id": "ann",
+    }
+    call = of_span(said, parent=9)
+    assert (call.direction, call.user_id, call.ip_address, call.route) == (
+        "Incoming",
+        "ann",
+        "203.0.113.7",
+        "/orders/{id}",
+    )
+
+
+# Spans made by hand and by translators that lose the kind, as davidB/tracing-opentelemetry-instrumentation-sdk #13
+@pytest.mark.parametrize("kind", [UNSPECIFIED, INTERNAL])
+@pytest.mark.parametrize(
+    ("told", "value"),
+    [("http.route", "/orders/:id"), ("client.address", "203.0.113.7"), ("http.client_ip", "203.0.113.7")],
+)
+def test_a_span_without_its_kind_that_only_a_server_can_tell_is_a_call(kind: int, told: str, value: str) -> None:
+    call = of_span({**CALL, told: value}, kind)
+    assert (call.direction, call.hop, call.route[:8]) == ("Incoming", "entry", "/orders/")
+    assert of_span(CALL, kind).direction == "Internal"
+    below = span({**CALL, told: value}, kind=kind, number=2, parent=1)
+    assert len(calls(traces(span(CALL, number=1), below))) == 1
+
+
+# go-kratos/kratos, middleware/tracing: run, see tests/testdata/captures/README.md
+def test_kratos_tells_the_status_of_what_failed() -> None:
+    said = {
+        "http.method": "GET",
+        "http.route": "/orders/{id}",
+        "http.target": "/orders/999",
+        "rpc.system": "http",
+        "rpc.service": "shop.v1.Shop",
+        "rpc.method": "One",
+        "net.peer.ip": "127.0.0.1",
+        "rpc.status_code": 404,
+    }
+    call = of_span(said, status=ERROR)
+    assert (call.status, call.error_type, call.route) == (404, "not_found", "/orders/{id}")
