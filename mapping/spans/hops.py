@@ -23,6 +23,8 @@ def find_hops(tree: Tree) -> Generator[None, None, Sequence[str]]:
     if not incoming:
         return hops
     if tree.is_flat():
+        if len(incoming) == len(works) > 1:
+            return [OPEN if above else ENTRY for above in tree.links(range(len(works)))[2]]
         for at in incoming:
             hops[at] = OPEN if tree.above(at) else ENTRY
         return hops
