@@ -80,7 +80,12 @@ def _of_request(tree: Tree, lends: tuple[bool, bool]) -> Generator[None, None, S
     works = tree.works
     parents = yield from _find_parents(tree)
     if not any(_lends_upwards(works[at]) for at in tree.naming):
-        return (yield from _spread([NO_OWNER if (who := work[5]) is NOBODY else who[:2] for work in works], parents))
+        own: list[Owner] = []
+        for part in slices(len(works)):
+            own += [NO_OWNER if (who := work[5]) is NOBODY else who[:2] for work in works[part.start : part.stop]]
+            if part.stop < len(works):
+                yield
+        return (yield from _spread(own, parents))
     found: list[list[str]] = []
     for of, source in ((0, "user_source"), (1, "company_source")):
         values = [work[5][of] for work in works]
@@ -121,7 +126,11 @@ def _lends_upwards(work: Work) -> bool:
 
 def _spread(own: Sequence[Owner], parents: Sequence[int]) -> Generator[None, None, list[Owner]]:
     """Returns what each span names itself, what it does not name taken from the nearest ancestor that does."""
-    owners: list[Owner | None] = [whose if whose[0] and whose[1] else None for whose in own]
+    owners: list[Owner | None] = []
+    for part in slices(len(own)):
+        owners += [whose if whose[0] and whose[1] else None for whose in own[part.start : part.stop]]
+        if part.stop < len(own):
+            yield
     owners += [NO_OWNER] * -ABROAD  # what spans without a parent here find at index ROOT or ABROAD
     for part in slices(len(own)):
         _spread_in(part, owners, own, parents)

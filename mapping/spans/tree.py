@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import repeat
-from operator import add, itemgetter
+from operator import add
 from typing import Final
 
 from mapping.context import Work
@@ -15,7 +15,6 @@ ROOT: Final = -1  # instead of the index of a parent: the span has none
 ABROAD: Final = -2  # its parent is not in this request
 Links = tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]  # trace ids, span ids, ids of what is above
 _NOTHING: Final[Links] = (), (), ()
-_trace_id, _span_id, _parent_id = itemgetter(1), itemgetter(2), itemgetter(3)  # of a SpanRecord
 _SLICE: Final = 4096  # spans between two pauses: a few milliseconds
 
 
