@@ -152,7 +152,7 @@ class Context:
         self.texts: Memory[str] = Memory(masks.text, 2048, longest=65_536)
         self.names: Memory[Name] = Memory(self._name)
         # Names that attributes gave, as they may be stored: senders put all kinds of text into names.
-        self.shown_names: Memory[str] = Memory(self._shown_name, 2048)
+        self.shown_names: Memory[str] = Memory(self.shown_name, 2048)
         self.words: Memory[str] = Memory(read_text, 1024)  # severities and event names
         # (service, route that is the path itself) -> its template
         self.static_routes: Memory[str] = Memory(lambda key: self.routes.route(key[0], http_route=key[1], path=key[1]))
@@ -185,7 +185,8 @@ class Context:
         """A name or URI as it may be stored: only patterns of personal data are looked for in it."""
         return self.masks.text(text) if self.masks.looks_inside_text else text
 
-    def _shown_name(self, text: str) -> str:
+    def shown_name(self, text: str) -> str:
+        """What `shown_names` has of a text."""
         looks = self.masks.looks_inside_text or may_hide_secrets(text) or may_show_a_key(text)
         return self.masks.text(text) if looks else text
 

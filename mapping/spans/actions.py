@@ -250,7 +250,7 @@ class ActionPlan:
                 if value is not None:
                     extra[key] = plain_scalar(value)  # whatever it is: bytes and NaN are no JSON
             if status:
-                extra["action.status"] = status
+                extra["action.status"] = context.shown_names[status]
             if model is not None:
                 self._tell_model(model, told, values, extra)
             if failed or record.events:

@@ -213,7 +213,9 @@ class ApiCallPlan:
         title = name.text
 
         method = values[self._method]
-        verb = VERBS.get(method) or verb_of(text_of(method), text_of(values[self._original]), title)
+        verb = (
+            VERBS.get(method) or context.shown_names[verb_of(text_of(method), text_of(values[self._original]), title)]
+        )
         status = values[self._status]
         if type(status) is not int or not 100 <= status <= 599:
             status = status_of(status) or (self._status_told(events) if self._status_events else 0)
@@ -365,7 +367,7 @@ class ApiCallPlan:
             name = rpc_status(value[0] if isinstance(value, list) and value else value, grpc=True)
             if name not in SUCCESSES:  # a failure behind HTTP's 200
                 error_type = taxonomy.of_failure((name,), direction=self._direction)
-                extra["action.status"] = name
+                extra["action.status"] = context.shown_names[name]
         if record.events and (lent := find_lent(record.events)) is not None and not error_type:
             error_type = lent.attributes["error_type"]
             context.describe_error(lent.attributes["record"], False, extra)
@@ -430,6 +432,9 @@ class ApiCallPlan:
         version = self._version(values, shown, shown_response) if self._tells_version or events else ""
         if not version and "/v" in path:
             version = path_version(path)
+        request_id = _request_id(shown) if self._tells_id or events else ""
+        if not request_id and self._request_id != ABSENT:
+            request_id = context.shown_name(text_of(values[self._request_id]))  # each is another one: not remembered
         if self._moesif_direction != ABSENT:
             stated_direction = DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), "")
         if self._action_name != ABSENT:
@@ -441,7 +446,7 @@ class ApiCallPlan:
             shown,
             shown_response,
             version,
-            ((self._tells_id or events) and _request_id(shown)) or text_of(values[self._request_id]) or transaction,
+            request_id or transaction,
             stated_direction,
             body,
             encoding,
@@ -457,7 +462,7 @@ class ApiCallPlan:
             if name in request:
                 return request[name]
         if found := text_of(values[self._versions]):
-            return found
+            return self._context.shown_names[found]
         for name in ANSWERED_VERSION_HEADERS:
             if name in response:
                 return response[name]

@@ -31,7 +31,7 @@ def counted(
     context, title = plan._context, name.text
 
     method = values[plan._method]
-    verb = VERBS.get(method) or verb_of(text_of(method), text_of(values[plan._original]), title)
+    verb = VERBS.get(method) or context.shown_names[verb_of(text_of(method), text_of(values[plan._original]), title)]
     status = values[plan._status]
     if type(status) is not int or not 100 <= status <= 599:
         status = status_of(status) or (plan._status_told(events) if plan._status_events else 0)

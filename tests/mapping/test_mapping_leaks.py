@@ -215,3 +215,14 @@ def test_a_masked_header_is_masked_in_the_columns_read_from_it(header: str) -> N
     settings = MappingSettings.model_validate({"masks": {"headers": [header]}})
     found = mapped(traces(span(called({f"http.request.header.{header}": [SECRET]}))), settings)
     assert SECRET not in repr(found.events[0])
+
+
+@pytest.mark.parametrize("kind", [SERVER, CLIENT, INTERNAL])
+@pytest.mark.parametrize("text", [f"Bearer {SECRET}abcdefgh12", f"password={SECRET}"])
+@pytest.mark.parametrize(
+    "name", ["http.request.method", "http.method", "api.version", "api_version", "rpc.grpc.status_code", "request.id"]
+)
+def test_what_stands_where_a_word_belongs_hides_secrets(name: str, text: str, kind: int) -> None:
+    found = mapped(traces(span({**CALL, name: text}, kind=kind), span({"rpc.system": "grpc", name: text}, kind=kind)))
+    assert SECRET not in repr(found.events)
+    assert len(found.events) == 2
