@@ -48,6 +48,16 @@ _IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
 _ids_in_brackets: Final = re.compile(
     r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
 ).search
+# Ids under their names, wherever a pattern of a logger puts them: `[trace_id=66ab… span_id=b7ad…]`, `TraceId:66ab…`.
+_named_trace: Final = re.compile(
+    r"(?<![A-Za-z0-9])((?:dd[._])?trace[._-]?(?:id|parent)|trace(?==projects/))[\"']?\s?[=:]\s?[\"']?"
+    r"([0-9A-Za-z:/=;._-]{5,160})",
+    re.ASCII | re.IGNORECASE,
+).search
+_named_span: Final = re.compile(
+    r"(?<![A-Za-z0-9])((?:dd[._])?span[._-]?id)[\"']?\s?[=:]\s?[\"']?([0-9A-Fa-f]{16}|[0-9]{5,20})(?![0-9A-Za-z])",
+    re.ASCII | re.IGNORECASE,
+).search
 _colours: Final = re.compile(r"\x1b\[[0-9;]{0,16}m").sub
 _colours_of_format: Final = re.compile(r"\x1b\[[^m]{0,16}m").sub
 _MOST_STARTS: Final = 6  # places in a line where a format is tried, beside its beginning
@@ -124,6 +134,8 @@ class Lines:
             or "[" in text
             or " HTTP/" in text
             or " | " in text
+            or "raceI" in text
+            or "race_id" in text
             or self._others
         ):  # as nearly all
             return None
@@ -137,10 +149,13 @@ class Lines:
             found = self._by_a_format(text, call)
             if found is not None:
                 return found
+        ids = _ids_by_name(text) if "race" in text or "TRACE" in text else None
         if "=" in text and (pairs := logfmt.read_end(text)) is not None:
-            return pairs
-        if "[" in text and (ids := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:
-            return {"trace_id": ids[1], "span_id": ids[2]}
+            return {**ids, **pairs} if ids else pairs
+        if ids:
+            return ids
+        if "[" in text and (of_spring := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:
+            return {"trace_id": of_spring[1], "span_id": of_spring[2]}
         return None
 
     def _by_a_format(self, text: str, call: re.Match[str] | None) -> Mapping[str, object] | None:
@@ -182,6 +197,24 @@ class Lines:
                 }
                 return access_line.with_rest(fields, text, found.end())
         return None
+
+
+def _ids_by_name(text: str) -> dict[str, object] | None:
+    """Trace and span that a line names, as it writes them; None without a trace."""
+    trace = _named_trace(text)
+    if trace is None:
+        return None
+    found: dict[str, object] = {_spelled(trace[1]): trace[2]}
+    if (span := _named_span(text)) is not None:
+        found[_spelled(span[1])] = span[2]
+    return found
+
+
+def _spelled(name: str) -> str:
+    """The name as JSON has it: what is no id of Datadog's is an id in any form."""
+    name = name.lower()
+    kind = "span_id" if "span" in name else "traceparent" if name.endswith("parent") else "trace_id"
+    return f"dd.{kind}" if name.startswith("dd") else kind
 
 
 def _places(text: str) -> Iterator[int]:

@@ -26,7 +26,7 @@ _TRACE_WORDS = {
     name: rank
     for rank, names in enumerate(
         (
-            ("traceid", "oteltraceid", "opentelemetrytraceid", "@tr", "otelid", "currenttraceid"),
+            ("traceid", "oteltraceid", "opentelemetrytraceid", "@tr", "otelid", "currenttraceid", "elasticapmtraceid"),
             ("trace",),
             ("traceparent", "w3ctraceparent", "otraceparent"),
             ("xb3traceid", "b3traceid", "b3", "xb3"),
@@ -50,6 +50,8 @@ _SPAN_WORDS = {
 }
 _FIRST_HEADER = _TRACE_WORDS["traceparent"]  # words from here on are headers
 _DATADOG = frozenset(("ddtraceid", "datadogtraceid", "xdatadogtraceid", "ddspanid", "datadogspanid"))
+_OF_KONG = frozenset(("w3c", "b3", "jaeger", "ot", "aws", "gcp", "datadog"))  # below trace_id, for each propagation
+_NET = frozenset(("activityid", "requestid"))  # of .NET, where they are a traceparent
 _EXACTLY = frozenset(("operation_Id", "ai.operation.id"))  # Application Insights; other operation ids are no traces
 
 _HEX32 = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -91,6 +93,8 @@ def id_keys(names: Iterable[str], first: Iterable[str] = (), first_spans: Iterab
         word, depth, of_headers = _word(name) if len(name) <= LONGEST_KEY else ("", 0, False)
         if word == "operationid":
             trace.append((8, depth, name, _exact))
+        elif word in _NET:
+            trace.append((9, depth, name, _traceparent))
         elif word in _TRACE_WORDS:
             read = _datadog_trace if word in _DATADOG else _path_or_id if word == "trace" else _any_form
             if of_headers:
@@ -136,6 +140,11 @@ def _word(name: str) -> tuple[str, int, bool]:
     if name in _EXACTLY:
         return "operationid", 0, False
     above, last = split_name(name)
+    if last in _NET and CONTEXTS.issuperset(above):
+        return last, len(above), False
+    if last in _OF_KONG and above[-1:] == ["traceid"]:
+        above.pop()
+        last = "ddtraceid" if last == "datadog" else "traceid"
     if last == "id" and above[-1:] in (["trace"], ["span"]):
         last = f"{above.pop()}id"
     of_headers = bool(above) and above[-1] in _HEADERS
@@ -204,6 +213,11 @@ def _without_span(value: object) -> Ids:
 def _exact(value: object) -> Ids:
     text = _text(value)
     return _valid(text, "") if _HEX32(text) else _NOTHING
+
+
+def _traceparent(value: object) -> Ids:
+    found = _TRACEPARENT(_text(value))
+    return _valid(found[1], found[2]) if found else _NOTHING
 
 
 def _root(text: str) -> re.Match[str] | None:

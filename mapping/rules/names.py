@@ -11,7 +11,7 @@ CONTEXTS = frozenset(
     """
     mdc contextmap context ctx fields @fields field labels label trace tracing span otel opentelemetry dd datadog extra
     extras attributes attrs attr tags tag properties props meta metadata jsonpayload log record scope scopes correlation
-    message msg event structured
+    message msg event structured contexts otlp $metadata
     telemetry logger w3c custom kv threadcontext diagnosticcontext values state baggage propagation diagnostics source
     """.split()  # noqa: SIM905 - a list literal of forty words takes forty lines
 )

@@ -328,6 +328,66 @@ def test_a_line_of_unknown_format_is_read_in_time_linear_in_its_length() -> None
     assert access_line.read(hostile, call) is not None
 
 
+SPAN = "b7ad6b7169203331"
+DATADOG = ("1234567890123456789", "9876543210")
+OF_DATADOG = (f"{int(DATADOG[0]):032x}", f"{int(DATADOG[1]):016x}")
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        # https://opentelemetry-python-contrib.readthedocs.io: instrumentation of logging, its default format
+        (
+            f"2026-03-02 09:00:00,123 INFO [root] [app.py:12] [trace_id={TRACE} span_id={SPAN} "
+            "resource.service.name=shop trace_sampled=True] - hello",
+            (TRACE, SPAN),
+        ),
+        ("INFO [root] [app.py:12] [trace_id=0 span_id=0 resource.service.name=s trace_sampled=False] - hi", ("", "")),
+        # https://docs.datadoghq.com/tracing/other_telemetry/connect_logs_and_traces/: Python, Ruby, 128 bits
+        (f"INFO [x] [a.py:1] [dd.service=s dd.trace_id={DATADOG[0]} dd.span_id={DATADOG[1]}] - hello", OF_DATADOG),
+        (f"[dd.env=e dd.trace_id={TRACE} dd.span_id={DATADOG[1]} ddsource=ruby] hi", (TRACE, OF_DATADOG[1])),
+        # Logback's and Log4j's patterns, Quarkus, .NET's console with scopes, Go
+        (f"09:00:00.123 [main] INFO c.Shop - traceId={TRACE} spanId={SPAN} hello", (TRACE, SPAN)),
+        (f"INFO {{trace_id={TRACE}, span_id={SPAN}, trace_flags=01}} hello", (TRACE, SPAN)),
+        (f"INFO  traceId={TRACE}, parentId=, spanId={SPAN}, sampled=true [org.acme] (exec) hello", (TRACE, SPAN)),
+        (f"info: Shop[0]\n      => SpanId:{SPAN}, TraceId:{TRACE}, ParentId:0000000000000000\n      hi", (TRACE, SPAN)),
+        (f"2026/03/02 09:00:00 hello trace_id={TRACE}", (TRACE, "")),
+        (f"paid order=17 in 3 ms, trace_id={TRACE} status=done a=1", (TRACE, "")),
+        ("traceId=0af76519-16cd-43dd-8448-eb211c80319c hello", (TRACE, "")),
+        (f"hello trace=projects/p/traces/{TRACE}", (TRACE, "")),
+        ("START RequestId: 8f507cfc XRAY TraceId: 1-5759e988-bd862e3fe1be46a994272793\tSegmentId: 55",
+         ("5759e988bd862e3fe1be46a994272793", "")),
+        (f"10.0.0.7 - - [02/Mar/2026:09:00:00 +0000] \"GET /a HTTP/1.1\" 200 13 trace_id={TRACE}", (TRACE, "")),
+        ("trace_id: none yet", ("", "")),
+        ("Traceback of trace id 17", ("", "")),
+    ],
+)  # fmt: skip
+def test_ids_that_a_text_names_are_its_ids(line: str, ids: tuple[str, str]) -> None:
+    event = of(line)
+    assert (event.trace_id, event.span_id) == ids
+    assert event.body == (line if event.event_type == LOG else "")
+    assert of({"log": line, "stream": "stdout"}).trace_id == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "ids"),
+    [
+        ({"ActivityId": f"00-{TRACE}-{SPAN}-01"}, (TRACE, SPAN)),  # .NET before its TraceId
+        ({"ActivityId": "0af76519-16cd-43dd-8448-eb211c80319c"}, ("", "")),
+        ({"RequestId": "0HN7:00000001"}, ("", "")),
+        ({"contexts": {"trace": {"trace_id": TRACE, "span_id": SPAN}}}, (TRACE, SPAN)),  # Sentry
+        ({"elasticapm_trace_id": TRACE}, (TRACE, "")),
+        ({"trace_id": {"w3c": TRACE}}, (TRACE, "")),  # Kong
+        ({"trace_id": {"datadog": DATADOG[0]}}, (OF_DATADOG[0], "")),
+        ({"otlp": {"trace_id": TRACE, "span_id": SPAN}}, (TRACE, SPAN)),  # Fluent Bit
+        ({"$metadata": {"traceId": TRACE, "spanId": SPAN}}, (TRACE, SPAN)),  # Cloudflare
+    ],
+)
+def test_ids_in_the_words_of_vendors(fields: dict[str, Any], ids: tuple[str, str]) -> None:
+    event = of({"message": "m", **fields})
+    assert (event.trace_id, event.span_id) == ids
+
+
 @pytest.mark.parametrize(
     ("line", "level"),
     [
