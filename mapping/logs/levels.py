@@ -147,6 +147,8 @@ def level_in(text: str) -> tuple[int, str]:
             bare, word = bare.partition(":")[0], ":"
         if "." in bare:  # Monolog: local.ERROR:
             bare = bare.rpartition(".")[2]
+        if "0" <= bare[:1] <= "9":  # a part of a time or an address: no level begins so
+            continue
         looks_so = (bare.isupper() and len(bare) > 2) or word[:1] in _OPENS or (place == 0 and word[-1:] == ":")
         if looks_so and (found := level_of(bare, _WORDS_ONLY)):
             return found, bare
