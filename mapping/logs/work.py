@@ -36,7 +36,7 @@ class LogWork(NamedTuple):
 def is_of_a_model(work: LogWork, context: Context) -> bool:
     """True when prompts and answers of the record are left out, by its keys or by its event name."""
     name = work.read.event_name
-    return work.plan.of_model or bool(name and context.masks.drops_content and context.masks.is_of_a_model((name,)))
+    return work.plan.of_model or (name != "" and context.masks.drops_content_of[name])
 
 
 def error_of(found: ExceptionInfo, context: Context) -> dict[str, Any]:

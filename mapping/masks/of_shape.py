@@ -69,7 +69,11 @@ class Masking:
             lambda key: redactor.headers({key[1]: key[2]}, key[0]).get(key[1]), _MOST_REMEMBERED, _LONGEST_REMEMBERED
         )
         self._texts: dict[tuple[str, str], str] = {}  # attributes that are looked at, as they may be stored
-        self.keeps_body_of = redactor.keeps_body_of
+        # By name of an event, which repeats.
+        self.keeps_body_of = Memory(redactor.keeps_body_of, _MOST_REMEMBERED, _LONGEST_REMEMBERED).__getitem__
+        self.drops_content_of: Memory[bool] = Memory(
+            lambda name: self.drops_content and self.is_of_a_model((name,)), _MOST_REMEMBERED, _LONGEST_REMEMBERED
+        )
 
     def hides(self, source: str) -> bool:
         """True where the settings hide what the defaults show: no column is read from there. source: see `sealed`."""
