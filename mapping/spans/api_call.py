@@ -90,7 +90,6 @@ class ApiCallPlan:
         "_request_id",
         "_response_body",
         "_server",
-        "_status",
         "_status_events",
         "_tells_id",
         "_tells_ip",
@@ -109,6 +108,7 @@ class ApiCallPlan:
         "shares_ids",
         "slots",
         "stated",
+        "status_at",
         "uri",
         "weight",
         "who",
@@ -134,7 +134,7 @@ class ApiCallPlan:
         self.model = ModelPlan(shown, context.models) if told else None
         self.second_look = (self._server and not self.stated) or told
         self._original = first(("http.request.method_original",))
-        self._status = first(STATUSES)
+        self.status_at = first(STATUSES)
         self.slots = HeaderSlots(shape, consumed, context.masks)
         first, at = shown.first, shown.at
         self.uri = UriPlan(kind, shown, context, self.slots, consumed)
@@ -196,12 +196,12 @@ class ApiCallPlan:
             return None
         if self._custom or self._context.masks.looks_inside_text:
             return None
-        places = Places(self._method, self._status, self.route_at, self._agent, self._addresses)
+        places = Places(self._method, self.status_at, self.route_at, self._agent, self._addresses)
         return PlainCalls(self._context, places, self.uri, self._metadata, self._direction)
 
     def failed(self, values: tuple[Any, ...]) -> bool:
         """True when the answer itself was an error."""
-        return status_of(values[self._status]) >= 400
+        return status_of(values[self.status_at]) >= 400
 
     def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         """The event of one span. user_id, company_id: after inheritance; hop: as `mapping.spans.hops` finds it."""
@@ -216,7 +216,7 @@ class ApiCallPlan:
         verb = (
             VERBS.get(method) or context.shown_names[verb_of(text_of(method), text_of(values[self._original]), title)]
         )
-        status = values[self._status]
+        status = values[self.status_at]
         if type(status) is not int or not 100 <= status <= 599:
             status = status_of(status) or (self._status_told(events) if self._status_events else 0)
 
@@ -356,7 +356,7 @@ class ApiCallPlan:
             or raw is not None
             or last_exception(record.events) is not None
         )
-        if not status and self._given_up and text_of(work.values[self._status]) in self._given_up:
+        if not status and self._given_up and text_of(work.values[self.status_at]) in self._given_up:
             error_type = taxonomy.CANCELLED
         if failed:
             context.describe_error(record, raw is not None, extra)

@@ -32,7 +32,7 @@ def counted(
 
     method = values[plan._method]
     verb = VERBS.get(method) or context.shown_names[verb_of(text_of(method), text_of(values[plan._original]), title)]
-    status = values[plan._status]
+    status = values[plan.status_at]
     if type(status) is not int or not 100 <= status <= 599:
         status = status_of(status) or (plan._status_told(events) if plan._status_events else 0)
 

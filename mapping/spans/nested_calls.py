@@ -4,8 +4,8 @@
   agree, or it has none: a framework that traces itself under an instrumented server.
 - One beside another of the same parent and resource, from another scope and within its time.
 
-Whom the inner span names, the call is of; its route is the call's where it says more. Time is in proportion to the
-spans: no walk is longer than HIGHEST.
+Whom the inner span names, the call is of; its route is the call's where it says more, its status where the call has
+none. Time is in proportion to the spans: no walk is longer than HIGHEST.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.plans import Plans
-from mapping.spans.told_routes import take_route
+from mapping.spans.told_routes import take_told
 from mapping.spans.tree import Tree, slices
 
 HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
@@ -78,7 +78,7 @@ def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plan
         if outer.plan.incoming:
             if agrees(work.record, outer.record):
                 works[at] = work._replace(plan=plans.same_call(work.record))
-                works[up] = take_route(outer._replace(who=_named(outer.who, work.who)), work, plans)
+                works[up] = take_told(outer._replace(who=_named(outer.who, work.who)), work, plans)
             return
 
 
@@ -103,7 +103,7 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
             same = verb and verb == its_verb and path == its_path and status in ("", its_status)
             if same and work.group.scope != outer.group.scope and within(work, outer):
                 works[at] = work._replace(plan=plans.same_call(work.record))
-                works[around] = take_route(outer._replace(who=_named(outer.who, work.who)), work, plans)
+                works[around] = take_told(outer._replace(who=_named(outer.who, work.who)), work, plans)
             else:
                 around = at
         if len(twins) > PAUSE:
@@ -112,7 +112,7 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
 
 def agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
     (verb, path, status), (its_verb, its_path, its_status) = _exchange(inner), _exchange(outer)
-    return verb in ("", its_verb) and its_path.endswith(path) and status in ("", its_status)
+    return verb in ("", its_verb) and its_path.endswith(path) and (status in ("", its_status) or not its_status)
 
 
 def _exchange(record: SpanRecord) -> tuple[str, str, str]:

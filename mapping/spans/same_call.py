@@ -3,7 +3,7 @@
 - A SERVER span without a method whose parent is in the same process, below or beside the framework's own span, is the
   same call again: it becomes an action.
 - So does one with a method, below or beside another of the same exchange (`mapping.spans.nested_calls`).
-- An internal span that tells a route, below a call that tells none or a shorter one: the call has it.
+- An internal span that tells a route, below a call that tells none or a shorter one: the call has it. So with a status.
 - Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
   skipped. A span around several calls is a step, and its tokens are theirs.
 - A resolver that failed is plumbing; its error goes to the GraphQL operation above it, and that of an operation to the
@@ -24,7 +24,7 @@ from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans import graphql
 from mapping.spans.nested_calls import HIGHEST, HOPS, PAUSE, above, agrees, settle_nested, within
 from mapping.spans.plans import Plans
-from mapping.spans.told_routes import take_route
+from mapping.spans.told_routes import take_told
 from mapping.spans.tree import Tree, slices
 
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
@@ -81,7 +81,7 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
         yield
     for part in slices(len(routes)):
         for at in routes[part.start : part.stop]:
-            _lend_route(at, parents, works, plans)
+            _lend_told(at, parents, works, plans)
         yield
     if calls:
         yield from _settle_calls(calls, parents, works, plans)
@@ -130,8 +130,8 @@ def _lend_to_call(at: int, parents: Sequence[int], works: list[Work], told: set[
             return
 
 
-def _lend_route(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
-    """The call above an internal span has its route, where it tells none itself."""
+def _lend_told(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -> None:
+    """The call above an internal span has its route and status, where it tells none itself."""
     work = works[at]
     for up in above(at, parents):
         call = works[up]
@@ -139,7 +139,7 @@ def _lend_route(at: int, parents: Sequence[int], works: list[Work], plans: Plans
             return
         if call.plan.incoming:
             if agrees(work.record, call.record):
-                works[up] = take_route(call, work, plans)
+                works[up] = take_told(call, work, plans)
             return
 
 

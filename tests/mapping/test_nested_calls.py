@@ -136,6 +136,19 @@ def test_a_call_keeps_its_route_where_a_span_within_it_says_less_or_tells_of_ano
     assert routes(outer, span(said, kind=kind, number=2, parent=1))[0] == "/api/customers/{id}/orders"
 
 
+def test_a_call_that_says_no_status_has_that_of_a_span_within_it() -> None:
+    silent = {key: value for key, value in BARE.items() if key != "http.response.status_code"}
+    inner = span({**BARE, "http.response.status_code": 404}, number=2, parent=1)
+    resolve = {"http.route": ROUTE, "http.response.status_code": 404}
+    for within in (inner, span(resolve, kind=INTERNAL, number=2, parent=1)):
+        for order in (1, -1):
+            events = mapped(traces(*[span(silent, number=1), within][::order])).events
+            (call,) = (event for event in events if event.event_type == "api_call")
+            assert (call.status, call.error_type) == (404, "not_found")
+    (call, _) = mapped(traces(span(BARE, number=1), span(resolve, kind=INTERNAL, number=2, parent=1))).events
+    assert (call.status, call.route) == (200, "/api/customers/ann/orders"), "another exchange"
+
+
 def test_routes_of_what_a_call_asks_for_are_not_its_own() -> None:
     call = span({"http.request.method": "GET", "url.full": "http://stock/x"}, kind=CLIENT, number=2, parent=1)
     stock = span({**BARE, "http.route": ROUTE}, number=3, parent=2)
