@@ -21,6 +21,14 @@ STATUS: Final = r"(?:[1-5][0-9]{2}|0)"  # Envoy's 0: nobody waited for the answe
 
 # What is in every line whose format has the status right behind the quoted request, and in few other texts.
 _call: Final = re.compile(rf'"({REQUEST})" ({STATUS})(?![0-9])', re.ASCII).search
+# The same without quotes.
+_plain_call: Final = re.compile(
+    rf"(?<!\S)((?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\s\"]{{1,16384}}+ HTTP/[0-9.]{{1,4}}) ({STATUS})(?![0-9])",
+    re.ASCII,
+).search
+_when_iso: Final = re.compile(
+    r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\]", re.ASCII
+).search
 _when: Final = re.compile(r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}", re.ASCII).search
 _MOST_ADDRESSES: Final = 6  # that are looked at: times of day look like addresses of IPv6
 _addresses: Final = re.compile(r"(?<![\w.])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
@@ -36,23 +44,34 @@ _took: Final = re.compile(
 
 
 def find(text: str) -> re.Match[str] | None:
-    """Where in a line the request and its status stand."""
+    """Where in a line the request in quotes and its status stand."""
     return _call(text)
+
+
+def find_plain(text: str) -> re.Match[str] | None:
+    """As `find`, for a request without quotes."""
+    return _plain_call(text)
 
 
 def read(text: str, call: re.Match[str]) -> dict[str, object] | None:
     """The fields of an access line of an unknown format, under nginx's names; None without an address, or a time that
     stands somewhere before the request where the address does not.
     """
+    if text[call.start() - 1 : call.start()] == "=":  # of pairs: what stands behind the request is no status
+        return with_rest({}, text, 0)
     head = text[max(0, call.start() - _LONGEST_HEAD) : call.start()]
     when = _when(head)
-    beside = _beside(head[-_LONGEST_BESIDE:]) if when is None else None
-    caller = _caller(beside[1] if beside is not None else head if when is not None else "")
+    iso = _when_iso(head) if when is None else None
+    timed = when is not None or iso is not None
+    beside = None if timed else _beside(head[-_LONGEST_BESIDE:])
+    caller = _caller(beside[1] if beside is not None else head if timed else "")
     if not caller:
         return None
     fields: dict[str, object] = {"remote_addr": caller, "request": call[1], "status": call[2]}
     if when is not None:
         fields["time_local"] = when[0]
+    elif iso is not None:
+        fields["time_iso8601"] = iso[1]
     if (user := _user(head)) is not None and user[1] != "-":
         fields["remote_user"] = user[1]
     end = call.end()

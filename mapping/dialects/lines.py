@@ -171,7 +171,11 @@ class Lines:
                 if (found := self._by_format(text, start, calls)) is not None:
                     return found
         elif (quote := text.find('"', 1, _STARTS_WITHIN)) > 0 and _VERSION in text:
-            return self._by_format(text, quote, calls)
+            found = self._by_format(text, quote, calls)
+            if found is not None:
+                return found
+        if call is None and _VERSION in text:
+            call = access_line.find_plain(text)
         return access_line.read(text, call) if call is not None else None
 
     def _by_format(self, text: str, start: int, calls: bool) -> Mapping[str, object] | None:
@@ -195,6 +199,10 @@ class Lines:
                 fields: dict[str, object] = {
                     name: value for name, value in found.groupdict().items() if value not in ("-", "")
                 }
+                if "," in (
+                    caller := str(fields.get("remote_host") or fields.get("remote_addr", ""))
+                ):  # a proxy's header
+                    fields["x_forwarded_for"] = caller
                 return access_line.with_rest(fields, text, found.end())
         return None
 

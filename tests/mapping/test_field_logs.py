@@ -296,6 +296,81 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+# Lines of users' own formats, from issues of https://github.com/allinurl/goaccess (by number), and others.
+ASKED: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
+    "395": (
+        '192.168.1.1 -> 192.168.1.2:80 [2016-03-21T06:46:24+0200] "GET /v1/items/7 HTTP/1.1" 200 1 "-" "curl/8" 0.004',
+        {"ip_address": "192.168.1.1", "duration_ms": 4.0, "end_unix_ns": 1_458_535_584_000_000_000},
+    ),
+    "885": (
+        '203.0.113.7 - - [18/Sep/2017:00:00:02 +0300] "GET /v1/items/7 HTTP/1.1" 200 206 "-" "curl/8" "-" "-" '
+        '1505682002.098 adfr="-" rt=0.151 ut="-" cs=HIT ua="-" us="-"',
+        {"duration_ms": 151.0, "user_agent": "curl/8", "ip_address": "203.0.113.7"},
+    ),
+    "1066": (
+        '203.0.113.7 - - [2019-07-31T06:33:06+00:00] "localhost" "GET /v1/items/7 HTTP/1.1" 200 5 "-" "curl/8" 0.038',
+        {"duration_ms": 38.0, "user_agent": "curl/8", "ip_address": "203.0.113.7",
+         "end_unix_ns": 1_564_554_786_000_000_000},
+    ),
+    "857": (
+        '203.0.113.7 - - [03/Aug/2017:14:58:55 +0000] 24891 "GET /v1/items/7 HTTP/1.1" 200 - "-" "curl/8" 15099834',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "user_id": "", "duration_ms": -1.0},
+    ),
+    "78": (
+        '203.0.113.7, 185.43.1.2 [13/Sep/2016:22:17:50 +0200] "GET /v1/items/7 HTTP/1.1" 200 1586 "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8"},
+    ),
+    "1130": (
+        '[29/May/2018:15:15:51 +0300] 203.0.113.7 shop.example - "GET /v1/items/7 HTTP/1.1" 200 - "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8"},
+    ),
+    "1109": (
+        "remote=10.0.0.2 x_forwarded_for=203.0.113.7 [04/May/2018:06:25:04 +0200] status=200 request_time=0.010 "
+        'host=api.example.com request="GET /v1/items/7 HTTP/1.1" 246 "-" "curl/8" "-"',
+        {"ip_address": "203.0.113.7", "duration_ms": 10.0},
+    ),
+    "1657": (
+        '[21/Jan/2020:03:00:00 +0300]\t203.0.113.7\tshop\t0\t-\t-\t"GET /v1/items/7 HTTP/1.1" 200 - "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "user_id": ""},
+    ),
+    "985": (
+        '"203.0.113.7" - - [31/Dec/2017:09:04:20 +0330] "GET /v1/items/7 HTTP/1.1" 200 3775 "-" "curl/8"',
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8"},
+    ),
+    "InfluxDB's": (
+        '203.0.113.7,172.39.5.169 - - [21/Jul/2019:03:01:27 +0000] "GET /v1/items/7 HTTP/1.0" 200 11450 "-" "curl/8" '
+        "d6ca5a13-at63-11o9-8942-000000000000 9337349",
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8"},
+    ),
+    "nginx's upstreamlog": (
+        "[29/Nov/2026:10:50:24 +0000] 203.0.113.7 - ann - api.example.com api.example.com to: 127.0.0.1:19801: "
+        "GET /v1/items/7 HTTP/1.1 200 upstream_response_time 0.001 msec 1795949424.481 request_time 0.001",
+        {"ip_address": "203.0.113.7"},
+    ),
+    "2492": (
+        {"accessIpList": "203.0.113.7, 113.96.58.76", "clientIp": "203.0.113.7", "httpHost": "api.example.com",
+         "timestamp": "2026-03-02T09:00:00+00:00", "method": "GET", "url": "/v1/items/7", "status": 200,
+         "requestTime": "0.100", "ua": "curl/8", "serverIp": "172.16.0.3"},
+        {"ip_address": "203.0.113.7", "user_agent": "curl/8", "duration_ms": 100.0, "end_unix_ns": AT,
+         "uri": "http://api.example.com/v1/items/7"},
+    ),
+    "2357": (
+        {"timestamp": "2026-03-02T09:00:00.000Z", "request": {
+            "hostname": "127.0.0.1", "method": "GET", "url": "http://localhost:8080/v1/items/7",
+            "headers": {"User-Agent": "curl/8"}}, "status": 200, "user": None, "level": "WARNING"},
+        {"uri": "http://localhost:8080/v1/items/7", "user_agent": "curl/8", "severity_number": 13, "user_id": ""},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ASKED)
+def test_lines_that_others_asked_about_are_the_calls_that_they_tell(number: str) -> None:
+    line, told = ASKED[number]
+    event = of(line)
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert {name: getattr(event, name) for name in told} == told
+
+
 @pytest.mark.parametrize("kind", ODD)
 def test_access_lines_are_alike_whatever_their_format(kind: str) -> None:
     line, told = ODD[kind]
