@@ -23,7 +23,7 @@ NO_QUERY: Final = ("spring-mvc", "spring-webflux", "go-servemux", "go-kratos")
 # Handlers name the user in these: who asks for what no handler serves is not named.
 NAMED_BY_HANDLER: Final = (
     *("spring-mvc", "spring-webflux", "quarkus", "next-vercel", "next-node-sdk", "go-servemux"),
-    *("micronaut", "go-zero"),
+    *("micronaut", "go-zero", "rust-tracing-actix-web"),
 )
 # What the server saw of the call that its caller gave up: it answered all the same, or knows of no status.
 GIVEN_UP: Final = {

@@ -459,3 +459,133 @@ def test_kratos_tells_the_status_of_what_failed() -> None:
     }
     call = of_span(said, status=ERROR)
     assert (call.status, call.error_type, call.route) == (404, "not_found", "/orders/{id}")
+
+
+# open-telemetry/opentelemetry-python-contrib #3171; elysiajs/opentelemetry #44; gravitee-io/issues #11046;
+# autotelic/fastify-opentelemetry #69; haproxytech/haproxy-opentelemetry #2; vincentfree/opentelemetry #66
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        (
+            {
+                "http.method": "GET",
+                "http.server_name": "0.0.0.0",
+                "http.scheme": "http",
+                "net.host.name": "shop.example",
+                "http.target": "/orders/17",
+                "net.peer.ip": "203.0.113.7",
+                "http.route": "/orders/<int:id>",
+                "http.status_code": 404,
+            },
+            ("http://shop.example/orders/17", "/orders/{id}", 404),
+        ),
+        (
+            {
+                "http.request.method": "GET",
+                "url.path": "/orders/17",
+                "http.route": "/orders/:id",
+                "http.response.status_code": 404,
+            },
+            ("http://shop/orders/17", "/orders/{id}", 404),
+        ),
+        (
+            {
+                "gravitee.api.id": "a1",
+                "http.request.method": "GET",
+                "url.path": "/orders/17",
+                "http.response.status_code": 404,
+            },
+            ("http://shop/orders/17", "/orders/{id}", 404),
+        ),
+        (
+            {"req.method": "GET", "req.url": "/orders/17?a=1", "reply.statusCode": 404},
+            ("http://shop/orders/17?a=1", "/orders/{id}", 404),
+        ),
+        (
+            {"http.method": "GET", "http.url": "http://shop.example/orders/17", "http.version": "HTTP/1.1"},
+            ("http://shop.example/orders/17", "/orders/{id}", 0),
+        ),
+    ],
+)
+def test_a_server_that_calls_its_spans_internal_has_calls(said: Said, wanted: tuple[str, str, int]) -> None:
+    call = of_span(said, INTERNAL, name="request")
+    assert (call.direction, call.hop) == ("Incoming", "entry")
+    assert (call.uri, call.route, call.status) == wanted
+
+
+# open-telemetry/opentelemetry-go-contrib #8490, #8506; chainloop-dev/chainloop #3448
+@pytest.mark.parametrize("kind", [SERVER, INTERNAL])
+def test_a_call_that_a_gateway_hands_on_by_grpc_in_its_own_process_is_one(kind: int) -> None:
+    rpc = {"rpc.system": "grpc", "rpc.service": "shop.v1.Orders", "rpc.method": "Get", "rpc.grpc.status_code": 5}
+    events = mapped(
+        traces(span({**CALL, "http.response.status_code": 404}, number=1), span(rpc, kind=kind, number=2, parent=1))
+    )
+    assert [(event.event_type, event.hop, event.error_type) for event in events.events] == [
+        ("api_call", "entry", "not_found"),
+        ("action", "inner", "not_found"),
+    ]
+
+
+# dapr/dapr #10462, #1607; istio/istio #27104
+def test_a_chain_through_sidecars_is_one_entry() -> None:
+    grpc = {"rpc.system": "grpc", "rpc.service": "shop.v1.Stock", "rpc.method": "Get", "rpc.grpc.status_code": 0}
+    post = {
+        "http.request.method": "POST",
+        "url.full": "http://localhost:50001/shop.v1.Stock/Get",
+        "http.response.status_code": 200,
+    }
+    shop = traces(
+        span(CALL, number=1), span(grpc, kind=CLIENT, number=2, parent=1), span(post, kind=CLIENT, number=3, parent=2)
+    )
+    sidecar = traces(span(grpc, kind=CLIENT, number=4, parent=3), resource={"service.name": "shop-dapr"})
+    stock = traces(
+        span(grpc, number=5, parent=4),
+        span({**CALL, "url.path": "/stock"}, number=6, parent=5),
+        resource={"service.name": "stock"},
+    )
+    found = calls(shop, sidecar, stock)
+    assert [call.hop for call in found if call.direction == "Incoming"] == ["entry", "inner"]
+
+
+# Kong/kong #14381, elastic/apm-server #16446
+def test_kongs_spans_of_its_balancer_are_no_calls() -> None:
+    root = {
+        "http.method": "GET",
+        "http.url": "http://shop.example/orders/17",
+        "http.host": "shop.example",
+        "http.scheme": "http",
+        "http.flavor": "1.1",
+        "net.peer.ip": "203.0.113.7",
+        "http.status_code": 200,
+        "http.route": "/orders",
+        "kong.request.id": "r1",
+    }
+    balancer = {"net.peer.ip": "10.0.0.7", "net.peer.port": 80, "net.peer.name": "orders", "try_count": 1}
+    of_kong = ("kong-internal", span(balancer, kind=CLIENT, number=2, parent=1, name="kong.balancer"))
+    (call,) = calls(of_scopes(("kong-internal", span(root, number=1, name="kong")), of_kong))
+    assert (call.route, call.status, call.ip_address) == ("/orders/{id}", 200, "203.0.113.7")
+
+
+# DataDog/kong-plugin-ddtrace #100, apache/apisix #8084: calls whose status nobody tells
+def test_a_call_without_a_status_is_a_call_and_has_none() -> None:
+    call = of_span({"http.request.method": "GET", "url.path": "/orders/17", "apisix.route_name": "orders"})
+    assert (call.event_type, call.status, call.error_type) == (API_CALL, 0, "")
+
+
+# denoland/deno #29615, micronaut-projects/micronaut-tracing #709;
+# open-telemetry/opentelemetry-ebpf-instrumentation #3067
+def test_what_a_client_saw_is_sorted_by_its_status_or_name() -> None:
+    sent = {"http.request.method": "GET", "url.full": "http://stock/x/17"}
+    assert of_span({**sent, "http.response.status_code": 404}, CLIENT, status=ERROR).error_type == "not_found"
+    assert of_span({**sent, "http.response.status_code": 499}, CLIENT, status=ERROR).error_type == "cancelled"
+    named = {**sent, "error.type": "io.micronaut.http.client.exceptions.HttpClientResponseException"}
+    assert of_span(named, CLIENT, status=ERROR).error_type == "server"
+
+
+# grafana/beyla #2800
+def test_what_ebpf_says_of_a_calls_time_in_the_queue_is_no_call() -> None:
+    within = [
+        span({}, kind=INTERNAL, number=at, parent=1, name=name) for at, name in ((2, "in queue"), (3, "processing"))
+    ]
+    (call,) = calls(traces(span({**CALL, "http.route": "/**"}, number=1), *within))
+    assert (call.hop, call.route) == ("entry", "/orders/{id}")
