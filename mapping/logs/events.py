@@ -117,11 +117,12 @@ class LogMapper:
         return _new(LogWork, (item, plan, values, fragments, looked_up, told, who, occurrence, key))
 
     def _beside(self, body: Body, plan: LogPlan, values: tuple[Any, ...], group: Group) -> Mapping[str, object] | None:
-        """What else than the body itself tells of a call: a line in plain text, which a shipper or a logger has wrapped
-        into an object, or attributes that hold objects.
+        """What else than the body itself tells of the record: a line in plain text, which a shipper or a logger has
+        wrapped into an object, or attributes that hold objects.
         """
         if plan.inside:
-            return flatten(plan.attributes(values))
+            attributes = plan.attributes(values)
+            return flatten({name: attributes[name] for name in plan.inside if name in attributes})
         text = body[3][plan.line]
         if type(text) is not str or not (plan.shipped or ('" ' in text and " HTTP/" in text)):
             return None

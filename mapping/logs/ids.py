@@ -17,9 +17,9 @@ from mapping.rules.names import CONTEXTS, LONGEST_KEY, split_name
 MAX_CHARS = 512  # of a value; the longest propagation header is X-Ray's, with its lineage below 300
 
 # What came with the request names its trace; the span id in it is the caller's.
-_HEADERS = frozenset(("headers", "header", "requestheaders"))
+_HEADERS = frozenset(("headers", "header", "requestheaders", "carrier"))
 _HEADER_PREFIXES = ("requestheader", "reqheader", "request", "http")
-_CONTEXTS_OF_REQUESTS = CONTEXTS | {"request", "req", "http", "httprequest"}
+_CONTEXTS_OF_REQUESTS = CONTEXTS | {"request", "req", "http", "httprequest", "kafka", "message", "messaging"}
 _DEEPEST = 4  # objects above a key
 
 _TRACE_WORDS = {
@@ -62,9 +62,11 @@ _PATH = re.compile(r"(?:[^/]{0,256}/){1,8}traces/([0-9a-f]{32})").fullmatch
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?").fullmatch
 _B3 = re.compile(r"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-[01d](?:-[0-9a-f]{16})?)?").fullmatch
 _JAEGER = re.compile(r"([0-9a-f]{1,32}):([0-9a-f]{1,16}):[0-9a-f]{1,16}:[0-9a-f]{1,2}").fullmatch
-_GOOGLE = re.compile(r"([0-9a-f]{32})/([0-9]{1,20})(?:;o=[0-9]+)?").fullmatch
+_GOOGLE = re.compile(r"([0-9a-f]{32})(?:/([0-9]{1,20}))?(?:;o=[0-9]+)?").fullmatch
 _XRAY = re.compile(r"(root=|(?<![0-9a-f]))1-([0-9a-f]{8})-([0-9a-f]{24})(?![0-9a-f])")
 _XRAY_PARENT = re.compile(r"(?:parent=|@)([0-9a-f]{16})(?![0-9a-f])").search
+
+_AROUND = " \t\r\n\"'{}"  # blanks, the quotes of a value that was encoded twice, the braces of a GUID
 
 Ids = tuple[str, str]  # trace id of 32 digits and span id of 16, "" for what is not there
 _NOTHING: Ids = ("", "")
@@ -173,7 +175,7 @@ def _text(value: object) -> str:
         value = value[0]
     if not isinstance(value, str) or len(value) > MAX_CHARS:
         return ""
-    text = value.strip().lower()
+    text = value.strip(_AROUND).lower()
     return unquote(text) if "%3a" in text else text
 
 
@@ -191,7 +193,7 @@ def _any_form(value: object) -> Ids:
     if found := _JAEGER(text):
         return _valid(found[1], found[2])
     if found := _GOOGLE(text):
-        return _valid(found[1], _hex_of(found[2], 64))
+        return _valid(found[1], _hex_of(found[2] or "0", 64))
     if "1-" in text and (found := _root(text)):
         parent = _XRAY_PARENT(text)
         return _valid(found[2] + found[3], parent[1] if parent else "")

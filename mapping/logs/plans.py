@@ -49,7 +49,7 @@ class LogPlan:
     keys: LogKeys
     line: str  # the key of the body under which the application's own line may stand in plain text, "" for none
     shipped: bool  # it is nothing but that line; under other keys a message may stand as well
-    inside: bool  # attributes hold objects, in which there may be a call
+    inside: tuple[str, ...]  # attributes to look into: objects that loggers fill, or that may hold a call
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
     weights: tuple[str, ...]  # attributes that state a weight
@@ -117,7 +117,7 @@ class LogPlans:
             of_model=self._context.masks.drops_content and self._context.masks.is_of_a_model((*names, *body)),
             keys=keys,
             line=(line := keys.line if keys.http is None else ""),
-            inside=keys.http is None and keys.attribute_reading.in_attributes and any(m == "tree" for _, _, m in parts),
+            inside=self._inside(keys, parts),
             shipped=line in LINES_OF_SHIPPERS,
             resolver=resolver,
             request_ids=request_ids,
@@ -140,6 +140,14 @@ class LogPlans:
             reads_attributes=bool(
                 told or more or not resolver.silent or any(not of_body for of_body, _ in request_ids)
             ),
+        )
+
+    def _inside(self, keys: LogKeys, parts: Sequence[tuple[str, str, str]]) -> tuple[str, ...]:
+        trees = [name for name, _, mark in parts if mark == "tree"]
+        if keys.http is None and trees and keys.attribute_reading.in_attributes:
+            return tuple(name for name, _, _ in parts)
+        return tuple(
+            name for name in trees if len(name) <= LONGEST_KEY and CONTEXTS.issuperset(map(fold, name.split(".")))
         )
 
     def _hidden(self, names: Iterable[str], body: Iterable[str], http: HttpKeys | None) -> frozenset[str]:

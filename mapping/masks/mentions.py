@@ -30,14 +30,14 @@ _MAX_FOUND: Final = 32  # different words in one text that may be keys; with mor
 # quote and the line's end (the name of a form's field), or what ends the tag of an XML element.
 _AFTER_KEY: Final = re.compile(
     r"[\s\[\]*$]{0,64}+\.(?:[^\\\"']{0,200}+[\\\"']|[\w.]{0,200}+\s?[:=])|"
-    r"[.\s\[\]*$]*+(?:\s*+(?:\\{0,8}+[\"'])?+\s*+(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=\u2192]"
+    r"\)?+[.\s\[\]*$]*+(?:\s*+(?:\\{0,8}+[\"'])?+\s*+(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=\u2192]"
     r"|\s*+\\{0,8}+[\"'](?:\s*+,|[^\r\n]{0,200}(?:[\r\n]|\\[rn]))|[^<>]{0,200}+>)"
 ).match
 # In JSON a key may also be an element ["cookie", "x"] or a value {"name": "cookie", ...}, and what follows in its path
 # may be anything up to the quote: a key has 1,024 characters at most.
 _AFTER_NAME: Final = re.compile(
     r"[\s\[\]*$]{0,64}+\.(?:[^\\\"']{0,1024}+[\\\"']|[\w.]{0,200}+\s?[:=])|"
-    r"[.\[\]*$\s]*+(?:[\\\"']|(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=]|[^<>]{0,200}+>)"
+    r"\)?+[.\[\]*$\s]*+(?:[\\\"']|(?:(?:is|was|provided|given|supplied|used|sent|received)\s*+)?+[:=]|[^<>]{0,200}+>)"
 ).match
 # A part of a glob may be followed by other parts.
 _AFTER_PART: Final = re.compile(r"\s*+[.\[\]*$\\\"':=]").match

@@ -35,6 +35,7 @@ _NO_PASSWORD_OPTION: Final = _set("""
     """)
 _ATTACHED: Final = _set("mysql mysqldump mysqladmin mysqlimport mariadb mariadb-dump sshpass")
 _PASSWORD_OF: Final = {"redis-cli": "-a", "ldapsearch": "-w", "ldapmodify": "-w", "sqlcmd": "-P", "bcp": "-P"}
+_TOLD_WITHIN: Final = _ATTACHED | _PASSWORD_OF.keys()
 _USER_OPTIONS: Final = frozenset(("-u", "-U", "--user", "--proxy-user", "--auth", "--basic-auth"))
 # As names of anything else than an option they are no secrets.
 PASS_OPTIONS: Final = frozenset(("pass", "passin", "passout"))
@@ -68,6 +69,8 @@ def hidden_items(items: Sequence[object], verdict_of: Callable[[str], Found | No
                     found[index] = hidden
             if item[:3] == "/p:" and len(item) > 3 and "=" not in item and _names_a_user(items):
                 found[index] = Hidden("/p:", "mask")  # FreeRDP; `/p:Name=x` of MSBuild is a property
+            if item in _TOLD_WITHIN:
+                program = item  # behind a shell, sudo, env or a container's runtime
             if program in _ATTACHED and item[:2] == "-p" and len(item) > 2:
                 found[index] = Hidden("-p", "mask")
         before = item

@@ -14,6 +14,7 @@ from typing import Final
 
 from mapping.masks.mask import MASK, QUERY_MASK
 from mapping.rules.codings import garbled
+from mapping.rules.tokens import is_key
 
 # A text that masks look through is cut here: what stands behind was not looked at and does not leave. Header blocks,
 # stack traces and log lines are shorter; 64 Ki characters take some ten milliseconds at worst.
@@ -306,9 +307,16 @@ def _hides(found: re.Match[str], secret: Secret) -> bool:
 
 
 def passwords_in_urls(text: str) -> str:
-    """`scheme://user:password@host` with the password hidden; a long user name alone is a token."""
-    text = _TOKEN_USER.sub(rf"\1{MASK}@", _USERINFO.sub(rf"\1:{MASK}@", text))
+    """`scheme://user:password@host` with the password hidden; a long user name alone is a token, and so is one beside
+    a stand-in for a password.
+    """
+    text = _TOKEN_USER.sub(rf"\1{MASK}@", _USERINFO.sub(_without_password, text))
     return _PLAIN_USERINFO.sub(rf"\1:{MASK}@", text)
+
+
+def _without_password(found: re.Match[str]) -> str:
+    before, _, name = found[1].rpartition("/")
+    return f"{before}/{MASK if name and is_key(name, found[2]) else name}:{MASK}@"
 
 
 def is_form(text: str) -> bool:

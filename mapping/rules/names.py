@@ -13,6 +13,7 @@ CONTEXTS = frozenset(
     extras attributes attrs attr tags tag properties props meta metadata jsonpayload log record scope scopes correlation
     message msg event structured contexts otlp $metadata
     telemetry logger w3c custom kv threadcontext diagnosticcontext values state baggage propagation diagnostics source
+    spancontext tracecontext contexts namedtags logback log4j contextdata mapmessage requestcontext
     """.split()  # noqa: SIM905 - a list literal of forty words takes forty lines
 )
 LONGEST_KEY = 128  # characters; longer keys are no name that a logger gives
@@ -37,7 +38,12 @@ def split_name(name: str) -> tuple[list[str], str]:
 
 
 def words_of(name: str) -> list[str]:
-    """The words at the end of a name, in lower case. What is no letter, digit, `-`, `_` or single blank cuts it off."""
+    """The words at the end of a name, in lower case. What is no letter, digit, `-`, `_` or single blank cuts it off.
+
+    W3C's extended logs put the name of a header into brackets: `cs(Cookie)`.
+    """
     name = name[-_MAX_NAME_CHARS:].strip()
+    if name[-1:] == ")" and (at := name.rfind("(")) > 0:
+        name = name[at + 1 : -1]
     cut = max((odd.end() for odd in _ODD(name)), default=0)
     return [word.lower() for word in _WORDS(name[cut:])]

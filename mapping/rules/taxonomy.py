@@ -107,7 +107,8 @@ _FLAGS: Final = {
 _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         TIMEOUT,
-        r"time(?:d)? ?out|deadline|time limit|query cancell?ed",
+        r"time(?:d)? ?out|deadline|time limit|query cancell?ed"
+        r"|c ?url (?:error|errno) 28\b|nsurl error (?:domain )?1001\b",
     ),
     (
         CONFLICT,
@@ -116,7 +117,7 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         CANCELLED,
         r"cancell?(?:ed|ation|ing)\b|cancel error|client (?:has )?(?:abort|disconnect|closed|gone|hung up)|\babort"
-        r"|disconnected client|request not usable|closed by (?:the )?client",
+        r"|disconnected client|request not usable|closed by (?:the )?client|nsurl error (?:domain )?999\b",
     ),
     (
         RATE_LIMIT,
@@ -140,8 +141,9 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         NETWORK,
         r"connect|\beconn|\be(?:not ?found|ai)\b|eai again|host not found|no such host|unknown host|\bdns\b"
-        r"|name resolution"
-        r"|gai error|gaierror|socket|unreachable|no route|hang ?up|\b(?:tls|ssl|x509)|certificate|handshake|network"
+        r"|name resolution|not resolved|resolve (?:host|proxy|name|address)|c ?url (?:error|errno)\b|nsurl error"
+        r"|gai error|gaierror|socket|unreach|no route"
+        r"|(?:host|net|network) ?down\b|hang ?up|\b(?:tls|ssl|x509|cert\b)|certificate|handshake|network"
         r"|fetch failed|broken pipe|\bepipe\b|remote protocol|disconnect|incomplete read|unexpected eof|refused"
         r"|reset by peer|stream (?:was )?(?:reset|closed|error)|max retr|\bop error|\beof\b"
         r"|closed (?:session|stream|(?:write |byte |read )?channel)|(?:session|channel|peer|http) closed|channel write"
@@ -183,6 +185,9 @@ _STATUS: Final = re.compile(
     r"(?:status|code|http|error)\W{1,3}([45][0-9]{2})\b|\b([45][0-9]{2}) (?:client|server) error"
 ).search
 
+# The status within a name that says nothing else: `HTTP 429`, `Http404`, `http_error_503`.
+_STATUS_IN_NAME: Final = re.compile(r"\b(?:http|status|code|error|response) ?([45][0-9]{2})\b").search
+
 _BEFORE_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _BETWEEN: Final = re.compile(r"[^a-z0-9]+")
 _LONGEST: Final = 256  # characters of a name or message that are looked at: bounds its time
@@ -223,14 +228,17 @@ def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction:
 @lru_cache(maxsize=4096)
 def _by_name(name: str, direction: str) -> str:
     """The bucket that a name tells, "" for none."""
+    name = name.strip()
     if name.isascii() and name.isdigit() and len(name) == 3:
         return BY_STATUS[int(name)] if int(name) < len(BY_STATUS) else ""
     if name.isupper() and (flag := next(filter(None, map(_FLAGS.get, name.split(",")[:8])), "")):
         return flag
     words = _words(name)
-    if direction == "Outgoing" and _OWN_LIMIT(words):
+    if direction == "Outgoing" and not name.isupper() and _OWN_LIMIT(words):  # in capitals it is gRPC's code
         return TIMEOUT
-    return _EXACT.get(words.replace(" ", "")) or _search(words, direction)
+    found = _EXACT.get(words.replace(" ", "")) or _search(words, direction)
+    status = None if found else _STATUS_IN_NAME(words)
+    return BY_STATUS[int(status[1])] if status is not None else found
 
 
 @lru_cache(maxsize=2048)

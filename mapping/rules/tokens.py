@@ -110,7 +110,7 @@ def _read(header: str) -> Token:
             return Token("", _jwt_claims(credentials), credentials)
         case "basic":
             name, password = _basic(credentials)
-            return Token("", {}, name) if _is_key(name, password) else Token(name, {}, "")
+            return Token("", {}, name) if is_key(name, password) else Token(name, {}, "")
     text = credentials or scheme
     return Token("", _jwt_claims(text) or _json_object(text), "")
 
@@ -144,7 +144,7 @@ def _basic(encoded: str) -> tuple[str, str]:
     return name, password
 
 
-def _is_key(name: str, password: str) -> bool:
+def is_key(name: str, password: str) -> bool:
     """True when the user name of Basic is a key: it says so, or no password stands beside it and it names no person."""
     if _KEY(name) is not None:
         return True

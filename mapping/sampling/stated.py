@@ -52,7 +52,9 @@ def stated_factor(weight: Any) -> float:
 
 
 def _number(weight: Any) -> int | float:
-    """0 when it is none."""
+    """0 when it is none. A list of one counts as its item: headers and metadata come as lists."""
+    if isinstance(weight, list | tuple) and len(weight) == 1:
+        weight = weight[0]
     if isinstance(weight, str):
         weight = float(number[1]) if (number := _NUMBER(weight)) else 0
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight):

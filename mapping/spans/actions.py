@@ -206,7 +206,7 @@ class ActionPlan:
         self._grpc = self._rpc_status != ABSENT and self._rpc_status == shape.first(_RPC_STATUS[:4])
         self.slots = HeaderSlots(whole, set(), context.masks)
         self.uri = UriPlan(kind, shape, context, self.slots, set())
-        self.weight = shape.first(WEIGHTS)
+        self.weight = shape.first(WEIGHTS, scalar=False)
         self.over = CUT in shape.at  # an attribute was over a bound
         self.has_headers = self.slots.present
         self.who = WhoPlan(whole, context, self.slots, self.uri.query, consumed)

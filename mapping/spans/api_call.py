@@ -181,7 +181,7 @@ class ApiCallPlan:
                 == ABSENT
             )
         )
-        self.weight = shape.first(WEIGHTS)
+        self.weight = shape.first(WEIGHTS, scalar=False)
         self.over = CUT in shape.at  # an attribute was over a bound
         self.has_headers = self.slots.present
         self.who = WhoPlan(shape, context, self.slots, self.uri.query, consumed)
