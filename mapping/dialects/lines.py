@@ -50,12 +50,12 @@ _ids_in_brackets: Final = re.compile(
 ).search
 # Ids under their names, wherever a pattern of a logger puts them: `[trace_id=66ab… span_id=b7ad…]`, `TraceId:66ab…`.
 _named_trace: Final = re.compile(
-    r"(?<![A-Za-z0-9])((?:dd[._])?trace[._-]?(?:id|parent)|trace(?==projects/))[\"']?\s?[=:]\s?[\"']?"
+    r"(?<![A-Za-z0-9])((?:dd[._]|otel)?trace[._-]?(?:id|parent)|trace(?==projects/))[\"']?\s?[=:]\s?[\"']?"
     r"([0-9A-Za-z:/=;._-]{5,160})",
     re.ASCII | re.IGNORECASE,
 ).search
 _named_span: Final = re.compile(
-    r"(?<![A-Za-z0-9])((?:dd[._])?span[._-]?id)[\"']?\s?[=:]\s?[\"']?([0-9A-Fa-f]{16}|[0-9]{5,20})(?![0-9A-Za-z])",
+    r"(?<![A-Za-z0-9])((?:dd[._]|otel)?span[._-]?id)[\"']?\s?[=:]\s?[\"']?([0-9A-Fa-f]{16}|[0-9]{5,20})(?![0-9A-Za-z])",
     re.ASCII | re.IGNORECASE,
 ).search
 _colours: Final = re.compile(r"\x1b\[[0-9;]{0,16}m").sub
