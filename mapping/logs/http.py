@@ -339,7 +339,10 @@ def _ip(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], 
             value = join(flat[key])
             if value and (found := address.client_ip({"x-forwarded-for": value}, ())):
                 return found
-    return address.client_ip(request, [flat[key] for key in keys.ip], trust_forwarded=trust_forwarded)
+    named = [flat[key] for key in keys.ip]
+    if named and isinstance(first := named[0], str) and "," in first:  # the list of a proxy's header
+        named[0] = first.partition(",")[0]
+    return address.client_ip(request, named, trust_forwarded=trust_forwarded)
 
 
 def _origin(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, str], url: str) -> uri.Origin:

@@ -347,6 +347,35 @@ ASKED: dict[str, tuple[str | dict[str, Any], dict[str, Any]]] = {
         "GET /v1/items/7 HTTP/1.1 200 upstream_response_time 0.001 msec 1795949424.481 request_time 0.001",
         {"ip_address": "203.0.113.7"},
     ),
+    # https://github.com/apache/apisix/pull/12042: APISIX's own format
+    "APISIX": (
+        '203.0.113.7 - - [12/Mar/2025:16:24:57 +0530] api.example.com "GET /v1/items/7 HTTP/1.1" 200 349 1.088 "-" '
+        '"curl/8" - - - "https://somerandom.com"',
+        {"uri": "http://api.example.com/v1/items/7", "duration_ms": 1088.0, "user_agent": "curl/8"},
+    ),
+    # https://github.com/grafana/grafana/pull/8342
+    "Grafana": (
+        "t=2026-03-02T09:00:00+0000 lvl=info msg=\"Request Completed\" logger=context userId=12 orgId=1 method=GET "
+        "path=/v1/items/7 status=200 remote_addr=[2001:db8::7] time_ms=2 size=577",
+        {"duration_ms": 2.0, "ip_address": "2001:db8::7", "severity_number": 9, "end_unix_ns": AT},
+    ),
+    "Grafana with its unit": (
+        "logger=context method=GET path=/v1/items/7 status=200 remote_addr=[::1] time_ms=1676µs size=577",
+        {"duration_ms": 1.676, "ip_address": "::1"},
+    ),
+    # https://github.com/jtblin/kube2iam/pull/220
+    "kube2iam": (
+        'time="2026-03-02T09:00:00Z" level=info msg="GET /x (200) took 145540128.000000 ns" req.method=GET '
+        "req.path=/v1/items/7 req.remote=203.0.113.7 res.duration=1.45540128e+08 res.status=200",
+        {"duration_ms": -1.0, "ip_address": "203.0.113.7", "end_unix_ns": AT},
+    ),
+    # https://docs.gitlab.com/administration/logs/
+    "GitLab": (
+        {"time": "2026-03-02T09:00:00.000Z", "severity": "INFO", "duration_s": 0.018, "db_duration_s": 0.001,
+         "status": 200, "method": "GET", "path": "/v1/items/7", "host": "gitlab.example.com",
+         "remote_ip": "203.0.113.7, 127.0.0.1", "ua": "curl/8", "user_id": 7, "correlation_id": "01"},
+        {"duration_ms": 18.0, "ip_address": "203.0.113.7", "user_agent": "curl/8", "user_id": "7", "request_id": "01"},
+    ),
     "2492": (
         {"accessIpList": "203.0.113.7, 113.96.58.76", "clientIp": "203.0.113.7", "httpHost": "api.example.com",
          "timestamp": "2026-03-02T09:00:00+00:00", "method": "GET", "url": "/v1/items/7", "status": 200,
