@@ -53,11 +53,14 @@ class LogMapper:
             if body[0] == "text" and not body[3] and _OF_SDKS not in group.attributes:
                 fields = self._plans.lines.read(body[1])
                 body = body._replace(flat=fields) if fields is not None else body
+            if self._drops_bodies and body[3]:
+                body = body._replace(flat=self._flat_without_bodies(body[3]))
         elif self._drops_bodies:
             body = self._without_bodies(body)
         plan = self._plans.of[keys, tuple(body[3]), group.scope]
         if (plan.line or plan.inside) and (fields := self._beside(body, plan, values, group)) is not None:
             # What they tell is as if it were the body.
+            fields = self._flat_without_bodies(fields) if self._drops_bodies else fields
             body = body._replace(flat={**body[3], **fields})
             plan = self._plans.of[keys, tuple(body[3]), group.scope]
         looked_up: Mapping[str, Any] | None = None
@@ -174,9 +177,21 @@ class LogMapper:
 
     def _without_bodies(self, body: Body) -> Body:
         shown = self._context.masks.without_bodies(body.map)
-        if shown == body.map:
+        flat = self._flat_without_bodies(body.flat)
+        if shown == body.map and flat == body.flat:
             return body
-        return body._replace(text="", map=shown, flat=flatten(shown))
+        return body._replace(text="", map=shown, flat=flat)
+
+    def _flat_without_bodies(self, flat: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields, their nested keys joined with dots, without the bodies that are not kept."""
+        masks = self._context.masks
+
+        def dropped(key: str) -> bool:
+            parts = key.split(".")
+            paths = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+            return any(map(masks.drops_body, (*parts, *paths)))
+
+        return {key: masks.without_bodies(value) for key, value in flat.items() if not dropped(key)}
 
     def untouched(self, works: Sequence[LogWork]) -> list[bool]:
         """Of which of the records the body's text surely has nothing to be masked; asked of many at once."""

@@ -12,6 +12,7 @@ from mapping.dialects.lines import LONGEST_LINE
 from mapping.event import API_CALL, LOG, Event
 from mapping.logs.json_text import LONGEST_MIXED
 from mapping.logs.levels import level_in
+from mapping.settings import MappingSettings
 from mapping_requests import log, logs, mapped
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -41,6 +42,20 @@ WRAPPED: dict[str, Any] = {
     "Azure Container Apps": {"category": "ContainerAppConsoleLogs", "properties": {"Log": COMBINED, "Stream": "out"}},
     "CRLF": f"{COMBINED}\r\n",
 }
+
+
+def test_bodies_that_are_not_kept_are_not_kept_of_lines_in_lines_either() -> None:
+    bodies = '"request":{"body":"of the customer"},"request_body":"of the customer"'
+    told = f'{{"method":"POST","path":"/v1/items","status":201,{bodies}}}'
+    settings = MappingSettings(log_body=False)
+    docker = [orjson.dumps({"log": line, "stream": "stdout"}).decode() for line in (told, f"INFO done {told}")]
+    for line in (told, f"INFO done {told}", *docker):
+        (event,) = mapped(logs(log(line)), settings).events
+        assert (event.event_type, event.status) == (API_CALL, 201)
+        assert "customer" not in repr(event), line
+    files = {"log.file.name": "x", "request": {"method": "POST", "url": "/v1/items", "body": "of the customer"}}
+    (event,) = mapped(logs(log("done", {**files, "status": 201})), settings).events
+    assert (event.event_type, "customer" in repr(event)) == (API_CALL, False)
 
 
 @pytest.mark.parametrize("shipper", WRAPPED)
