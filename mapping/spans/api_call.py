@@ -139,7 +139,7 @@ class ApiCallPlan:
         first, at = shown.first, shown.at
         self.uri = UriPlan(kind, shown, context, self.slots, consumed)
         self.route_at = first(("http.route",))
-        self.second_look |= self.route_at != ABSENT and not (self._server or kind == CLIENT)
+        self.second_look |= not (self._server or kind == CLIENT)
         self._template = first(("url.template",))
         self._agent = first(headers.USER_AGENT_ATTRIBUTES)
         names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES

@@ -17,16 +17,16 @@ from typing import Final
 from mapping.context import Work
 from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
+from mapping.rules.route import known
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.plans import Plans
-from mapping.spans.told_routes import take_told
+from mapping.spans.told_routes import is_template, path_of, take_told
 from mapping.spans.tree import Tree, slices
 
 HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
 PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
 HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is another exchange
-_TARGETS: Final = ("url.path", "http.target", "url.full", "http.url")
-_EXCHANGE: Final = frozenset((*METHODS, *STATUSES, *_TARGETS))
+_EXCHANGE: Final = frozenset((*METHODS, *STATUSES))
 
 
 def settle_nested(tree: Tree, plans: Plans) -> Generator[None, None, None]:
@@ -112,18 +112,16 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
 
 def agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
     (verb, path, status), (its_verb, its_path, its_status) = _exchange(inner), _exchange(outer)
-    return verb in ("", its_verb) and its_path.endswith(path) and (status in ("", its_status) or not its_status)
+    if verb not in ("", its_verb) or (its_status and status not in ("", its_status)):
+        return False
+    return its_path.endswith(path) or (is_template(its_path) and known(its_path).fits(path))
 
 
 def _exchange(record: SpanRecord) -> tuple[str, str, str]:
     """Method, path and status as they were sent; "" for what was not."""
-    said = {key: value for marked, value, _ in record.entries if (key := marked.partition("\0")[0]) in _EXCHANGE}
+    said = {key: value for key, value, _ in record.entries if key in _EXCHANGE}
     verb, status = (next((str(said[name]) for name in names if name in said), "") for names in (METHODS, STATUSES))
-    target = next((text for name in _TARGETS if isinstance(text := said.get(name), str)), "")
-    if "://" in target:
-        rest = target.partition("://")[2]
-        target = rest[rest.find("/") :] if "/" in rest else "/"
-    return verb.upper(), target.partition("?")[0].rstrip("/"), status
+    return verb.upper(), path_of(record), status
 
 
 def _named(who: Identity, inner: Identity) -> Identity:

@@ -50,7 +50,7 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     telling = False  # some call of an API tells of its model's call itself
     for at in doubtful:
         plan = works[at].plan
-        if plan.route_at != ABSENT and not plan.incoming:
+        if not plan.incoming and (plan.route_at != ABSENT or plan.event_type == API_CALL):
             routes.append(at)
         if plan.event_type == API_CALL:
             telling = telling or plan.model is not None

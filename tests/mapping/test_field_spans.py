@@ -589,3 +589,52 @@ def test_what_ebpf_says_of_a_calls_time_in_the_queue_is_no_call() -> None:
     ]
     (call,) = calls(traces(span({**CALL, "http.route": "/**"}, number=1), *within))
     assert (call.hop, call.route) == ("entry", "/orders/{id}")
+
+
+LAMBDA: Said = {
+    "cloud.resource_id": "arn:aws:lambda:eu-west-1:123456789012:function:shop",
+    "faas.invocation_id": "r-1",
+    "faas.trigger": "http",
+    "http.method": "GET",
+    "http.scheme": "https",
+    "net.host.name": "x.execute-api.eu-west-1.amazonaws.com",
+    "http.status_code": 200,
+}
+
+
+# FastAPI behind Mangum under opentelemetry-instrumentation-aws-lambda 0.66, as it was run; the gateway's two formats
+@pytest.mark.parametrize("kind", [SERVER, INTERNAL])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"http.route": "/{proxy+}", "http.target": "/{proxy+}"},
+        {"http.route": "/customers/{id}/orders", "http.target": "/customers/{id}/orders"},
+        {"http.route": "/customers/ann/orders", "http.target": "/customers/ann/orders?a=1"},
+    ],
+)
+def test_a_framework_within_a_function_tells_the_path_the_route_and_the_caller(kind: int, told: Said) -> None:
+    framework = {
+        "http.method": "GET",
+        "http.url": "https://x.execute-api.eu-west-1.amazonaws.com/customers/ann/orders?a=1",
+        "http.route": "/customers/{cid}/orders",
+        "net.peer.ip": "203.0.113.7",
+        "http.status_code": 200,
+    }
+    outer, inner = span({**LAMBDA, **told}, number=1, name="shop"), span(framework, kind=kind, number=2, parent=1)
+    for pair in ((outer, inner), (inner, outer)):
+        (call,) = calls(traces(*pair))
+        assert (call.hop, call.span_id) == ("entry", outer.span_id.hex())
+        assert call.uri == "https://x.execute-api.eu-west-1.amazonaws.com/customers/ann/orders?a=1"
+        named = "/customers/{id}/orders" if "{id}" in told["http.route"] else "/customers/{cid}/orders"
+        assert (call.route, call.ip_address) == (named, "203.0.113.7")
+
+
+def test_a_function_whose_framework_knows_no_route_has_its_path() -> None:
+    outer = span({**LAMBDA, "http.route": "/{proxy+}", "http.target": "/{proxy+}", "http.status_code": 404}, number=1)
+    silent = {"http.method": "GET", "http.target": "/nothing/5", "http.status_code": 404}
+    entry, *_ = calls(traces(outer, span(silent, kind=INTERNAL, number=2, parent=1)))
+    assert entry.uri == "https://x.execute-api.eu-west-1.amazonaws.com/nothing/5"
+    assert of_span({**LAMBDA, "http.route": "/orders/{id}", "http.target": "/orders/{id}"}).route == "/orders/{id}"
+    other = {"http.method": "GET", "http.target": "/users/5", "http.status_code": 200}
+    kept, *_ = calls(traces(span({**LAMBDA, "http.target": "/orders/{id}"}, number=1), span(other, number=2, parent=1)))
+    assert kept.uri.endswith("/orders/{id}")
