@@ -7,7 +7,7 @@ The answer errs on one side only: True says that `Redactor.text` gives a line ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from mapping.masks.redactor import Redactor
@@ -20,6 +20,9 @@ from mapping.rules.codings import CODED_BEGINNINGS
 _TOGETHER: Final = 8
 _LONGEST: Final = 4096  # characters of all of them
 LEAST: Final = 4
+# Searches in vain, more than of others, after which the rest of the texts is not asked: a hostile text takes 60 ns a
+# character, and where every other line has something to be looked at nothing is won.
+_MOST_IN_VAIN: Final = 2
 # What else than in JSON makes `ValueMasks.mask_text` look twice at a line, but for a `=`.
 _OF_LINES: Final = (
     rb"[@\\]|data:|(?:^|\n)(?:" + b"|".join(re.escape(begin.encode()) for begin in sorted(CODED_BEGINNINGS)) + rb")"
@@ -42,22 +45,32 @@ class ManyTexts:
         """Of lines, texts that are not read as JSON."""
         if self._never or len(texts) < LEAST:
             return [False] * len(texts)
-        untouched: list[bool] = []
-        for part in _parts(texts):
+        untouched, in_vain = [False] * len(texts), 0
+        for start in range(0, len(texts), _TOGETHER):
+            part = texts[start : start + _TOGETHER]
             plain = ["=" not in text for text in part]
             joined = "\n".join(part if all(plain) else [text for text in part if "=" not in text])
-            untouched += plain if joined.isascii() and self._of_lines.finds_nothing(joined) else [False] * len(part)
+            if joined.isascii() and self._of_lines.finds_nothing(joined):
+                untouched[start : start + _TOGETHER] = plain
+                in_vain = max(in_vain - 1, 0)
+            elif (in_vain := in_vain + 1) > _MOST_IN_VAIN:
+                break
         return untouched
 
     def json_untouched(self, texts: Sequence[str]) -> list[bool]:
         """Of texts that are JSON."""
         if self._never or len(texts) < LEAST:
             return [False] * len(texts)
-        untouched: list[bool] = []
-        for part in _parts(texts):
+        untouched, in_vain = [False] * len(texts), 0
+        for start in range(0, len(texts), _TOGETHER):
+            part = texts[start : start + _TOGETHER]
             joined = "\n".join(part)
             search = self._of_json_with_queries if "=" in joined else self._of_json
-            untouched += [search.finds_nothing(joined)] * len(part)
+            if search.finds_nothing(joined):
+                untouched[start : start + _TOGETHER] = [True] * len(part)
+                in_vain = max(in_vain - 1, 0)
+            elif (in_vain := in_vain + 1) > _MOST_IN_VAIN:
+                break
         return untouched
 
 
@@ -74,7 +87,3 @@ class _Search:
         if self._match is None:
             self._match = searcher(*self._patterns)
         return bool(self._match(text.encode() if text.isascii() else as_bytes(text)) == NOTHING)
-
-
-def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (texts[start : start + _TOGETHER] for start in range(0, len(texts), _TOGETHER))

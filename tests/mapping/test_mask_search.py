@@ -149,5 +149,8 @@ def test_usual_lines_are_let_pass_together() -> None:
     assert all(many.json_untouched(bodies))
     assert many.json_untouched([*bodies[:8], '{"token": "x"}', *bodies[:8]]) == [*[True] * 8, *[False] * 8, True]
     assert not any(many.json_untouched([body + " " * 4096 for body in bodies]))
+    for ask, secret, plain in ((many.lines_untouched, "token: 1", lines), (many.json_untouched, '{"pin": 1}', bodies)):
+        assert ask([secret, *plain[:15]] * 2) == 2 * [*[False] * 8, *[True] * 8]
+        assert not any(ask([*[secret] * 24, *plain]))  # after so many in vain nobody is asked any more
     for settings_of_all in (MaskSettings(patterns=("email",)), MaskSettings(ip_address="truncate")):
         assert not any(ManyTexts(Redactor(settings_of_all)).lines_untouched(lines))
