@@ -6,17 +6,14 @@ whether the record describes an HTTP exchange (spec/mapping.md §6 L5).
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import orjson
 
-from mapping.bounds import LAST_NS, LONGEST_KEY, LONGEST_MS, MOST_SEVERE, held, is_key
+from mapping.bounds import LAST_NS, LONGEST_KEY, MOST_SEVERE, held, is_key
 from mapping.dialects.reading import Dialects, Reading
 from mapping.logs.http import HttpExchange, HttpKeys, built_in, exchange_by, exchange_in, http_keys
 from mapping.logs.ids import IdKeys, id_keys, ids_in
@@ -32,6 +29,7 @@ from mapping.logs.json_text import (
     unwrapped,
 )
 from mapping.logs.levels import INFO, LevelKey, level_in, level_keys, severity
+from mapping.logs.times import between_ms, time_in, unix_ns
 from mapping.rules.headers import read_pairs
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
@@ -41,19 +39,6 @@ _MOST_SCOPES = 16  # of a line of .NET
 _EXCEPTION_KEYS = ("exception.type", "exception.message", "exception.stacktrace")  # as ExceptionInfo has them
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
 
-_FIRST_NS = 946_684_800 * 1_000_000_000  # 2000-01-01: before OpenTelemetry, and before any log that is sent today
-_LONGEST_NS = round(LONGEST_MS * 1e6)  # of a call
-_AHEAD_NS = 86_400 * 1_000_000_000  # a clock may be ahead of the collector's by a time zone
-
-_ISO = re.compile(
-    r"(\d{4}[-/]\d\d[-/]\d\d)[Tt ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9})\d*)? ?"
-    r"([Zz]|UTC|GMT|[+-]\d\d(?::?\d\d)?)(?:\[[\w/+-]{1,40}\])?",
-    re.ASCII,
-).fullmatch
-# As in HTTP and mail: Mon, 02 Mar 2026 09:00:00 GMT.
-_MAIL = re.compile(r"[A-Z][a-z]{2}, \d\d? [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d (?:GMT|UTC|[+-]\d{4})", re.ASCII).fullmatch
-_CLF = re.compile(r"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\]?", re.ASCII).fullmatch
-_NUMBER = re.compile(r"\d{1,19}(?:\.\d{1,9})?", re.ASCII).fullmatch
 # Log4j's, and protobuf's as JSON.
 _INSTANTS = (
     ("instant.epochSecond", "instant.nanoOfSecond"),
@@ -238,17 +223,17 @@ def understand(
     if described is None and http_from_attributes:
         described = exchange_in({**flat, **flatten(attributes)}, trust_forwarded)
     if keys.ends and described is not None and described.duration_ms < 0:
-        described = described._replace(duration_ms=_between_ms(flat, keys.starts, keys.ends))
+        described = described._replace(duration_ms=between_ms(flat, keys.starts, keys.ends))
     time = time_unix_nano
     if not 0 < time <= LAST_NS:
-        of_body = _body_time(flat, keys.times, observed_unix_nano) if keys.times else 0
+        of_body = time_in(flat, keys.times, observed_unix_nano) if keys.times else 0
         if not of_body and keys.instant:
             seconds, part = (unix_ns(flat[key]) for key in keys.instant)
             of_body = held(seconds + part // 1_000_000_000)  # read as seconds, they are nanoseconds
         if not of_body and keys.dated:  # UTC, by the format's own words
             of_body = unix_ns(f"{flat['date']!s:.32} {flat['time']!s:.32}Z")
         if not of_body and keys.starts:
-            of_body = _body_time(flat, keys.starts, observed_unix_nano)
+            of_body = time_in(flat, keys.starts, observed_unix_nano)
             if of_body and described is not None and described.duration_ms > 0:
                 of_body += round(described.duration_ms * 1e6)
         time = of_body or held(observed_unix_nano) or received_unix_ns
@@ -343,84 +328,6 @@ def exception_in(attributes: Mapping[str, object]) -> ExceptionInfo | None:
         message if type(message) is str else "",
         stack if type(stack) is str else "",
     )
-
-
-def unix_ns(value: object) -> int:
-    """Nanoseconds since the epoch of a number (unit by magnitude) or an ISO 8601 text with a zone; else 0.
-
-    0 as well for what lies beyond LAST_NS: languages write their greatest date, 9999-12-31, for "never".
-    """
-    return held(_unix_ns(value))
-
-
-def _unix_ns(value: object) -> int:
-    if isinstance(value, str):
-        if _NUMBER(value):
-            value = float(value) if "." in value else int(value)
-        else:
-            return _iso_ns(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 2**63:
-        return 0
-    # 10^11 s is the year 5138: up to there seconds, then milli-, micro- and nanoseconds.
-    for limit, factor in ((1e11, 1_000_000_000), (1e14, 1_000_000), (1e17, 1_000)):
-        if value < limit:
-            return _scaled(value, factor)
-    return int(value)
-
-
-def _scaled(value: int | float, factor: int) -> int:
-    if isinstance(value, int):
-        return value * factor
-    whole = int(value)
-    return whole * factor + round((value - whole) * 1_000_000) * factor // 1_000_000
-
-
-def _iso_ns(text: str) -> int:
-    found = _ISO(text.strip()) if len(text) < 64 else None
-    if found is None:
-        return _mail_ns(text) if _MAIL(text[:64]) else 0
-    date, clock, fraction, zone = found.groups()
-    try:
-        moment = datetime.fromisoformat(f"{date.replace('/', '-')}T{clock}{zone if zone[0] in '+-' else '+00:00'}")
-    except ValueError:
-        return 0
-    return max(int(moment.timestamp()) * 1_000_000_000 + int((fraction or "0").ljust(9, "0")), 0)
-
-
-def _mail_ns(text: str) -> int:
-    try:
-        return max(int(parsedate_to_datetime(text).timestamp()), 0) * 1_000_000_000
-    except ValueError:
-        return 0
-
-
-def _body_time(flat: Mapping[str, object], keys: tuple[str, ...], seen_unix_ns: int) -> int:
-    """The first of the values that can be the record's time. seen_unix_ns: when the record was observed, 0 unknown."""
-    last = seen_unix_ns + _AHEAD_NS if _FIRST_NS < seen_unix_ns < LAST_NS else LAST_NS
-    for key in keys:
-        value = flat.get(key)
-        # Elapsed times and counters have the same names: what no line of today says is none.
-        if value is not None and _FIRST_NS <= (found := unix_ns(value) or _clf_ns(value)) <= last:
-            return found
-    return 0
-
-
-def _between_ms(flat: Mapping[str, object], starts: tuple[str, ...], ends: tuple[str, ...]) -> float:
-    """Milliseconds from start to end, -1.0 when these are not known."""
-    start, end = _body_time(flat, starts, 0), _body_time(flat, ends, 0)
-    return (end - start) / 1e6 if 0 < start <= end <= start + _LONGEST_NS else -1.0
-
-
-def _clf_ns(value: object) -> int:
-    """Nanoseconds of the common log format's time, `[02/Mar/2026:09:00:00 +0000]`; 0 for anything else."""
-    found = _CLF(value) if isinstance(value, str) and len(value) < 40 else None
-    if found is None:
-        return 0
-    try:
-        moment = datetime.strptime(found[1], "%d/%b/%Y:%H:%M:%S %z")
-    except ValueError:
-        return 0
-    return held(int(moment.timestamp()) * 1_000_000_000)
 
 
 def _text(values: Mapping[str, object], keys: tuple[str, ...]) -> str:

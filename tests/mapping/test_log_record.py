@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mapping.bounds import LONGEST_JSON
 from mapping.logs import record as log_record
+from mapping.logs import times
 
 TRACE = "aa11bb22cc33dd44ee55ff6677889900"
 SPAN = "1234abcd5678ef90"
@@ -128,7 +129,7 @@ def test_ids_are_found_in_bodies_and_attributes(values: dict[str, Any], trace: s
     ],
 )
 def test_times_in_bodies(value: object, ns: int) -> None:
-    assert log_record.unix_ns(value) == ns
+    assert times.unix_ns(value) == ns
 
 
 def test_time_is_the_records_then_the_bodys_then_observed_then_received() -> None:
