@@ -34,7 +34,7 @@ _MOST_ADDRESSES: Final = 6  # that are looked at: times of day look like address
 _addresses: Final = re.compile(r"(?<![\w.])[0-9a-fA-F.:]{3,39}(?![\w.])", re.ASCII).finditer
 # Without a time the caller stands right before the request: `203.0.113.7:5 - "GET …`.
 _LONGEST_BESIDE: Final = 256
-_beside: Final = re.compile(r"(?<![\w.:/])([0-9a-fA-F.:]{7,45})(?: [^\s\"\[\]]{1,64}){0,2} \Z", re.ASCII).search
+_beside: Final = re.compile(r"(?<![\w.:/])([0-9a-fA-F.:]{7,45})(?: -){0,2} \Z", re.ASCII).search
 _user: Final = re.compile(r"(?<=\s)(?:-|\S{1,64}) ([^\s\"\[\]]{1,256}) \[?\d\d/[A-Z]", re.ASCII).search
 _agent: Final = re.compile(rf'\s(?:(?:\d{{1,19}}|-) )?"({_TEXT})" "({_TEXT})"').match
 _pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|([^\s"]++))', re.ASCII).finditer

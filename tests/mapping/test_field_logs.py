@@ -430,6 +430,12 @@ def test_access_lines_are_alike_whatever_their_format(kind: str) -> None:
     [
         'he wrote "GET /a HTTP/1.1" 200 times at 10.0.0.7',
         'at 10.0.0.7 he at last wrote "GET /a HTTP/1.1" 200 times',
+        'connection from 10.0.0.7 closed while "GET /a HTTP/1.1" 200 was written',
+        'HTTP Request: POST https://api.example.com/v1/items "HTTP/1.1 200 OK"',  # httpx
+        'https://api.example.com:443 "GET /v1/items HTTP/1.1" 200 13',  # urllib3
+        "Request starting HTTP/1.1 GET http://api.example.com/v1/items/7 - - -",
+        "DELETE /users 3 rows in 5ms",
+        "GET /v1/items 200",
         'at 02/Mar/2026:09:00:00 +0000 she wrote "GET /a HTTP/1.1" 200 times',
         'proxy: "GET /a HTTP/1.1" "curl/8"',
         'http://10.0.0.5:8080 "GET /a HTTP/1.1" 200 13',  # a client's own
