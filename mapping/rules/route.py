@@ -144,6 +144,7 @@ def _in_name(span_name: str) -> tuple[str, Known, bool]:
 
 
 _FILES = ("/route", "/page")  # Next.js names the file behind a path: /orders/[id]/route
+_NEXT_SLOT = re.compile(r"/@[A-Za-z_][\w\-]*+")  # and what is shown beside each other: /shop/@basket/page
 _EVERYTHING = re.compile(r"\s*/?\*{1,2}\s*").fullmatch  # Spring's `/**`: no route of its own matched
 _UNSURE = re.compile(r"\(\?|\^|\[/|\(/|\?|\||\{/").search  # regular expressions and optional parts
 _STATIC = re.compile(r"[\w.\-~]+").fullmatch
@@ -208,7 +209,11 @@ class RouteBook:
                     return self.template(service, path)
                 if found.text and (not path or found.fits(path)):
                     return found.text
-                if found.tail in _FILES and path and (above := _known(raw[: raw.rindex("/")] or "/")).fits(path):
+                if (
+                    found.tail in _FILES
+                    and path
+                    and (above := _known(_NEXT_SLOT.sub("", raw[: raw.rindex("/")]) or "/")).fits(path)
+                ):
                     return above.text
         if not span_name:
             return self.template(service, path) if path else ""

@@ -638,3 +638,46 @@ def test_a_function_whose_framework_knows_no_route_has_its_path() -> None:
     other = {"http.method": "GET", "http.target": "/users/5", "http.status_code": 200}
     kept, *_ = calls(traces(span({**LAMBDA, "http.target": "/orders/{id}"}, number=1), span(other, number=2, parent=1)))
     assert kept.uri.endswith("/orders/{id}")
+
+
+# baserow/baserow #5802: the framework's own span had the user, not the server's
+def test_the_user_that_a_span_within_names_is_the_calls() -> None:
+    named = span({"user.id": "7"}, kind=INTERNAL, number=2, parent=1, name="DRF.initial")
+    for pair in ((span(CALL, number=1), named), (named, span(CALL, number=1))):
+        (call,) = calls(traces(*pair))
+        assert call.user_id == "7"
+
+
+# open-telemetry/opentelemetry-js-contrib #1947, #1993, #2678, #2680; jenkinsci/opentelemetry-plugin #1210
+@pytest.mark.parametrize(
+    ("written", "path", "route"),
+    [
+        ("/", "/api/users/17", "/api/users/{id}"),
+        ("/api", "/api/users/17", "/api/users/{id}"),
+        ("/users", "/api/users/17", "/api/users/{id}"),
+        ("/job/:jobFullName/*", "/job/a/job/b/12/console", "/job/{jobFullName}/*"),
+    ],
+)
+def test_where_a_router_is_mounted_is_no_route(written: str, path: str, route: str) -> None:
+    assert of_span({**CALL, "url.path": path, "http.route": written}, name=f"GET {written}").route == route
+
+
+# vercel/next.js #96752, #54694
+@pytest.mark.parametrize(
+    ("written", "target", "route"),
+    [
+        ("/blog/[slug]/page", "/blog/my-post?x=1", "/blog/{slug}"),
+        ("/blog/[slug]", "/blog/my-post?_rsc=1x", "/blog/{slug}"),
+        ("/(shop)/orders/[id]/route", "/orders/ann", "/orders/{id}"),
+        ("/dash/@team/[id]/page", "/dash/ann", "/dash/{id}"),
+        ("/docs/[[...slug]]/page", "/docs", "/docs/{slug}"),
+    ],
+)
+def test_routes_of_nextjs_are_without_its_files(written: str, target: str, route: str) -> None:
+    said = {"next.span_type": "BaseServer.handleRequest", "http.method": "GET", "http.status_code": 200}
+    assert of_span({**said, "http.target": target, "http.route": written}, name=f"GET {written}").route == route
+    stage = {"next.span_type": "AppRouteRouteHandlers.runHandler", "next.route": written}
+    (call,) = calls(
+        traces(span({**said, "http.target": target}, number=1), span(stage, kind=INTERNAL, number=2, parent=1))
+    )
+    assert call.route == route

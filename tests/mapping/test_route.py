@@ -235,6 +235,8 @@ def test_route_that_is_only_the_raw_path_is_templated() -> None:
         ("/customers/[cid]/orders/route", "/customers/ann/orders", "/customers/{cid}/orders"),  # Next.js: its file
         ("/(shop)/docs/[...slug]/page", "/docs/a/b", "/docs/{slug}"),
         ("/page", "/", "/"),
+        ("/shop/@basket/[id]/page", "/shop/7", "/shop/{id}"),
+        ("/@{user}/posts", "/@ann/posts", "/@{user}/posts"),
         ("/route", "/", "/"),
         ("/orders/page", "/orders/page", "/orders/page"),
         ("/blog/page", "/orders/17", "/orders/{id}"),
