@@ -16,7 +16,9 @@ _LONGEST_HEAD: Final = 1024  # characters before the request that are looked at
 _MOST_PAIRS: Final = 32  # behind a format
 _TEXT: Final = r'(?:[^"\\]|\\.)*+'
 
-REQUEST: Final = r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?: (?:HTTP/)?[0-9.]{1,4})?+"
+REQUEST: Final = (
+    r"[A-Z][A-Za-z-]{2,19} [^\s\"\\]{1,16384}+(?:\\\S[^\s\"\\]{0,16384}+){0,64}+(?: (?:HTTP/)?[0-9.]{1,4})?+"
+)
 STATUS: Final = r"(?:[1-5][0-9]{2}|0)"  # Envoy's 0: nobody waited for the answer
 
 # What is in every line whose format has the status right behind the quoted request, and in few other texts.
@@ -41,6 +43,8 @@ _pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|(
 _took: Final = re.compile(
     r'\s+(?:-\s)?"?(?:(\d{1,9}(?:\.\d{1,9})?)\s?(ms|us|µs|s)|(\d{1,6}\.\d{3}(?:\d{3})?))"?(?=\s|\Z)', re.ASCII
 ).match
+# As nginx and Apache write what would end the quotes: \\x22, \\".
+_escaped: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|([!-/:-@\[-`{-~]))", re.ASCII).sub
 
 
 def find(text: str) -> re.Match[str] | None:
@@ -93,6 +97,8 @@ def _caller(head: str) -> str:
 
 def with_rest(fields: dict[str, object], text: str, end: int) -> dict[str, object]:
     """The fields, and what stands behind them in the line."""
+    if "\\" in text and isinstance(request := fields.get("request"), str):
+        fields["request"] = _escaped(lambda found: f"%{found[1] or f'{ord(found[2]):02X}'}", request)
     if end >= len(text) - 1:
         return fields
     if "=" in text[end:]:

@@ -446,6 +446,13 @@ def test_a_request_in_prose_is_no_call(line: str) -> None:
     assert (event.event_type, event.body) == (LOG, line)
 
 
+@pytest.mark.parametrize("written", ["\\x22", '\\"'])  # nginx, Apache
+def test_a_quote_in_a_target_does_not_hide_the_call(written: str) -> None:
+    event = of(f'203.0.113.7 - ann [02/Mar/2026:09:00:00 +0000] "GET /a?q={written}b HTTP/1.1" 200 13 "-" "curl/8"')
+    assert (event.event_type, event.uri, event.status) == (API_CALL, "http://shop/a?q=%22b", 200)
+    assert (event.user_id, event.user_agent) == ("ann", "curl/8")
+
+
 def test_a_line_of_unknown_format_is_read_in_time_linear_in_its_length() -> None:
     hostile = '10.0.0.1 - a [02/Mar/2026:09:00:00 +0000] x "GET /a HTTP/1.1" 200 ' + 'a="' * (LONGEST_LINE // 4)
     call = access_line.find(hostile)
