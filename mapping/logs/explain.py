@@ -27,7 +27,7 @@ _FIELDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("host", "host", ("host_header", "host", "perhaps_host")),
     ("ip_address", "request.ip_address", ("forwarded_for", "ip")),
     ("user_agent", "request.user_agent", ("user_agent",)),
-    ("duration_ms", "duration_ms", ("durations",)),
+    ("duration_ms", "duration_ms", ("durations", "duration_parts")),
 )
 
 

@@ -387,7 +387,7 @@ def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...])
 def _parts_ms(flat: Mapping[str, object], keys: tuple[str, ...]) -> float:
     """The sum of seconds, -1.0 where one is missing: load balancers write -1 where nobody answered."""
     parts = [_number(flat[key]) for key in keys]
-    total = sum(parts) * 1e3 if min(parts) >= 0 else -1.0
+    total = round(sum(parts) * 1e3, 6) if min(parts) >= 0 else -1.0  # to the nanosecond
     return total if total <= LONGEST_MS else -1.0
 
 

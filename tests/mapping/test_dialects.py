@@ -449,6 +449,13 @@ def test_explain_says_which_name_gave_each_field() -> None:
     }
 
 
+def test_explain_says_of_what_parts_a_duration_is() -> None:
+    parts = ("request_processing_time", "target_processing_time", "response_processing_time")
+    body = {"request": "GET /a HTTP/1.1", "elb_status_code": 200, **dict.fromkeys(parts, 0.006)}
+    event, reason = mapped(body)
+    assert (event.duration_ms, reason["duration_ms"]) == (18.0, "aws-load-balancer: request_processing_time")
+
+
 OWN = {
     "shopgate": {
         "title": "Our own gateway",
