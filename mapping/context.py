@@ -22,6 +22,7 @@ from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
 from mapping.rules.codings import Unread
 from mapping.rules.identity import Identity, Resolver, identifier
 from mapping.rules.metadata import json_text
+from mapping.rules.null_words import is_absent
 from mapping.rules.route import RouteBook
 from mapping.settings import MappingSettings
 from mapping.spans.captured import event_body
@@ -309,9 +310,10 @@ class Context:
 def _origin(key: tuple[Any, Any, Any, bool, uri.Origin]) -> str:
     """`scheme://authority` of (scheme, host, port, host is a Host header, public origin)."""
     scheme, host, port, host_is_header, origin = key
+    host = text_of(host)
     found = uri.resolve(
         scheme=text_of(scheme),
-        host=text_of(host),
+        host="" if is_absent(host) else host,
         port=port,
         host_is_header=host_is_header,
         origin=origin,

@@ -20,7 +20,7 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as 
 WRAPPERS = tuple(
     """
     log message MESSAGE msg _raw line textPayload event.original Message raw @m Log LogMessage LogEntry
-    event short_message full_message
+    event short_message full_message @message log_message
     properties properties.log properties.Log jsonPayload.message jsonPayload.log
     """.split()  # noqa: SIM905 - a list literal of twenty words takes twenty lines
 )
@@ -28,7 +28,7 @@ WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 3  # Vector wraps what Docker wrapped of a logger whose message is JSON
 _OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
 # Of these a text is the line as the application wrote it; the others also hold its message.
-_MESSAGES = "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message"
+_MESSAGES = "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message @message log_message"
 LINES_OF_SHIPPERS = WRAPPER_KEYS.difference(_MESSAGES.split())
 # First characters, beside blanks, of texts in which `line_in` finds some.
 BEFORE_JSON = frozenset('{"0123456789T:.+Z-\ufeff')
@@ -122,7 +122,8 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
         for name in WRAPPERS:
             value = at.get(name)
             if type(value) is str and value:
-                inner = json_object(value) if value[0] == "{" else json_end(value)
+                first = value[0]
+                inner = json_object(value if first == "{" else line_in(value)) if first in '{"' else json_end(value)
                 if inner is not None:
                     break
         if inner is None:

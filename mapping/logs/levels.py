@@ -40,6 +40,7 @@ _MONOLOG = {100: 5, 200: 9, 250: 10, 300: 13, 400: 17, 500: 21, 550: 22, 600: 24
 _LOG4JS = {5000: 1, 10000: 5, 20000: 9, 30000: 13, 40000: 17, 50000: 21}  # and Logback's level_value
 _PYTHON = {5: 1, 10: 5, 20: 9, 25: 9, 30: 13, 40: 17, 50: 21}
 _GOOGLE = {100: 5, 200: 9, 300: 10, 400: 13, 500: 17, 600: 21, 700: 22, 800: 24}
+_SEVERITY = {**{number: number for number in range(9, MOST_SEVERE + 1)}, **_GOOGLE}  # OTel's, where not syslog's
 _SYSLOG = {0: 24, 1: 22, 2: 21, 3: 17, 4: 13, 5: 10, 6: 9, 7: 5}
 _OTEL = {number: number for number in range(1, MOST_SEVERE + 1)}
 _WORDS_ONLY: Scale = {}
@@ -53,7 +54,7 @@ _KEYS: dict[str, tuple[int, Scale]] = {
             (("severitynumber",), _OTEL),
             (("levelname", "levelstr", "severitytext", "severityname", "leveltext", "loglevelname"), _WORDS_ONLY),
             (("level", "loglevel", "lvl", "@l", "@level", "lev"), _LEVEL),
-            (("severity", "logseverity", "sev"), _GOOGLE),
+            (("severity", "logseverity", "sev"), _SEVERITY),
             (("levelvalue",), _LOG4JS),
             (("levelno",), _PYTHON),
             (("priority", "syslogpriority", "syslogseverity"), _SYSLOG),

@@ -37,6 +37,12 @@ _OF_MODELS: Final = (
         "weave.",
         "strands.",
         "db.vector.",
+        "braintrust.",
+        "honeyhive",
+        "lmnr.",
+        "helicone.",
+        "langchain.",
+        "posthog.ai.",
     ),
 )
 

@@ -16,6 +16,7 @@ _PREFIXES: tuple[tuple[str, Side], ...] = (
 REQUEST_MAPS = ("http.request.headers",)
 RESPONSE_MAPS = ("http.response.headers",)
 USER_AGENT_ATTRIBUTES = ("user_agent.original", "http.user_agent")
+_OF_ITEMS = frozenset('"0123456789')  # first characters of the texts and numbers in a list
 _MAX_JSON_CHARS = 1024 * 1024  # larger "header maps" are left alone
 
 
@@ -48,13 +49,13 @@ def _list_as_text(text: str) -> str:
     """The header in a list of texts that was written as JSON, or as Python prints it; other texts as they are."""
     if text[:2] == "['" and text[-2:] == "']" and text.count("'") == 2:
         return text[2:-2]
-    if text != "[]" and (text[1:2] != '"' or len(text) > _MAX_JSON_CHARS):
+    if text != "[]" and (text[1:].lstrip()[:1] not in _OF_ITEMS or len(text) > _MAX_JSON_CHARS):
         return text
     try:
         items = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-    return ", ".join(items) if all(isinstance(item, str) for item in items) else text
+    return ", ".join(map(str, items)) if all(type(item) in (str, int) for item in items) else text
 
 
 def from_map(value: object) -> dict[str, str]:

@@ -21,7 +21,7 @@ from mapping.bounds import LONGEST_ID
 from mapping.rules import tokens
 from mapping.rules.headers import REQUEST_MAPS, RESPONSE_MAPS, header_name
 from mapping.rules.identity_settings import IdentitySettings
-from mapping.rules.null_words import is_absent
+from mapping.rules.null_words import is_absent, is_nobody
 
 SESSION_ATTRIBUTES = ("session.id", "mcp.session.id", "gen_ai.conversation.id")
 CLIENT_ATTRIBUTES = ("client.id", "client_id", "oauth.client_id", "app.client.id")
@@ -68,7 +68,7 @@ def identifier(value: object) -> str:
         if len(value) > LONGEST_ID:
             return ""
         value = unquote(value.strip())
-        return "" if is_absent(value) else value
+        return "" if is_nobody(value) else value
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ""
     if isinstance(value, float):

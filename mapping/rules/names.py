@@ -14,6 +14,7 @@ CONTEXTS = frozenset(
     message msg event structured contexts otlp $metadata
     telemetry logger w3c custom kv threadcontext diagnosticcontext values state baggage propagation diagnostics source
     spancontext tracecontext contexts namedtags logback log4j contextdata mapmessage requestcontext
+    message msg
     """.split()  # noqa: SIM905 - a list literal of forty words takes forty lines
 )
 LONGEST_KEY = 128  # characters; longer keys are no name that a logger gives

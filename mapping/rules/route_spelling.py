@@ -20,7 +20,7 @@ _VERBS = "|".join(sorted((*VERBS, "_OTHER", "ANY", "ALL")))
 
 # `GET /a`, `http get /a`, `GET|HEAD /a`, `UsersController.get /a`: what stands before the path.
 _BEFORE_PATH = re.compile(r"[^/{}<>()*^$]{1,128}\s(?=/)").match
-_METHOD_PREFIX = re.compile(rf"(?:(?:http )?(?:{_VERBS})|http) +", re.IGNORECASE)
+_METHOD_PREFIX = re.compile(rf"(?:http )?(?:{_VERBS})(?: +|:(?=/))|http +", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"/?[1-5][0-9]{2} [A-Za-z' -]{1,64}").fullmatch  # KrakenD, Gin: 404 Not Found
 _HOST = re.compile(
     r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?::[0-9]{1,5})?(?=/)|[A-Za-z0-9-]{1,63}:[0-9]{2,5}(?=/)"
@@ -37,8 +37,8 @@ _QUERY_TEMPLATE = re.compile(r"\{[?&][^{}]*\}|\{\$\}")  # RFC 6570: /books{?max}
 _BRACE = re.compile(r"(/?)\{([*.#/;?&+! ]{0,2})([A-Za-z_][\w.\-]*+)(?:[^{}]++|\{[^{}]*+\})*+\}")
 _NAMELESS = re.compile(r"\{[0-9]{0,3}\}")  # C#: /a/{0}
 _CONSTRAINED = re.compile(
-    r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)<[^<>]*>[?*+]?|(?<=/)\$([A-Za-z_]\w*)<[^<>]*>"
-)  # Fiber, Play
+    r"(?:^|(?<=[/.\-])):([A-Za-z_]\w*)(?:<[^<>]*>|\{(?:[^{}]++|\{[^{}]*+\})*+\})[?*+]?|(?<=/)\$([A-Za-z_]\w*)<[^<>]*>"
+)  # Fiber, Hono, Play
 _DOLLAR = re.compile(r"(?<=/)\$((?:[A-Za-z_]\w*)?(?:[iI]d|slug|Slug|name|Name|key|Key))(?=/|$)")  # Remix, TanStack
 _COLON = re.compile(r"(?:^|(?<=[/.\-(])):([A-Za-z_]\w*)(?:\((?:[^()\\]++|\\.|\([^()]*+\))*+\))?[?*+]?")
 _SPLAT = re.compile(r"(?<=/)\*([A-Za-z_]\w*)")  # Express 5: /files/*rest

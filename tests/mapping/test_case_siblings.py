@@ -131,3 +131,111 @@ def test_passwords_of_programs_that_others_start_are_hidden_in_lists(arguments: 
     event = of_span(CALL, resource={"service.name": "a", "process.command_args": arguments})
     assert "hunter2x" not in repr(event)
     assert "--verbose" in event.resource
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "not_set",
+        "(undef)",
+        "#undef",
+        "Optional[empty]",
+        "null@null",
+        "<missing>",
+        "<redacted>",
+        "#<NilClass>",
+        ":nil",
+        "****",
+        "${user_id}",
+        "{{user.id}}",
+        "{user_id}",
+        "$remote_user",
+        "%{X-User-Id}i",
+        "%REQ(X-USER-ID)%",
+        "%v",
+        "%!d(string=)",
+        "<%=user.id%>",
+        "a.b.User@1b2c3d4e",
+    ],
+)
+def test_what_templates_and_languages_print_for_nothing_names_nobody(word: str) -> None:
+    for event in (
+        of_span({**CALL, "user.id": word, "company.id": word}),
+        of_log({**LINE, "user_id": word, "company_id": word}),
+    ):
+        assert (event.user_id, event.company_id) == ("", "")
+
+
+@pytest.mark.parametrize("word", ["<object object at 0x7f00aa>", "<bound method User.id>", "<User object>", "not set"])
+def test_objects_that_were_printed_name_nobody(word: str) -> None:
+    assert of_span({**CALL, "user.id": word}).user_id == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["{x", "$9", "%7Bann", "<ann@example.test>", "ann@b.example", "User object (1)", "a_$b_c"]
+)
+def test_names_with_odd_letters_stay_names(name: str) -> None:
+    assert of_span({**CALL, "user.id": name}).user_id == name
+
+
+@pytest.mark.parametrize("host", ["None", "null", "(null)", "-", "<nil>"])
+def test_a_null_word_is_no_host(host: str) -> None:
+    event = of_span({**CALL, "server.address": host, "http.response.status_code": 200})
+    assert event.uri in ("http://unknown/a", "http://shop/a")
+
+
+@pytest.mark.parametrize("sent", ['[ "4711" ]', "[4711]", ["4711"], '["4711"]'])
+def test_a_list_of_one_header_is_its_item(sent: Any) -> None:
+    event = of_span({**CALL, "http.request.header.x-consumer-id": sent})
+    assert (event.user_id, event.request_headers["x-consumer-id"]) == ("4711", "4711")
+
+
+def test_headers_at_the_top_of_a_line_are_those_of_its_request() -> None:
+    event = of_log(
+        {"method": "GET", "path": "/a", "status": 200, "headers": {"host": "api.example.test", "x-consumer-id": "4711"}}
+    )
+    assert (event.uri, event.user_id) == ("http://api.example.test/a", "4711")
+
+
+@pytest.mark.parametrize("wrapper", ["log", "message", "@message", "log_message", "short_message"])
+@pytest.mark.parametrize("twice", [False, True])
+def test_the_line_that_a_shipper_has_wrapped_is_read(wrapper: str, twice: bool) -> None:
+    line = orjson.dumps({**LINE, "trace_id": TRACE, "password": "hunter2x"}).decode()
+    event = of_log({wrapper: orjson.dumps(line).decode() if twice else line, "host": "node-1"})
+    assert (event.event_type, event.uri, event.trace_id) == ("api_call", "http://api.example.test/a", TRACE)
+    assert "hunter2x" not in repr(event)
+
+
+def test_what_is_wrapped_as_an_object_keeps_its_ids_and_its_caller() -> None:
+    event = of_log({"message": {**LINE, "trace_id": TRACE, "user_id": "4711", "level": "warn"}})
+    assert (event.event_type, event.trace_id, event.user_id, event.severity_number) == ("api_call", TRACE, "4711", 13)
+
+
+@pytest.mark.parametrize(("value", "number"), [(17, 17), ("13", 13), (200, 9), (500, 17), (3, 0)])
+def test_numbers_under_severity_are_those_of_opentelemetry_or_of_google(value: Any, number: int) -> None:
+    assert of_log({"message": "m", "severity": value}).severity_number == number
+
+
+@pytest.mark.parametrize(
+    ("sent", "path", "route"),
+    [
+        ("/users/:id{[0-9]+}", "/users/17", "/users/{id}"),
+        ("/days/:day{\\d{4}}/x", "/days/2026/x", "/days/{day}/x"),
+        ("GET:/users/{id}", "/users/17", "/users/{id}"),
+        ("", "/wallets/0x1f2e3d4c5b6a", "/wallets/{id}"),
+        ("", "/a/urn:uuid:0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "/a/{id}"),
+        ("", "/confirm/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abcdef", "/confirm/{id}"),
+        ("", "/a/user-12345678", "/a/{id}"),
+        ("", "/a/port-8080", "/a/port-8080"),
+    ],
+)
+def test_routes_and_values_of_paths_in_other_spellings(sent: str, path: str, route: str) -> None:
+    attributes = {"http.route": sent} if sent else {}
+    assert of_span({**CALL, **attributes, "url.path": path}).route == route
+
+
+@pytest.mark.parametrize(
+    "key", ["braintrust.input", "honeyhive_inputs.chat_history", "lmnr.span.output", "langchain.prompt"]
+)
+def test_prompts_of_more_conventions_are_dropped(key: str) -> None:
+    assert "blue lorry" not in repr(of_span({key: "the blue lorry"}))
