@@ -311,5 +311,5 @@ def _who(resolver: Resolver, attributes: Mapping[str, Any], understood: LogRecor
     flat, http = understood.body.flat, understood.http
     if http is None:
         return resolver.resolve(attributes, body=flat)
-    query = http.query or http.url.partition("?")[2]
+    query = http.query.removeprefix("?") or http.url.partition("?")[2]
     return resolver.resolve(attributes, http.request_headers, http.response_headers, query, flat)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Set
+from math import isfinite
 
 import orjson
 
 from mapping.bounds import DEEPEST_JSON, LONGEST_JSON, is_deep
 
 _EXACT_UP_TO = float(1 << 53)  # floats beyond may have been integers with more digits
-# Python's and JavaScript's words for numbers that JSON has none for.
-_BARE = re.compile(r"[:\[,]\s{0,8}-?(?:NaN|Infinity)\b").search
+# Python's and JavaScript's words for numbers that JSON has none for, and numbers that no double holds.
+_BARE = re.compile(r"[:\[,]\s{0,8}-?(?:(?:NaN|Infinity)\b|[0-9.]{1,32}[eE]\+?[0-9]{3})").search
+_LONG_NUMBER = re.compile(r"[0-9]{17}").search  # perhaps of more digits than a float has
 _NEVER_DEEP = 2 * DEEPEST_JSON  # characters
 _NESTING = frozenset((dict, list))
+_MAY_BE_LONG = frozenset((dict, list, float))  # types of values with numbers whose digits may be lost
 _HALF = re.compile(r"\\u[dD][89a-fA-F]").search  # of an emoji that was cut, as JavaScript and Java cut them
 # What Docker, Vector, journald, Fluent Bit, Splunk, Azure and Google call the application's own line.
 WRAPPERS = tuple(
@@ -28,7 +31,10 @@ WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 3  # Vector wraps what Docker wrapped of a logger whose message is JSON
 _OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
 # Of these a text is the line as the application wrote it; the others also hold its message.
-_MESSAGES = "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message @message log_message"
+_MESSAGES = (
+    "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message @message "
+    "log_message"
+)
 LINES_OF_SHIPPERS = WRAPPER_KEYS.difference(_MESSAGES.split())
 # First characters, beside blanks, of texts in which `line_in` finds some.
 BEFORE_JSON = frozenset('{"0123456789T:.+Z-\ufeff')
@@ -100,7 +106,7 @@ def json_end(text: str) -> dict[str, object] | None:
         at = text.find('{"', at + 1, _MESSAGE_UP_TO)
         if at < 0:
             break
-        if (found := json_object(text[at:])) is not None:
+        if (found := _exactly(text[at:])) is not None:
             return found
         parted = text.find("} {", at)
         if parted > 0 and (found := json_object(text[at : parted + 1])) is not None:
@@ -123,7 +129,7 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
             value = at.get(name)
             if type(value) is str and value:
                 first = value[0]
-                inner = json_object(value if first == "{" else line_in(value)) if first in '{"' else json_end(value)
+                inner = _exactly(value if first == "{" else line_in(value)) if first in '{"' else json_end(value)
                 if inner is not None:
                     break
         if inner is None:
@@ -134,9 +140,22 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
     return found
 
 
+def _exactly(text: str) -> dict[str, object] | None:
+    """As `json_object`, with integers of any length as integers."""
+    found, _, kinds = read_object(text)
+    if found is None or kinds.isdisjoint(_MAY_BE_LONG) or _LONG_NUMBER(text) is None:
+        return found
+    return exact(text) or found
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if isfinite(number) else None
+
+
 def _lenient(text: str) -> object:
     try:
-        value = json.loads(text, parse_constant=lambda _: None)
+        value = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
         return _whole(value) if _HALF(text) else value
     except (ValueError, RecursionError):  # also for integers of more than 4,300 digits
         return None

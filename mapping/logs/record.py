@@ -34,6 +34,7 @@ from mapping.rules.headers import read_pairs
 
 _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looked at
 _MAX_FLAT_KEYS = 5000
+_LISTED = frozenset((list, str))  # how headers come that are no object
 _MOST_SCOPES = 16  # of a line of .NET
 
 _EXCEPTION_KEYS = ("exception.type", "exception.message", "exception.stacktrace")  # as ExceptionInfo has them
@@ -344,7 +345,7 @@ def _add_leaves(flat: dict[str, object], nested: Mapping[str, object], prefix: s
         if type(value) is dict:
             if depth < _MAX_DEPTH and is_key(below := f"{prefix}{key}."):
                 _add_leaves(flat, value, below, depth + 1)
-        elif key == "headers" and type(value) is list and (found := read_pairs(value)) is not None:
+        elif key == "headers" and type(value) in _LISTED and (found := read_pairs(value)) is not None:
             _add_leaves(flat, found, f"{prefix}headers.", depth + 1)
         elif len(flat) < _MAX_FLAT_KEYS and len(key) <= longest:
             flat.setdefault(prefix + key, value)

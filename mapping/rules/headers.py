@@ -16,6 +16,7 @@ _PREFIXES: tuple[tuple[str, Side], ...] = (
 REQUEST_MAPS = ("http.request.headers",)
 RESPONSE_MAPS = ("http.response.headers",)
 USER_AGENT_ATTRIBUTES = ("user_agent.original", "http.user_agent")
+_ONE_TYPE: tuple[set[type], ...] = (set(), {str}, {int})  # of all items of a list that is a header's
 _OF_ITEMS = frozenset('"0123456789')  # first characters of the texts and numbers in a list
 _MAX_JSON_CHARS = 1024 * 1024  # larger "header maps" are left alone
 
@@ -55,7 +56,7 @@ def _list_as_text(text: str) -> str:
         items = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-    return ", ".join(map(str, items)) if all(type(item) in (str, int) for item in items) else text
+    return ", ".join(map(str, items)) if {*map(type, items)} in _ONE_TYPE else text
 
 
 def from_map(value: object) -> dict[str, str]:
@@ -119,9 +120,15 @@ def _parsed(text: str) -> object:
         return None
 
 
-def read_pairs(value: list[object]) -> dict[str, object] | None:
-    """The headers in a list as HAR writes it, one object each; None for any other list."""
-    return _pairs(value) if value and isinstance(value[0], dict) else None
+def read_pairs(value: object) -> Mapping[str, object] | None:
+    """The headers in a list of pairs, as HAR (one object each) and ASGI (lists of two) write it, or in a JSON text;
+    None for anything else.
+    """
+    if isinstance(value, str):
+        value = _parsed(value)
+        if isinstance(value, Mapping):
+            return value
+    return _pairs(value) if isinstance(value, list) and value and isinstance(value[0], (dict, list)) else None
 
 
 def _pairs(value: list[object]) -> dict[str, object] | None:

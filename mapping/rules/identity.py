@@ -75,10 +75,11 @@ def identifier(value: object) -> str:
         if not isfinite(value):
             return ""
         # JSON has one kind of number: 4711.0 is the id 4711 (Kong's tostring says the same).
-        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else str(value)
+        return str(int(value)) if value.is_integer() and abs(value) < _LONGEST_WHOLE else str(value)
     return str(value)
 
 
+_LONGEST_WHOLE: Final = 1e22  # of a float that is written in digits; a double is exact so far for powers of ten
 _LONGEST_REMEMBERED: Final = 128  # characters
 _remembered: Final = lru_cache(maxsize=8192)(identifier)  # callers repeat
 

@@ -9,6 +9,8 @@ import pytest
 
 from mapping.event import Event
 from mapping.rules import taxonomy
+from mapping.rules.identity_settings import IdentifyUser
+from mapping.settings import MappingSettings
 from mapping_requests import SERVER, log, logs, mapped, span, traces
 
 TRACE = "6b1f0c9d2e7a48538f4d0a1b2c3d4e5f"
@@ -239,3 +241,63 @@ def test_routes_and_values_of_paths_in_other_spellings(sent: str, path: str, rou
 )
 def test_prompts_of_more_conventions_are_dropped(key: str) -> None:
     assert "blue lorry" not in repr(of_span({key: "the blue lorry"}))
+
+
+HEADERS = {
+    "Host": "api.example.test",
+    "X-Consumer-Id": "4711",
+    "Authorization": "Token hunter2x",
+    "X-Api-Key": "hunter2y",
+}
+
+
+@pytest.mark.parametrize("above", ["request", "req"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEADERS,
+        [list(pair) for pair in HEADERS.items()],
+        [{"name": name, "value": value} for name, value in HEADERS.items()],
+        orjson.dumps(HEADERS).decode(),
+        orjson.dumps([list(pair) for pair in HEADERS.items()]).decode(),
+        {name: [value] for name, value in HEADERS.items()},
+    ],
+)
+def test_headers_of_lines_are_read_and_masked_in_every_form(above: str, sent: Any) -> None:
+    event = of_log(
+        {"method": "GET", "path": "/a", "status": 200, "hostname": "pod-5d9c7b6f48-x2k7p", above: {"headers": sent}}
+    )
+    assert (event.uri, event.user_id) == ("http://api.example.test/a", "4711")
+    assert "hunter2" not in repr(event)
+
+
+@pytest.mark.parametrize("sent", ["plain", "{broken", "[]", "[1, 2]", [["a", "b", "c"]], [1], "5"])
+def test_what_is_no_list_of_headers_stays_what_it_is(sent: Any) -> None:
+    event = of_log({**LINE, "request": {"headers": sent}})
+    assert (event.uri, event.request_headers) == ("http://api.example.test/a", {})
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "184467440737095516150123", "-9223372036854775809", "4711"])
+@pytest.mark.parametrize("form", ['{{"log": {}}}', "INFO {}", "{}", '{{"message": {}, "kubernetes": {{"pod": "p"}}}}'])
+def test_long_numbers_stay_exact_wherever_a_line_stands(number: str, form: str) -> None:
+    line = f'{{"method":"GET","path":"/a","status":200,"host":"h","user":{{"id":{number}}}}}'
+    event = of_log(form.format(orjson.dumps(line).decode() if form[0] == "{" and len(form) > 2 else line))
+    assert event.user_id == number
+
+
+def test_numbers_that_no_double_holds_are_left_out_of_a_line() -> None:
+    event = of_log(
+        '{"method":"GET","path":"/a","status":200,"host":"b.test","score":1e400,"password":"hunter2x","x":[-2E999]}'
+    )
+    assert (event.event_type, event.uri) == ("api_call", "http://b.test/a")
+    assert "hunter2x" not in repr(event)
+    assert of_span({**CALL, "user.id": 1e21}).user_id == "1000000000000000000000"
+
+
+@pytest.mark.parametrize("key", ["query", "query_string", "raw_query", "rawQueryString", "args"])
+@pytest.mark.parametrize("mark", ["", "?"])
+def test_the_first_parameter_of_a_logged_query_names_the_user(key: str, mark: str) -> None:
+    settings = MappingSettings(identify_user=IdentifyUser(query_string="user"))
+    body = orjson.dumps({**LINE, key: f"{mark}user=4711&a=b"}).decode()
+    (event,) = mapped(logs(log(body)), settings).events
+    assert (event.user_id, event.uri) == ("4711", "http://api.example.test/a?user=4711&a=b")
