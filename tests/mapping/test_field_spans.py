@@ -384,7 +384,7 @@ def test_half_an_ipv6_address_is_no_host() -> None:
     assert of_span({**cut, "server.address": "2001:db8::1"}).uri == "http://[2001:db8::1]:8080/orders/17"
 
 
-# RFC 9112 §3.2.2 to §3.2.4: nodejs/node's `request.url` of CONNECT, mswjs/interceptors #481, curl/curl #12820
+# RFC 9112 §3.2.2, RFC 9112 §3.2.4: nodejs/node's `request.url` of CONNECT, mswjs/interceptors #481, curl/curl #12820
 @pytest.mark.parametrize("name", ["http.target", "url.path"])
 @pytest.mark.parametrize(
     ("target", "uri"),
