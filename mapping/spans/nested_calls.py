@@ -18,6 +18,7 @@ from mapping.context import Work
 from mapping.otlp.decode import SpanRecord
 from mapping.rules.identity import Identity
 from mapping.rules.route import known
+from mapping.rules.route_spelling import MAX_ROUTE_CHARS
 from mapping.spans.classify import CLIENT, CONSUMER, METHODS, PRODUCER, STATUSES
 from mapping.spans.plans import Plans
 from mapping.spans.told_routes import is_template, path_of, take_told
@@ -25,6 +26,7 @@ from mapping.spans.tree import Tree, slices
 
 HIGHEST: Final = 64  # ancestors that are looked at: what tells the same is near, resolvers nest a few levels
 PAUSE: Final = 1024  # calls that are settled between two pauses: a few milliseconds
+FEW: Final = 64  # of those that are compared with others, whose texts may be long
 HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is another exchange
 _EXCHANGE: Final = frozenset((*METHODS, *STATUSES))
 
@@ -37,8 +39,8 @@ def settle_nested(tree: Tree, plans: Plans) -> Generator[None, None, None]:
         return
     if not tree.is_flat():
         parents = tree.at_once() or (yield from tree.parents())
-        for start in range(0, len(inner), PAUSE):
-            for at in inner[start : start + PAUSE]:
+        for start in range(0, len(inner), FEW):
+            for at in inner[start : start + FEW]:
                 _settle_nested_call(at, parents, works, plans)
             yield
     yield from _settle_twins(inner, works, plans)
@@ -114,7 +116,9 @@ def agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
     (verb, path, status), (its_verb, its_path, its_status) = _exchange(inner), _exchange(outer)
     if verb not in ("", its_verb) or (its_status and status not in ("", its_status)):
         return False
-    return its_path.endswith(path) or (is_template(its_path) and known(its_path).fits(path))
+    if its_path.endswith(path):
+        return True
+    return len(path) <= MAX_ROUTE_CHARS and is_template(its_path) and known(its_path).fits(path)
 
 
 def _exchange(record: SpanRecord) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ from mapping.context import Work
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans import graphql
-from mapping.spans.nested_calls import HIGHEST, HOPS, PAUSE, above, agrees, settle_nested, within
+from mapping.spans.nested_calls import FEW, HIGHEST, HOPS, PAUSE, above, agrees, settle_nested, within
 from mapping.spans.plans import Plans
 from mapping.spans.told_routes import take_told
 from mapping.spans.tree import Tree, slices
@@ -79,8 +79,8 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
         for at in operations[part.start : part.stop]:
             _lend_to_call(at, parents, works, told)
         yield
-    for part in slices(len(routes)):
-        for at in routes[part.start : part.stop]:
+    for start in range(0, len(routes), FEW):
+        for at in routes[start : start + FEW]:
             _lend_told(at, parents, works, plans)
         yield
     if calls:

@@ -13,7 +13,7 @@ from mapping.context import Work
 from mapping.otlp.decode import SpanRecord
 from mapping.otlp.wire import NOTHING, Entry, entry
 from mapping.rules.address import CLIENT_ATTRIBUTES
-from mapping.rules.route_spelling import has_placeholder, normalise
+from mapping.rules.route_spelling import MAX_ROUTE_CHARS, has_placeholder, normalise
 from mapping.shape import ABSENT
 from mapping.spans.classify import STATUSES
 from mapping.spans.plans import Plans
@@ -43,10 +43,10 @@ def take_told(outer: Work, inner: Work, plans: Plans) -> Work:
 def _route(outer: Work, inner: Work) -> tuple[Entry, ...]:
     at = inner.plan.route_at
     told = inner.values[at] if at != ABSENT else None
-    if not isinstance(told, str) or not (text := normalise(told)):
+    if not isinstance(told, str) or len(told) > MAX_ROUTE_CHARS or not (text := normalise(told)):
         return ()
     own = outer.values[outer.plan.route_at]
-    if isinstance(own, str) and normalise(own).count("/") >= text.count("/"):
+    if isinstance(own, str) and len(own) <= MAX_ROUTE_CHARS and normalise(own).count("/") >= text.count("/"):
         is_path = not has_placeholder(own) and path_of(outer.record) == own.rstrip("/")
         is_catch_all = normalise(own).count("/") == 1 and has_placeholder(own)  # `/{proxy+}` of all that is below
         if not (is_path and has_placeholder(told)) and not is_catch_all:
@@ -86,4 +86,4 @@ def path_of(record: SpanRecord) -> str:
 
 def is_template(target: str) -> bool:
     """True for `/{proxy+}`, `/orders/{id}`: an API gateway's resource where the path belongs."""
-    return "/{" in target and "}" in target
+    return len(target) <= MAX_ROUTE_CHARS and "/{" in target and "}" in target

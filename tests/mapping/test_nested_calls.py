@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from mapping.rules.route_spelling import MAX_ROUTE_CHARS
 from mapping_requests import CLIENT, INTERNAL, SERVER, mapped, span, traces
 
 HTTP = {"http.request.method": "GET", "url.path": "/api/a", "http.response.status_code": 200}
@@ -158,3 +159,13 @@ def test_routes_of_what_a_call_asks_for_are_not_its_own() -> None:
     other = traces(span(BARE, number=1), resource={"service.name": "nginx"})
     other.resource_spans.extend(traces(span({"http.route": ROUTE}, kind=INTERNAL, number=2, parent=1)).resource_spans)
     assert mapped(other).events[0].route == "/api/customers/ann/orders"
+
+
+def test_texts_beyond_a_routes_length_are_neither_lent_nor_compared() -> None:
+    long = "/a" * MAX_ROUTE_CHARS
+    assert routes(span(BARE, number=1), span({"http.route": long}, kind=INTERNAL, number=2, parent=1)) == [
+        "/api/customers/ann/orders"
+    ]
+    template = {**BARE, "url.path": "/{proxy+}" + "/{a}" * MAX_ROUTE_CHARS}
+    assert kinds(span(template, number=1), span(BARE, number=2, parent=1)) == ["api_call", "api_call"]
+    assert kinds(span({**BARE, "url.path": "/{proxy+}"}, number=1), span(BARE, number=2, parent=1))[1] == "action"
