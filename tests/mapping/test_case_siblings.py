@@ -301,3 +301,41 @@ def test_the_first_parameter_of_a_logged_query_names_the_user(key: str, mark: st
     body = orjson.dumps({**LINE, key: f"{mark}user=4711&a=b"}).decode()
     (event,) = mapped(logs(log(body)), settings).events
     assert (event.user_id, event.uri) == ("4711", "http://api.example.test/a?user=4711&a=b")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "path", "route", "status"),
+    [
+        (
+            {"method": "GET", "status": "200", "uri": "/users/{id}", "http.url": "/users/17"},
+            "/users/17",
+            "/users/{id}",
+            200,
+        ),
+        ({"method": "GET", "status": 404, "uri": "NOT_FOUND", "http.url": "/x/17"}, "/x/17", "/x/{id}", 404),
+        ({"method": "GET", "status": "200", "uri": "root", "http.url": "/"}, "/", "/", 200),
+        (
+            {"/http/method": "GET", "/http/path": "/users/17", "/http/status_code": "200"},
+            "/users/17",
+            "/users/{id}",
+            200,
+        ),
+        (
+            {"/http/method": "GET", "/http/url": "http://api.example.test/users/17", "/http/status_code": "404"},
+            "/users/17",
+            "/users/{id}",
+            404,
+        ),
+    ],
+)
+def test_calls_in_the_words_of_micrometer_and_opencensus(
+    attributes: dict[str, Any], path: str, route: str, status: int
+) -> None:
+    event = of_span(attributes)
+    assert (event.event_type, event.verb, event.route, event.status) == ("api_call", "GET", route, status)
+    assert event.uri.endswith(path)
+
+
+def test_a_method_of_a_class_is_no_call() -> None:
+    for attributes in ({"method": "refund", "class": "c.e.Service"}, {"method": "GET", "class": "c.e.Service"}):
+        assert of_span(attributes, 1).event_type == "action"
