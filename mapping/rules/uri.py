@@ -27,7 +27,9 @@ _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^?#]*)(?:\?([^#
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 _AUTHORITY = re.compile(r"[A-Za-z0-9._~%\-\[\]:]+").fullmatch
 # The target of CONNECT (RFC 9112 §3.2.3); no path looks so.
-_AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._\-]{1,253}):[0-9]{1,5}").fullmatch
+_AUTHORITY_FORM = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|localhost|(?=[A-Za-z0-9_\-]{1,63}\.)[A-Za-z0-9._\-]{1,253}):[0-9]{1,5}"
+).fullmatch
 _LATE_PORT = re.compile(r"(.{2,41}):([1-9][0-9]{3,4})").fullmatch  # behind an IPv6 address without brackets
 _OWN_PORT = re.compile(r"(\[[^\]]*\]|[^:\[\]]*):([0-9]{1,5})").fullmatch
 # A percent sign that starts no %XX, and all that may not stand in a URI; `{}` and `|` are left alone: spec/mapping.md

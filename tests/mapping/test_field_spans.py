@@ -393,6 +393,8 @@ def test_half_an_ipv6_address_is_no_host() -> None:
         ("www.example.com:8443", "http://www.example.com:8443/"),
         ("[2001:db8::7]:443", "https://[2001:db8::7]/"),
         ("http://www.example.com/a/17?b=1", "http://www.example.com/a/17?b=1"),
+        ("localhost:8080", "http://localhost:8080/"),
+        ("orders:17", "http://proxy.example/orders:17"),
         ("*", "http://proxy.example/*"),
         ("/www.example.com:443", "http://proxy.example/www.example.com:443"),
     ],
