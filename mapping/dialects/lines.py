@@ -166,7 +166,7 @@ class Lines:
         stamp = _stamp(text)
         if stamp is not None and (found := self._by_format(text[stamp.end() :], 0, calls)) is not None:
             return found
-        if calls or (_VERSION in text and ('"' not in text or text[-1] == '"')):
+        if calls or _VERSION in text[-_VERSION_AT:] or (_VERSION in text and '"' not in text):
             for start in _places(text):
                 if (found := self._by_format(text, start, calls)) is not None:
                     return found

@@ -213,6 +213,11 @@ ODD: dict[str, tuple[str, dict[str, Any]]] = {
         '10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 "GET /v1/items/7 HTTP/1.1"',
         {"duration_ms": 109.0, "ip_address": "203.0.113.7"},
     ),
+    "HAProxy's documented format with an id, which is empty": (
+        "<134>Mar  2 09:00:00 lb1 haproxy[123]: 203.0.113.7:33317 [02/Mar/2026:09:00:00.655] http-in be/srv1 "
+        '10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 "GET /v1/items/7 HTTP/1.1" -',
+        {"duration_ms": 109.0, "ip_address": "203.0.113.7"},
+    ),
     "Gin in colours": (
         "[GIN] 2026/03/02 - 09:00:00 |\x1b[97;42m 200 \x1b[0m|   18.123ms |     203.0.113.7 |\x1b[97;44m GET     "
         '\x1b[0m "/v1/items/7"',
