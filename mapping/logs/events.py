@@ -125,7 +125,11 @@ class LogMapper:
         """
         if plan.inside:
             attributes = plan.attributes(values)
-            return flatten({name: attributes[name] for name in plan.inside if name in attributes})
+            inside = flatten({name: attributes[name] for name in plan.inside if name in attributes})
+            if plan.keys.http is None and plan.keys.attribute_reading.in_attributes:
+                return inside
+            named = self._plans.ids_inside[tuple(inside)]  # of a call attributes tell nothing
+            return {key: inside[key] for key, _ in (*named.trace, *named.span)} or None
         text = body[3][plan.line]
         if type(text) is not str or not (plan.shipped or ('" ' in text and " HTTP/" in text)):
             return None

@@ -12,7 +12,7 @@ from mapping.dialects.lines import Lines
 from mapping.dialects.reading import Dialects, Reading
 from mapping.dialects.table import builtin
 from mapping.logs.http import HttpKeys
-from mapping.logs.ids import NO_KEYS
+from mapping.logs.ids import NO_KEYS, IdKeys, id_keys
 from mapping.logs.json_text import LINES_OF_SHIPPERS
 from mapping.logs.record import LogKeys, log_keys
 from mapping.memory import Memory
@@ -49,7 +49,7 @@ class LogPlan:
     keys: LogKeys
     line: str  # the key of the body under which the application's own line may stand in plain text, "" for none
     shipped: bool  # it is nothing but that line; under other keys a message may stand as well
-    inside: tuple[str, ...]  # attributes to look into: objects that loggers fill, or that may hold a call
+    inside: tuple[str, ...]  # attributes to look into: all where they may tell of a call, else objects of loggers
     resolver: Resolver  # of whom the record names
     request_ids: tuple[tuple[bool, str], ...]  # in the body? under which key
     weights: tuple[str, ...]  # attributes that state a weight
@@ -84,6 +84,8 @@ class LogPlans:
         self.of_models: Memory[MetadataPlan] = Memory(
             lambda keys: MetadataPlan(Shape(keys), CONSUMED, context.masks, of_model=True)
         )
+        # By keys of what is in the objects of loggers among the attributes: those that may name trace and span.
+        self.ids_inside: Memory[IdKeys] = Memory(id_keys, 1024, longest=_LONGEST_PLAN)
         # By keys of the attributes, keys of the flattened body, and scope.
         self.of: Memory[LogPlan] = Memory(self._plan, 1024, longest=_LONGEST_PLAN)
 

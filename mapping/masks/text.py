@@ -96,7 +96,7 @@ _ENCODED = re.compile(r"%(?:25){0,3}3[ADad]").search
 _COLON = re.compile(r"[A-Za-z]\]?:(?!//|\d{1,5}[/?#]|\w{1,40}>)\S").search
 _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
 _TOKEN_USER = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
-_USERINFO = re.compile(r"((?<![/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']+)@")
+_USERINFO = re.compile(r"((?<![/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']*)@")
 _LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+(?:&[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+)*+&?").fullmatch
@@ -316,7 +316,9 @@ def passwords_in_urls(text: str) -> str:
 
 def _without_password(found: re.Match[str]) -> str:
     before, _, name = found[1].rpartition("/")
-    return f"{before}/{MASK if name and is_key(name, found[2]) else name}:{MASK}@"
+    if name and is_key(name, found[2]):
+        return f"{before}/{MASK}:{MASK}@"
+    return f"{found[1]}:{MASK}@" if found[2] else found[0]
 
 
 def is_form(text: str) -> bool:

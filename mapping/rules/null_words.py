@@ -97,7 +97,7 @@ _UNFILLED: Final = re.compile(
     r"\$\{[^{}]*+\}|\{\{[^{}]*+\}\}|\{[a-z_][\w.\-]*+\}|#\{[^{}]*+\}|%\{[^{}]*+\}[a-z]?|<%.*%>"
     r"|\$[a-z]+_[a-z_]+|%[a-z_]+%|%[a-z_]+\([^()]*+\)%|%[svdqx]|%![a-z]\(.*\)"  # nginx, Envoy, printf
     r"|<[a-z_. ]+ at 0x[0-9a-f]+>|<[a-z_. ]*\b(?:object|method|function|value)\b[a-z_. ]*>"
-    r"|<simplelazyobject: <anonymoususer>>|(?:[a-z]\w*+\.)+[a-z$]\w*+@[0-9a-f]{4,8}",
+    r"|<simplelazyobject: <anonymoususer>>|(?:[a-z]\w*+\.)+[a-z$]\w*+@(?=[a-f]{0,7}[0-9])[0-9a-f]{5,8}",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 ).fullmatch
 _LONGEST_UNFILLED: Final = 256  # characters

@@ -49,6 +49,11 @@ def test_ids_of_objects_about_something_else_link_nothing() -> None:
         assert (event.trace_id, event.span_id) == ("", "")
 
 
+def test_objects_among_the_attributes_tell_of_no_call() -> None:
+    event = of_log("m", {"context": {"method": "GET", "path": "/a", "status": 200, "trace_id": TRACE}})
+    assert (event.event_type, event.trace_id) == ("log", TRACE)
+
+
 @pytest.mark.parametrize("written", [f'"{TRACE}"', f"{{{TRACE}}}", f" {TRACE}\n", f"'{TRACE}'", f"{TRACE};o=1"])
 def test_quotes_braces_and_options_around_an_id_are_no_part_of_it(written: str) -> None:
     assert of_log({"message": "m", "trace_id": written}).trace_id == TRACE
@@ -113,7 +118,7 @@ def test_headers_named_as_in_extended_logs_are_masked(name: str) -> None:
 
 
 @pytest.mark.parametrize("user", ["key_sample_51Habcdefghijklmno", "0f9e8d7c6b5a4938271605f4e3d2c1b0"])
-@pytest.mark.parametrize("stand_in", ["x", "api_token", "unused"])
+@pytest.mark.parametrize("stand_in", ["", "x", "api_token", "unused"])
 def test_a_key_as_the_user_of_a_url_is_hidden_with_its_stand_in(user: str, stand_in: str) -> None:
     url = f"https://{user}:{stand_in}@api.example.test/a"
     for event in (of_log({**LINE, "url": url}), of_log(f"GET {url}"), of_span({**CALL, "url.full": url, "peer": url})):
@@ -174,7 +179,7 @@ def test_objects_that_were_printed_name_nobody(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["{x", "$9", "%7Bann", "<ann@example.test>", "ann@b.example", "User object (1)", "a_$b_c"]
+    "name", ["{x", "$9", "%7Bann", "<ann@example.test>", "ann@b.example", "User object (1)", "a_$b_c", "a.Last@beef"]
 )
 def test_names_with_odd_letters_stay_names(name: str) -> None:
     assert of_span({**CALL, "user.id": name}).user_id == name
