@@ -25,6 +25,9 @@ _DURATION: Final = re.compile(
 _LAST_OF_UNITS: Final = frozenset("sSdDcCoOiI")
 _DURATION_ABOVE: Final = frozenset(("request", "response", "req", "res", "http", "timing", "timings"))
 
+# What proxies and their log formats put before the name of a request's header: `req_x_user_id`.
+_BEFORE_HEADERS: Final = ("", "request", "req", "requestheader", "reqheader")
+
 _UNITS: Final[tuple[Unit, ...]] = ("ns", "us", "ms", "s")
 
 Header = tuple[str, str, bool]  # key, header name in lower case, of the request?
@@ -109,7 +112,7 @@ class Dialects:
             name = fold(header)
             self._wanted[f"http{name}"] = header
             if "-" in header or header == "authorization":
-                self._wanted[name] = header
+                self._wanted |= {f"{prefix}{name}": header for prefix in _BEFORE_HEADERS}
 
     def reading(self, names: Iterable[str], scope: str = "") -> Reading:
         """What keys of a flattened record mean. scope: name of the instrumentation scope."""

@@ -248,6 +248,26 @@ def test_prompts_of_more_conventions_are_dropped(key: str) -> None:
     assert "blue lorry" not in repr(of_span({key: "the blue lorry"}))
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "x_user_id",
+        "HTTP_X_USER_ID",
+        "request_X-User-Id",
+        "req_x_user_id",
+        "request_header_x_user_id",
+        "req.header.x-user-id",
+        "reqHeaders.x-user-id",
+        "http_headers.X-User-Id",
+    ],
+)
+def test_the_configured_header_names_the_user_under_the_names_that_proxies_give_it(key: str) -> None:
+    settings = MappingSettings(identify_user=IdentifyUser(headers=("X-User-Id",)))
+    for value, user in (("4711", "4711"), ("<nil>", ""), ("${x_user}", "")):
+        (event,) = mapped(logs(log(orjson.dumps({**LINE, key: value}).decode())), settings).events
+        assert event.user_id == user
+
+
 HEADERS = {
     "Host": "api.example.test",
     "X-Consumer-Id": "4711",
