@@ -8,10 +8,9 @@ resource lend to each other.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from mapping.context import Work
-from mapping.rules.identity import NOBODY
 from mapping.spans.classify import INTERNAL, SERVER
 from mapping.spans.trace_memory import MANY, NO_OWNER, Owner, TraceMemory
 from mapping.spans.tree import ABROAD, ROOT, Tree, slices
@@ -79,20 +78,12 @@ def _of_request(tree: Tree, lends: tuple[bool, bool]) -> Generator[None, None, S
     """Returns whom every span belongs to by what those of this request say. lends: users, and companies."""
     works = tree.works
     parents = yield from _find_parents(tree)
-    if not any(_lends_upwards(works[at]) for at in tree.naming):
-        own: list[Owner] = []
-        for part in slices(len(works)):
-            own += [NO_OWNER if (who := work[5]) is NOBODY else who[:2] for work in works[part.start : part.stop]]
-            if part.stop < len(works):
-                yield
-        return (yield from _spread(own, parents))
-    found: list[list[str]] = []
-    for of, source in ((0, "user_source"), (1, "company_source")):
-        values = [work[5][of] for work in works]
-        if lends[of]:
-            yield from _lend_to_servers(values, source, parents, works)
-        found.append(values)
-    return (yield from _spread(list(zip(*found, strict=True)), parents))
+    own: dict[int, Owner] = {at: works[at][5][:2] for at in tree.naming}
+    if any(_lends_upwards(works[at]) for at in own):
+        for of, source in ((0, "user_source"), (1, "company_source")):
+            if lends[of]:
+                yield from _lend_to_servers(own, of, source, parents, works)
+    return (yield from _spread(own, parents))
 
 
 def _find_parents(tree: Tree) -> Generator[None, None, Sequence[int]]:
@@ -124,22 +115,21 @@ def _lends_upwards(work: Work) -> bool:
     return work[0][0].kind == INTERNAL or (work[2].model is not None and not work[2].incoming)
 
 
-def _spread(own: Sequence[Owner], parents: Sequence[int]) -> Generator[None, None, list[Owner]]:
+def _spread(own: Mapping[int, Owner], parents: Sequence[int]) -> Generator[None, None, list[Owner]]:
     """Returns what each span names itself, what it does not name taken from the nearest ancestor that does."""
-    owners: list[Owner | None] = []
-    for part in slices(len(own)):
-        owners += [whose if whose[0] and whose[1] else None for whose in own[part.start : part.stop]]
-        if part.stop < len(own):
-            yield
-    owners += [NO_OWNER] * -ABROAD  # what spans without a parent here find at index ROOT or ABROAD
-    for part in slices(len(own)):
+    # Behind them what spans without a parent here find at index ROOT or ABROAD.
+    owners: list[Owner | None] = [*([None] * len(parents)), *([NO_OWNER] * -ABROAD)]
+    for at, whose in own.items():
+        if whose[0] and whose[1]:
+            owners[at] = whose
+    for part in slices(len(parents)):
         _spread_in(part, owners, own, parents)
-        if part.stop < len(own):
+        if part.stop < len(parents):
             yield
     return owners[:ABROAD]  # type: ignore[return-value]
 
 
-def _spread_in(part: range, owners: list[Owner | None], own: Sequence[Owner], parents: Sequence[int]) -> None:
+def _spread_in(part: range, owners: list[Owner | None], own: Mapping[int, Owner], parents: Sequence[int]) -> None:
     """Fills the gaps of a part of `owners`. Spans of one branch share the walk."""
     for at in reversed(part):  # a span ends, and so comes, after those below it
         if owners[at] is not None:
@@ -153,36 +143,35 @@ def _spread_in(part: range, owners: list[Owner | None], own: Sequence[Owner], pa
                 walked.append(here)
                 here = parents[here]
             for here in reversed(walked):
-                found = owners[here] = _fill(own[here], found)
-        owners[at] = found if own[at] is NO_OWNER else _fill(own[at], found)
+                found = owners[here] = _fill(own[here], found) if here in own else found
+        owners[at] = _fill(own[at], found) if at in own else found
 
 
 def _fill(owner: Owner, lends: Owner) -> Owner:
-    user, company = owner
-    return lends if not (user or company) else (user or lends[0], company or lends[1])
+    return owner[0] or lends[0], owner[1] or lends[1]
 
 
 def _lend_to_servers(
-    values: list[str], source: str, parents: Sequence[int], works: Sequence[Work]
+    own: dict[int, Owner], of: int, source: str, parents: Sequence[int], works: Sequence[Work]
 ) -> Generator[None, None, None]:
-    """SERVER spans without a value take the only one that attributes of their INTERNAL descendants state."""
+    """SERVER spans without a user (of: 0) or company (1) take the only one that attributes of their INTERNAL
+    descendants state.
+    """
     below: dict[int, str] = {}  # what the descendants of a span state, MANY for several values
-    for part in slices(len(works)):
-        for at in part:
-            stated = values[at]
-            if not stated:
+    naming = list(own.items())
+    for part in slices(len(naming)):
+        for at, whose in naming[part.start : part.stop]:
+            stated, work = whose[of], works[at]
+            if not stated or not getattr(work.who, source).startswith("attr:") or not _lends_upwards(work):
                 continue
-            work = works[at]
-            if getattr(work.who, source).startswith("attr:") and (
-                work.record.span.kind == INTERNAL or (work.plan.model is not None and not work.plan.incoming)
-            ):
-                here = parents[at]
-                # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
-                while here >= 0 and (known := below.get(here)) != stated and known != MANY:
-                    stated = below[here] = stated if known is None else MANY
-                    here = parents[here]
+            here = parents[at]
+            # Ancestors know already what this one knows: each changes at most twice, however deep the trace is.
+            while here >= 0 and (known := below.get(here)) != stated and known != MANY:
+                stated = below[here] = stated if known is None else MANY
+                here = parents[here]
         yield
     for at, stated in below.items():
+        user, company = own.get(at, NO_OWNER)
         serves = works[at].record.span.kind == SERVER or works[at].plan.incoming
-        if stated != MANY and not values[at] and serves:
-            values[at] = stated
+        if stated != MANY and serves and not (user, company)[of]:
+            own[at] = (user, stated) if of else (stated, company)
