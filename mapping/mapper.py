@@ -221,7 +221,8 @@ class Mapper:
             return start + STEP
         early_facts = of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
-        works, naming, passed = tree.works, tree.naming, tree.passed
+        works, naming, incoming, passed = tree.works, tree.naming, tree.incoming, tree.passed
+        place = len(works)  # of the next span
         clock, counting = self._clock, out.dropped is not None
         until = clock() + STEP_S
         for at, record in enumerate(records, start):
@@ -246,26 +247,16 @@ class Mapper:
                     if not decision.keep and not counting:
                         out.sampled_out += 1
                         continue
-                if unclear:
-                    if span.flags & REMOTE_FLAG:
-                        tree.astray.append(len(works))
-                    elif passed is not None and plan.passed and record[2] not in passed:
-                        passed[record[2]] = record
-                        out.skipped += 1
-                        continue
+                is_astray = unclear and span.flags & REMOTE_FLAG
+                if unclear and not is_astray and passed is not None and plan.passed and record[2] not in passed:
+                    passed[record[2]] = record
+                    out.skipped += 1
+                    continue
                 who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
                 if plan.has_headers or record[6]:
                     request, response = plan.slots.read(values, record[6])
                 if plan.names_callers:
                     who = plan.who.read(values, request, response)
-                    if who[0] or who[1]:
-                        naming.append(len(works))
-                if plan.incoming:
-                    tree.incoming.append(len(works))
-                    if plan.second_look:
-                        tree.doubtful.append(len(works))
-                elif plan.second_look:
-                    tree.doubtful.append(len(works))
                 if plan.weight != ABSENT:
                     decision = weigh(decision, values[plan.weight], record[1])
             except Exception as error:  # one bad record harms nobody else
@@ -274,7 +265,16 @@ class Mapper:
                 else:  # it goes nowhere in any case
                     out.sampled_out += 1
                 continue
+            if who[0] or who[1]:
+                naming.append(place)
+            if plan.incoming:
+                incoming.append(place)
+            if plan.second_look:
+                tree.doubtful.append(place)
+            if is_astray:
+                tree.astray.append(place)
             works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts, decision)))
+            place += 1
         return start + STEP
 
     def _log_records(

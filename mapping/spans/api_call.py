@@ -81,6 +81,7 @@ class ApiCallPlan:
         "_given_up",
         "_grpc",
         "_incoming",
+        "_looks",
         "_metadata",
         "_method",
         "_moesif_direction",
@@ -120,7 +121,7 @@ class ApiCallPlan:
         consumed |= {"http.request.method_original", "request.id", "moesif.direction"}
         consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
         self._context = context
-        self._custom = context.masks.custom
+        self._custom, self._looks = context.masks.custom, context.masks.looks_inside_text
         self._direction = direction(kind)
         self.incoming = self._direction == "Incoming"
         self._incoming = self._direction != "Outgoing"
@@ -210,7 +211,7 @@ class ApiCallPlan:
         _, _, session_token, subscription_id, application_id, client_id, plan_id, _, _ = who
         service, environment, region, resource = group[:4]
         context = self._context
-        title = name.text
+        title = name[0]
 
         method = values[self._method]
         verb = (
@@ -299,7 +300,7 @@ class ApiCallPlan:
                 stated_direction or self._direction,  # direction
                 hop,  # hop
                 verb,  # verb
-                context.shown(text) if context.masks.looks_inside_text else text,  # uri
+                context.shown(text) if self._looks else text,  # uri
                 route,  # route
                 status,  # status
                 version,  # api_version

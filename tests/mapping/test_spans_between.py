@@ -13,8 +13,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from captures import CAPTURES, decode, received_ns
-from mapping.event import SKIP, Event
+from mapping.event import SKIP, Decision, Event
 from mapping.otlp.decode import Decoded, Decoder
+from mapping.sampling.stated import weigh
 from mapping.spans import tree as tree_module
 from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, mapper, span, traces
 
@@ -139,3 +140,21 @@ def test_any_spans_are_the_same_in_slices(seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_module, "_SLICE", 3)
         assert events(request) == events(request, keep_skips=True) == at_once
+
+
+def test_a_span_that_cannot_be_looked_at_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails while one span is looked at, no other is taken for it afterwards."""
+
+    def fails(decision: Decision, stated: Any, trace_id: bytes) -> Decision:
+        if stated == 7:
+            raise ValueError("stated")
+        return weigh(decision, stated, trace_id)
+
+    monkeypatch.setattr("mapping.mapper.weigh", fails)
+    bad = span({**HTTP, "user.id": "bad", "sampling.weight": 7}, number=9, parent=1)
+    query, call = span(DB, kind=CLIENT, number=2, parent=1), span({**HTTP, "user.id": "u"}, number=1)
+    for spans in ([bad, query, call], [query, bad, call], [query, call, bad]):
+        decoded = Decoder().traces(traces(*spans).SerializeToString())
+        mapped = mapper().map(decoded, received_unix_ns=NOW)
+        assert sorted((event.user_id, event.hop) for event in mapped.events) == [("u", "entry"), ("u", "inner")]
+        assert len(mapped.failed) == 1
