@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from mapping.dialects.table import (
@@ -56,7 +57,13 @@ what a system names otherwise, which attributes name its callers, and which of i
 names are spelled exactly; a name of the conventions that a span has too comes first, unless it is `ignored`.
 
 `weighbridge check` says whether it is right. This page is made from the tables:
-`python -m mapping.dialects.page > docs/dialects.md`.
+`python -m mapping.dialects.page > docs/dialects.md`. Trace and span ids are read in the spelling of any system, times
+and levels too ([which](mapping.md#logs)).
+
+## All systems
+
+What a table is about; everything else of a system is read by the semantic conventions and the names for everybody.
+
 """
 
 
@@ -64,7 +71,15 @@ def page() -> str:
     """The page as Markdown."""
     tables = builtin()
     order = sorted(tables, key=lambda name: (name == GENERIC, tables[name].title.lower()))
-    return "\n".join((_INTRODUCTION, *("\n".join(_section(name, tables[name])) for name in order)))
+    overview = ["| system | logs | spans | models |", "|---|---|---|---|", *(_line(tables[name]) for name in order), ""]
+    return _INTRODUCTION + "\n".join((*overview, *("\n".join(_section(name, tables[name])) for name in order)))
+
+
+def _line(dialect: Dialect) -> str:
+    """A line of the overview, with a link to the section as GitHub names it."""
+    anchor = re.sub(r"[^\w\- ]", "", dialect.title.lower()).replace(" ", "-")
+    told = (dialect.logs != Vocabulary(), dialect.spans != SpanVocabulary(), dialect.models != Models())
+    return f"| [{dialect.title}](#{anchor}) | {' | '.join('yes' if tells else '' for tells in told)} |"
 
 
 def _section(name: str, dialect: Dialect) -> Iterator[str]:
