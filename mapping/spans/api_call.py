@@ -80,6 +80,7 @@ class ApiCallPlan:
         "_error_type",
         "_given_up",
         "_grpc",
+        "_has_bodies",
         "_incoming",
         "_looks",
         "_metadata",
@@ -90,6 +91,7 @@ class ApiCallPlan:
         "_request_body",
         "_request_id",
         "_response_body",
+        "_says",
         "_server",
         "_status_events",
         "_tells_id",
@@ -168,19 +170,10 @@ class ApiCallPlan:
         asks = asked_of is None or not extras.REQUEST_HEADERS.isdisjoint(asked_of)
         self._asks = asks or bool(self._asked)
         # Rare things are asked for only where the shape can have them.
+        self._has_bodies = self._request_body != ABSENT or self._response_body != ABSENT
+        self._says = not self._action_name == self._request_id == self._moesif_direction == ABSENT
         self._unusual = (
-            self._asks
-            or bool(self._readers)
-            or told
-            or not (
-                self._versions
-                == self._request_body
-                == self._response_body
-                == self._action_name
-                == self._request_id
-                == self._moesif_direction
-                == ABSENT
-            )
+            self._asks or bool(self._readers) or told or self._has_bodies or self._says or self._versions != ABSENT
         )
         self.weight = shape.first(WEIGHTS, scalar=False)
         self.over = CUT in shape.at  # an attribute was over a bound
@@ -393,6 +386,7 @@ class ApiCallPlan:
         """
         record, values, request, response = work[0], work[3], work[6], work[7]
         context, events = self._context, record[6]
+        brings = bool(events) and bring_headers(events)  # and bodies
         extra: dict[str, Any] = {}
         if found is not None:
             note_uri(found, extra)
@@ -402,12 +396,11 @@ class ApiCallPlan:
         if self._custom:
             asking, answering = context.masks.open(request, "request"), context.masks.open(response, "response")
         ip = ""
-        if request and self._incoming and (self._tells_ip or events):
+        if request and self._incoming and (self._tells_ip or brings):
             ip = context.masks.ip(address.client_ip(asking, (), trust_forwarded=context.trust_forwarded))
         body = encoding = response_body = response_encoding = action_name = stated_direction = ""
-        if self._request_body != ABSENT or events:
+        if self._has_bodies or brings:
             body, encoding = context.body(values[self._request_body], events, "request", request, extra, job.room)
-        if self._response_body != ABSENT or events:
             response_body, response_encoding = context.body(
                 values[self._response_body], events, "response", response, extra, job.room
             )
@@ -424,22 +417,23 @@ class ApiCallPlan:
             extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
         slots = self.slots
-        if events and bring_headers(events):
+        if brings:
             shown = slots.shown_beside_events(request, "request")
             shown_response = slots.shown_beside_events(response, "response")
         else:
             shown = request if slots.keeps_request else slots.shown(request, "request")
             shown_response = response if slots.keeps_response else slots.shown(response, "response")
-        version = self._version(values, shown, shown_response) if self._tells_version or events else ""
+        version = self._version(values, shown, shown_response) if self._tells_version or brings else ""
         if not version and "/v" in path:
             version = path_version(path)
-        request_id = _request_id(shown) if self._tells_id or events else ""
-        if not request_id and self._request_id != ABSENT:
-            request_id = context.shown_name(text_of(values[self._request_id]))  # each is another one: not remembered
-        if self._moesif_direction != ABSENT:
-            stated_direction = DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), "")
-        if self._action_name != ABSENT:
-            action_name = context.shown_names[text_of(values[self._action_name])]
+        request_id = _request_id(shown) if self._tells_id or brings else ""
+        if self._says:
+            if not request_id and self._request_id != ABSENT:
+                request_id = context.shown_name(text_of(values[self._request_id]))  # each is another: not remembered
+            if self._moesif_direction != ABSENT:
+                stated_direction = DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), "")
+            if self._action_name != ABSENT:
+                action_name = context.shown_names[text_of(values[self._action_name])]
         return (
             shown.get("user-agent", ""),
             transaction,

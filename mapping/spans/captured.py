@@ -91,16 +91,17 @@ class HeaderSlots:
                 response |= more_response
         for side, index in self._maps:
             (request if side == "request" else response).update(headers.from_map(values[index]))
-        for slots, into in ((self._request, request), (self._response, response)):
-            for name, index in slots:
-                value = values[index]
-                text = (
-                    value[0]
-                    if type(value) is list and len(value) == 1 and type(value[0]) is str
-                    else headers.join(value)
-                )
-                if text:
-                    into[name] = text
+        # Twice the same: a loop over both sides costs a sixth more.
+        for name, index in self._request:
+            value = values[index]
+            single = type(value) is list and len(value) == 1 and type(value[0]) is str
+            if text := value[0] if single else headers.join(value):
+                request[name] = text
+        for name, index in self._response:
+            value = values[index]
+            single = type(value) is list and len(value) == 1 and type(value[0]) is str
+            if text := value[0] if single else headers.join(value):
+                response[name] = text
         return request, response
 
     def shown_beside_events(self, found: Mapping[str, str], side: Side) -> Mapping[str, str]:
