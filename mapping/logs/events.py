@@ -189,13 +189,7 @@ class LogMapper:
     def _flat_without_bodies(self, flat: Mapping[str, Any]) -> Mapping[str, Any]:
         """Fields, their nested keys joined with dots, without the bodies that are not kept."""
         masks = self._context.masks
-
-        def dropped(key: str) -> bool:
-            parts = key.split(".")
-            paths = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
-            return any(map(masks.drops_body, (*parts, *paths)))
-
-        return {key: masks.without_bodies(value) for key, value in flat.items() if not dropped(key)}
+        return {key: masks.without_bodies(value) for key, value in flat.items() if not masks.lies_in_dropped_body(key)}
 
     def untouched(self, works: Sequence[LogWork]) -> list[bool]:
         """Of which of the records the body's text surely has nothing to be masked; asked of many at once."""

@@ -14,7 +14,7 @@ from mapping.masks.prompts import is_of_a_model
 from mapping.masks.redactor import MASK, Redactor
 from mapping.masks.settings import MaskSettings
 from mapping.memory import Memory
-from mapping.rules.bodies import Body, body_named, without_bodies
+from mapping.rules.bodies import Body, bodies_around, body_named, without_bodies
 
 if TYPE_CHECKING:
     from mapping.settings import MappingSettings
@@ -85,6 +85,11 @@ class Masking:
             return False
         side = body_named(key)
         return side in self.dropped_bodies or side == "either"
+
+    def lies_in_dropped_body(self, key: str) -> bool:
+        """True for a dotted key of something that is, or is within, a body that is not kept."""
+        sides = bodies_around(key)
+        return bool(self.dropped_bodies) and ("either" in sides or not sides.isdisjoint(self.dropped_bodies))
 
     def without_bodies(self, value: Any) -> Any:
         """A value without the bodies in it that are not kept, in JSON texts too."""

@@ -92,3 +92,36 @@ def test_json_text_and_the_same_structure_carry_the_same_data(value: Any) -> Non
     of_value = bodies.encode(value)
     assert of_text.encoding == of_value.encoding == "json"
     assert orjson.loads(of_text.text) == orjson.loads(of_value.text) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "sides"),
+    [
+        ("request.data.items", {"", "request"}),
+        ("a.response.0.body.raw", {"", "either"}),
+        ("requestBody.card.number", {"", "request"}),
+        ("graphql.variables.id", {"", "request"}),
+        ("user.id", {""}),
+        ("request.-.data.x", {"", "request"}),
+    ],
+)
+def test_whose_bodies_a_dotted_key_lies_in(key: str, sides: set[str]) -> None:
+    assert bodies.bodies_around(key) == sides
+
+
+def test_what_a_key_lies_in_is_told_in_time_in_proportion_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = 0
+    whole = bodies.body_named
+
+    def counting(key: str) -> str:
+        nonlocal looked_at
+        looked_at += len(key)
+        return whole(key)
+
+    monkeypatch.setattr(bodies, "body_named", counting)
+    key = ".".join(f"{number:x}data" for number in range(60))
+    assert bodies.bodies_around(key) == {""}
+    assert 0 < looked_at <= 4 * len(key)
+    looked_at = 0
+    assert "either" in bodies.bodies_around(".".join(["data"] * 400))  # nobody has looked at all of it
+    assert not looked_at
