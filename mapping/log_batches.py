@@ -20,7 +20,7 @@ from mapping.mapped import Out
 from mapping.otlp.decode import LogGroup
 from mapping.spans.trace_memory import NO_OWNER, TraceMemory
 
-STEP: Final = 256  # most records that are understood before their events are made
+STEP: Final = 256  # most records, spans as well, that go through one stage between two pauses
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
 
 

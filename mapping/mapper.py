@@ -19,7 +19,7 @@ from mapping.event import API_CALL, EMPTY_HEADERS, SKIP, UNSAMPLED, Decision, Ev
 from mapping.facts import LogFacts, SpanFacts
 from mapping.finished import finished
 from mapping.groups import GroupFacts
-from mapping.log_batches import decided, looked_at
+from mapping.log_batches import STEP, STEP_S, decided, looked_at
 from mapping.logs.events import LogMapper
 from mapping.logs.explain import ExplainingLogMapper, Reason
 from mapping.logs.work import LogWork
@@ -46,8 +46,6 @@ from mapping.spans.trace_memory import Owner, TraceMemory
 from mapping.spans.tree import Tree
 from mapping.together import Deciding, Lent, Together, WaitingLog
 
-STEP: Final = 256  # most records between two yields of `steps`
-STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
 _DECISION: Final = Event._fields.index("decision")
 _new: Final = tuple.__new__
 

@@ -92,6 +92,7 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
         if work.plan.incoming and work.plan.stated:
             beside.setdefault((work.record.trace_id, work.record.parent_id, work.group.resource), []).append(at)
     yield
+    compared = 0
     for twins in beside.values():
         if len(twins) < 2 or len({works[at].group.scope for at in twins}) < 2:
             continue
@@ -100,6 +101,9 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
         )
         around = twins[0]
         for at in twins[1:]:
+            compared += 1
+            if compared % PAUSE == 0:
+                yield
             work, outer = works[at], works[around]
             (verb, path, status), (its_verb, its_path, its_status) = _exchange(work.record), _exchange(outer.record)
             same = verb and verb == its_verb and path == its_path and status in ("", its_status)
@@ -108,8 +112,6 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
                 works[around] = take_told(outer._replace(who=_named(outer.who, work.who)), work, plans)
             else:
                 around = at
-        if len(twins) > PAUSE:
-            yield
 
 
 def agrees(inner: SpanRecord, outer: SpanRecord) -> bool:
