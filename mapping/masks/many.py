@@ -25,7 +25,9 @@ LEAST: Final = 4
 _MOST_IN_VAIN: Final = 2
 # What else than in JSON makes `ValueMasks.mask_text` look twice at a line, but for a `=`.
 _OF_LINES: Final = (
-    rb"[@\\]|data:|(?:^|\n)(?:" + b"|".join(re.escape(begin.encode()) for begin in sorted(CODED_BEGINNINGS)) + rb")"
+    rb"[@\\\x1b]|#033|data:|(?:^|\n)(?:"
+    + b"|".join(re.escape(begin.encode()) for begin in sorted(CODED_BEGINNINGS))
+    + rb")"
 )
 
 

@@ -256,6 +256,7 @@ class Redactor:
             or '"-' in text
             or "\\u" in text
             or ":\\/" in text
+            or "#033[" in text
             or "\ufffd" in text
             or holds_coded(text)
             or ('ody"' in text and _CODED_BODY(text) is not None)

@@ -98,6 +98,9 @@ _HOST_PORT = re.compile(r"(?:[a-z]+://)?[\w.\-]+:\d{1,5}").fullmatch
 _TOKEN_USER = re.compile(r"((?<![\w/\\])(?:\\{0,8}/){2})[^/\s:@?#\"']{20,}@")
 _USERINFO = re.compile(r"((?<![/\\])(?:\\{0,8}/){2}[^/\s:@?#\"']*):([^/\s@?#\"']*)@")
 _LAST_WORD = re.compile(r"(?<=\s)\S++\Z")
+# Colours of a terminal, as they are and as syslog, JSON and languages write them: `\x1b[36mpassword=\x1b[0m`.
+ESCAPE: Final = "\x1b"
+_COLOUR = re.compile(r"(?:\x1b|#033|\\(?:x1[bB]|u001[bB]|033|e))\[[0-9;:?]{0,32}[A-Za-z]")
 # Encoding a form leaves no quote, brace or question mark in a name; JSON without blanks has them.
 _FORM = re.compile(r"[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+(?:&[^\s=&\"'<>{}?]{1,200}+=[^\s&]*+)*+&?").fullmatch
 
@@ -109,6 +112,13 @@ def cut(text: str) -> str:
     return text[: MAX_TEXT_CHARS - _MAX_LAST_WORD_CHARS] + _LAST_WORD.sub(
         "", text[MAX_TEXT_CHARS - _MAX_LAST_WORD_CHARS : MAX_TEXT_CHARS]
     )
+
+
+def uncoloured(text: str) -> str | None:
+    """The text without the colours of a terminal and without escapes; None for one without any."""
+    if "[" not in text or _COLOUR.search(text) is None:
+        return None
+    return _COLOUR.sub("", text).replace(ESCAPE, "")
 
 
 def may_hide_secrets(text: str) -> bool:

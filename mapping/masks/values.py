@@ -22,6 +22,7 @@ from mapping.masks.search import NOTHING
 from mapping.masks.settings import MaskSettings
 from mapping.masks.shapes import SHORTEST, tokens
 from mapping.masks.text import (
+    ESCAPE,
     MAX_TEXT_CHARS,
     bare_pairs,
     beyond_keys,
@@ -37,6 +38,7 @@ from mapping.masks.text import (
     raw_headers,
     tuples,
     two_words,
+    uncoloured,
 )
 from mapping.masks.urls import UrlMasks, is_hash
 from mapping.masks.verdicts import MAX_IN_ONE_PASS, SHAPED, PathNode, Verdict, Verdicts
@@ -199,7 +201,14 @@ class ValueMasks:
         codes = json and holds_coded(text)
         # Most texts: they name and show nothing, and there is nothing that other masks look for.
         done = found == NOTHING and not codes and self.hide is None
-        if done and "=" not in text and "@" not in text and "\\" not in text and '"-' not in text:
+        if (
+            done
+            and "=" not in text
+            and "@" not in text
+            and "\\" not in text
+            and '"-' not in text
+            and ESCAPE not in text
+        ):
             return text
         if not depth and verdicts is self._log and paths is verdicts.paths and len(text) <= _LONGEST_REMEMBERED:
             cuts = self.cuts
@@ -225,10 +234,17 @@ class ValueMasks:
         *,
         json: bool,
         codes: bool,
+        coloured: bool = True,
     ) -> str:
         """What `mask_text` makes of a text that may hold a secret. found: what is seen in it; json: it may be JSON, and
-        codes: base64 of something may be in that.
+        codes: base64 of something may be in that; coloured: it may have colours of a terminal.
         """
+        if coloured and (plain := uncoloured(text)) is not None:  # colours stand between a key and its value
+            as_json, seen = plain.lstrip()[:1] in _JSON_BEGINS, verdicts.seen_in(plain)
+            coded_in = as_json and holds_coded(plain)
+            shown = self._searched(plain, verdicts, paths, depth, seen, json=as_json, codes=coded_in, coloured=False)
+            if shown != plain:
+                return shown
         sent = text
         shaped = found is None or SHAPED in found
         # A query has masks of its own, which the search for pairs in the whole text must not meet.

@@ -103,10 +103,10 @@ UNSURE: Final = 4
 SHAPES: Final = BEYOND_KEYS + b"|" + BEGINNINGS
 _shaped: Final = searcher(SHAPES)
 # All that `Redactor.leaves_json_as_it_is` asks of a text beside these: mail addresses and passwords in URLs, encoded
-# parameters, options in lists, escapes, what may be base64 of something, and U+FFFD.
+# parameters, options in lists, escapes, syslog's too, what may be base64 of something, and U+FFFD.
 UNSURE_IN_JSON: Final = (
     rb"""@|\?[^ \t\n\r\f\v"'<>#?]*[%+]|"-|\\u|:\\/|"H4sI|"ey|"eJ|"KLUv|"iVBOR|"/9j/|"JVBERi|"UEsDB|"data:"""
-    rb"""|ody"|\xef\xbf\xbd"""
+    rb"""|ody"|\xef\xbf\xbd|#033"""
 )
 # Characters of a text that is searched for keys and shapes together. The automaton of both is large: a long text made
 # of halves of keys would fill it again and again, at 60 ns a character.
