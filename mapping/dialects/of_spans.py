@@ -44,6 +44,7 @@ class SpanReading(NamedTuple):
     shares_ids: bool  # a call that was made may have the span id of its server's
     status_events: tuple[tuple[str, str], ...]  # name of an event, its attribute
     said_by: Mapping[str, str]  # attribute -> dialect
+    family: str = ""  # of spans whose attributes tell of none
     given_up: frozenset[str] = frozenset()  # values of the status that say that the caller had gone
 
 
@@ -106,6 +107,7 @@ class SpanDialects:
             any(key in keys for _, _, _, words in ranked for key in words.shares_ids),
             tuple(event for _, _, _, words in ranked for event in words.status_events.items()),
             said_by,
+            next((words.family for _, _, _, words in ranked if words.family), ""),
             frozenset(one for _, _, _, words in ranked for one in words.given_up),
         )
 

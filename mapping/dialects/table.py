@@ -128,6 +128,9 @@ class SpanVocabulary(_Table):
         default=(), description="Any one of these recognises an internal span that tells of no work of its own."
     )
     incoming: bool = Field(default=False, description="Internal spans with a method are calls that were served.")
+    family: Literal["", "graphql", "rpc"] = Field(
+        default="", description="What its spans are whose attributes tell nothing of it."
+    )
 
     shares_ids: Names = Field(
         default=(),
@@ -218,7 +221,7 @@ FIELDS: Final = tuple(
 SPAN_FIELDS: Final = tuple(
     name
     for name in SpanVocabulary.model_fields
-    if name not in ("known_by", "plumbing", "incoming", "shares_ids", "status_events", "given_up")
+    if name not in ("known_by", "plumbing", "incoming", "family", "shares_ids", "status_events", "given_up")
 )
 
 

@@ -24,7 +24,9 @@ Verdict = Literal["keep", "look", "mask", "drop"]
 
 # The text of a statement holds its values; dropped unless asked for (spec/mapping.md §4).
 _STATEMENTS: Final = ("db.statement", "db.query.text", "db.query.parameter.*", "db.query.parameters")
-_DOCUMENTS: Final = frozenset(("graphql.document", "graphql.source", "graphql.query"))
+_DOCUMENTS: Final = frozenset(
+    ("graphql.document", "graphql.source", "graphql.query", "graphql.execute.document", "gql.request.query")
+)
 # What is open is a literal to the end of its line: nothing is looked at twice.
 _LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.

@@ -12,6 +12,8 @@ Side = Literal["request", "response"]
 _PREFIXES: tuple[tuple[str, Side], ...] = (
     ("http.request.header.", "request"),
     ("http.response.header.", "response"),
+    ("http.request.headers.", "request"),  # Datadog's tracers
+    ("http.response.headers.", "response"),
 )
 REQUEST_MAPS = ("http.request.headers",)
 RESPONSE_MAPS = ("http.response.headers",)

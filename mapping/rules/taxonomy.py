@@ -62,7 +62,6 @@ BY_STATUS = tuple(
 _EXACT: Final = {
     "cancelled": CANCELLED,
     "canceled": CANCELLED,
-    "unknown": SERVER,
     "invalidargument": VALIDATION,
     "deadlineexceeded": TIMEOUT,
     "notfound": NOT_FOUND,
@@ -163,7 +162,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         VALIDATION,
         r"validation|bad ?(?:http ?)?request|unprocessable|malformed"
-        r"|invalid (?:argument|request|param|input|query|message)|context (?:length|window)|content (?:policy|filter)",
+        r"|invalid (?:argument|request|param|input|query|message|syntax)"
+        r"|context (?:length|window)|content (?:policy|filter)",
     ),
     (UPSTREAM, r"unavailable|overloaded|bad ?gateway|no healthy upstream|circuit ?breaker|call not permitted"),
 )

@@ -70,7 +70,7 @@ def _db(shape: Shape) -> Namer | None:
 # family -> what names its actions; None: the span's name does
 _NAMERS: Final[dict[str, Callable[[Shape], Namer | None]]] = {
     "rpc": _rpc,
-    "graphql": _two(("graphql.operation.type",), ("graphql.operation.name",)),
+    "graphql": _two(graphql.TYPES, graphql.NAMES),
     "db": _db,
     "mcp": _two(("mcp.method.name",), ("gen_ai.tool.name", "mcp.tool.name", "gen_ai.prompt.name")),
 }
@@ -142,8 +142,10 @@ class ActionPlan:
         "event_type",
         "family",
         "has_headers",
+        "is_served_rpc",
         "model",
         "names_callers",
+        "operation_at",
         "over",
         "passed",
         "route_at",
@@ -185,10 +187,12 @@ class ActionPlan:
         self.family = family
         # async-graphql's spans of a request have no attribute: an event tells what they are.
         bare = kind == SERVER and family == "other" and not shape.at
+        self.is_served_rpc = kind == SERVER and family == "rpc"  # perhaps within an HTTP call
+        self.operation_at = shape.first(graphql.TYPES), shape.first(graphql.NAMES)
         # Of an internal span that tells the route of the call above it.
         self.route_at = shape.first(("http.route",)) if may_tell_route(kind, shape) else ABSENT
         told = self.model is not None or self.route_at != ABSENT
-        self.second_look = told or "graphql" in (reason, family) or bare
+        self.second_look = told or "graphql" in (reason, family) or bare or self.is_served_rpc
         self._outcome = shape.first((graphql.OUTCOME,)) if family == "graphql" else ABSENT
         promoted = _PROMOTED.get(family, ())
         if self.model is not None:
@@ -334,6 +338,17 @@ class ActionPlan:
         if self.family == "mcp":
             error_type = _mcp_failure(record, raw, status) or error_type
         return error_type or self._context.failure(record, raw or status, self._direction)
+
+    def rpc_failure(self, work: Work) -> tuple[str, str]:
+        """(error_type, status by name) of an RPC, "" twice when it did not fail."""
+        values = work[3]
+        status = rpc_status(values[self._rpc_status], grpc=self._grpc)
+        failed = work[0].status.code == 2 or values[self._error_type] is not None or status not in SUCCESSES
+        return (self.failure(work, status), status) if failed else ("", "")
+
+    def called(self, work: Work) -> str:
+        """The name of the operation, as far as attributes tell it."""
+        return self._name(work[3], work[1].text) if self._name is not None else ""
 
     def _tell_model(self, model: ModelPlan, told: Told, values: Values, extra: dict[str, Any]) -> None:
         """Adds to metadata what a model's, an agent's or a tool's span says in fixed words."""

@@ -365,7 +365,7 @@ class ApiCallPlan:
         if record.events and (lent := find_lent(record.events)) is not None and not error_type:
             error_type = lent.attributes["error_type"]
             context.describe_error(lent.attributes["record"], False, extra)
-            extra["action.status"] = "GRAPHQL_ERROR"
+            extra["action.status"] = context.shown_names[lent.attributes["status"]]
         return error_type, extra
 
     def _status_told(self, events: tuple[SpanEvent, ...]) -> int:

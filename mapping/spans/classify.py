@@ -45,6 +45,9 @@ _PLUMBING_NAMES: Final = (
     "GraphQL Resolving",
 )
 
+# Of one field of an operation: Node, Datadog, Spring, Envelop.
+_RESOLVER_KEYS: Final = ("graphql.field.name", "graphql.field.path", "graphql.resolver.fieldName")
+
 # First match wins. A key that ends in a dot stands for everything below it.
 _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("mcp", ("mcp.method.name",)),
@@ -57,6 +60,7 @@ _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
             # Of Hot Chocolate, Spring, and gqlgen's two instrumentations.
             *("graphql.operation.kind", "graphql.document.id", "graphql.operation", "graphql.execution.id"),
             *("graphql.outcome", "gql.request.query", "gql.resolver.field"),
+            *("graphql.execute.operationName", "graphql.execute.document"),  # Envelop: Yoga, Hive Gateway
         ),
     ),
     (
@@ -95,6 +99,8 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
         return Kind(SKIP, PLUMBING, key)
+    if skip_plumbing and kind in (INTERNAL, UNSPECIFIED) and has(*_RESOLVER_KEYS):
+        return Kind(SKIP, PLUMBING, "graphql")
     told = kind in (SERVER, CLIENT, PRODUCER, CONSUMER)
     # LiteLLM tells of a model's call that failed on FastAPI's own span.
     if skip_plumbing and not told and shape.reading.plumbing and not models.mean(shape.at):
@@ -130,7 +136,7 @@ def _family(kind: int, shape: Shape, models: Words) -> str:
             return family
         if family == "messaging" and kind in (PRODUCER, CONSUMER):
             return family
-    return "internal" if kind not in (SERVER, CLIENT) else "other"
+    return shape.reading.family or ("internal" if kind not in (SERVER, CLIENT) else "other")
 
 
 def may_tell_route(kind: int, shape: Shape) -> bool:

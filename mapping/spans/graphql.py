@@ -12,6 +12,8 @@ from mapping.context import Work, last_exception
 from mapping.event import API_CALL
 from mapping.otlp.decode import SpanEvent, SpanRecord
 
+TYPES: Final = ("graphql.operation.type", "graphql.execute.operationType")
+NAMES: Final = ("graphql.operation.name", "graphql.execute.operationName", "graphql.operation")  # Spring
 OUTCOME: Final = "graphql.outcome"  # of Spring
 BAD_REQUEST: Final = "REQUEST_ERROR"
 _FAILED: Final = frozenset((BAD_REQUEST, "INTERNAL_ERROR", "ERROR"))
@@ -19,7 +21,7 @@ _ERROR: Final = "graphql.error"  # of an event of async-graphql
 
 
 class LentFailure(SpanEvent):
-    """On the span of a call: the operation below it that failed. attributes: `error_type`, and the operation's record.
+    """On the span of a call: the operation below it that failed. attributes: `error_type`, `status`, and its `record`.
 
     Senders cannot send one: it is told by its class.
     """
@@ -27,8 +29,8 @@ class LentFailure(SpanEvent):
     __slots__ = ()
 
 
-def lent_failure(error_type: str, record: SpanRecord) -> LentFailure:
-    return LentFailure("", 0, {"error_type": error_type, "record": record})
+def lent_failure(error_type: str, record: SpanRecord, status: str = "GRAPHQL_ERROR") -> LentFailure:
+    return LentFailure("", 0, {"error_type": error_type, "record": record, "status": status})
 
 
 def find_lent(events: tuple[SpanEvent, ...]) -> LentFailure | None:

@@ -80,7 +80,7 @@ def _settle_nested_call(at: int, parents: Sequence[int], works: list[Work], plan
         if outer.plan.incoming:
             if agrees(work.record, outer.record):
                 works[at] = work._replace(plan=plans.same_call(work.record))
-                works[up] = take_told(outer._replace(who=_named(outer.who, work.who)), work, plans)
+                works[up] = take_told(outer._replace(who=named(outer.who, work.who)), work, plans)
             return
 
 
@@ -109,7 +109,7 @@ def _settle_twins(incoming: list[int], works: list[Work], plans: Plans) -> Gener
             same = verb and verb == its_verb and path == its_path and status in ("", its_status)
             if same and work.group.scope != outer.group.scope and within(work, outer):
                 works[at] = work._replace(plan=plans.same_call(work.record))
-                works[around] = take_told(outer._replace(who=_named(outer.who, work.who)), work, plans)
+                works[around] = take_told(outer._replace(who=named(outer.who, work.who)), work, plans)
             else:
                 around = at
 
@@ -130,7 +130,8 @@ def _exchange(record: SpanRecord) -> tuple[str, str, str]:
     return verb.upper(), path_of(record), status
 
 
-def _named(who: Identity, inner: Identity) -> Identity:
+def named(who: Identity, inner: Identity) -> Identity:
+    """`who`, and whom the inner span names where that names nobody."""
     if not who.user_id and inner.user_id:
         who = who._replace(user_id=inner.user_id, user_source=inner.user_source)
     if not who.company_id and inner.company_id:

@@ -65,6 +65,10 @@ class Plans:
             return self.model(record, counted=False, step=True)
         return self._told_twice[record.span.kind, _keys(record)]
 
+    def told_twice_operation(self, record: SpanRecord) -> Plan | None:
+        """The plan of a GraphQL operation that another span tells; None where plumbing is kept."""
+        return self._told_twice[record.span.kind, _keys(record)] if self._skip_plumbing else None
+
     def same_call(self, record: SpanRecord) -> Plan:
         """The plan of a SERVER span that is no call of its own."""
         return self._same_calls[_keys(record)]

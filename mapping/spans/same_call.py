@@ -8,6 +8,7 @@
   skipped. A span around several calls is a step, and its tokens are theirs.
 - A resolver that failed is plumbing; its error goes to the GraphQL operation above it, and that of an operation to the
   call above, where HTTP's status tells of none (`mapping.spans.graphql`).
+- An operation within one of its name, and an RPC within an HTTP call: `mapping.spans.within_call`.
 
 What the spans of one request say; where two spans of a model's call come in different requests, both count. Time is in
 proportion to the spans: no walk is longer than `HIGHEST`.
@@ -26,6 +27,7 @@ from mapping.spans.nested_calls import FEW, HIGHEST, HOPS, PAUSE, above, agrees,
 from mapping.spans.plans import Plans
 from mapping.spans.told_routes import take_told
 from mapping.spans.tree import Tree, slices
+from mapping.spans.within_call import lend_rpc, settle_operation, take_failure
 
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
@@ -47,6 +49,8 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     operations: list[int] = []
     calls: list[int] = []
     routes: list[int] = []  # internal spans that tell a route
+    graphs: list[int] = []  # operations of GraphQL, failed or not
+    rpcs: list[int] = []  # that were served
     telling = False  # some call of an API tells of its model's call itself
     for at in doubtful:
         plan = works[at].plan
@@ -58,7 +62,13 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
                 calls.append(at)
         elif plan.model is not None:
             models.append(at)
-        elif (failure := graphql.failed(works[at])) is not None:
+        elif plan.is_served_rpc:
+            rpcs.append(at)
+        else:
+            if plan.family == "graphql" and plan.event_type == ACTION:
+                graphs.append(at)
+            if (failure := graphql.failed(works[at])) is None:
+                continue
             if plan.family == "graphql":
                 works[at] = works[at]._replace(record=failure)
                 operations.append(at)
@@ -68,12 +78,26 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
             elif graphql.is_bare(works[at]):
                 works[at] = works[at]._replace(record=failure, plan=plans.graphql(failure))
                 operations.append(at)
-    if not (failed or operations or calls or routes or len(models) > 1 or (models and telling)):
+    several = len(models) > 1 or (models and telling) or len(graphs) > 1 or (rpcs and tree.incoming)
+    if not (failed or operations or calls or routes or several):
         return
     parents = tree.at_once() or (yield from tree.parents())
     for part in slices(len(failed)):
         operations += [_lend_failure(at, parents, works, plans) for at in failed[part.start : part.stop]]
         yield
+    stands = dict.fromkeys(operations)
+    for part in slices(len(graphs)):
+        for at in graphs[part.start : part.stop]:
+            outer = settle_operation(at, parents, works, plans)
+            if outer != at and at in stands:
+                stands[outer] = stands.pop(at)
+        yield
+    operations = [*stands]
+    if rpcs and tree.incoming:
+        for part in slices(len(rpcs)):
+            found = [lend_rpc(at, parents, works, plans) for at in rpcs[part.start : part.stop]]
+            tree.naming = sorted({*tree.naming, *(at for at in found if at is not None)})
+            yield
     told: set[int] = set()  # calls that have the error of an operation
     for part in slices(len(operations)):
         for at in operations[part.start : part.stop]:
@@ -105,9 +129,7 @@ def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Pla
                 return at
             break
         if work.plan.event_type == ACTION and work.plan.family == "graphql":
-            if work.record.status.code != 2:
-                events = (*work.record.events, *(event for event in record.events if event.name == "exception"))
-                works[up] = work._replace(record=work.record._replace(status=record.status, events=events))
+            take_failure(up, record, works)
             return up
     works[at] = works[at]._replace(plan=plans.graphql(record))
     return at

@@ -28,8 +28,18 @@ def take_told(outer: Work, inner: Work, plans: Plans) -> Work:
     of one call.
     """
     told = [*_route(outer, inner), *_missing(outer, inner)]
-    if not told:
-        return outer
+    return _retold(outer, told, plans) if told else outer
+
+
+def with_route(call: Work, told: str, plans: Plans) -> Work:
+    """A call with this route, unless its own has as many parts."""
+    own = call.values[call.plan.route_at]
+    if isinstance(own, str) and own.rstrip("/").count("/") >= told.count("/"):
+        return call
+    return _retold(call, [entry(_ROUTE, told)], plans)
+
+
+def _retold(outer: Work, told: list[Entry], plans: Plans) -> Work:
     names = {one[0].partition("\0")[0] for one in told}
     if names & _PATH:
         names |= _PATH

@@ -101,6 +101,8 @@ def test_json_text_and_the_same_structure_carry_the_same_data(value: Any) -> Non
         ("a.response.0.body.raw", {"", "either"}),
         ("requestBody.card.number", {"", "request"}),
         ("graphql.variables.id", {"", "request"}),
+        ("graphql.execute.variables", {"", "request"}),
+        ("graphql.execute.result", {"", "response"}),
         ("user.id", {""}),
         ("request.-.data.x", {"", "request"}),
     ],

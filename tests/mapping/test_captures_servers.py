@@ -18,7 +18,15 @@ from mapping.settings import MappingSettings
 SETTINGS: Final = MappingSettings.model_validate({"identify_user": {"headers": ["X-User-Id"]}})
 SYSTEMS: Final = sorted(path.name for path in (CAPTURES / "servers").iterdir())
 # What their spans do not say; everything else is as it was.
-NO_ADDRESS: Final = ("spring-mvc", "spring-webflux", "next-vercel", "sveltekit", "micronaut", "go-zero")
+NO_ADDRESS: Final = (
+    "spring-mvc",
+    "spring-webflux",
+    "next-vercel",
+    "sveltekit",
+    "micronaut",
+    "go-zero",
+    "datadog-fastapi",
+)
 NO_QUERY: Final = ("spring-mvc", "spring-webflux", "go-servemux", "go-kratos")
 # Handlers name the user in these: who asks for what no handler serves is not named.
 NAMED_BY_HANDLER: Final = (

@@ -16,6 +16,8 @@ from mapping.rules import headers
         ("http.request.header.X-User-Id", ("request", "x-user-id")),
         ("http.request.header.x-odd_name", ("request", "x-odd_name")),
         ("http.response.header.content_type", ("response", "content-type")),
+        ("http.request.headers.x-user-id", ("request", "x-user-id")),
+        ("http.response.headers.x-request-id", ("response", "x-request-id")),
         ("http.request.header.", None),
         ("http.request.headers", None),
         ("http.request.method", None),

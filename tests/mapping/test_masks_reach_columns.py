@@ -260,7 +260,7 @@ BODIES = (
         "reqBody",
     ),
     *("request_payload", "request.postData.text", "request.content", "request.data", "http.body", "body", "payload"),
-    *("graphql.variables", "http.request.body.0"),
+    *("graphql.variables", "http.request.body.0", "graphql.execute.variables", "graphql.execute.result"),
 )
 
 
