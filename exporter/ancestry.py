@@ -1,6 +1,8 @@
 """What spans of recent traces tell about which calls are above which, for sinks that get entries only.
 
-In doubt a call is no inner hop: what was not seen, or is beyond these bounds, hides none.
+In doubt a call is no inner hop: what was not seen, or is beyond these bounds, hides none. A call that several
+instrumentations tell of (exporter/twins.py) is sent when the first of them has waited for its time: as the one that is
+the entry of those that have come. Which come later are none then.
 """
 
 from __future__ import annotations
@@ -9,9 +11,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from exporter.twins import Siblings, Told, siblings_of, told_again, told_by
 from mapping.event import API_CALL, INNER, OPEN, Event
 
-# Traces that are remembered, those first that began last: 20 spans of each take 100 MB.
+# Traces that are remembered, those first that began last: 20 spans of each take 100 MB, and
+# 400 bytes more each that is a call with a parent.
 MOST_TRACES = 20_000
 # Spans of one trace.
 MOST_SPANS = 1_000
@@ -33,19 +37,46 @@ class Named(Protocol):
 class Span(NamedTuple):
     parent_id: str
     service: str
+    verb: str
     incoming: bool
     inner: bool  # its own request showed that an incoming call is above it
+
+
+class Beside:
+    """Calls that may be told of more than once, because they are siblings."""
+
+    __slots__ = ("_again", "_told")
+
+    def __init__(self) -> None:
+        self._told: list[Told] = []
+        self._again: set[str] | None = None
+
+    def add(self, told: Told) -> None:
+        self._told.append(told)
+        self._again = None
+
+    def sent(self, span_id: str) -> None:
+        self._told = [one._replace(sure=one.sure or one.span_id == span_id) for one in self._told]
+        self._again = None
+
+    def told_again(self) -> set[str]:
+        """Span ids of those that are no entries."""
+        if self._again is None:
+            self._again = told_again(self._told)
+        return self._again
 
 
 class Trace:
     """What is known of one trace."""
 
-    __slots__ = ("calls", "root", "spans")
+    __slots__ = ("above", "beside", "calls", "root", "spans")
 
     def __init__(self) -> None:
         self.root = ""  # the incoming call that it begins with
         self.spans: dict[str, Span] = {}
         self.calls: Counter[str] = Counter()  # incoming ones by service
+        self.above: set[str] = set()  # spans right above inner calls, whether they have come or not
+        self.beside: dict[Siblings, Beside] = {}
 
 
 def is_open(event: Event) -> bool:
@@ -74,14 +105,26 @@ class Ancestry:
             if event.span_id in trace.spans or len(trace.spans) >= MOST_SPANS:
                 continue
             incoming = event.event_type == API_CALL and event.direction == "Incoming"
-            trace.spans[event.span_id] = Span(event.parent_id, event.service, incoming, event.hop == INNER)
+            trace.spans[event.span_id] = Span(event.parent_id, event.service, event.verb, incoming, event.hop == INNER)
             if incoming:
                 trace.calls[event.service] += 1
                 if not event.parent_id:
                     trace.root = event.span_id
+                elif event.hop == INNER:
+                    trace.above.add(event.parent_id)
+                elif siblings := siblings_of(event):
+                    trace.beside.setdefault(siblings, Beside()).add(told_by(event))
+
+    def sent(self, event: Event) -> None:
+        """This open call was sent as an entry: others that tell of it are none any more."""
+        trace, siblings = self._traces.get((event.trace_id, event.tenant)), siblings_of(event)
+        if trace is not None and siblings in trace.beside:
+            trace.beside[siblings].sent(event.span_id)
 
     def is_inner(self, call: Named) -> bool:
-        """True when an incoming call is known to be above this one, as the view `api_calls` has it.
+        """True when this call is known to be no entry, as the view `api_calls` has it.
+
+        It is none when an incoming call is above it, or when another span tells of it and is the entry.
 
         It is above when the trace begins with it, when parents lead to it, or when the span above this call belongs to
         a service that another incoming call of the trace reached. Of a call that a log tells of, the trace's first call
@@ -93,20 +136,32 @@ class Ancestry:
         if trace.root and trace.root != call.span_id:
             return True
         span = here = trace.spans.get(call.span_id)
+        again = _told_again(trace, span)
+        if call.span_id in again:
+            return True
         for _ in range(MOST_STEPS):
             if here is None:
                 return False
-            if here.inner:
+            if here.inner or here.parent_id in trace.above:
                 return True
             above = trace.spans.get(here.parent_id)
             if above is None:
-                return here is not span and span is not None and _reached(trace, span, here)
+                return here is not span and span is not None and _reached(trace, span, here, len(again))
             if above.incoming:
                 return True
             here = above
         return False
 
 
-def _reached(trace: Trace, call: Span, above: Span) -> bool:
-    """Whether another incoming call of the trace reached the service that this span above the call is of."""
-    return trace.calls[above.service] > (call.incoming and above.service == call.service)
+def _told_again(trace: Trace, span: Span | None) -> set[str]:
+    beside = span and trace.beside.get((span.parent_id, span.service, span.verb))
+    return beside.told_again() if beside else set()
+
+
+def _reached(trace: Trace, call: Span, above: Span, again: int) -> bool:
+    """Whether another incoming call of the trace reached the service that this span above the call is of.
+
+    again: as many of this call's service are no other calls.
+    """
+    own = call.incoming and above.service == call.service
+    return trace.calls[above.service] > (1 + again if own else 0)

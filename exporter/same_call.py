@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mapping.event import API_CALL, Event
 from mapping.rules.taxonomy import error_type
@@ -26,6 +26,15 @@ MOST_COMPARED = 32
 MOST_REMEMBERED = 30_000
 
 STATUS_FROM_LOG = "status_from_log"  # flag: the line's status was taken, for the span's was another
+
+
+class Called(Protocol):
+    """What has an address: an event, or a Call."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def flags(self) -> tuple[str, ...]: ...
 
 
 class Call(NamedTuple):
@@ -61,7 +70,7 @@ def keys_of(call: Call) -> list[int]:
     Hashes of 64 bits: what is found is compared.
     """
     trace, verb = call.trace_id, call.verb
-    keys = [hash((trace, verb, path))] if (path := _path(call)) else []
+    keys = [hash((trace, verb, path))] if (path := path_of(call)) else []
     if call.route:
         keys.append(hash((trace, verb, call.route, "route")))
     if call.span_id:
@@ -109,7 +118,7 @@ def distance(line: Call, span: Call) -> tuple[int, int] | None:
     apart = max(0, line.start_unix_ns - span.end_unix_ns, span.start_unix_ns - line.end_unix_ns)
     if line.span_id and line.span_id == span.span_id:
         return 0, apart
-    paths = _path(line), _path(span)
+    paths = path_of(line), path_of(span)
     if all(paths) and paths[0] != paths[1]:
         return None
     one_service = line.service == span.service
@@ -204,10 +213,11 @@ class RememberedCalls:
                     self._index.remove(key, call.transaction_id)
 
 
-def _path(call: Call) -> str:
+def path_of(call: Called) -> str:
     """The path of its address, without query and last slash; "" where only a route was known."""
     if "uri_from_route" in call.flags:
         return ""
-    host = call.uri.find("//")
-    path = call.uri[call.uri.find("/", host + 2) if host >= 0 else 0 :] if "/" in call.uri[host + 2 :] else ""
-    return path.partition("?")[0].partition("#")[0].rstrip("/") or "/"
+    address = call.uri.partition("?")[0].partition("#")[0]
+    host = address.find("//")
+    begin = address.find("/", host + 2 if host >= 0 else 0)
+    return (address[begin:].rstrip("/") or "/") if begin >= 0 else "/"

@@ -187,6 +187,8 @@ class Sorter:
             if self._ancestry is not None and is_open(event) and self._ancestry.is_inner(call):
                 draft.not_needed(ref, tenant, "skipped")
                 continue
+            if self._ancestry is not None:
+                self._ancestry.sent(event)
             if ref in draft.defer:  # replayed long after it was received: no need to defer it at all
                 del draft.defer[ref]
             else:

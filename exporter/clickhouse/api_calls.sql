@@ -11,9 +11,14 @@
 --             another incoming call of the trace reached; when that leaves none, the first is the entry
 --   told twice  of a call that a log told of and a span too, too late for the bridge to know that they are one
 --             (exporter/same_call.py), the log's is no entry: method, and span, service or route, and the time agree
+--   twins     of a call that several instrumentations of one process told of beside each other, one is the entry: the
+--             rule is that of exporter/twins.py, which says it in words
 -- Traces are compared by their 64-bit hashes, which the table has; two of one question that share one are unheard of.
 -- $only: conditions on the columns of `api_call`, of a question that wants some; of others nothing is resolved. The view has
 -- none. They are about single rows, and not about the names that the rest of a trace may give.
+-- A trace may be everything that a load tester did, half a million spans. So nothing here compares each with each, but
+-- sorted arrays let a span's own row come right before those that look for it (arrayFill), and what does compare is
+-- bounded: 10,000 lines with 256 spans (500 MB would be 100,000 with 1,000), 32 twins ($most_twins) with each other.
 WITH
     {since:DateTime64(6)} - INTERVAL 1 HOUR AS reach_from, {until:DateTime64(6)} + INTERVAL 1 HOUR AS reach_to,
     unsure AS (
@@ -30,28 +35,96 @@ WITH
           AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN unsure
         GROUP BY trace_hash HAVING count() > 1 AND countIf(call_place = 1) = 0),
     inner_calls AS (
-        SELECT trace_hash, arrayJoin(if(empty(first_calls), arraySlice(arraySort(c -> c.4, below), 2), below)).6 AS call_hash
+        SELECT trace_hash, arrayJoin(if(length(below) < length(all_calls), below, arraySlice(all_calls, 2))) AS call_hash
         FROM (SELECT trace_hash,
-                  groupArrayIf((cityHash64(span_id), cityHash64(parent_span_id), service, start_unix_ns, hop,
+                  -- start, id, end, service, span, parent, method, route, is a line, is known to be inner
+                  groupArrayIf((start_unix_ns,
                                 if(source = 'log', cityHash64(span_id, service, start_unix_ns), cityHash64(span_id)),
-                                source = 'log', end_unix_ns, cityHash64(method), cityHash64(endpoint)),
+                                end_unix_ns, cityHash64(service), cityHash64(span_id), cityHash64(parent_span_id),
+                                cityHash64(method), cityHash64(endpoint), source = 'log', hop = 'inner'),
                                event_type = 'api_call' AND direction = 'incoming') AS calls,
-                  groupArrayIf((cityHash64(span_id), service, hop),
+                  groupArrayIf((cityHash64(service), 1::UInt8, cityHash64(span_id), hop = 'inner'),
                                NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
-                  arrayMap(c -> c.1, calls) AS spans, arrayMap(c -> c.3, calls) AS services,
-                  if(arrayExists(c -> c.7, calls), arrayFilter(c -> NOT c.7, calls), []) AS of_spans,
-                  arrayFilter(c -> c.5 = 'inner' OR (NOT c.7 AND has(spans, c.2)) OR arrayExists(
-                      o -> o.1 = c.2 AND (o.3 = 'inner'
-                           OR (has(services, o.2) AND (o.2 != c.3 OR countEqual(services, o.2) > 1))), others)
-                      OR (c.7 AND arrayExists(
-                          s -> s.9 = c.9 AND (s.1 = c.1 OR s.3 = c.3 OR s.10 = c.10)
-                               AND s.4 <= c.8 + 5000000000 AND s.8 + 5000000000 >= c.4, of_spans)),
-                      calls) AS below,
-                  arrayFilter(c -> NOT has(below.6, c.6), calls) AS first_calls
+                  arrayDistinct(arraySort(calls).2) AS all_calls,
+                  -- Of each of the other spans, how many calls reached its service: by service, calls before others.
+                  arraySort(arrayConcat(others, arrayMap(c -> (c.4, 0::UInt8, 0::UInt64, 0::UInt8), calls))) AS by_service,
+                  arrayFill((r, s) -> s.2 = 0, arrayZip(by_service.1, by_service.2, arrayEnumerateUniq(by_service.1)),
+                            by_service) AS reached,
+                  -- By span, itself before those below it: span, is below, how sure it is that calls below it are inner
+                  -- (3 all, 2 all by its service, 1 those of other services), service, id of the call below.
+                  arraySort(arrayConcat(
+                      arrayMap(c -> (c.5, 0::UInt8, 3::UInt8, c.4, 0::UInt64), calls),
+                      arrayMap(c -> (c.6, 0::UInt8, 3::UInt8, c.4, 0::UInt64), arrayFilter(c -> c.10, calls)),
+                      arrayMap((s, r) -> (s.3, 0::UInt8, multiIf(s.4, 3, r.1 = s.1 AND r.2 = 0, least(r.3, 2), 0)::UInt8,
+                                          s.1, 0::UInt64),
+                               by_service, reached),
+                      arrayMap(c -> (c.6, 1::UInt8, 0::UInt8, c.4, c.2), arrayFilter(c -> NOT c.9, calls)))) AS by_span,
+                  arrayFill(s -> s.2 = 0, by_span) AS above,
+                  arraySlice(arrayFilter(c -> c.9, calls), 1, 10000) AS lines,
+                  if(empty(lines), [], arraySlice(arrayFilter(c -> NOT c.9, calls), 1, 256)) AS of_spans,
+                  arrayDistinct(arrayConcat(
+                      arrayFilter(c -> c.10, calls).2,
+                      arrayFilter((s, a) -> s.2 = 1 AND a.2 = 0 AND a.1 = s.1 AND (a.3 > 1 OR (a.3 = 1 AND a.4 != s.4)),
+                                  by_span, above).5,
+                      arrayFilter(c -> arrayExists(
+                          s -> s.7 = c.7 AND (s.5 = c.5 OR s.4 = c.4 OR s.8 = c.8)
+                               AND s.1 <= c.3 + 5000000000 AND s.3 + 5000000000 >= c.1, of_spans), lines).2)) AS below
               FROM $table
               WHERE trace_hash GLOBAL IN doubtful AND event_type IN ('api_call', 'action')
                 AND event_time >= reach_from AND event_time < reach_to
               GROUP BY trace_hash)),
+    beside AS (
+        SELECT trace_hash, cityHash64(parent_span_id, service, method) AS siblings FROM $table
+        WHERE event_type = 'api_call' AND call_place IN (2, 4) AND source = 'span'
+          AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN unsure
+        GROUP BY trace_hash, siblings HAVING count() > 1),
+    twins AS (
+        SELECT trace_hash, arrayJoin(if(length(calls) > 32, of_others, of_firsts)) AS call_hash
+        FROM (SELECT trace_hash, calls,
+                  arraySort(arrayMap((f, c, n) -> (f.1, c.5, c.6, n, cityHash64(c.4)), firsts, some, arrayEnumerate(some))) AS by_call,
+                  arrayFilter((c, n) -> n > 1, by_call, arrayEnumerateUniq(by_call.1)).5 AS of_firsts,
+                  arrayMap(c -> cityHash64(c.4), arrayFilter(c -> c.3 != back[most].3, calls)) AS of_others
+              FROM (SELECT trace_hash, calls, some, back,
+                        arrayMax(arrayZip(arrayEnumerateUniq(back.3), arrayEnumerate(back))).2 AS most,
+                        -- Of each the number of the first span of its call, and its scope: a call has one of each.
+                        arrayFold((firsts, c) -> arrayPushBack(firsts, (if((arrayFirst(
+                                      t -> firsts[t].1 = t AND NOT has(firsts, (t, c.2)), c.3) AS first) = 0, c.1, first), c.2)),
+                                  around, []::Array(Tuple(UInt32, UInt64))) AS firsts
+                    FROM (SELECT trace_hash, calls, some, arrayReverse(calls) AS back,
+                              -- Number, scope, and the numbers of those it may be one call with, what ends soonest first.
+                              arrayMap(c -> (c.2, c.4, arraySort(t -> (t.3, t.2), arrayFilter(
+                                  t -> t.2 < c.2 AND t.4 != c.4 AND c.1 <= t.3 AND t.1 <= c.3
+                                       AND (c.3 <= t.3 + 1000000 OR (c.1 <= t.1 + 1000000 AND t.3 <= c.3 + 1000000))
+                                       AND (t.5 = c.5 OR t.5 = 0 OR c.5 = 0) AND (t.6 = c.6 OR t.6 = 0 OR c.6 = 0)
+                                       AND (t.7 = c.7 OR t.7 = 0 OR c.7 = 0) AND (t.8[1] = c.8[1] OR t.8[1] = 0 OR c.8[1] = 0)
+                                       AND multiIf(t.8[2] != 0 AND c.8[2] != 0, t.8[2] = c.8[2], t.8[3] != 0 AND c.8[3] != 0, t.8[3] = c.8[3],
+                                                   t.8[4] != 0 AND c.8[4] != 0, t.8[4] = c.8[4], t.8[5] != 0 AND c.8[5] != 0, t.8[5] = c.8[5],
+                                                   t.8[6] != c.8[6] AND t.8[6] != 0 AND c.8[6] != 0, 0,
+                                                   t.8[6] = c.8[6] AND t.8[6] != 0 AND t.8[7] = c.8[7] AND t.8[7] != 0, 1,
+                                                   t.8[8] = c.8[8] OR t.8[8] = 0 OR c.8[8] = 0),
+                                  numbered)).2), numbered) AS around
+                          FROM (SELECT trace_hash, calls, arraySlice(calls, 1, 32) AS some,
+                                    arrayMap((c, n) -> (c.1, n, c.7, c.8, c.9, c.10, c.11, c.12), some, arrayEnumerate(some)) AS numbered
+                                FROM (SELECT trace_hash,
+                                          -- start, -end, scope, span, is no sure entry, calls it stands for, end, scope, path,
+                                          -- status, environment, place
+                                          arraySort(groupArray((start_unix_ns, bitNot(end_unix_ns), scope, span_id,
+                                              call_place != 2, adjusted_count, end_unix_ns, cityHash64(scope), path, status_code,
+                                              cityHash64(environment) * (environment != ''), place))) AS calls
+                                      FROM (SELECT trace_hash, cityHash64(parent_span_id, service, method) AS siblings,
+                                                start_unix_ns, end_unix_ns, span_id, call_place, adjusted_count, status_code,
+                                                environment, JSONExtractString(resource, 'scope', 'name') AS scope,
+                                                if(has(flags, 'uri_from_route') OR uri = '', 0,
+                                                   cityHash64(trim(TRAILING '/' FROM extract(uri, '^(?:[^/?#]*//[^/?#]*)?([^?#]*)')))) AS path,
+                                                arrayMap(n -> JSONExtractRaw(resource, 'resource', n), [
+                                                    'service.namespace', 'k8s.pod.uid', 'k8s.pod.name', 'container.id',
+                                                    'faas.instance', 'host.name', 'process.pid', 'service.instance.id']) AS told,
+                                                arrayMap(v -> if(v IN ('', '""'), 0, cityHash64(v)), told) AS place
+                                            FROM $table
+                                            WHERE (trace_hash, siblings) GLOBAL IN beside AND parent_span_id != '' AND method != ''
+                                              AND event_type = 'api_call' AND call_place IN (2, 4) AND source = 'span'
+                                              AND event_time >= reach_from AND event_time < reach_to)
+                                      GROUP BY trace_hash, siblings HAVING uniqExact(scope) > 1)))))),
     nameless AS (
         SELECT trace_hash FROM $table AS api_call
         WHERE event_type = 'api_call' AND direction = 'incoming' AND (user_id = '' OR company_id = '') AND trace_id != ''
@@ -73,7 +146,8 @@ SELECT api_call.* EXCEPT (user_id, company_id),
            api_call.call_place = 4 AND api_call.trace_hash GLOBAL NOT IN rooted
            AND (api_call.trace_hash,
                 if(api_call.source = 'log', cityHash64(api_call.span_id, api_call.service, api_call.start_unix_ns),
-                   cityHash64(api_call.span_id))) GLOBAL NOT IN inner_calls) AS entry
+                   cityHash64(api_call.span_id))) GLOBAL NOT IN inner_calls
+           AND (api_call.source = 'log' OR (api_call.trace_hash, cityHash64(api_call.span_id)) GLOBAL NOT IN twins)) AS entry
 FROM $table AS api_call GLOBAL ANY LEFT JOIN named ON api_call.trace_hash = named.trace_hash
 WHERE api_call.event_type = 'api_call'
   AND api_call.event_time >= {since:DateTime64(6)} AND api_call.event_time < {until:DateTime64(6)}$only

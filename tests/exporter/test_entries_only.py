@@ -142,6 +142,62 @@ def test_copies_of_a_call_that_waits_are_copies_also_after_a_kill(tmp_path: Path
     assert outcomes(rig) == {"received": 3, "delivered": 1, "deduplicated": 2}
 
 
+def told_thrice() -> list[Event]:
+    """One call as three instrumentations tell of it, the outer one first; each has its name as user agent."""
+    chain, begins = Chain(), event().start_unix_ns
+    for n, scope in enumerate(("agent", "bridge", "router")):
+        at, until = begins + n * 1000, begins + SECOND_NS - n * 1000
+        resource = f'{{"resource":{{}},"scope":{{"name":"{scope}"}}}}'
+        chain.add("shop", THEIRS, resource=resource, user_agent=scope, start_unix_ns=at, end_unix_ns=until)
+    return chain.events
+
+
+def test_a_call_that_several_instrumentations_tell_of_is_sent_once_in_any_order(tmp_path: Path) -> None:
+    traces = [random.sample(told_thrice(), 3) for _ in range(48)]
+    rig = bench_of(tmp_path, *(list(request) for request in zip(*traces, strict=True)))
+    rig.drain()
+    assert end(rig) == ["shop"] * 48
+    assert {call.user_agent for call in rig.sink.events} == {"agent"}
+
+
+def test_what_tells_of_a_call_that_was_sent_is_none(tmp_path: Path) -> None:
+    """The inner one waited for its time before the outer came; a gateway's other pod is a call all the same."""
+    outer, inner, innermost = told_thrice()
+    rig = bench_of(tmp_path, [inner])
+    rig.run_until(lambda: rig.pipeline.journal.cursor == 10)
+    rig.now += (WAIT_S + 1) * SECOND_NS
+    rig.source.records += [[event(hop="entry", service="other")]]
+    rig.run_until(lambda: len(rig.sink.events) == 2)
+    pod = outer._replace(span_id="c" * 16, transaction_id="pod", start_unix_ns=outer.start_unix_ns + 5000)
+    rig.source.records += [[outer], [innermost], [pod]]
+    rig.drain()
+    assert end(rig) == ["other", "shop", "shop"]
+    assert [call.user_agent for call in rig.sink.events if call.service == "shop"] == ["bridge", "agent"]
+
+
+def test_a_kill_between_what_tells_of_one_call_loses_none(tmp_path: Path) -> None:
+    told = told_thrice()
+    for number, order in enumerate(itertools.permutations(told)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        rig = bench_of(folder, [order[0]])
+        rig.run_until(lambda: rig.pipeline.journal.cursor == 10)  # noqa: B023
+        rig.restart()
+        rig.source.records += [[one] for one in order[1:]]
+        rig.drain()
+        assert end(rig) == ["shop"]
+        assert [call.user_agent for call in rig.sink.events] == ["agent"]
+
+
+def test_a_job_whose_call_of_its_own_service_is_told_twice_makes_one(tmp_path: Path) -> None:
+    chain = Chain()
+    outgoing = chain.add("shop", chain.add("shop", "", "Internal", event_type=ACTION), "Outgoing")
+    calls = [one._replace(parent_id=outgoing, trace_id=chain.same["trace_id"]) for one in told_thrice()]
+    rig = bench_of(tmp_path, *([one] for one in random.sample([*chain.events, *calls], 5)))
+    rig.drain()
+    assert end(rig) == ["shop"]
+
+
 def test_what_is_beyond_the_bounds_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(span_wait_module, "MOST_WAITING", 20)
     monkeypatch.setattr(ancestry_module, "MOST_TRACES", 10)

@@ -405,6 +405,29 @@ def test_calls_of_one_service_that_are_both_are_left_to_the_events(clean: Engine
     assert "only the whole trace tells" in asked(clean, "totals").said
 
 
+def test_a_service_whose_calls_are_told_twice_counts_each_once(clean: EngineProcess) -> None:
+    """The counts by minute have both rows, and know not which of them is an entry: the events do."""
+    dice = random.Random(16)
+    store(clean, [], [])
+    both: list[Event] = []
+    for n in range(40):
+        told = call(
+            dice, trace_id=f"{n:032x}", parent_id="b7ad6b7169203331", hop="open", start_unix_ns=DAY, end_unix_ns=DAY
+        )
+        for at in "ab":
+            scope = f'{{"scope":{{"name":"{at}"}}}}'
+            both.append(told._replace(transaction_id=f"{n}-{at}", span_id=f"{n:015x}{at}", resource=scope))
+    store(clean, both)
+    for hops, calls in (("entry", 40), ("all", 80)):
+        found = asked(clean, "totals", hops=hops)
+        assert ([row["calls"] for row in found.result.dicts()], found.exact) == ([calls], True)
+    assert sum(row["calls"] for row in asked(clean, "usage").result.dicts()) == 40
+    store(clean, [], [call(dice, start_unix_ns=DAY, decision=DROPPED)])
+    (row,) = (found := asked(clean, "totals")).result.dicts()
+    assert (row["calls"], found.exact) == (40, False)
+    assert "only the whole trace tells" in found.said
+
+
 def test_where_nothing_was_sampled_away_whole_traces_tell_exactly(clean: EngineProcess) -> None:
     """What a gateway's other requests tell is known of every call when every call is there."""
     dice = random.Random(17)

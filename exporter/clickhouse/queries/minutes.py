@@ -224,8 +224,11 @@ def _alternative(
 
 
 def resolved(rows: Sequence[Mapping[str, Any]]) -> OpenHops | None:
-    """What the rows of `open_hops` tell; None when calls of one service are both, customers' own and not."""
-    if any(0 < row["own_traces"] < row["traces"] for row in rows):
+    """What the rows of `open_hops` tell; None when calls of one service are both, customers' own and not.
+
+    Both they are also where a call is told of twice (exporter/twins.py), or a service calls itself.
+    """
+    if any(0 < row["own_traces"] < row["traces"] or row["mixed_traces"] for row in rows):
         return None
     return OpenHops(
         sum(row["open_calls"] for row in rows),

@@ -37,10 +37,10 @@ FROM api_events WHERE event_type = 'api_call' AND direction = 'incoming' AND eve
 -- name: open_hops
 -- Of calls whose parents came in other requests, by service: whether they are customers' own, as the traces that are kept
 -- tell of theirs, one in {part} of them. doubt: how many may be otherwise though those traces all say the same (95 %).
-SELECT service, open_calls, traces, own_traces, open_calls * (1 - pow(0.05, 1 / greatest(n_eff, 1e-9))) AS doubt
+SELECT service, open_calls, traces, own_traces, mixed_traces, open_calls * (1 - pow(0.05, 1 / greatest(n_eff, 1e-9))) AS doubt
 FROM (SELECT service, sum(calls) AS open_calls FROM $all_minutes AND hop = 'open' $where GROUP BY service) AS counted
-LEFT JOIN (SELECT service, count() AS traces, sum(own) AS own_traces, pow(sum(a), 2) / sum(a * a) AS n_eff
-           FROM (SELECT service, trace_hash, max(entry) AS own, sum(adjusted_count) AS a
+LEFT JOIN (SELECT service, count() AS traces, sum(own) AS own_traces, sum(own AND NOT all_own) AS mixed_traces, pow(sum(a), 2) / sum(a * a) AS n_eff
+           FROM (SELECT service, trace_hash, max(entry) AS own, min(entry) AS all_own, sum(adjusted_count) AS a
                  FROM $open_calls WHERE hop = 'open' $where
                  GROUP BY service, trace_hash)
            GROUP BY service) AS seen ON seen.service = counted.service
