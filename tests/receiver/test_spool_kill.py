@@ -75,9 +75,7 @@ async def test_killed_at_random_times(tmp_path: Path) -> None:
     print(f"seed {seed}")
     said = run_victim(tmp_path, "random", str(seed))
     acknowledged = {words[2].encode() for words in said if words[0] == "ack"}
-    ready = [float(words[2]) for words in said if words[0] == "open"]
-    assert len(ready) >= 8
-    assert max(ready) < 2.0
+    assert sum(words[0] == "open" for words in said) >= 8
     assert len(acknowledged) > 100
     async with opened(settings(tmp_path / "all", max_bytes=1 << 28)) as spool:
         bodies = [one.body for one in await read_all(spool)]

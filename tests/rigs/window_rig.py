@@ -30,7 +30,7 @@ from whole_trace_rig import SECOND_NS, SpanOf, request
 class WindowRig:
     """One process over `directory`; a second one over the same directory is the next process.
 
-    wall_s: the wall clock; it stands until a test moves it.
+    wall_s: the wall clock; it stands until a test moves it, and so does monotonic_s, the other one.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class WindowRig:
         for number, sink in enumerate(self.sinks):
             sink.name = self._name(number)
         self.wall_s = wall_s
+        self.monotonic_s = 0.0
         window = {"events_per_second": budget, "window_s": "1s", **settings.pop("window", {})}
         self.settings = SamplingSettings.model_validate({"budget": window, **settings})
         assert self.settings.budget is not None
@@ -98,6 +99,7 @@ class WindowRig:
             lambda: self.spool.start_position,
             self.closed.append,
             lambda: int(self.wall_s * SECOND_NS),
+            lambda: self.monotonic_s,
         )
         await self.windows.start(Tasks().keep)
         for number in range(len(self.sinks)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -62,13 +61,15 @@ class _Held:
 class OpenWindow:
     """Windows are numbered from 1970 on. known: it was decided before, by an earlier process, else None."""
 
-    def __init__(self, begin: int, number: int, settings: BudgetSettings, known: DecidedWindow | None) -> None:
+    def __init__(
+        self, begin: int, number: int, settings: BudgetSettings, known: DecidedWindow | None, monotonic_s: float
+    ) -> None:
         self.begin = self.end = begin
         self.number = number
         self.settings = settings
         self.bytes = 0
         self.known = known
-        self._began_monotonic_s = time.monotonic()
+        self._began_monotonic_s = monotonic_s
         self._window = Window(settings.window_events)
         self._held: list[_Held] = []
         self._by_rule: dict[Key, dict[CountKey, Sums]] = {}
@@ -85,9 +86,9 @@ class OpenWindow:
     def end_unix_ns(self) -> int:
         return (self.number + 1) * length_ns(self.settings)
 
-    def is_over(self, wall_unix_ns: int) -> bool:
+    def is_over(self, wall_unix_ns: int, monotonic_s: float) -> bool:
         """By the wall clock; by another where that was set back."""
-        open_ns = (time.monotonic() - self._began_monotonic_s) * 1e9
+        open_ns = (monotonic_s - self._began_monotonic_s) * 1e9
         return wall_unix_ns >= self.end_unix_ns or open_ns >= length_ns(self.settings)
 
     async def add(self, unit: Unit) -> None:

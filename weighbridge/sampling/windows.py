@@ -43,6 +43,7 @@ class Windows:
         needed_from: Callable[[], int] = lambda: 0,
         closed: Callable[[Closed], None] = lambda window: None,
         wall_unix_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """budget: asked once per window. needed_from: the spool's oldest record.
 
@@ -55,6 +56,7 @@ class Windows:
         self._needed_from = needed_from
         self._told = closed
         self._wall_unix_ns = wall_unix_ns
+        self._monotonic_s = monotonic_s
         self._passed: dict[str, int] = {}  # by sink
         self._decided: list[Decided] = []  # in order, for sinks that keep up
         self._decided_bytes = 0
@@ -228,7 +230,7 @@ class Windows:
             await self._make_room(window)
 
     def _ends(self, window: OpenWindow) -> bool:
-        return self._draining or window.is_over(self._wall_unix_ns())
+        return self._draining or window.is_over(self._wall_unix_ns(), self._monotonic_s())
 
     def _comes_after(self, window: OpenWindow, unit: Unit) -> bool:
         if window.known is not None:
@@ -242,7 +244,7 @@ class Windows:
             known = await asyncio.to_thread(self._store.around, unit.position)
         settings = self._budget()
         number = max(unit.received_unix_ns // length_ns(settings), self._next_number)
-        return OpenWindow(unit.position, number, settings, known)
+        return OpenWindow(unit.position, number, settings, known, self._monotonic_s())
 
     async def _make_room(self, window: OpenWindow) -> None:
         """Of decided records, which can be read again; else of those that are out already; else the window ends."""
