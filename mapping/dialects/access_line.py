@@ -1,8 +1,9 @@
 """Access lines in plain text, as far as all of them are alike, whatever their format.
 
 In quotes the request line, behind it the status; somewhere the caller's address and the time as the common log format
-writes it. Behind what a format names there may be more: `key=value` pairs, a duration with its unit, and behind the
-last text in quotes nginx's `$request_time`, which has three decimals, or gunicorn's, which has six.
+writes it. Behind what a format names there may be more: pairs, a duration with its unit, Rack's, which has four
+decimals, and behind the last text in quotes nginx's `$request_time`, which has three decimals, or gunicorn's, which has
+six.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ _plain_call: Final = re.compile(
     rf"(?<!\S)((?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) [^\s\"]{{1,16384}}+ HTTP/[0-9.]{{1,4}}) ({STATUS})(?![0-9])",
     re.ASCII,
 ).search
+# Address, request and status beside each other, as few programs write them but for a call.
+_bare_call: Final = re.compile(
+    r"(?<![\w.:/])([0-9a-fA-F.:]{3,45})\]?:?(?: -){0,2} (GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) "
+    rf"((?:https?://[^\s\"\\/]{{1,256}}+)?/[^\s\"\\]{{0,16384}}+) {{1,2}}({STATUS})(?![\w.:/-])",
+    re.ASCII,
+).search
 _when_iso: Final = re.compile(
     r"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))\]", re.ASCII
 ).search
@@ -41,8 +48,11 @@ _user: Final = re.compile(r"(?<=\s)(?:-|\S{1,64}) ([^\s\"\[\]]{1,256}) \[?\d\d/[
 _agent: Final = re.compile(rf'\s(?:(?:\d{{1,19}}|-) )?"({_TEXT})" "({_TEXT})"').match
 _pair: Final = re.compile(rf'(?<!\S)([A-Za-z_][\w.\-]{{0,63}}+)=(?:"({_TEXT})"|([^\s"]++))', re.ASCII).finditer
 _took: Final = re.compile(
-    r'\s+(?:-\s)?"?(?:(\d{1,9}(?:\.\d{1,9})?)\s?(ms|us|µs|s)|(\d{1,6}\.\d{3}(?:\d{3})?))"?(?=\s|\Z)', re.ASCII
+    r'\s++(?:(?:-|\d{1,19})\s++)?"?\(?(?:(\d{1,9}(?:\.\d{1,9})?)\s?(ms|us|µs|s|(?:micro|milli)?seconds)'
+    r'|(\d{1,6}\.\d{3}(?:\d{3})?)|(\d{1,6}\.\d{4}))[")]?(?=\s|\Z)',
+    re.ASCII,
 ).match
+_WORDS_OF_UNITS: Final = {"microseconds": "us", "milliseconds": "ms", "seconds": "s"}  # as people write them in formats
 # As nginx and Apache write what would end the quotes: \\x22, \\".
 _escaped: Final = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|([!-/:-@\[-`{-~]))", re.ASCII).sub
 
@@ -55,6 +65,15 @@ def find(text: str) -> re.Match[str] | None:
 def find_plain(text: str) -> re.Match[str] | None:
     """As `find`, for a request without quotes."""
     return _plain_call(text)
+
+
+def read_bare(text: str) -> dict[str, object] | None:
+    """The fields of a line in which the caller's address, the request and its status stand beside each other."""
+    call = _bare_call(text)
+    caller = address.valid_ip(call[1].partition(":")[0] if "." in call[1] else call[1]) if call is not None else ""
+    if call is None or not caller:
+        return None
+    return with_rest({"remote_addr": caller, "method": call[2], "url": call[3], "status": call[4]}, text, call.end())
 
 
 def read(text: str, call: re.Match[str]) -> dict[str, object] | None:
@@ -110,7 +129,9 @@ def with_rest(fields: dict[str, object], text: str, end: int) -> dict[str, objec
                 fields.setdefault(found[1], value)
     if "request_time" not in fields and (took := _took(text, end)) is not None:
         if took[1]:
-            fields.setdefault("took", took[1] + took[2])
-        elif text[end - 1] == '"':  # elsewhere it may be milliseconds
+            fields.setdefault("took", took[1] + _WORDS_OF_UNITS.get(took[2], took[2]))
+        elif took[4]:  # Rack's seconds
+            fields["request_time"] = took[4]
+        elif text[end - 1] == '"' and text[end + 1 : took.end()].count(" ") == 0:  # elsewhere it may be milliseconds
             fields["request_time"] = took[3]
     return fields

@@ -19,7 +19,9 @@ from mapping.dialects import access_line, logfmt
 
 LONGEST_LINE: Final = 32_768  # characters of a line that is read: a request line of 16 Ki, and as much around it
 MOST_FIELDS: Final = 64  # of a format
+_WANTED: Final = ({"request", "status"}, {"method", "url", "status"}, {"cs_method", "cs_uri_stem", "sc_status"})
 _NAME: Final = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]{0,63})\}|([A-Za-z_][A-Za-z0-9_]{0,63}))")
+_ADDRESS: Final = r"(?:[0-9a-fA-F.:]{3,45}|-)"
 # What else than an access line would have these is no call: the request must be one, and the status a status.
 _KNOWN: Final = {
     "request": access_line.REQUEST,
@@ -28,7 +30,16 @@ _KNOWN: Final = {
     "status": access_line.STATUS,
     "took_text": r"\d{1,9}(?:\.\d{1,9})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m)",
     "time_local": r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}",
+    # Of lines that begin with a time and have no quotes: W3C's without their header, Squid's.
+    "unix_time": r"\d{10}\.\d{3}",
+    "elapsed_ms": r"\d{1,9}(?:\.\d{1,9})?",
+    "c_ip": _ADDRESS,
+    "s_ip": _ADDRESS,
+    "cs_method": r"(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)",
+    "cs_uri_stem": r"/[^\s\"\\]{0,16384}+",
+    "sc_status": access_line.STATUS,
 }
+_W3C: Final = {"date": r"\d{4}-\d\d-\d\d", "time": r"\d\d:\d\d:\d\d(?:\.\d{1,6})?"}
 _REQUEST_AND_STATUS: Final = '"$request" $status'
 _BEFORE_STATUS: Final = '" '  # the end of a quoted request
 _REQUEST_LAST: Final = '"$request"'  # HAProxy's end with it
@@ -39,11 +50,19 @@ _VERSION_AT: Final = 12  # characters before the end of such a line
 _AGENT_NEXT: Final = '" "'
 # Beginnings of the formats without a request line in quotes.
 _BARE: Final = ("$method ", "[GIN] ", "HTTP $method ", "$status $method ", "$clock | ", "[$clock] ")
+# Beginnings of formats whose lines begin with a time and have no quotes.
+_TIMED: Final = ("$unix_time ", "$date $time ", "$date\t$time\t")
+_WORDED: Final = "router: completed "  # gitea's, behind a time, a place in its source and a level
+_WORDED_WITHIN: Final = 512  # characters
 _BARE_BEGIN: Final = frozenset("GHPDO[- ")
 _MAY_BEGIN: Final = _BARE_BEGIN | frozenset("0123456789")  # or a stamp does
 _begins_bare: Final = re.compile(
     rf"(?:HTTP |[1-5]\d\d )?{_KNOWN['method']} /|\[GIN\] |\[?\d\d:\d\d:\d\d(?:\]| \|) ", re.ASCII
 ).match
+# A request without quotes and version; between method and path CloudFront has the host.
+_request_within: Final = re.compile(
+    r"[ \t](?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)[ \t](?:[\w.-]{1,256}+\t)?(?:/|https?://)", re.ASCII
+).search
 _IDS_WITHIN: Final = 512  # characters of a line: they stand before its message
 _ids_in_brackets: Final = re.compile(
     r"(?<=[\[,])([0-9a-f]{32}|[0-9a-f]{16})[,-]([0-9a-f]{16})(?=[\],])", re.ASCII
@@ -77,8 +96,9 @@ def compile_format(text: str) -> re.Pattern[str]:
     names = [found[1] or found[2] for found in _NAME.finditer(text)]
     if len(names) != len(set(names)) or len(names) > MOST_FIELDS:
         raise ValueError(f"a format names each field once, and at most {MOST_FIELDS}")
-    if not ({"request", "status"} <= {*names} or {"method", "url", "status"} <= {*names}):
+    if not any(wanted <= {*names} for wanted in _WANTED):
         raise ValueError("a format has $request and $status, or $method, $url and $status")
+    known = {**_KNOWN, **_W3C} if text.startswith("$date") and names[1:2] == ["time"] else _KNOWN
     parts: list[str] = []
     at = 0
     for found in _NAME.finditer(text):
@@ -87,7 +107,7 @@ def compile_format(text: str) -> re.Pattern[str]:
             raise ValueError("something stands between two fields of a format")
         parts.append(_literal(before))
         name = found[1] or found[2]
-        parts.append(f"(?P<{name}>{_KNOWN.get(name) or _between(before[-1:], after)})")
+        parts.append(f"(?P<{name}>{known.get(name) or _between(before[-1:], after)})")
         at = found.end()
     return re.compile(f"{''.join(parts)}{_literal(text[at:])}(?=\\s|\\x1b|\\Z)", re.ASCII)
 
@@ -120,10 +140,14 @@ class Lines:
         within = [text for text in known if any(sign in text for sign in (_REQUEST_WITHIN, *_UNQUOTED))]
         within = [text for text in within if text not in first]
         bare = [text for text in known if text.startswith(_BARE) and text not in quoted]
-        kinds = (quoted, last, first, within, bare)
-        self._quoted, self._last, self._first, self._within, self._bare = map(_compiled, kinds)
+        timed = [text for text in known if text.startswith(_TIMED) and text not in quoted]
+        worded = [text for text in known if text.startswith(_WORDED)]
+        kinds = (quoted, last, first, within, bare, timed, worded)
+        compiled = map(_compiled, kinds)
+        self._quoted, self._last, self._first, self._within, self._bare, self._timed, self._worded = compiled
         # A team's own of any other form: they are tried on every line.
-        self._others = _compiled(text for text in known if text not in {*quoted, *last, *first, *within, *bare})
+        told = {text for kind in kinds for text in kind}
+        self._others = _compiled(text for text in known if text not in told)
 
     def read(self, text: str) -> Mapping[str, object] | None:
         """The fields of a line, those without a value left out; None when it has no known format."""
@@ -136,6 +160,7 @@ class Lines:
             or " | " in text
             or "raceI" in text
             or "race_id" in text
+            or ("/" in text and ("\tstatus:" in text or _has_request(text)))
             or self._others
         ):  # as nearly all
             return None
@@ -149,6 +174,8 @@ class Lines:
             found = self._by_a_format(text, call)
             if found is not None:
                 return found
+        if "/" in text and (found := self._without_quotes(text)) is not None:
+            return found
         ids = _ids_by_name(text) if "race" in text or "TRACE" in text else None
         if "=" in text and (pairs := logfmt.read_end(text)) is not None:
             return {**ids, **pairs} if ids else pairs
@@ -158,6 +185,22 @@ class Lines:
             return {"trace_id": of_spring[1], "span_id": of_spring[2]}
         return None
 
+    def _without_quotes(self, text: str) -> Mapping[str, object] | None:
+        """The fields of an access line that has neither quotes nor a version of HTTP, and of LTSV."""
+        if "\tstatus:" in text and (found := logfmt.read_ltsv(text)) is not None:
+            return found
+        if not _has_request(text):
+            return None
+        if "0" <= text[:1] <= "9":
+            for pattern, _, _ in self._timed:
+                if (fits := pattern.match(text)) is not None:
+                    return {name: value for name, value in fits.groupdict().items() if value not in ("-", "")}
+        if (at := text.find(_WORDED, 0, _WORDED_WITHIN)) >= 0:
+            for pattern, _, _ in self._worded:
+                if (fits := pattern.match(text, at)) is not None:
+                    return fits.groupdict()
+        return access_line.read_bare(text)
+
     def _by_a_format(self, text: str, call: re.Match[str] | None) -> Mapping[str, object] | None:
         """The fields of a line, whatever a shipper or a logger has written in front of it."""
         calls = call is not None
@@ -166,7 +209,7 @@ class Lines:
         stamp = _stamp(text)
         if stamp is not None and (found := self._by_format(text[stamp.end() :], 0, calls)) is not None:
             return found
-        if calls or _VERSION in text[-_VERSION_AT:] or (_VERSION in text and '"' not in text):
+        if calls or _VERSION in text[-_VERSION_AT:] or (_VERSION in text and ('"' not in text or "request{" in text)):
             for start in _places(text):
                 if (found := self._by_format(text, start, calls)) is not None:
                     return found
@@ -185,7 +228,7 @@ class Lines:
             patterns = [*patterns, *self._quoted]
         elif _VERSION in text[-_VERSION_AT:]:
             patterns = [*patterns, *self._last]
-        elif _VERSION in text and (_AGENT_NEXT in text or '"' not in text):
+        elif _VERSION in text and (_AGENT_NEXT in text or '"' not in text or text.startswith("request{", start)):
             patterns = [*patterns, *self._within]
         elif text[start : start + 1] == '"':
             patterns = [*patterns, *self._first]
@@ -205,6 +248,11 @@ class Lines:
                     fields["x_forwarded_for"] = caller
                 return access_line.with_rest(fields, text, found.end())
         return None
+
+
+def _has_request(text: str) -> bool:
+    """True when a method and a path or URL stand beside each other, with blanks around the method."""
+    return (" /" in text or "://" in text or "\t/" in text) and _request_within(text) is not None
 
 
 def _ids_by_name(text: str) -> dict[str, object] | None:

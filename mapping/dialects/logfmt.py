@@ -1,4 +1,6 @@
-"""Lines of `key=value` pairs: logfmt, as Go's slog and logrus, lograge, Heroku's router and many others write them."""
+"""Lines of pairs: logfmt (`key=value`), as Go's slog and logrus, lograge, Heroku's router and many others write them,
+and LTSV (`key:value` between tabs).
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,11 @@ from typing import Final
 MOST_PAIRS: Final = 64  # of a line that is read
 # One pair and the blanks behind it. Possessive, so that a line is looked at in time linear in its length.
 _PAIR: Final = re.compile(
-    r"""([A-Za-z_@][\w.@\-]{0,63}+)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'(?!\S)|[^\s"]*+)(?:\s++|\Z)""", re.ASCII
+    r"""([A-Za-z_@][\w.@#\-]{0,63}+)=("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'(?!\S)|\{(?:[^{}]++|\{[^{}]*+\})*+\}"""
+    r"""|[0-9.]{1,19} (?:ns|us|\u00b5s|\u03bcs|ms|s)(?!\S)|[^\s"]*+)(?:\s++|\Z)""",
+    re.ASCII,
 ).match
+_LABEL: Final = re.compile(r"[A-Za-z_][\w.\-]{0,63}", re.ASCII).fullmatch  # of LTSV
 LATEST: Final = 256  # characters before the first pair
 # Ends of keys that tell more than a message does: of a call, its trace, its caller.
 _TELLING: Final = ("id=", "status=", "Id=", "ID=", "trace=", "user=", "level=")
@@ -49,4 +54,16 @@ def read(text: str, at: int = 0) -> Mapping[str, object] | None:
         if value:
             found.setdefault(key, value)
         at = pair.end()
+    return found if len(found) > 1 else None
+
+
+def read_ltsv(text: str) -> Mapping[str, object] | None:
+    """The fields of a line of LTSV, at least two; None for any other text. See ltsv.org."""
+    found: dict[str, object] = {}
+    for field in text.split("\t", MOST_PAIRS)[:MOST_PAIRS]:
+        label, colon, value = field.partition(":")
+        if not colon or _LABEL(label) is None:
+            return None
+        if value not in ("", "-"):
+            found.setdefault(label, value)
     return found if len(found) > 1 else None

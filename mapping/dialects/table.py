@@ -92,7 +92,9 @@ class Vocabulary(_Table):
         "decimals, else unknown; go: nanoseconds where they are 10,000 or more, else unknown; text: the unit is in the "
         "value.",
     )
-    duration_parts: Names = Field(default=(), description="Seconds that add up to the duration of the call.")
+    duration_parts: Names = Field(
+        default=(), description="Seconds, or texts with units, that add up to the duration of the call."
+    )
     direction: Names = Field(default=(), description="outgoing, client, egress for calls that were made.")
     request_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the request.")
     response_headers: Names = Field(default=(), description="Beginnings of keys that hold a header of the response.")

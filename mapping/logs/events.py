@@ -15,6 +15,7 @@ from mapping.bounds import LAST_NS, MOST_SEVERE
 from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job
 from mapping.event import EMPTY_HEADERS, LOG, Decision, Event
 from mapping.logs.calls import CallEvents
+from mapping.logs.json_text import OF_SHIPPERS
 from mapping.logs.plans import LogPlan, LogPlans
 from mapping.logs.record import Body, LogKeys, LogRecord, flatten, read_body, understand
 from mapping.logs.work import LogWork, error_of, flags_of, is_of_a_model, request_id
@@ -61,7 +62,12 @@ class LogMapper:
         if (plan.line or plan.inside) and (fields := self._beside(body, plan, values, group)) is not None:
             # What they tell is as if it were the body.
             fields = self._flat_without_bodies(fields) if self._drops_bodies else fields
-            body = body._replace(flat={**body[3], **fields})
+            outer = body[3]
+            if plan.line:  # what a shipper tells of its machine is not the host of the call
+                outer = {key: value for key, value in outer.items() if key not in OF_SHIPPERS}
+                if self._hidden_by_place(str(outer[plan.line]), fields):
+                    outer[plan.line] = MASK
+            body = body._replace(flat={**outer, **fields})
             plan = self._plans.of[keys, tuple(body[3]), group.scope]
         looked_up: Mapping[str, Any] | None = None
         if plan.reads_attributes:
@@ -131,9 +137,15 @@ class LogMapper:
             named = self._plans.ids_inside[tuple(inside)]  # of a call attributes tell nothing
             return {key: inside[key] for key, _ in (*named.trace, *named.span)} or None
         text = body[3][plan.line]
-        if type(text) is not str or not (plan.shipped or ('" ' in text and " HTTP/" in text)):
+        if type(text) is not str or not (
+            plan.shipped or ('" ' in text and " HTTP/" in text) or ("status=" in text and "method=" in text)
+        ):
             return None
         return self._plans.lines.read(text) if _OF_SDKS not in group.attributes else None
+
+    def _hidden_by_place(self, line: str, fields: Mapping[str, object]) -> bool:
+        """True when a field of a line is masked, and only its place in the line, no name, tells masks so."""
+        return any(self._context.masks.verdict(key) == "mask" and key not in line for key in fields)
 
     def _understand(
         self, item: LogItem, job: Job, body: Body, attributes: Mapping[str, Any], keys: LogKeys

@@ -246,7 +246,7 @@ def _request_line(flat: Mapping[str, object], keys: tuple[str, ...]) -> tuple[st
             found = _REQUEST_LINE(text := value.strip())
             if found is not None and found[1] in VERBS:
                 return found[1], found[2]
-            if text[:1] == "/" and " " not in text:
+            if " " not in text and (text[:1] == "/" or "://" in text[:16]):
                 return "", text
     return "", ""
 
@@ -385,10 +385,19 @@ def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...])
 
 
 def _parts_ms(flat: Mapping[str, object], keys: tuple[str, ...]) -> float:
-    """The sum of seconds, -1.0 where one is missing: load balancers write -1 where nobody answered."""
-    parts = [_number(flat[key]) for key in keys]
+    """The sum of seconds or of texts with units, -1.0 where one is missing: load balancers write -1 where nobody
+    answered.
+    """
+    parts = [_seconds(flat[key]) for key in keys]
     total = round(sum(parts) * 1e3, 6) if min(parts) >= 0 else -1.0  # to the nanosecond
     return total if total <= LONGEST_MS else -1.0
+
+
+def _seconds(value: object) -> float:
+    number = _number(value)
+    if number < 0 and isinstance(value, str) and len(value) < 64:
+        return max(_told_ms(value), -1e3) / 1e3
+    return number
 
 
 def _told_ms(text: str) -> float:

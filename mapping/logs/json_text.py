@@ -29,7 +29,7 @@ WRAPPERS = tuple(
 )
 WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 3  # Vector wraps what Docker wrapped of a logger whose message is JSON
-_OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
+OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
 # Of these a text is the line as the application wrote it; the others also hold its message.
 _MESSAGES = (
     "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message @message "
@@ -41,6 +41,7 @@ BEFORE_JSON = frozenset('{"0123456789T:.+Z-\ufeff')
 LONGEST_MIXED = 32_768  # characters of a text that is looked through for JSON at its end
 _MOST_BRACES = 4  # places where that JSON may begin: braces stand in messages, too
 _MESSAGE_UP_TO = 4096  # characters before it
+_LONGEST_BEFORE = 24  # characters of `headers=` with the colours of a terminal
 _NO_MORE = " []"  # Monolog's word for an empty context
 _CRI = re.compile(r"[0-9T:.+Z-]{20,40} (?:stdout|stderr) [FP] (?=\{)").match  # containerd's log files
 
@@ -106,6 +107,8 @@ def json_end(text: str) -> dict[str, object] | None:
         at = text.find('{"', at + 1, _MESSAGE_UP_TO)
         if at < 0:
             break
+        if "headers" in text[max(at - _LONGEST_BEFORE, 0) : at]:  # one of several pairs, as Rust's tracing prints them
+            continue
         if (found := _exactly(text[at:])) is not None:
             return found
         parted = text.find("} {", at)
@@ -134,7 +137,7 @@ def unwrapped(flat: Mapping[str, object]) -> dict[str, object] | None:
                     break
         if inner is None:
             break
-        outer = {key: value for key, value in at.items() if key != name and key not in _OF_SHIPPERS}
+        outer = {key: value for key, value in at.items() if key != name and key not in OF_SHIPPERS}
         found = {**outer, **inner}
         at = inner
     return found

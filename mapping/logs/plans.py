@@ -34,6 +34,7 @@ CONSUMED: Final = frozenset(
 )
 _VERSIONS: Final = frozenset(VERSION_ATTRIBUTES)
 _STATED: Final = frozenset(("sampling.threshold", "sampling.randomness"))
+_LABELS_OF_GOOGLE: Final = "logging.googleapis.com/labels."
 _LONGEST_PLAN: Final = 32_768  # characters of all keys of a record whose plan is remembered
 
 
@@ -178,7 +179,7 @@ class LogPlans:
 
 def _spelled(name: str) -> str:
     """The key folded, without the objects in which loggers keep their context."""
-    parts = name.split(".") if len(name) <= LONGEST_KEY else ()
+    parts = name.removeprefix(_LABELS_OF_GOOGLE).split(".") if len(name) <= LONGEST_KEY else ()
     parts = [fold(part) for part in parts]
     while len(parts) > 1 and parts[0] in CONTEXTS:
         parts = parts[1:]

@@ -36,6 +36,9 @@ _MAX_DEPTH = 32  # of the flattened view; deeper values are stored but not looke
 _MAX_FLAT_KEYS = 5000
 _LISTED = frozenset((list, str))  # how headers come that are no object
 _MOST_SCOPES = 16  # of a line of .NET
+_MOST_PAIRS = 64  # of a line of Logback or Log4j
+_OF_LISTS = frozenset(("Scopes", "kvpList", "contextMap"))  # lists in which loggers keep what they tell of a line
+_PAIR = frozenset(("key", "value"))
 
 _EXCEPTION_KEYS = ("exception.type", "exception.message", "exception.stacktrace")  # as ExceptionInfo has them
 _EVENT_NAME_KEYS = ("event.name", "otel.event.name")
@@ -285,23 +288,37 @@ def _of_object(parsed: Mapping[str, object], kinds: Kinds, shown: str, source: s
     read from, "" for none.
     """
     flat = _flattened(parsed) if dict in kinds else parsed
-    if list in kinds and "Scopes" in parsed:
-        flat = {**_of_scopes(parsed["Scopes"]), **flat}
+    if list in kinds and not _OF_LISTS.isdisjoint(parsed):
+        flat = {**_of_lists(parsed), **flat}
     if source and (float in kinds or dict in kinds) and holds_long_numbers(flat):
         found = exact(source)
         if found is not None:
             parsed, flat = found, flatten(found)
     inner = unwrapped(flat) if not source or '\\"' in source else None
     # Masks look at the object, not at a text whose secrets are behind escaped quotes.
-    return _new(Body, ("json", shown if inner is None else "", parsed, flat if inner is None else flatten(inner)))
+    if inner is None:
+        return _new(Body, ("json", shown, parsed, flat))
+    listed = {} if _OF_LISTS.isdisjoint(inner) else _of_lists(inner)
+    return _new(Body, ("json", "", parsed, {**listed, **flatten(inner)} if listed else flatten(inner)))
 
 
-def _of_scopes(scopes: object) -> dict[str, object]:
-    """What .NET's JSON console tells of a line's scopes, a list of objects: of its trace, its request, its user."""
+def _of_lists(parsed: Mapping[str, object]) -> dict[str, object]:
+    """What loggers tell of a line in lists: .NET's JSON console of its scopes (its trace, its request, its user),
+    Logback of its pairs (`"kvpList": [{"status": 200}]`), Log4j of its context (`[{"key": "user", "value": "ann"}]`).
+    """
     found: dict[str, object] = {}
-    for scope in scopes[:_MOST_SCOPES] if isinstance(scopes, list) else ():
-        if isinstance(scope, dict):
-            _add_leaves(found, scope, "Scopes.", 1)
+    for name, prefix, most in (
+        ("Scopes", "Scopes.", _MOST_SCOPES),
+        ("kvpList", "", _MOST_PAIRS),
+        ("contextMap", "contextMap.", _MOST_PAIRS),
+    ):
+        items = parsed.get(name)
+        for item in items[:most] if isinstance(items, list) else ():
+            if not isinstance(item, dict):
+                continue
+            if item.keys() == _PAIR and isinstance(key := item["key"], str):
+                item = {key: item["value"]}
+            _add_leaves(found, item, prefix, 1)
     return found
 
 
