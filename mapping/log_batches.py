@@ -113,5 +113,5 @@ def _owned(work: LogWork, seen: TraceMemory, job: Job) -> LogWork:
     if (seen.empty and (named == NO_OWNER or not of_call)) or (not of_call and named[0] and named[1]):
         return work
     trace_id = work.item.trace_id or bytes.fromhex(work.read.trace_id)
-    owner = seen.of_log(trace_id, named, job.received_unix_ns, job.tenant, of_call=of_call)
+    owner = seen.of_one(trace_id, named, job.received_unix_ns, job.tenant, learns=of_call)
     return work if owner == named else work._replace(who=who._replace(user_id=owner[0], company_id=owner[1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mapping.event import Decision, Event
 from mapping.masks.redactor import RedactionError
@@ -10,6 +10,8 @@ from mapping.otlp.decode import LogItem, SpanRecord
 from mapping.rules.bodies import Room
 from mapping.sampling.dropped import counted_only
 from mapping.together import Lent
+
+_new: Final = tuple.__new__
 
 
 class Failed(NamedTuple):
@@ -60,4 +62,7 @@ class Out:
             self.dropped.append(call)
 
     def mapped(self) -> Mapped:
-        return Mapped(self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped, self.lent)
+        return _new(
+            Mapped,
+            (self.events, self.skipped, self.sampled_out, self.failed, self.room.used, self.dropped, self.lent),
+        )

@@ -36,10 +36,11 @@ from mapping.sampling.stated import weigh
 from mapping.settings import MappingSettings
 from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans.classify import SERVER
-from mapping.spans.columns import plain_calls
+from mapping.spans.columns import LEAST, plain_calls
 from mapping.spans.counted import counted
-from mapping.spans.hops import find_hops
-from mapping.spans.inheritance import find_owners
+from mapping.spans.hops import find_hops, flat_hops
+from mapping.spans.inheritance import find_owner, find_owners
+from mapping.spans.nested_calls import below_others
 from mapping.spans.plans import Plans
 from mapping.spans.same_call import settle
 from mapping.spans.trace_memory import Owner, TraceMemory
@@ -73,8 +74,9 @@ class Mapper:
             SamplingSettings(), ceiling=sampler.ceiling
         )  # keeps all, with the weight that upstream gave them
         self._inherit = settings.inherit
-        self._traces_seen = TraceMemory(settings.inherit_across_requests_s) if settings.inherit else None
-        self._together = Together(settings.inherit_across_requests_s if settings.inherit else 0)
+        across_s = settings.inherit_across_requests_s if settings.inherit else 0
+        self._traces_seen = TraceMemory(across_s) if across_s else None  # None when nothing is remembered
+        self._together = Together(across_s)
         self._should_skip = compiled(settings.skip_expressions)
         self._context = context = Context(settings)
         self._value_masks = context.masks.redactor.values
@@ -132,7 +134,7 @@ class Mapper:
         lent: `Mapped.lent` of the time before, so that it is decided the same again.
         """
         room = Room(max(INFLATED_ROOM, 2 * decoded.size))
-        job = Job(received_unix_ns, tenant, room, share_of(decoded.accepted))
+        job: Job = _new(Job, (received_unix_ns, tenant, room, share_of(decoded.accepted)))
         out = Out(keep_skips, room, self.count_dropped)
         sampler = self._sampler if sample else self._pass
         calls = sampler.calls
@@ -156,16 +158,24 @@ class Mapper:
                 start = self._look(group, start, job, sampler if early else None, tree, out)
                 yield
         works = tree.works
-        if tree.doubtful or len(tree.incoming) > 1:
-            yield from settle(tree, self._plans)
+        # What follows is asked only where there is something to be told: most requests have few spans.
+        inner = below_others(tree) if len(tree.incoming) > 1 and tree.has_calls_of_one_trace() else []
+        if inner or tree.doubtful:
+            yield from settle(tree, inner, self._plans)
         owners: Sequence[Owner] | None = None
         if self._inherit:
-            owners = yield from find_owners(tree, self._traces_seen or None, job.received_unix_ns, job.tenant)
-        hops = yield from find_hops(tree)
+            memory = self._traces_seen
+            if len(works) == 1:
+                owners = (find_owner(works[0], memory, job.received_unix_ns, job.tenant),)
+            elif tree.naming or (memory is not None and not memory.empty):
+                owners = yield from find_owners(tree, memory, job.received_unix_ns, job.tenant)
+        hops = flat_hops(tree) or (yield from find_hops(tree))
         judged = not early or self._should_skip is not None
         counting = out.dropped is not None
         events, masks = out.events, self._value_masks
-        made = yield from plain_calls(works, owners, hops, job, self._clock)
+        made: Iterable[Event | None] = repeat(None)
+        if len(works) >= LEAST:
+            made = yield from plain_calls(works, owners, hops, job, self._clock)
         clock, until, left = self._clock, 0.0, 0
         for work, hop, owner, event in zip(works, hops, owners or repeat(None), made):  # noqa: B905 - all have one length
             if work[2].event_type == SKIP and not out.keep_skips and (work[9].keep or not counting):
@@ -220,7 +230,6 @@ class Mapper:
         early_facts = of_tenant(facts.early_facts, job.tenant)
         names, plans, plumbing = self._context.names, self._plans.of(facts.scope), self._plans.plumbing
         works, naming, incoming, passed = tree.works, tree.naming, tree.incoming, tree.passed
-        place = len(works)  # of the next span
         clock, counting = self._clock, out.dropped is not None
         until = clock() + STEP_S
         for at, record in enumerate(records, start):
@@ -231,48 +240,52 @@ class Mapper:
                 name, kind = names[span.name], span.kind
                 is_plumbing = name[1]
                 # Plumbing is skipped, not sampled; only these can be plumbing, and their attributes tell.
-                unclear = is_plumbing or kind < SERVER
-                if sampler is not None and not unclear:
-                    state = span.trace_state
-                    decision = sampler.span(record[1], read_text(state) if state else "", early_facts)
-                    if not decision.keep and not counting:
-                        out.sampled_out += 1
+                if is_plumbing or kind < SERVER:
+                    keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts
+                    plan = plumbing[keys] if is_plumbing else plans[kind][keys]
+                    if sampler is not None and plan.event_type != SKIP:
+                        decision = sampler.span(record[1], read_text(span.trace_state), early_facts)
+                        if not decision.keep and not counting:
+                            out.sampled_out += 1
+                            continue
+                    is_astray = span.flags & REMOTE_FLAG
+                    if not is_astray and passed is not None and plan.passed and record[2] not in passed:
+                        passed[record[2]] = record
+                        out.skipped += 1
                         continue
-                keys, values, fragments = zip(*record[4])  # noqa: B905 - entries have three parts; strict costs a third
-                plan = plumbing[keys] if is_plumbing else plans[kind][keys]
-                if sampler is not None and unclear and plan.event_type != SKIP:
-                    decision = sampler.span(record[1], read_text(span.trace_state), early_facts)
-                    if not decision.keep and not counting:
-                        out.sampled_out += 1
-                        continue
-                is_astray = unclear and span.flags & REMOTE_FLAG
-                if unclear and not is_astray and passed is not None and plan.passed and record[2] not in passed:
-                    passed[record[2]] = record
-                    out.skipped += 1
-                    continue
-                who, request, response = NOBODY, EMPTY_HEADERS, EMPTY_HEADERS
+                else:
+                    if sampler is not None:
+                        state = span.trace_state
+                        decision = sampler.span(record[1], read_text(state) if state else "", early_facts)
+                        if not decision.keep and not counting:
+                            out.sampled_out += 1
+                            continue
+                    keys, values, fragments = zip(*record[4])  # noqa: B905 - strict costs a third
+                    plan, is_astray = plans[kind][keys], 0
+                if plan.weight != ABSENT:
+                    decision = weigh(decision, values[plan.weight], record[1])
+                request = response = EMPTY_HEADERS
                 if plan.has_headers or record[6]:
                     request, response = plan.slots.read(values, record[6])
                 if plan.names_callers:
                     who = plan.who.read(values, request, response)
-                if plan.weight != ABSENT:
-                    decision = weigh(decision, values[plan.weight], record[1])
+                    if who[0] or who[1]:
+                        naming.append(len(works))
+                else:
+                    who = NOBODY
             except Exception as error:  # one bad record harms nobody else
                 if decision.keep:
                     out.fail("traces", record, error)
                 else:  # it goes nowhere in any case
                     out.sampled_out += 1
                 continue
-            if who[0] or who[1]:
-                naming.append(place)
             if plan.incoming:
-                incoming.append(place)
+                incoming.append(len(works))
             if plan.second_look:
-                tree.doubtful.append(place)
+                tree.doubtful.append(len(works))
             if is_astray:
-                tree.astray.append(place)
+                tree.astray.append(len(works))
             works.append(_new(Work, (record, name, plan, values, fragments, who, request, response, facts, decision)))
-            place += 1
         return start + STEP
 
     def _log_records(
@@ -281,8 +294,7 @@ class Mapper:
         waiting: list[WaitingLog] = []
         at_once = sampler.early and self._should_skip is None
         make, masks, clock = self._logs.event, self._value_masks, self._clock
-        traces_seen = self._traces_seen or None  # None when nothing is remembered
-        for runs in looked_at(groups, job, self._groups, self._logs, traces_seen, out, clock):
+        for runs in looked_at(groups, job, self._groups, self._logs, self._traces_seen, out, clock):
             yield
             until = clock() + STEP_S
             for run in runs:

@@ -150,6 +150,7 @@ class MetadataPlan:
     """
 
     __slots__ = (
+        "_asks",
         "_fixed",
         "_left_out",
         "_looked_at",
@@ -219,8 +220,9 @@ class MetadataPlan:
         self.plain: Callable[[tuple[Any, ...]], tuple[str, ...]] = itemgetter(*wanted)
         self._tail = orjson.dumps(self._fixed).decode()[1:-1]
         # Nothing but fragments: what `text` gives without `extra` is the `plain` ones, joined.
-        self.is_plain = not (self._slow or self._looked_at or self._numbers or self._tail)
-        self.joins = bool(plain) and not (self._slow_with_extra or self._looked_at or self._numbers)
+        self._asks = bool(self._looked_at or self._numbers)  # each value
+        self.is_plain = not (self._slow or self._asks or self._tail)
+        self.joins = bool(plain) and not (self._slow_with_extra or self._asks)
 
     def text(
         self, values: tuple[Any, ...], fragments: tuple[str | None, ...], extra: dict[str, Any] | None = None
@@ -229,15 +231,16 @@ class MetadataPlan:
         if self._slow or (extra and self._slow_with_extra):
             return self._sorted_out(values, extra or {})
         body = ",".join(self.plain(fragments))
-        for key, index in self._looked_at:
-            value = self._masks.value(key, values[index])
-            if value is not None:
-                member = (fragments[index] if value is values[index] else None) or fragment(key, value)
-                body = f"{body},{member}" if body else member
-        for key, index in self._numbers:
-            if isinstance(values[index], bool | int | float):
-                member = fragments[index] or fragment(key, values[index])
-                body = f"{body},{member}" if body else member
+        if self._asks:
+            for key, index in self._looked_at:
+                value = self._masks.value(key, values[index])
+                if value is not None:
+                    member = (fragments[index] if value is values[index] else None) or fragment(key, value)
+                    body = f"{body},{member}" if body else member
+            for key, index in self._numbers:
+                if isinstance(values[index], bool | int | float):
+                    member = fragments[index] or fragment(key, values[index])
+                    body = f"{body},{member}" if body else member
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail
         if extra:

@@ -82,6 +82,7 @@ class ApiCallPlan:
         "_grpc",
         "_has_bodies",
         "_incoming",
+        "_is_grpc",
         "_looks",
         "_metadata",
         "_method",
@@ -158,6 +159,7 @@ class ApiCallPlan:
         self._status_events = shape.reading.status_events
         self._given_up = shape.reading.given_up
         self._grpc = first(GRPC_STATUSES, scalar=False)
+        self._is_grpc = self._grpc != ABSENT
         self._asked = [(name, index) for name, index in at.items() if name in extras.ATTRIBUTES]
         asked_of = self.slots.request_names
         self._readers = extras.parts(self.slots.response_names)
@@ -185,7 +187,7 @@ class ApiCallPlan:
 
     def _plain_calls(self) -> PlainCalls | None:
         """What builds the events of plain calls by columns; None when no call of this shape is plain."""
-        odd = self._unusual or self.slots.present or self.over or self.shares_ids or self._grpc != ABSENT
+        odd = self._unusual or self.slots.present or self.over or self.shares_ids or self._is_grpc
         if odd or not (self.stated and self.route_at != ABSENT and self.uri.is_path_alone and self._metadata.joins):
             return None
         if self._custom or self._context.masks.looks_inside_text:
@@ -257,7 +259,7 @@ class ApiCallPlan:
         error_type = taxonomy.BY_STATUS[status]
         if span.flags & REMOTE_FLAG:
             extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
-        if code == 2 or events or not status or self._grpc != ABSENT:
+        if code == 2 or events or not status or self._is_grpc:
             error_type, extra = self._failure(work, status, error_type, extra)
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
@@ -356,7 +358,7 @@ class ApiCallPlan:
             context.describe_error(record, raw is not None, extra)
             if not error_type and not status:
                 error_type = context.failure(record, text_of(raw), self._direction)
-        if self._grpc != ABSENT and not error_type:
+        if self._is_grpc and not error_type:
             value = work.values[self._grpc]
             name = rpc_status(value[0] if isinstance(value, list) and value else value, grpc=True)
             if name not in SUCCESSES:  # a failure behind HTTP's 200

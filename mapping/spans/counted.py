@@ -61,7 +61,7 @@ def counted(
     if not version and "/v" in path:
         version = path_version(path)
     error_type = taxonomy.BY_STATUS[status]
-    if code == 2 or events or not status or plan._grpc != ABSENT:
+    if code == 2 or events or not status or plan._is_grpc:
         error_type, _ = plan._failure(work, status, error_type, None)
 
     start, end = span.start_time_unix_nano, span.end_time_unix_nano

@@ -16,18 +16,23 @@ from mapping.spans.tree import Tree, slices
 UNKNOWN: Final = ""  # not an incoming call, and none is known to be above it
 
 
+def flat_hops(tree: Tree) -> Sequence[str] | None:
+    """As `find_hops`, where no span is above another or no call came in; None for every other request."""
+    works, incoming = tree.works, tree.incoming
+    if len(works) > 1 and incoming:
+        if not tree.is_flat():
+            return None
+        if len(incoming) == len(works) and not tree.passed:
+            return [OPEN if work[0][3] else ENTRY for work in works]
+    hops = [UNKNOWN] * len(works)
+    for at in incoming:
+        hops[at] = OPEN if tree.above(at) else ENTRY
+    return hops
+
+
 def find_hops(tree: Tree) -> Generator[None, None, Sequence[str]]:
     """Returns for each span ENTRY, INNER, OPEN or UNKNOWN. Takes time in proportion to the spans, in slices."""
     works, incoming = tree.works, tree.incoming
-    hops: list[str] = [UNKNOWN] * len(works)
-    if not incoming:
-        return hops
-    if tree.is_flat():
-        if len(incoming) == len(works) > 1:
-            return [OPEN if above else ENTRY for above in tree.links(range(len(works)))[2]]
-        for at in incoming:
-            hops[at] = OPEN if tree.above(at) else ENTRY
-        return hops
     parents = tree.at_once() or (yield from tree.parents())
     # What the spans below each see above them; behind them what those without a parent here find at ABROAD and ROOT.
     below: list[str | None] = [None] * len(works)
@@ -41,6 +46,7 @@ def find_hops(tree: Tree) -> Generator[None, None, Sequence[str]]:
                 below[at] = found if found is not None else _look_up(at, parents, below)
         if part.stop < len(works):
             yield
+    hops: list[str] = [UNKNOWN] * len(works)
     for part in slices(len(works)):
         of = slice(part.start, part.stop)
         hops[of] = [INNER if below[up] == INNER else UNKNOWN for up in parents[of]]

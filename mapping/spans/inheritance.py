@@ -25,53 +25,69 @@ def find_owners(
     time, Unix nanoseconds. It pauses often, so that an event loop can breathe however many spans there are.
     """
     works = tree.works
-    if len(works) == 1:  # as many SDKs send them; a third of the time
-        return [_find_owner(works[0], memory, now, tenant)]
     traces: list[bytes] = []  # of the spans that name somebody, and whom they name
     users: list[str] = []
     companies: list[str] = []
     for part in slices(len(tree.naming)) if tree.naming else ():
-        naming = [works[at] for at in tree.naming[part.start : part.stop]]
-        traces += [work[0][1] for work in naming]
-        users += [work[5][0] for work in naming]
-        companies += [work[5][1] for work in naming]
+        for at in tree.naming[part.start : part.stop]:
+            work = works[at]
+            who = work[5]
+            traces.append(work[0][1])
+            users.append(who[0])
+            companies.append(who[1])
         if part.stop < len(tree.naming):
             yield
     all_name = len(traces) == len(works)
-    lends = any(users) and not (all_name and "" not in users), any(companies) and not (all_name and "" not in companies)
+    lack_users, lack_companies = not all_name or "" in users, not all_name or "" in companies
     owners: Sequence[Owner] | None = None
-    if any(lends) and not (tree.is_flat() and not tree.astray):
-        owners = yield from _of_request(tree, lends)
+    if traces and (lack_users or lack_companies) and not (tree.is_flat() and not tree.astray):
+        lends = lack_users and any(users), lack_companies and any(companies)
+        if any(lends):
+            owners = yield from _of_request(tree, lends)
     if memory is None:
         return owners
     # What this request itself says is not lent by memory: that is done above, to spans of one resource only.
-    if not memory.empty and not (all_name and "" not in users and "" not in companies):
-        filled: list[Owner] = []
-        for part in slices(len(works)):
-            if owners is not None:
-                own: Sequence[Owner] = owners[part.start : part.stop]
-            else:
-                own = [work[5][:2] for work in works[part.start : part.stop]]
-            filled += memory.fill(tree.links(part)[0], own, now, tenant)
-            if part.stop < len(works):
-                yield
-        owners = filled
+    if (lack_users or lack_companies) and not memory.empty:
+        owners = yield from _fill_gaps(works, traces if all_name else None, owners, memory, now, tenant)
     if traces:
         memory.learn(traces, users, companies, now, tenant)
     return owners
 
 
-def _find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -> Owner:
+def _fill_gaps(
+    works: Sequence[Work],
+    traces: Sequence[bytes] | None,
+    owners: Sequence[Owner] | None,
+    memory: TraceMemory,
+    now: int,
+    tenant: str,
+) -> Generator[None, None, Sequence[Owner] | None]:
+    """Returns the owners of spans, gaps filled from earlier requests; as they were where those tell nothing.
+
+    traces: of all the spans, None where they are not at hand.
+    """
+    filled: list[Owner] = []
+    for part in slices(len(works)):
+        of = works[part.start : part.stop]
+        asked = traces[part.start : part.stop] if traces is not None else [work[0][1] for work in of]
+        if len(of) == len(works) and not memory.knows(asked, tenant):
+            return owners
+        own = owners[part.start : part.stop] if owners is not None else [work[5][:2] for work in of]
+        filled += memory.fill(asked, own, now, tenant)
+        if part.stop < len(works):
+            yield
+    return filled
+
+
+def find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -> Owner:
     """As `find_owners`, of a span that is alone in its request."""
-    owner = found = work[5][:2]
+    owner: Owner = work[5][:2]
     if memory is None:
         return owner
-    traces = (work[0][1],)
-    if not memory.empty and "" in owner:
-        (found,) = memory.fill(traces, (owner,), now, tenant)
-    if owner != NO_OWNER:
-        memory.learn(traces, owner[:1], owner[1:], now, tenant)
-    return found
+    if "" in owner:
+        return owner if memory.empty and owner == NO_OWNER else memory.of_one(work[0][1], owner, now, tenant)
+    memory.learn((work[0][1],), owner[:1], owner[1:], now, tenant)
+    return owner
 
 
 def _of_request(tree: Tree, lends: tuple[bool, bool]) -> Generator[None, None, Sequence[Owner]]:
@@ -96,7 +112,7 @@ def _find_parents(tree: Tree) -> Generator[None, None, Sequence[int]]:
         beside, parents = {call[1] + call[3]: at for at, call in calls}, list(parents)
         for at in tree.astray:
             record = works[at][0]
-            if parents[at] < 0 and record.span.kind == INTERNAL:
+            if parents[at] < 0 and record.span.kind == INTERNAL and not tree.is_below_passed(at):
                 up = beside.get(record.trace_id + record.parent_id, ROOT)
                 parents[at] = up if up != at else ROOT
     if tree.of_one_resource:

@@ -31,12 +31,9 @@ HOPS: Final = (CLIENT, PRODUCER, CONSUMER)  # a call below one of these is anoth
 _EXCHANGE: Final = frozenset((*METHODS, *STATUSES))
 
 
-def settle_nested(tree: Tree, plans: Plans) -> Generator[None, None, None]:
-    """Gives spans of calls that others tell of the plan of an action."""
+def settle_nested(inner: list[int], tree: Tree, plans: Plans) -> Generator[None, None, None]:
+    """Gives spans of calls that others tell of the plan of an action. inner: `below_others` of the tree."""
     works, incoming = tree.works, tree.incoming
-    inner = _below_others(incoming, works)
-    if not inner:
-        return
     if not tree.is_flat():
         parents = tree.at_once() or (yield from tree.parents())
         for start in range(0, len(inner), FEW):
@@ -62,11 +59,10 @@ def above(at: int, parents: Sequence[int]) -> Iterator[int]:
         yield at
 
 
-def _below_others(incoming: list[int], works: list[Work]) -> list[int]:
+def below_others(tree: Tree) -> list[int]:
     """The incoming calls below a span, of traces that have several: nearly always none."""
+    works, incoming = tree.works, tree.incoming
     traces = [works[at][0][1] for at in incoming]
-    if len(set(traces)) == len(traces):
-        return []
     count = Counter(traces)
     return [at for at, trace in zip(incoming, traces, strict=True) if count[trace] > 1 and works[at][0][3]]
 

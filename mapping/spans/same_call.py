@@ -32,11 +32,11 @@ from mapping.spans.within_call import lend_rpc, settle_operation, take_failure
 _PARENT_KNOWN: Final = 0x100  # span flags: whether the parent is in another process is known (trace.proto)
 
 
-def settle(tree: Tree, plans: Plans) -> Generator[None, None, None]:
-    """Gives spans other plans where others tell the same."""
+def settle(tree: Tree, inner: list[int], plans: Plans) -> Generator[None, None, None]:
+    """Gives spans other plans where others tell the same. inner: `below_others` of the tree."""
     works = tree.works
-    if len(tree.incoming) > 1:
-        yield from settle_nested(tree, plans)
+    if inner:
+        yield from settle_nested(inner, tree, plans)
     if tree.doubtful:
         yield from _settle_doubtful(tree.doubtful, works, tree, plans)
         tree.incoming = [at for at in tree.incoming if works[at][2].incoming]

@@ -46,14 +46,19 @@ class TraceMemory:
     def __bool__(self) -> bool:
         return self._ns > 0
 
-    def fill(self, traces: Sequence[bytes], owners: Sequence[Owner], now: int, tenant: str) -> Sequence[Owner]:
-        """The owners of spans, gaps filled with what their traces are known for among the tenant's own."""
-        keys = _keys(traces, tenant)
+    def knows(self, traces: Sequence[bytes], tenant: str) -> bool:
+        """True when some of the tenant's traces was told of."""
         if self._aside:
             self._sort()
-        asked = set(keys)  # spans of a trace come together
-        if self._young.keys().isdisjoint(asked) and self._old.keys().isdisjoint(asked):
+        asked = set(_keys(traces, tenant))
+        return not (self._young.keys().isdisjoint(asked) and self._old.keys().isdisjoint(asked))
+
+    def fill(self, traces: Sequence[bytes], owners: Sequence[Owner], now: int, tenant: str) -> Sequence[Owner]:
+        """The owners of spans, gaps filled with what their traces are known for among the tenant's own."""
+        if not self.knows(traces, tenant):
             return owners
+        keys = _keys(traces, tenant)
+        asked = set(keys)  # spans of a trace come together
         found = ((key, self._lends(key, now)) for key in asked if key in self._young or key in self._old)
         lent = {key: owner for key, owner in found if owner is not NO_OWNER}
         if not lent:
@@ -69,8 +74,8 @@ class TraceMemory:
         self, traces: Sequence[bytes], users: Sequence[str], companies: Sequence[str], now: int, tenant: str
     ) -> None:
         """Spans of these traces tell whose they are; "" says nothing."""
-        characters = sum(map(len, users)) + sum(map(len, companies))
-        self._aside.append((now, _keys(traces, tenant), users, companies, characters))
+        characters = len("".join(users)) + len("".join(companies))
+        self._aside.append((now, _keys(traces, tenant) if tenant else traces, users, companies, characters))
         self._spans_aside += len(traces)
         self._characters_aside += characters
         while len(self._aside) > 1 and (
@@ -81,12 +86,12 @@ class TraceMemory:
             self._characters_aside -= characters
         self.empty = False
 
-    def of_log(self, trace: bytes, owner: Owner, now: int, tenant: str, *, of_call: bool) -> Owner:
-        """The owner of one log record, as `fill` has it. of_call: it tells of a call, and is learned first."""
+    def of_one(self, trace: bytes, owner: Owner, now: int, tenant: str, *, learns: bool = True) -> Owner:
+        """The owner of one record, as `fill` has it. learns: what it names is learned as well, and at once."""
         key = trace + tenant.encode() if tenant else trace
         if self._aside:
             self._sort()
-        learns = of_call and owner != NO_OWNER
+        learns = learns and owner != NO_OWNER
         if learns:
             self._make_room(now)
             self.empty = False

@@ -15,6 +15,7 @@ ROOT: Final = -1  # instead of the index of a parent: the span has none
 ABROAD: Final = -2  # its parent is not in this request
 Links = tuple[Sequence[bytes], Sequence[bytes], Sequence[bytes]]  # trace ids, span ids, ids of what is above
 _NOTHING: Final[Links] = (), (), ()
+_NO_RECORDS: Final = ((), (), (), ())
 _SLICE: Final = 4096  # spans between two pauses: a few milliseconds
 
 
@@ -31,10 +32,12 @@ class Tree:
     It is filled span by span, and tells which of them have more to be asked about: few, where asking all takes time.
     """
 
-    __slots__ = (
-        "_beyond", "_flat", "_links", "_parents", "_part", "astray", "doubtful", "incoming", "naming",
-        "of_one_resource", "passed", "works",
-    )  # fmt: skip
+    # What is found when it is first asked for; nothing is asked of a span that is alone.
+    _beyond: dict[bytes, bytes] | None = None  # of the passed: the id of what is above them all
+    _parents: list[int] | None = None
+    _flat: bool | None = None
+    _part: range | None = None
+    _links: Links = _NOTHING
 
     def __init__(self, *, of_one_resource: bool = False, passes: bool = False) -> None:
         """of_one_resource: False where that is not known. passes: spans that are nothing themselves are laid aside."""
@@ -47,27 +50,28 @@ class Tree:
         self.astray: list[int] = []  # INTERNAL with a parent in another process: LiteLLM's, where a call is beside them
         # By id, spans that are no events and only stand between others, which are below what those are below.
         self.passed: dict[bytes, SpanRecord] | None = {} if passes else None
-        self._beyond: dict[bytes, bytes] | None = None  # of the passed: the id of what is above them all
-        self._parents: list[int] | None = None
-        self._flat: bool | None = None
-        self._part: range | None = None
-        self._links = _NOTHING
 
     def links(self, part: range) -> Links:
         """Trace ids, span ids and ids of what is above, of a slice of spans; mostly one, and remembered."""
         if self._part is None or self._part != part:
-            records = [work[0] for work in self.works[part.start : part.stop]]
             self._part = part
-            traces, above = [record[1] for record in records], [record[3] for record in records]
+            records = [work[0] for work in self.works[part.start : part.stop]]
+            _, traces, spans, above, *_ = zip(*records) if records else _NO_RECORDS  # noqa: B905 - strict costs a third
             if self.passed and not self.passed.keys().isdisjoint(above):
-                above = [*map(self._pass, traces, above)]
-            self._links = traces, [record[2] for record in records], above
+                above = tuple(map(self._pass, traces, above))
+            self._links = traces, spans, above
         return self._links
 
     def above(self, at: int) -> bytes:
         """The id of what is above a span, b"" for nothing."""
         record = self.works[at][0]
         return self._pass(record[1], record[3]) if self.passed else record[3]
+
+    def is_below_passed(self, at: int) -> bool:
+        """True where the parent of a span is one of the passed."""
+        record = self.works[at][0]
+        parent = self.passed.get(record[3]) if self.passed else None
+        return parent is not None and parent[1] == record[1]
 
     def _pass(self, trace: bytes, above: bytes) -> bytes:
         """`above`, or what is above it where it is one of the passed; each of them is walked over once in all."""
@@ -88,12 +92,28 @@ class Tree:
     def is_flat(self) -> bool:
         """True when no span here is above another, as in most requests of one service. Only for a slice of spans."""
         if self._flat is None:
-            self._flat = len(self.works) <= _SLICE and (len(self.works) < 2 or self._has_no_parents())
+            works = self.works
+            if len(works) > _SLICE:
+                self._flat = False
+            elif self.passed:
+                _, spans, above = self.links(range(len(works)))
+                self._flat = set(spans).isdisjoint(above)
+            else:
+                ids = set()
+                for work in works:  # for the few spans of most requests half of what a comprehension takes
+                    ids.add(work[0][2])
+                self._flat = ids.isdisjoint([work[0][3] for work in works])
         return self._flat
 
-    def _has_no_parents(self) -> bool:
-        _, spans, above = self.links(range(len(self.works)))
-        return set(spans).isdisjoint(above)
+    def has_calls_of_one_trace(self) -> bool:
+        """True when two incoming calls are of one trace, so that one may be below the other or tell the same."""
+        works, incoming, traces = self.works, self.incoming, set()
+        for at in incoming:
+            traces.add(works[at][0][1])
+        apart = len(traces) == len(incoming)
+        if apart and len(incoming) == len(works) <= _SLICE:
+            self._flat = True  # each is of another trace
+        return not apart
 
     def at_once(self) -> list[int] | None:
         """As `parents`, for half the cost; None unless the request is of one slice, as nearly all are."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -13,10 +16,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from captures import CAPTURES, decode, received_ns
+from mapping.context import Work
 from mapping.event import SKIP, Decision, Event
+from mapping.mapped import Mapped
+from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoded, Decoder
 from mapping.sampling.stated import weigh
 from mapping.spans import tree as tree_module
+from mapping.spans.inheritance import find_owners
+from mapping.spans.trace_memory import Owner, TraceMemory
+from mapping.spans.tree import Tree
 from mapping_requests import CLIENT, INTERNAL, NOW, SERVER, TRACE, mapper, span, traces
 
 HTTP = {"http.request.method": "GET", "url.path": "/a", "http.response.status_code": 200}
@@ -46,6 +55,60 @@ def told(*spans: Span) -> list[tuple[str, str]]:
 
 def stage(number: int, parent: int, **more: Any) -> Span:
     return span(STAGE, kind=INTERNAL, number=number, parent=parent, **more)
+
+
+@contextmanager
+def asked_in_full() -> Iterator[None]:
+    """Whatever a request of few spans is not asked is asked all the same."""
+
+    def find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) -> Owner:
+        tree = Tree()
+        tree.works = [work]
+        tree.naming = [0] if work.who[0] or work.who[1] else []
+        owners = ended(find_owners(tree, memory, now, tenant))
+        return owners[0] if owners is not None else work.who[:2]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mapping.mapper.find_owner", find_owner)
+        patch.setattr("mapping.mapper.flat_hops", lambda tree: None)
+        patch.setattr(Tree, "has_calls_of_one_trace", lambda tree: True)
+        patch.setattr(Tree, "is_flat", lambda tree: False)
+        patch.setattr(TraceMemory, "knows", lambda memory, traces, tenant: memory._sort() is None)
+        yield
+
+
+def ended(steps: Generator[None, None, Any]) -> Any:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def in_turn(made: Mapper, requests: Sequence[Decoded], received: int = NOW) -> list[Mapped]:
+    """What one mapper makes of requests that come one after the other."""
+    return [made.map(request, received_unix_ns=received) for request in requests]
+
+
+def split(request: Decoded, dice: random.Random) -> list[Decoded]:
+    """The spans of a request in their order, one to six of them in a request."""
+    spans = [(group, record) for group in request.groups for record in group.records]
+    requests = []
+    while spans:
+        few, spans = spans[: (size := dice.randint(1, 6))], spans[size:]
+        groups = [of._replace(records=[record for _, record in pairs]) for of, pairs in groupby(few, key=itemgetter(0))]
+        requests.append(Decoded("traces", groups, len(few), {}, request.size))
+    return requests
+
+
+def test_a_span_that_says_its_parent_is_elsewhere_is_below_the_stage_all_the_same() -> None:
+    """It is no neighbour of the call that is below the same stage."""
+    for root in (0, 9):
+        named = span({"user.id": "v"}, kind=INTERNAL, number=2, parent=3)
+        silent, call = span({}, kind=INTERNAL, number=4, parent=3), span(HTTP, number=1, parent=3)
+        for one in (named, silent, call):
+            one.flags = 0x300
+        assert [user for user, _ in told(named, silent, call, stage(3, root))] == ["v", "", ""]
 
 
 def test_what_is_below_a_stage_is_below_the_call_above_it() -> None:
@@ -129,6 +192,27 @@ def tree_of(dice: random.Random, count: int) -> Sequence[Span]:
 @given(st.integers(0, 2**32), st.integers(1, 14))
 def test_any_spans_are_the_same(seed: int, count: int) -> None:
     told(*tree_of(random.Random(seed), count))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 30))
+def test_few_spans_are_asked_less_and_are_the_same(seed: int, count: int) -> None:
+    """In requests of one to six, one after the other, so that earlier ones tell of the traces of later ones."""
+    dice = random.Random(seed)
+    request = Decoder().traces(traces(*tree_of(dice, count)).SerializeToString())
+    requests = split(request, dice) + split(request, dice)
+    made = in_turn(mapper(), requests)
+    with asked_in_full():
+        assert in_turn(mapper(), requests) == made
+
+
+def test_captured_spans_in_requests_of_few_are_the_same() -> None:
+    dice, asking_few, asking_all = random.Random(7), mapper(), mapper()
+    for body in sorted(CAPTURES.rglob("*-traces.bin")):
+        requests, received = split(decode(body), dice), received_ns(body)
+        made = in_turn(asking_few, requests, received)
+        with asked_in_full():
+            assert in_turn(asking_all, requests, received) == made, body
 
 
 @settings(max_examples=60, deadline=None)

@@ -73,7 +73,7 @@ def test_long_ids_count_by_their_length() -> None:
     for number in range(100):
         ask(memory, b"x")
         memory.learn([b"%d" % number], ["u" * 1000], [""], number, "")
-        assert memory.of_log(b"log%d" % number, ("u" * 1000, ""), number, "", of_call=True)
+        assert memory.of_one(b"log%d" % number, ("u" * 1000, ""), number, "", learns=True)
     held = [*memory._young.values(), *memory._old.values()]
     assert sum(len(user) + len(company) for _, user, company in held) <= 13_000
     assert ask(memory, b"99", 100) == ("u" * 1000, "")
@@ -81,8 +81,8 @@ def test_long_ids_count_by_their_length() -> None:
 
 def test_logs_of_calls_are_learned_and_other_logs_only_ask() -> None:
     memory = TraceMemory(60)
-    assert memory.of_log(b"1", ("ann", ""), 0, "", of_call=False) == ("ann", "")
-    assert memory.of_log(b"1", NO_OWNER, 0, "", of_call=True) == NO_OWNER
-    assert memory.of_log(b"1", ("bob", ""), 0, "", of_call=True) == ("bob", "")
-    assert memory.of_log(b"1", NO_OWNER, 0, "", of_call=False) == ("bob", "")
+    assert memory.of_one(b"1", ("ann", ""), 0, "", learns=False) == ("ann", "")
+    assert memory.of_one(b"1", NO_OWNER, 0, "", learns=True) == NO_OWNER
+    assert memory.of_one(b"1", ("bob", ""), 0, "", learns=True) == ("bob", "")
+    assert memory.of_one(b"1", NO_OWNER, 0, "", learns=False) == ("bob", "")
     assert ask(memory, b"1") == ("bob", "")
