@@ -261,17 +261,22 @@ class Context:
                 shown["exception.stacktrace"] = stack.replace(value, MASK)
         return shown
 
-    def failure(self, record: SpanRecord, raw: str, direction: str) -> str:
-        """error_type of a record that failed without a status. raw: its attribute error.type, "" for none."""
+    def failure(self, record: SpanRecord, raw: str, direction: str, *, of_provider: bool = False) -> str:
+        """error_type of a record that failed without a status. raw: its attribute error.type, "" for none.
+
+        of_provider: its messages are those of a model's provider.
+        """
         exception = self._exception(record)
         if exception is None:
             if raw == "_OTHER" and direction == "Incoming" and record.status.code != 2 and not record.status.message:
                 return taxonomy.CANCELLED  # Java's agent: the server had nothing to complain of, and nobody to answer
-            return taxonomy.of_failure((raw,), (record.status.message,), direction=direction)
+            messages = (record.status.message,)
+            return taxonomy.of_failure((raw,), messages, direction=direction, of_provider=of_provider)
         return taxonomy.of_failure(
             (raw, text_of(exception.get("exception.type"))),
             (text_of(exception.get("exception.message")), record.status.message),
             direction=direction,
+            of_provider=of_provider,
         )
 
     def describe_error(self, record: SpanRecord, typed: bool, extra: dict[str, Any]) -> None:

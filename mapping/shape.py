@@ -16,7 +16,7 @@ import orjson
 
 from mapping.dialects.of_spans import NO_READING, SpanReading
 from mapping.masks.of_shape import Masking
-from mapping.masks.prompts import holds_content, without_content
+from mapping.masks.prompts import holds_content, holds_settings, settings_shown, without_content
 from mapping.masks.redactor import MASK
 from mapping.rules.metadata import MAX_KEYS, flat_text, fragment, renamed
 
@@ -158,6 +158,7 @@ class MetadataPlan:
         "_numbers",
         "_of_model",
         "_pairs",
+        "_settings",
         "_slow",
         "_slow_with_extra",
         "_tail",
@@ -174,6 +175,7 @@ class MetadataPlan:
         self._looked_at: list[tuple[str, int]] = []
         self._left_out = 0
         self._of_model = masks.drops_content and (of_model or masks.is_of_a_model(shape.at))
+        self._settings: list[tuple[str, int]] = []  # of a model's call, as JSON, with content between them
         self._numbers: list[tuple[str, int]] = []  # under names of a prompt or an answer, where only numbers stay
         plain: list[int] = []
         consumed = {*consumed, *(key for name, key in shape.reading.spoken.items() if name in consumed)}
@@ -194,6 +196,9 @@ class MetadataPlan:
             if self._of_model and holds_content(key):
                 self._numbers.append((key, index))
                 continue
+            if self._of_model and index not in shape.trees and index not in shape.many and holds_settings(key):
+                self._settings.append((key, index))
+                continue
             self._pairs.append((key, index))
             bodies_inside = masks.dropped_bodies and (index in shape.look or index in shape.trees)
             if (
@@ -206,7 +211,7 @@ class MetadataPlan:
                 self._looked_at.append((key, index))
             else:
                 plain.append(index)
-        names = [key for key, _ in self._pairs + self._numbers] + list(self._fixed)
+        names = [key for key, _ in self._pairs + self._numbers + self._settings] + list(self._fixed)
         self._slow = (
             len(names) > MAX_KEYS - _ROOM
             or bool(renamed(names))
@@ -220,7 +225,7 @@ class MetadataPlan:
         self.plain: Callable[[tuple[Any, ...]], tuple[str, ...]] = itemgetter(*wanted)
         self._tail = orjson.dumps(self._fixed).decode()[1:-1]
         # Nothing but fragments: what `text` gives without `extra` is the `plain` ones, joined.
-        self._asks = bool(self._looked_at or self._numbers)  # each value
+        self._asks = bool(self._looked_at or self._numbers or self._settings)  # each value
         self.is_plain = not (self._slow or self._asks or self._tail)
         self.joins = bool(plain) and not (self._slow_with_extra or self._asks)
 
@@ -241,12 +246,20 @@ class MetadataPlan:
                 if isinstance(values[index], bool | int | float):
                     member = fragments[index] or fragment(key, values[index])
                     body = f"{body},{member}" if body else member
+            for key, index in self._settings:
+                value = self._shown_settings(key, values[index])
+                if value is not None:
+                    body = f"{body},{fragment(key, value)}" if body else fragment(key, value)
         if self._tail:
             body = f"{body},{self._tail}" if body else self._tail
         if extra:
             added = '"remote_parent":true' if extra is REMOTE_PARENT else orjson.dumps(extra).decode()[1:-1]
             body = f"{body},{added}" if body else added
         return f"{{{body}}}"
+
+    def _shown_settings(self, key: str, value: Any) -> Any:
+        shown = settings_shown(value) if isinstance(value, str) else value
+        return None if shown is None else self._masks.value(key, shown)
 
     def joined(self, fragments: Sequence[tuple[str | None, ...]], remote: Sequence[int]) -> list[str]:
         """What `text` gives for many records, where `joins`. remote: not 0 where REMOTE_PARENT is added."""
@@ -264,6 +277,8 @@ class MetadataPlan:
             if key not in extra:
                 value = without_content(values[index]) if self._of_model else values[index]
                 pairs.append((key, masks.value(key, value) if pair in looked_at else value))
+        shown = ((key, self._shown_settings(key, values[at])) for key, at in self._settings if key not in extra)
+        pairs += [(key, value) for key, value in shown if value is not None]
         pairs += [(key, values[at]) for key, at in self._numbers if isinstance(values[at], bool | int | float)]
         pairs.extend(item for item in self._fixed.items() if item[0] not in extra)
         return flat_text(pairs, self._left_out)

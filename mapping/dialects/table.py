@@ -189,8 +189,17 @@ class Models(_Table):
     cache_creation_tokens: Names = Field(default=(), description="Tokens that went into a cache.")
     reasoning_tokens: Names = Field(default=(), description="Tokens of reasoning.")
     usage: Names = Field(default=(), description="Texts that hold all of these counts, as JSON or as Python writes it.")
+    settings: Names = Field(
+        default=(),
+        description="Texts that hold the settings of a call as JSON: read where nothing else names its model.",
+    )
+    prepare: Names = Field(default=(), description="Ends of names of spans that say call and only prepare one.")
     streaming: Names = Field(default=(), description="Whether the answer was streamed.")
     status: Names = Field(default=(), description="HTTP status of the provider's answer.")
+    failed: dict[str, str] = Field(
+        default={}, description="Attributes, and the value of each that says that the call failed, in small letters."
+    )
+    message: Names = Field(default=(), description="Why it failed.")
     user: Names = Field(default=(), description="User of the call.")
     end_user: Names = Field(default=(), description="User as told to the provider; counts where nobody else is named.")
     company: Names = Field(default=(), description="Company of the call.")

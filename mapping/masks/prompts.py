@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from mapping.rules.names import words_of
 
 # Keys that only records of models have, by how they begin.
@@ -93,6 +95,13 @@ _ALWAYS: Final = _set(
     formatted_expected_output
     """
 )
+# The last word of a name that holds settings of a call.
+_SETTINGS: Final = _set("parameters parameter settings config configuration options metadata extra agents")
+_LONGEST_SETTINGS: Final = 65_536  # characters of a text that is read; those of a call have some hundred
+# Of the name of a span and a prompt: what is shorter may be the name of a tool, a model or a role.
+_SHORTEST_PROMPT: Final = 12  # characters
+_WORDS_OF_A_PROMPT: Final = 2  # blanks in the name
+_COMPARED: Final = 32  # characters of either
 _COUNTS: Final = ("_tokens", "Tokens", "TokenCount", "tokens")
 _LONGEST_NAME: Final = 1024  # characters; longer keys are no name that anybody gives
 # Names that hold a word of content and none of it.
@@ -152,6 +161,34 @@ def _holds_content(key: str) -> bool:
 def holds_content(key: str) -> bool:
     """True for a name in a record of a model under which a prompt, an answer or a part of one stands."""
     return _holds_content(key) if len(key) <= 256 else _holds_content.__wrapped__(key)
+
+
+def shows_content(title: str, contents: Iterable[Any]) -> bool:
+    """True when the name of a span is a prompt, or a part of one: contents are the values under names of content."""
+    words = title.count(" ") >= _WORDS_OF_A_PROMPT
+    for text in contents:
+        if isinstance(text, str):
+            begin = text[:_COMPARED].strip()
+            if (len(begin) >= _SHORTEST_PROMPT and begin in title) or (words and title[:_COMPARED] in text):
+                return True
+    return False
+
+
+def holds_settings(key: str) -> bool:
+    """True for a name in a record of a model whose text, as JSON, holds settings of a call and perhaps content."""
+    parts = words_of(key.rpartition(".")[2]) if len(key) <= 256 else []
+    return bool(parts) and parts[-1] in _SETTINGS
+
+
+def settings_shown(text: str) -> str | None:
+    """A text of settings without the content in it, None where that cannot be told. Time is in proportion to it."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        value = without_content(orjson.loads(text)) if len(text) <= _LONGEST_SETTINGS else None
+        return orjson.dumps(value).decode() if isinstance(value, dict) else None
+    except (orjson.JSONDecodeError, RecursionError):
+        return None
 
 
 def without_content(value: Any) -> Any:

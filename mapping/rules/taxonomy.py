@@ -134,8 +134,8 @@ _NAMES: Final[tuple[tuple[str, str], ...]] = (
     (
         AUTH,
         r"unauthenticated|unauthori[sz]ed|not authori[sz]ed|authentication|bad credentials|expired ?token|token expired"
-        r"|invalid (?:api )?(?:key|token|credentials?|signature|client|grant)|signature does not match|auth error"
-        r"|unrecognized client|credentials",
+        r"|(?:invalid|incorrect) (?:api )?(?:key|token|credentials?|signature|client|grant)|signature does not match"
+        r"|auth error|unrecognized client|credentials",
     ),
     (
         NETWORK,
@@ -184,6 +184,8 @@ _IN_MESSAGES: Final = frozenset((TIMEOUT, CANCELLED, NETWORK, RATE_LIMIT))
 _STATUS: Final = re.compile(
     r"(?:status|code|http|error)\W{1,3}([45][0-9]{2})\b|\b([45][0-9]{2}) (?:client|server) error"
 ).search
+# How the SDKs of model providers begin: `401 UNAUTHENTICATED. {…`, `429 Rate limit reached for …`.
+_STATUS_FIRST: Final = re.compile(r"\W{0,2}([45][0-9]{2})[ :]{1,2}[a-z{]").match
 
 # The status within a name that says nothing else: `HTTP 429`, `Http404`, `http_error_503`.
 _STATUS_IN_NAME: Final = re.compile(r"\b(?:http|status|code|error|response) ?([45][0-9]{2})\b").search
@@ -206,9 +208,10 @@ def error_type(status: int, failed: bool = False, raw: str = "", *, outgoing: bo
     return of_failure((raw,), direction="Outgoing" if outgoing else "Incoming")
 
 
-def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction: str) -> str:
+def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction: str, of_provider: bool = False) -> str:
     """The bucket of what failed without a status.
 
+    of_provider: the messages are those of a model's provider, which say its status.
     names: error.type, class of the exception; messages: what is said in words; the first that tells something counts.
     direction: as in Event. An outgoing call without any name had no answer: that is the network's. What failed with an
     error of no known kind is the server's.
@@ -220,7 +223,7 @@ def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction:
             if found := _by_name(name[:_LONGEST], direction):
                 return found
     for message in messages:
-        if message and (found := _by_message(message[:_LONGEST], direction)):
+        if message and (found := _by_message(message[:_LONGEST], direction, of_provider)):
             return found
     return NETWORK if direction == "Outgoing" and not named else SERVER
 
@@ -242,11 +245,14 @@ def _by_name(name: str, direction: str) -> str:
 
 
 @lru_cache(maxsize=2048)
-def _by_message(message: str, direction: str) -> str:
+def _by_message(message: str, direction: str, of_provider: bool) -> str:
     found = _search(_words(message), direction)
-    if found in _IN_MESSAGES:
+    if found in _IN_MESSAGES or (of_provider and found in (AUTH, QUOTA)):
         return found
-    status = _STATUS(message.lower()) if direction == "Outgoing" else None
+    text = message.lower()
+    if of_provider and (first := _STATUS_FIRST(text)) is not None:
+        return BY_STATUS[int(first[1])]
+    status = _STATUS(text) if of_provider or direction == "Outgoing" else None
     return BY_STATUS[int(status[1] or status[2])] if status is not None else ""
 
 

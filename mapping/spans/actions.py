@@ -181,7 +181,9 @@ class ActionPlan:
         self._error_type = shape.first(("error.type",))
         self._promoted: list[tuple[str, str, int]] = []  # metadata key, attribute to ask the masks for, its index
         names_of = context.models.named
-        self.model = ModelPlan(shape, context.models) if family == "genai" and event_type == ACTION else None
+        self.model = None
+        if family == "genai" and event_type == ACTION:
+            self.model = ModelPlan(shape, context.models, drops_content=context.masks.drops_content)
         self._counted = counted
         self._step = step
         self.family = family
@@ -229,7 +231,11 @@ class ActionPlan:
             called = text_of(values[self._named]) if self._named != ABSENT else ""
             called = called or (self._name(values, title) if self._name is not None else title)
         else:
-            told = model.told(values)
+            if record.status.code != 2 and (said := model.failure(values)) is not None:
+                record = record._replace(status=said)
+                work = work._replace(record=record)
+            title = model.title(title, values)
+            told = model.told(values, title)
             called = text_of(values[self._named]) or model.name(told, values, title)
             user_id = user_id or identifier(values[model.end_user])
         if called is not title:  # the span's name is masked already
@@ -337,7 +343,11 @@ class ActionPlan:
         raw = text_of(values[self._error_type])
         if self.family == "mcp":
             error_type = _mcp_failure(record, raw, status) or error_type
-        return error_type or self._context.failure(record, raw or status, self._direction)
+        if error_type:
+            return error_type
+        return self._context.failure(
+            record, raw or status, self._direction, of_provider=self.model is not None and not self.model.names_tool
+        )
 
     def rpc_failure(self, work: Work) -> tuple[str, str]:
         """(error_type, status by name) of an RPC, "" twice when it did not fail."""
@@ -355,6 +365,8 @@ class ActionPlan:
         for key in ("action.model", "action.system"):
             if isinstance(value := extra.get(key), str):
                 extra[key] = unquote(value)
+        if "action.model" not in extra and isinstance(value := model.asked(values), str):
+            extra["action.model"] = self._context.shown_names[value]
         operation = told.operation
         if told.call and self._step:
             operation = "chain"
@@ -363,6 +375,8 @@ class ActionPlan:
         if operation:
             extra["action.operation"] = self._context.shown_names[operation]
         streamed = values[self._streaming]
+        if streamed is None:
+            streamed = model.streamed(values)
         if streamed is not None:
             extra["action.streaming"] = streamed if isinstance(streamed, bool) else text_of(streamed).lower() == "true"
         if code := status_of(values[self._http_status]):

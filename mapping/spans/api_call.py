@@ -138,7 +138,9 @@ class ApiCallPlan:
         self.model = ModelPlan(shown, context.models) if told else None
         self.second_look = (self._server and not self.stated) or told
         self._original = first(("http.request.method_original",))
-        self.status_at = first(STATUSES)
+        # Where both are there: LiteLLM tells its provider's on the span of the API call, by the new name.
+        told_old = not shape.has(METHODS[0]) and shape.has(METHODS[1])
+        self.status_at = first(STATUSES[::-1] if told_old else STATUSES)
         self.slots = HeaderSlots(shape, consumed, context.masks)
         first, at = shown.first, shown.at
         self.uri = UriPlan(kind, shown, context, self.slots, consumed)

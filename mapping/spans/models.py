@@ -13,9 +13,12 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from mapping.dialects.table import Dialect, Models, builtin
+from mapping.masks.prompts import holds_content, shows_content
+from mapping.otlp.decode import SpanStatus
 from mapping.rules.identity import unquote
 from mapping.shape import ABSENT, Shape
 
+_OTHER_FIELDS: Final = ("signs", "operations", "failed")  # than names of attributes
 _FIRST: Final = "genai"  # the dialect whose names come before those of others: OpenTelemetry's own
 TOKENS: Final = ("input", "output", "cache_read", "cache_creation", "reasoning")
 # What is no call of a model but a step around some.
@@ -27,11 +30,17 @@ STEPS: Final = frozenset(
 )
 # What is one even where the span names no model and no tokens; any other word is one only where it does.
 _CALLS: Final = frozenset(("chat", "text_completion", "generate_content", "embeddings", "rerank", "image_generation"))
+# Calls that make text: what one instrumentation calls a chat is a completion for another.
+GENERATED: Final = frozenset(("", "chat", "text_completion", "generate_content"))
+_UNNAMED: Final = "genai"  # instead of a name that is a prompt, where nothing else says what was done
 _OF_TOOLS: Final = frozenset(("execute_tool",))
 _OF_AGENTS: Final = frozenset(("invoke_agent", "create_agent", "invoke_workflow"))
 _REQUESTED: Final = ("gen_ai.request.model", "gen_ai.response.model")  # of a call, where no operation is stated
 _LONGEST_USAGE: Final = 4096  # characters of a text of counts that are looked at; providers write some 300
 _COUNT: Final = re.compile(r"[\"'](\w{1,40})[\"']\s{0,4}:\s{0,4}(\d{1,15})\b", re.ASCII).finditer
+# In a text of settings.
+_MODEL: Final = re.compile(r"[\"']model(?:_name|_id)?[\"']\s{0,4}:\s{0,4}[\"']([\w./:@-]{1,128})[\"']", re.ASCII).search
+_STREAM: Final = re.compile(r"[\"']stream[\"']\s{0,4}:\s{0,4}true\b", re.ASCII | re.IGNORECASE).search
 _COUNTS: Final = {
     "prompt_tokens": "input",
     "input_tokens": "input",
@@ -48,6 +57,10 @@ _COUNTS: Final = {
     "cached_tokens": "cache_read",
     "input_cached_tokens": "cache_read",
     "input_cache_read": "cache_read",
+    "cache_read": "cache_read",
+    "cache_creation": "cache_creation",
+    "reasoning": "reasoning",
+    "total": "total",
     "output_reasoning_tokens": "reasoning",
     "output_reasoning": "reasoning",
     "cache_read_input_tokens": "cache_read",
@@ -65,6 +78,7 @@ class Words(NamedTuple):
     beginnings: tuple[str, ...]  # of keys
     operations: tuple[tuple[str, Mapping[str, str]], ...]  # attribute, and what its values mean
     named: Mapping[str, tuple[str, ...]]  # field of `Models` -> attributes
+    failed: tuple[tuple[str, str], ...]  # attribute, and its value where a call failed
 
     def first(self, field: str, shape: Shape) -> int:
         """Index of the first attribute of a shape that has a name of the field, else ABSENT."""
@@ -121,7 +135,8 @@ def _words(own: tuple[tuple[str, Dialect], ...]) -> Words:
         frozenset(sign for sign in signs if not sign.endswith(".")),
         tuple(sign for sign in signs if sign.endswith(".")),
         tuple(first),
-        {field: _all(field, models) for field in Models.model_fields if field not in ("signs", "operations")},
+        {field: _all(field, models) for field in Models.model_fields if field not in _OTHER_FIELDS},
+        tuple(item for model in models for item in model.failed.items()),
     )
 
 
@@ -139,9 +154,27 @@ class Told(NamedTuple):
 class ModelPlan:
     """Reads spans of one shape that are a model's, an agent's or a tool's."""
 
-    __slots__ = ("_agent", "_asked", "_model", "_operations", "_response", "_tool", "_usage", "end_user", "tokens")
+    __slots__ = (
+        *(
+            "_agent",
+            "_asked",
+            "_contents",
+            "_failed",
+            "_message",
+            "_model",
+            "_operations",
+            "_prepare",
+            "_response",
+            "_settings",
+            "_tool",
+            "_usage",
+        ),
+        *("end_user", "names_tool", "tokens"),
+    )
 
-    def __init__(self, shape: Shape, known: Words) -> None:
+    def __init__(self, shape: Shape, known: Words, *, drops_content: bool = False) -> None:
+        """drops_content: what a prompt says is shown nowhere."""
+
         def first(field: str) -> int:
             return known.first(field, shape)
 
@@ -153,10 +186,15 @@ class ModelPlan:
         ]
         self._model, self._agent, self._tool = first("model"), first("agent"), first("tool")
         self._response = first("response_id")
+        self.names_tool = self._tool != ABSENT
         self._asked = shape.has(*_REQUESTED)
         self.tokens = tuple((f"action.tokens.{kind}", first(f"{kind}_tokens")) for kind in TOKENS)
         self.tokens = tuple(found for found in self.tokens if found[1] != ABSENT)
-        self._usage = ABSENT if self.tokens else first("usage")
+        self._usage = first("usage")
+        self._settings, self._message = first("settings"), first("message")
+        self._failed = [(at[name], value) for name, value in known.failed if name in at]
+        self._contents = [at for key, at in shape.at.items() if holds_content(key)] if drops_content else []
+        self._prepare = known.named["prepare"]
         self.end_user = first("end_user")
 
     @property
@@ -164,7 +202,7 @@ class ModelPlan:
         """True when a call of this shape tells its tokens."""
         return bool(self.tokens) or self._usage != ABSENT
 
-    def told(self, values: tuple[Any, ...]) -> Told:
+    def told(self, values: tuple[Any, ...], title: str) -> Told:
         operation = ""
         for index, standard, meanings in self._operations:
             value = values[index]
@@ -173,12 +211,16 @@ class ModelPlan:
             operation = meanings.get(value.strip(' "').lower(), value if standard else "")
             if operation:
                 call = operation in _CALLS or (operation not in STEPS and (self._asked or self.counted))
+                if call and title.endswith(self._prepare):
+                    return Told("task", call=False)
                 return Told(operation, call)
         if not self._asked and not operation:
             if self._tool != ABSENT:
                 return Told("execute_tool", call=False)
             if self._agent != ABSENT:
                 return Told("invoke_agent", call=False)
+            if self._model == ABSENT and self._response == ABSENT and not self.counted:
+                return Told("task", call=False)
         return Told("", call=True)
 
     def name(self, told: Told, values: tuple[Any, ...], title: str) -> str:
@@ -188,8 +230,26 @@ class ModelPlan:
             where = (
                 self._tool if told.operation in _OF_TOOLS else self._agent if told.operation in _OF_AGENTS else ABSENT
             )
-        what = values[where]
+        what = values[where] if where != self._model else self.asked(values)
         return f"{told.operation} {unquote(what)}" if told.operation and isinstance(what, str) else title
+
+    def failure(self, values: tuple[Any, ...]) -> SpanStatus | None:
+        """What a call says of its failure where its span's status says nothing, None where it has not failed."""
+        if any(isinstance(value := values[at], str) and value.lower() == told for at, told in self._failed):
+            message = values[self._message]
+            return SpanStatus(2, message if isinstance(message, str) else "")
+        return None
+
+    def title(self, title: str, values: tuple[Any, ...]) -> str:
+        """The name of a span as it may be shown: CrewAI's are prompts."""
+        if self._contents and shows_content(title, [values[at] for at in self._contents]):
+            return self.told(values, "").operation or _UNNAMED
+        return title
+
+    def tool(self, values: tuple[Any, ...]) -> str:
+        """The tool, "" for none."""
+        what = values[self._tool]
+        return unquote(what) if isinstance(what, str) else ""
 
     def response(self, values: tuple[Any, ...]) -> str:
         """The id of the model's answer, "" for none."""
@@ -197,8 +257,17 @@ class ModelPlan:
         return value if isinstance(value, str) else ""
 
     def asked(self, values: tuple[Any, ...]) -> object:
-        """The model."""
+        """The model; where no attribute names it, the settings of the call may."""
+        if self._model == ABSENT and self._settings != ABSENT and isinstance(text := values[self._settings], str):
+            named = _MODEL(text, 0, _LONGEST_USAGE)
+            return named[1] if named is not None else None
         return values[self._model]
+
+    def streamed(self, values: tuple[Any, ...]) -> bool | None:
+        """True when the settings of the call ask for a stream, else None: LangChain streams where they say no."""
+        if self._settings == ABSENT or not isinstance(text := values[self._settings], str):
+            return None
+        return _STREAM(text, 0, _LONGEST_USAGE) is not None or None
 
     def facts(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """Model and tokens by metadata key, for a call of an API that tells them itself."""
@@ -215,8 +284,25 @@ class ModelPlan:
             if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
                 found[key] = value
         if self._usage != ABSENT and isinstance(text := values[self._usage], str):
-            for count in _COUNT(text[:_LONGEST_USAGE]):
-                kind = _COUNTS.get(count[1])
-                if kind is not None:
-                    found.setdefault(f"action.tokens.{kind}", int(count[2]))
+            for kind, count in _counts(text).items():
+                found.setdefault(f"action.tokens.{kind}", count)
         return found
+
+
+def _counts(text: str) -> dict[str, int]:
+    """The tokens that a text tells. Where its total says that they are counted apart, those of a cache are input, too,
+    and those of reasoning output.
+    """
+    found: dict[str, int] = {}
+    for count in _COUNT(text[:_LONGEST_USAGE]):
+        kind = _COUNTS.get(count[1])
+        if kind is not None:
+            found.setdefault(kind, int(count[2]))
+    total = found.pop("total", 0)
+    cached, reasoned = found.get("cache_read", 0) + found.get("cache_creation", 0), found.get("reasoning", 0)
+    apart = cached + reasoned
+    if apart and "input" in found and total == found["input"] + found.get("output", 0) + apart:
+        found["input"] += cached
+        if reasoned:
+            found["output"] = found.get("output", 0) + reasoned
+    return found

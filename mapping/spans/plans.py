@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from mapping.context import Context
+from mapping.context import Context, Work
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.memory import Memory
 from mapping.otlp.decode import SpanRecord
@@ -46,6 +46,7 @@ class Plans:
         self._told_twice: Memory[Plan] = Memory(
             lambda key: ActionPlan(key[0], SKIP, PLUMBING, "told_twice", Shape(key[1]), context), _SHAPES
         )
+        self._without_model: Memory[Plan] = Memory(self._silent, _SHAPES)
         self._same_calls: Memory[Plan] = Memory(self._same_call, _SHAPES)
         self._resolvers: Memory[Plan] = Memory(
             lambda keys: ActionPlan(INTERNAL, ACTION, "graphql", "", Shape(keys), context), _SHAPES
@@ -58,6 +59,10 @@ class Plans:
     def model(self, record: SpanRecord, *, counted: bool, step: bool = False) -> Plan:
         """The plan of a model's call whose tokens others tell. step: it is around other calls."""
         return self._models[record.span.kind, _keys(record), counted, step]
+
+    def without_model(self, work: Work) -> Plan:
+        """The plan of an API call that does not tell of its model's calls, as spans below it do."""
+        return self._without_model[work.record.span.kind, work.group.scope, _keys(work.record)]
 
     def told_twice(self, record: SpanRecord) -> Plan:
         """The plan of a model's call that another span tells."""
@@ -101,6 +106,11 @@ class Plans:
     def _model(self, key: tuple[int, Keys, bool, bool]) -> Plan:
         kind, keys, counted, step = key
         return ActionPlan(kind, ACTION, "genai", "", Shape(keys), self._context, counted=counted, step=step)
+
+    def _silent(self, key: tuple[int, str, Keys]) -> Plan:
+        plan = self._plan(*key)
+        plan.model = None
+        return plan
 
     def _same_call(self, keys: Keys) -> Plan:
         shape = Shape(keys)

@@ -4,8 +4,7 @@
   same call again: it becomes an action.
 - So does one with a method, below or beside another of the same exchange (`mapping.spans.nested_calls`).
 - An internal span that tells a route, below a call that tells none or a shorter one: the call has it. So with a status.
-- Two spans of one call of a model, one inside the other or beside it from another instrumentation: one of them is
-  skipped. A span around several calls is a step, and its tokens are theirs.
+- Of the spans that tell one call of a model or of a tool one is kept (`mapping.spans.model_calls`).
 - A resolver that failed is plumbing; its error goes to the GraphQL operation above it, and that of an operation to the
   call above, where HTTP's status tells of none (`mapping.spans.graphql`).
 - An operation within one of its name, and an RPC within an HTTP call: `mapping.spans.within_call`.
@@ -16,13 +15,14 @@ proportion to the spans: no walk is longer than `HIGHEST`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final
 
 from mapping.context import Work
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.shape import ABSENT, REMOTE_FLAG
 from mapping.spans import graphql
+from mapping.spans.model_calls import ModelCalls
 from mapping.spans.nested_calls import FEW, HIGHEST, HOPS, PAUSE, above, agrees, settle_nested, within
 from mapping.spans.plans import Plans
 from mapping.spans.told_routes import take_told
@@ -110,7 +110,7 @@ def _settle_doubtful(doubtful: list[int], works: list[Work], tree: Tree, plans: 
     if calls:
         yield from _settle_calls(calls, parents, works, plans)
     if models:
-        settled = _Models(parents, works)
+        settled = ModelCalls(tree, parents)
         for part in slices(len(models)):
             settled.add(models[part.start : part.stop])
             yield
@@ -188,128 +188,3 @@ def _settle_calls(
             or any(within(work, works[other]) for other in siblings)
         ):
             works[at] = work._replace(plan=plans.same_call(record))
-
-
-class _Models:
-    """The calls of models in a request, and which of them are one."""
-
-    def __init__(self, parents: Sequence[int], works: list[Work]) -> None:
-        self._works = works
-        self._parents = parents
-        self._outer: dict[int, int] = {}  # of each call, what is above it
-        self._counts: dict[int, bool] = {}  # whether it tells tokens
-        self._stated: dict[int, bool] = {}  # whether it tells its operation
-
-    def add(self, models: list[int]) -> None:
-        """Notes those of these spans of models that are calls."""
-        for at in models:
-            work = self._works[at]
-            told = work.plan.model.told(work.values)
-            if told.call:
-                self._outer[at] = self._nearest(at)
-                self._counts[at] = bool(work.plan.model.counts(work.values))
-                self._stated[at] = bool(told.operation)
-
-    def _nearest(self, at: int) -> int:
-        """The nearest model, agent or tool above in the same service, -1 when an API call comes first."""
-        resource = self._works[at].group.resource
-        for up in above(at, self._parents):
-            plan = self._works[up].plan
-            if self._works[up].group.resource != resource:
-                return -1
-            if plan.model is not None:
-                return up
-            if plan.event_type == API_CALL:
-                return -1
-        return -1
-
-    def settle(self, plans: Plans) -> Generator[None, None, None]:
-        left = yield from self._settle_nested(plans)
-        by_answer: dict[tuple[object, ...], list[int]] = {}
-        by_place: dict[tuple[object, ...], list[int]] = {}
-        for count, at in enumerate(left):
-            if count % PAUSE == PAUSE - 1:
-                yield
-            work = self._works[at]
-            trace, model = work.record.trace_id, work.plan.model
-            answer = model.response(work.values)
-            if answer:
-                by_answer.setdefault((trace, answer), []).append(at)
-            else:
-                key = (trace, work.record.parent_id, model.asked(work.values), model.told(work.values).operation)
-                by_place.setdefault(key, []).append(at)
-        yield
-        for group in (*by_answer.values(), *by_place.values()):
-            if len(group) > 1:
-                self._settle_beside(group, plans)
-                if len(group) > PAUSE:
-                    yield
-
-    def _settle_nested(self, plans: Plans) -> Generator[None, None, list[int]]:
-        """Settles calls that are inside of others. Returns those that are left."""
-        works, outer = self._works, self._outer
-        inner: dict[int, list[int]] = {}
-        for at, up in outer.items():
-            if up in outer:
-                inner.setdefault(up, []).append(at)
-            elif up >= 0 and works[up].plan.event_type == API_CALL:
-                works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False))
-                self._counts[at] = False
-        stands: dict[int, list[int]] = {}  # by which calls a call is told
-        yield
-        for count, at in enumerate(self._deepest_first(inner)):
-            if count % PAUSE == PAUSE - 1:
-                yield
-            inside = [call for child in inner[at] for call in stands.get(child, (child,))]
-            if not inside:
-                continue
-            counted = [call for call in inside if self._counts[call]]
-            alone = len(inside) == 1
-            if (self._counts[at] and not counted) or (alone and self._worth(at) >= self._worth(inside[0])):
-                for call in inside:
-                    self._skip(call, plans)
-                    stands[call] = []
-            elif alone:
-                self._skip(at, plans)
-                stands[at] = inside
-            else:
-                works[at] = works[at]._replace(plan=plans.model(works[at].record, counted=False, step=True))
-                # Enough for what is above: there are several, and whether they count.
-                stands[at] = sorted(inside, key=lambda call: not self._counts[call])[:2]
-        gone = {at for at, calls in stands.items() if calls != [at]}
-        return [at for at in outer if at not in gone]
-
-    def _worth(self, at: int) -> tuple[bool, bool]:
-        return self._counts[at], self._stated[at]
-
-    def _deepest_first(self, inner: dict[int, list[int]]) -> Iterator[int]:
-        """Calls around others, each after those inside of it; those in a loop of parents never."""
-        waits = {at: sum(child in inner for child in children) for at, children in inner.items()}
-        ready = [at for at, count in waits.items() if not count]
-        for at in ready:
-            yield at
-            up = self._outer[at]
-            if up in waits:
-                waits[up] -= 1
-                if not waits[up]:
-                    ready.append(up)
-
-    def _settle_beside(self, group: list[int], plans: Plans) -> None:
-        """Of two spans with one answer, or one parent and model, from two instrumentations, the inner one goes."""
-        works = self._works
-        group.sort(
-            key=lambda at: (works[at].record.span.start_time_unix_nano, -works[at].record.span.end_time_unix_nano)
-        )
-        around = group[0]
-        for at in group[1:]:
-            work, other = works[at], works[around]
-            if work.group.scope == other.group.scope or not within(work, other):
-                around = at
-            elif self._worth(around) >= self._worth(at):
-                self._skip(at, plans)
-            else:
-                self._skip(around, plans)
-                around = at
-
-    def _skip(self, at: int, plans: Plans) -> None:
-        self._works[at] = self._works[at]._replace(plan=plans.told_twice(self._works[at].record))

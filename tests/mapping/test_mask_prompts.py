@@ -15,8 +15,8 @@ from mapping_requests import INTERNAL, log, logs, mapped, span, traces
 WORDS = "the blue lorry weighs nine tons"
 
 
-def span_event(attributes: dict[str, Any], settings: MappingSettings | None = None) -> str:
-    found = mapped(traces(span(attributes, kind=INTERNAL)), settings or MappingSettings())
+def span_event(attributes: dict[str, Any], settings: MappingSettings | None = None, name: str = "work") -> str:
+    found = mapped(traces(span(attributes, kind=INTERNAL, name=name)), settings or MappingSettings())
     return orjson.dumps(event_json(found.events[0])).decode()
 
 
@@ -232,3 +232,26 @@ def test_logfires_span_of_a_stream_loses_what_was_asked_and_answered() -> None:
 )
 def test_semantic_kernels_events_lose_their_bodies(attributes: dict[str, Any], text: dict[str, Any]) -> None:
     assert WORDS not in log_event(attributes, orjson.dumps(text).decode())
+
+
+@pytest.mark.parametrize(
+    "name", ["llm.invocation_parameters", "model_settings", "metadata", "crewai.crew.agents", "gen_ai.agent.config"]
+)
+def test_settings_are_shown_without_the_content_between_them(name: str) -> None:
+    settings = {"temperature": 0.5, "instructions": WORDS, "tools": [{"description": WORDS}], "text": {"format": "x"}}
+    shown = span_event({"gen_ai.system": "s", name: orjson.dumps(settings).decode()})
+    assert WORDS not in shown
+    assert "temperature" in shown
+    for broken in (f'{{"instructions": "{WORDS}', f'[{{"goal": "{WORDS}"}}]', f'["{WORDS}"]', "[" * 5000 + WORDS):
+        assert WORDS not in span_event({"gen_ai.system": "s", name: broken})
+    assert "plain" in span_event({"gen_ai.system": "s", name: "plain"})
+
+
+@pytest.mark.parametrize("title", [WORDS, f"{WORDS}.task", f"task: {WORDS}", f"{WORDS} and more of it"[:30]])
+def test_a_span_that_is_named_by_its_prompt_is_named_by_what_it_does(title: str) -> None:
+    prompt = f"{WORDS} and more of it"
+    event = span_event({"gen_ai.operation.name": "chat", "crewai.task.description": prompt}, name=title)
+    assert WORDS not in event
+    assert '"chat"' in event
+    known = {"gen_ai.operation.name": "chat", "gen_ai.prompt": "x chat gpt-4o"}
+    assert "chat gpt-4o" in span_event(known, name="chat gpt-4o")

@@ -295,6 +295,185 @@ def test_failed_calls_that_two_instrumentations_tell_are_one() -> None:
     assert len(models(("a", first), ("b", second))) == 1
 
 
+ANSWERED = {**CHAT, **COUNTED, "gen_ai.response.id": "r"}
+OPENINFERENCE = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 3, "llm.token_count.completion": 5}
+
+
+def at(begin: int, end: int) -> dict[str, Any]:
+    return {"start_time_unix_nano": NOW + begin, "end_time_unix_nano": NOW + end}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ((ANSWERED, at(0, 100)), ({**OPENINFERENCE, "llm.model_name": "m"}, at(5, 95))),  # only one names the answer
+        ((ANSWERED, at(0, 100)), ({**OPENINFERENCE, "llm.model_name": "m"}, at(-5, 90))),  # neither is within the other
+        ((ANSWERED, at(0, 100)), ({**OPENINFERENCE, "llm.model_name": "openai/m-2024-07-18"}, at(5, 95))),
+        ((ANSWERED, at(0, 100)), ({**OPENINFERENCE, "llm.token_count.completion": 9}, at(5, 95))),  # thoughts apart
+        (
+            ({**ANSWERED, "gen_ai.operation.name": "generate_content"}, at(0, 100)),
+            ({**OPENINFERENCE, "llm.model_name": "m"}, at(5, 95)),
+        ),
+    ],
+)
+def test_two_instrumentations_tell_one_call_whatever_each_says_of_it(one: Any, other: Any) -> None:
+    for (first, when), (second, then) in ((one, other), (other, one)):
+        pair = [
+            ("a", span(first, kind=CLIENT, number=1, parent=9, **when)),
+            ("b", span(second, kind=INTERNAL, number=2, parent=9, **then)),
+        ]
+        assert counted(models(*pair)) == 3
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"llm.model_name": "m-mini"},
+        {"llm.model_name": "n"},
+        {"llm.token_count.prompt": 4, "llm.token_count.completion": 6},
+        {"gen_ai.response.id": "s"},
+        {"openinference.span.kind": "EMBEDDING"},
+    ],
+)
+def test_what_differs_is_another_call(other: dict[str, Any]) -> None:
+    pair = [
+        ("a", span(ANSWERED, kind=CLIENT, number=1, parent=9, **at(0, 100))),
+        ("b", span({**OPENINFERENCE, **other}, kind=INTERNAL, number=2, parent=9, **at(5, 95))),
+    ]
+    assert len(models(*pair)) == 2
+
+
+def test_each_instrumentation_may_have_agents_and_steps_of_its_own_around_a_call() -> None:
+    call = span(CALL, name="POST /ask", number=1)
+    tree = [("http", call)]
+    for number, scope in ((2, "a"), (5, "b")):
+        chain = {"openinference.span.kind": "CHAIN"}
+        tree += [
+            (scope, span(chain, kind=INTERNAL, number=number, parent=1)),
+            (scope, span(chain, kind=INTERNAL, number=number + 1, parent=number)),
+            (scope, span({**CHAT, **COUNTED}, kind=CLIENT, number=number + 2, parent=number + 1, **at(0, 100))),
+        ]
+    assert counted(models(*tree)) == 3
+    assert counted(models(*reversed(tree))) == 3
+
+
+def test_calls_at_the_same_time_have_one_twin_each() -> None:
+    spans = []
+    for number in range(3):
+        attributes = {**CHAT, "gen_ai.usage.input_tokens": 10 + number, "gen_ai.usage.output_tokens": 5}
+        for scope, offset in (("a", 0), ("b", 1)):
+            made = span(attributes, kind=CLIENT, number=10 * number + offset + 1, parent=99, **at(offset, 100 - offset))
+            spans.append((scope, made))
+    found = models(*spans)
+    assert sorted(told(event)["tokens.input"] for event in found) == [10, 11, 12]
+
+
+def test_the_span_that_is_kept_is_of_whom_the_other_names() -> None:
+    named = {**OPENINFERENCE, "llm.model_name": "m", "user.id": "alice"}
+    pair = [
+        ("a", span(ANSWERED, kind=CLIENT, number=1, parent=9, **at(0, 100))),
+        ("b", span(named, kind=INTERNAL, number=2, parent=9, **at(5, 95))),
+    ]
+    (event,) = models(*pair)
+    assert event.user_id == "alice"
+
+
+def test_two_names_of_one_scope_are_one_call_where_they_tell_the_same_tokens() -> None:
+    outer = span({**CHAT, **COUNTED}, kind=INTERNAL, number=1, parent=9, name="ChatOpenAI", **at(0, 100))
+    inner = span({**CHAT, **COUNTED}, kind=INTERNAL, number=2, parent=8, name="OpenAI-generation", **at(5, 95))
+    assert counted(models(outer, inner)) == 3
+    inner.attributes[-1].value.int_value = 6
+    assert len(models(outer, inner)) == 2
+
+
+def test_a_tool_that_two_instrumentations_tell_is_called_once() -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+    other = {"openinference.span.kind": "TOOL", "tool.name": "t"}
+    outer, inner = span(tool, kind=INTERNAL, number=1), span(other, kind=INTERNAL, number=2, parent=1)
+    assert len(models(("a", outer), ("b", inner))) == 1
+    assert len(models(("a", outer), ("a", inner))) == 2
+    inner = span({**other, "tool.name": "u"}, kind=INTERNAL, number=2, parent=1)
+    assert len(models(("a", outer), ("b", inner))) == 2
+
+
+def test_the_tokens_of_a_stream_on_a_span_of_their_own_are_of_its_request() -> None:
+    request = span(CHAT, kind=CLIENT, number=1, parent=9, name="Chat Completion", **at(0, 40))
+    end = span({**CHAT, **COUNTED}, kind=INTERNAL, number=2, parent=9, name="streaming response", **at(100, 100))
+    (event,) = models(end, request)
+    assert (counted([event]), event.duration_ms) == (3, 100 / 1e6)
+    around = span({**CHAT, **COUNTED}, kind=CLIENT, number=9, name="chat m", **at(-5, 105))
+    assert counted(models(request, end, around)) == 3
+
+
+def test_a_thousand_calls_at_the_same_time_are_compared_with_few() -> None:
+    spans = [
+        (scope, span({**CHAT, **COUNTED}, kind=CLIENT, number=2 * number + offset, parent=9999, **at(0, 100)))
+        for number in range(1, 1001)
+        for offset, scope in enumerate("ab")
+    ]
+    assert counted(models(*spans)) == 3000
+
+
+def test_a_call_of_the_api_that_tells_the_last_of_several_calls_leaves_them_their_tokens() -> None:
+    call = span({**FRAMEWORK, **CHAT, **COUNTED, "litellm.call_id": "c"}, number=1, name="POST /v1/chat")
+    usage = {"llm.openai.model": "m", "llm.openai.usage": "{'prompt_tokens': 3, 'completion_tokens': 5}"}
+    raw = [span(usage, kind=INTERNAL, number=number, parent=1) for number in (2, 3)]
+    assert counted(mapped(traces(*raw, call)).events) == 6
+
+
+@pytest.mark.parametrize(
+    ("attributes", "operation"),
+    [
+        ({"gen_ai.system": "openai", "name": "helper"}, "task"),
+        ({"gen_ai.operation.name": "agent_step", "gen_ai.request.model": "m", **COUNTED}, "chain"),
+    ],
+)
+def test_what_names_no_model_and_a_step_of_an_agent_are_no_calls(attributes: dict[str, Any], operation: str) -> None:
+    found = told(one(attributes))
+    assert (found["operation"], "tokens.input" in found) == (operation, False)
+
+
+def test_a_span_that_only_prepares_a_call_is_none() -> None:
+    (event,) = models(span({**OPENINFERENCE}, kind=INTERNAL, name="OpenAI._prepare_chat_with_tools"))
+    assert (told(event)["operation"], counted([event])) == ("task", 0)
+
+
+@pytest.mark.parametrize("model", ['{"model": "gpt-4o", "stream": true}', '{"stream": True, "model_name": "gpt-4o"}'])
+def test_the_settings_of_a_call_name_its_model_where_nothing_else_does(model: str) -> None:
+    event = one({"openinference.span.kind": "LLM", "llm.invocation_parameters": model})
+    assert (event.action_name, told(event)["model"], told(event)["streaming"]) == ("chat gpt-4o", "gpt-4o", True)
+
+
+@pytest.mark.parametrize(
+    ("message", "bucket"),
+    [
+        ("Error getting response: {'error': 'Error code: 401 - Incorrect API key provided'}", "auth"),
+        ("401 UNAUTHENTICATED. {'error': {'code': 401}}", "auth"),
+        ("Error: 429 Rate limit reached for gpt-4o", "rate_limit"),
+        ("Incorrect API key provided: ****", "auth"),
+        ("403 Your project has no access", "authorization"),
+        ("Error code: 400 - {'error': {'message': 'x'}}", "validation"),
+        ('529 {"type":"error"}', "upstream"),
+        ("nothing that is known", "server"),
+    ],
+)
+def test_a_provider_says_its_status_in_words(message: str, bucket: str) -> None:
+    status = Status(code=Status.STATUS_CODE_ERROR, message=message)
+    assert one({"openinference.span.kind": "LLM"}, status=status).error_type == bucket
+    attributes = {"langfuse.observation.type": "generation", "langfuse.observation.level": "ERROR"}
+    event = one({**attributes, "langfuse.observation.status_message": message})
+    assert (event.error_type, told(event)["operation"]) == (bucket, "chat")
+
+
+def test_a_total_tells_whether_a_cache_is_counted_apart() -> None:
+    apart = '{"input": 44, "output": 14, "total": 126, "input_cache_read": 64, "output_reasoning": 4}'
+    found = told(one({"langfuse.observation.type": "generation", "langfuse.observation.usage_details": apart}))
+    assert (found["tokens.input"], found["tokens.output"], found["tokens.cache_read"]) == (108, 18, 64)
+    inside = '{"prompt_tokens": 108, "completion_tokens": 18, "total_tokens": 126, "cached_tokens": 64}'
+    found = told(one({"langfuse.observation.type": "generation", "langfuse.observation.usage_details": inside}))
+    assert (found["tokens.input"], found["tokens.output"]) == (108, 18)
+
+
 def test_a_call_told_twice_is_kept_without_tokens_where_plumbing_is_kept() -> None:
     answer = {**CHAT, **COUNTED, "gen_ai.response.id": "r"}
     pair = [("a", span(answer, kind=CLIENT, number=1)), ("b", span(answer, kind=CLIENT, number=2))]
