@@ -12,13 +12,14 @@
 --   told twice  of a call that a log told of and a span too, too late for the bridge to know that they are one
 --             (exporter/same_call.py), the log's is no entry: method, and span, service or route, and the time agree
 --   twins     of a call that several instrumentations of one process told of beside each other, one is the entry: the
---             rule is that of exporter/twins.py, which says it in words
+--             rule is that of exporter/twins.py, which says it in words; only traces with several calls that may be
+--             entries are looked at, and of these only spans that have parent, service and method in common
 -- Traces are compared by their 64-bit hashes, which the table has; two of one question that share one are unheard of.
 -- $only: conditions on the columns of `api_call`, of a question that wants some; of others nothing is resolved. The view has
 -- none. They are about single rows, and not about the names that the rest of a trace may give.
--- A trace may be everything that a load tester did, half a million spans. So nothing here compares each with each, but
--- sorted arrays let a span's own row come right before those that look for it (arrayFill), and what does compare is
--- bounded: 10,000 lines with 256 spans (500 MB would be 100,000 with 1,000), 32 twins ($most_twins) with each other.
+-- A trace may be everything that a load tester did, half a million spans. So nothing here compares each with each, for
+-- which all are copied for each: arrays are sorted so that a span comes right before those that look for it (arrayFill).
+-- What is compared is bounded: 10,000 lines with 256 spans, of 48 bytes, and 32 twins with each other.
 WITH
     {since:DateTime64(6)} - INTERVAL 1 HOUR AS reach_from, {until:DateTime64(6)} + INTERVAL 1 HOUR AS reach_to,
     unsure AS (
@@ -36,48 +37,54 @@ WITH
         GROUP BY trace_hash HAVING count() > 1 AND countIf(call_place = 1) = 0),
     inner_calls AS (
         SELECT trace_hash, arrayJoin(if(length(below) < length(all_calls), below, arraySlice(all_calls, 2))) AS call_hash
-        FROM (SELECT trace_hash,
-                  -- start, id, end, service, span, parent, method, route, is a line, is known to be inner
-                  groupArrayIf((start_unix_ns,
-                                if(source = 'log', cityHash64(span_id, service, start_unix_ns), cityHash64(span_id)),
-                                end_unix_ns, cityHash64(service), cityHash64(span_id), cityHash64(parent_span_id),
-                                cityHash64(method), cityHash64(endpoint), source = 'log', hop = 'inner'),
-                               event_type = 'api_call' AND direction = 'incoming') AS calls,
-                  groupArrayIf((cityHash64(service), 1::UInt8, cityHash64(span_id), hop = 'inner'),
-                               NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
-                  arrayDistinct(arraySort(calls).2) AS all_calls,
-                  -- Of each of the other spans, how many calls reached its service: by service, calls before others.
-                  arraySort(arrayConcat(others, arrayMap(c -> (c.4, 0::UInt8, 0::UInt64, 0::UInt8), calls))) AS by_service,
-                  arrayFill((r, s) -> s.2 = 0, arrayZip(by_service.1, by_service.2, arrayEnumerateUniq(by_service.1)),
-                            by_service) AS reached,
-                  -- By span, itself before those below it: span, is below, how sure it is that calls below it are inner
-                  -- (3 all, 2 all by its service, 1 those of other services), service, id of the call below.
-                  arraySort(arrayConcat(
-                      arrayMap(c -> (c.5, 0::UInt8, 3::UInt8, c.4, 0::UInt64), calls),
-                      arrayMap(c -> (c.6, 0::UInt8, 3::UInt8, c.4, 0::UInt64), arrayFilter(c -> c.10, calls)),
-                      arrayMap((s, r) -> (s.3, 0::UInt8, multiIf(s.4, 3, r.1 = s.1 AND r.2 = 0, least(r.3, 2), 0)::UInt8,
-                                          s.1, 0::UInt64),
-                               by_service, reached),
-                      arrayMap(c -> (c.6, 1::UInt8, 0::UInt8, c.4, c.2), arrayFilter(c -> NOT c.9, calls)))) AS by_span,
-                  arrayFill(s -> s.2 = 0, by_span) AS above,
-                  arraySlice(arrayFilter(c -> c.9, calls), 1, 10000) AS lines,
-                  if(empty(lines), [], arraySlice(arrayFilter(c -> NOT c.9, calls), 1, 256)) AS of_spans,
+        FROM (SELECT trace_hash, arrayDistinct(arraySort(calls).2) AS all_calls,
                   arrayDistinct(arrayConcat(
                       arrayFilter(c -> c.10, calls).2,
                       arrayFilter((s, a) -> s.2 = 1 AND a.2 = 0 AND a.1 = s.1 AND (a.3 > 1 OR (a.3 = 1 AND a.4 != s.4)),
-                                  by_span, above).5,
+                                  by_span, arrayFill(s -> s.2 = 0, by_span)).5,
                       arrayFilter(c -> arrayExists(
                           s -> s.7 = c.7 AND (s.5 = c.5 OR s.4 = c.4 OR s.8 = c.8)
                                AND s.1 <= c.3 + 5000000000 AND s.3 + 5000000000 >= c.1, of_spans), lines).2)) AS below
-              FROM $table
-              WHERE trace_hash GLOBAL IN doubtful AND event_type IN ('api_call', 'action')
-                AND event_time >= reach_from AND event_time < reach_to
-              GROUP BY trace_hash)),
+              FROM (SELECT trace_hash, calls,
+                        arraySlice(arrayFilter(c -> c.9, calls), 1, 10000) AS lines,
+                        arraySlice(arrayFilter(c -> NOT c.9, calls), 1, if(empty(lines), 0, 256)) AS of_spans,
+                        -- By span, itself before those below it: span, is below, how sure it is that calls below it are
+                        -- inner (3 all, 2 all by its service, 1 those of other services), service, id of the call below.
+                        arraySort(arrayConcat(
+                            arrayMap(c -> (c.5, 0::UInt8, 3::UInt8, c.4, 0::UInt64), calls),
+                            arrayMap(c -> (c.6, 0::UInt8, 3::UInt8, c.4, 0::UInt64), arrayFilter(c -> c.10, calls)),
+                            arrayMap((s, r) -> (s.3, 0::UInt8, multiIf(s.4, 3, r.1 = s.1 AND r.2 = 0, least(r.3, 2), 0)::UInt8,
+                                                s.1, 0::UInt64),
+                                     by_service, reached),
+                            arrayMap(c -> (c.6, 1::UInt8, 0::UInt8, c.4, c.2), arrayFilter(c -> NOT c.9, calls)))) AS by_span
+                    FROM (SELECT trace_hash, calls, by_service,
+                              arrayFill((r, s) -> s.2 = 0, arrayZip(by_service.1, by_service.2, arrayEnumerateUniq(by_service.1)),
+                                        by_service) AS reached
+                          FROM (SELECT trace_hash,
+                                    -- start, id, end, service, span, parent, method, route, is a line, is known to be inner
+                                    groupArrayIf((start_unix_ns,
+                                                  if(source = 'log', cityHash64(span_id, service, start_unix_ns), cityHash64(span_id)),
+                                                  end_unix_ns, cityHash64(service), cityHash64(span_id), cityHash64(parent_span_id),
+                                                  cityHash64(method), cityHash64(endpoint), source = 'log', hop = 'inner'),
+                                                 event_type = 'api_call' AND direction = 'incoming') AS calls,
+                                    groupArrayIf((cityHash64(service), 1::UInt8, cityHash64(span_id), hop = 'inner'),
+                                                 NOT (event_type = 'api_call' AND direction = 'incoming')) AS others,
+                                    -- Of each of the other spans, how many calls reached its service: calls before others.
+                                    arraySort(arrayConcat(
+                                        others, arrayMap(c -> (c.4, 0::UInt8, 0::UInt64, 0::UInt8), calls))) AS by_service
+                                FROM $table
+                                WHERE trace_hash GLOBAL IN doubtful AND event_type IN ('api_call', 'action')
+                                  AND event_time >= reach_from AND event_time < reach_to
+                                GROUP BY trace_hash))))),
+    several AS (
+        SELECT trace_hash FROM $table
+        WHERE event_type = 'api_call' AND call_place IN (2, 4) AND event_time >= reach_from AND event_time < reach_to
+        GROUP BY trace_hash HAVING count() > 1),
     beside AS (
         SELECT trace_hash, cityHash64(parent_span_id, service, method) AS siblings FROM $table
         WHERE event_type = 'api_call' AND call_place IN (2, 4) AND source = 'span'
-          AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN unsure
-        GROUP BY trace_hash, siblings HAVING count() > 1),
+          AND event_time >= reach_from AND event_time < reach_to AND trace_hash GLOBAL IN several
+        GROUP BY trace_hash, siblings HAVING min(cityHash64(resource)) != max(cityHash64(resource))),
     twins AS (
         SELECT trace_hash, arrayJoin(if(length(calls) > 32, of_others, of_firsts)) AS call_hash
         FROM (SELECT trace_hash, calls,
