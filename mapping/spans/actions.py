@@ -123,6 +123,7 @@ class ActionPlan:
     plain: Final = None  # nor is any built by columns
 
     __slots__ = (
+        "_codes",
         "_context",
         "_counted",
         "_direction",
@@ -196,6 +197,7 @@ class ActionPlan:
         told = self.model is not None or self.route_at != ABSENT
         self.second_look = told or "graphql" in (reason, family) or bare or self.is_served_rpc
         self._outcome = shape.first((graphql.OUTCOME,)) if family == "graphql" else ABSENT
+        self._codes = shape.first(graphql.CODES, scalar=False) if "graphql" in (reason, family) else ABSENT
         promoted = _PROMOTED.get(family, ())
         if self.model is not None:
             promoted = tuple((f"action.{field}", (name,)) for field, name in context.models.facts(shape))
@@ -345,9 +347,14 @@ class ActionPlan:
             error_type = _mcp_failure(record, raw, status) or error_type
         if error_type:
             return error_type
-        return self._context.failure(
+        if isinstance(codes := values[self._codes], list) and codes:
+            raw = text_of(codes[0]) or raw
+        error_type = self._context.failure(
             record, raw or status, self._direction, of_provider=self.model is not None and not self.model.names_tool
         )
+        if error_type in (taxonomy.SERVER, taxonomy.NETWORK) and (lent := graphql.find_lent(record.events)) is not None:
+            return str(lent.attributes["error_type"])
+        return error_type
 
     def rpc_failure(self, work: Work) -> tuple[str, str]:
         """(error_type, status by name) of an RPC, "" twice when it did not fail."""

@@ -14,6 +14,7 @@ from mapping.otlp.decode import SpanEvent, SpanRecord
 
 TYPES: Final = ("graphql.operation.type", "graphql.execute.operationType")
 NAMES: Final = ("graphql.operation.name", "graphql.execute.operationName", "graphql.operation")  # Spring
+CODES: Final = ("hive.graphql.error.codes",)  # `extensions.code` of its errors
 OUTCOME: Final = "graphql.outcome"  # of Spring
 BAD_REQUEST: Final = "REQUEST_ERROR"
 _FAILED: Final = frozenset((BAD_REQUEST, "INTERNAL_ERROR", "ERROR"))
@@ -21,7 +22,7 @@ _ERROR: Final = "graphql.error"  # of an event of async-graphql
 
 
 class LentFailure(SpanEvent):
-    """On the span of a call: the operation below it that failed. attributes: `error_type`, `status`, and its `record`.
+    """On the span of a call or operation: what below it failed. attributes: `error_type`, `status`, and its `record`.
 
     Senders cannot send one: it is told by its class.
     """

@@ -129,7 +129,7 @@ def _lend_failure(at: int, parents: Sequence[int], works: list[Work], plans: Pla
                 return at
             break
         if work.plan.event_type == ACTION and work.plan.family == "graphql":
-            take_failure(up, record, works)
+            take_failure(up, works[at], works)
             return up
     works[at] = works[at]._replace(plan=plans.graphql(record))
     return at

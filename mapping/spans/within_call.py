@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from mapping.context import Work
 from mapping.event import ACTION, API_CALL
-from mapping.otlp.decode import SpanRecord
 from mapping.spans import graphql
 from mapping.spans.actions import ActionPlan
 from mapping.spans.nested_calls import HOPS, above, named
@@ -39,18 +38,23 @@ def settle_operation(at: int, parents: Sequence[int], works: list[Work], plans: 
             if not _is_step(_operation(work), _operation(outer)):
                 return at
             if work.record.status.code == 2:
-                take_failure(up, work.record, works)
+                take_failure(up, work, works)
             works[at] = work._replace(plan=step)
             return up
     return at
 
 
-def take_failure(up: int, record: SpanRecord, works: list[Work]) -> None:
-    """Gives an operation the failure of what is within it, where it says none itself."""
+def take_failure(up: int, inner: Work, works: list[Work]) -> None:
+    """Gives an operation the failure of what is within it, where it says none itself, and its bucket."""
     work = works[up]
-    if work.record.status.code != 2:
-        events = (*work.record.events, *(event for event in record.events if event.name == "exception"))
-        works[up] = work._replace(record=work.record._replace(status=record.status, events=events))
+    told, record = work.record, inner.record
+    if told.status.code != 2:
+        events = (*told.events, *(event for event in record.events if event.name == "exception"))
+        told = told._replace(status=record.status, events=events)
+    if graphql.find_lent(told.events) is None:
+        lent = graphql.lent_failure(inner.plan.failure(inner, ""), record)
+        told = told._replace(events=(*told.events, lent))
+    works[up] = work._replace(record=told)
 
 
 def _operation(work: Work) -> tuple[str, str]:
