@@ -157,6 +157,12 @@ def test_a_stage_of_another_resource_stops_what_is_lent() -> None:
     assert [event.user_id for event in events(request)] == ["u", ""]
 
 
+def test_a_span_whose_parent_is_a_stage_here_is_not_beside_the_call_below_that_stage() -> None:
+    named = span({"company.id": "c"}, kind=INTERNAL, number=3, parent=2)
+    named.flags = 0x300  # its parent is in another process, it says
+    assert told(named, stage(2, 9), span(HTTP, number=4, parent=2)) == [("", ""), ("", "open")]
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_captured_spans_are_the_same(system: str) -> None:
     for body in (CAPTURES / system).glob("*-traces.bin"):
