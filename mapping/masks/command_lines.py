@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from mapping.masks.mask import MASK
-from mapping.masks.neighbours import PASS_OPTIONS
+from mapping.masks.neighbours import PASS_OPTIONS, PORT_OR_PATH, takes_a_password
 from mapping.masks.text import PLAIN_WORD, SHORT_OPTION, Secret, hide_behind
 
 _PROGRAM_PASSWORD = re.compile(
@@ -24,6 +24,14 @@ _USER_OPTION = re.compile(
 _OPTION_WORD = re.compile(r"-(?<!\S-)-?([A-Za-z][\w\-]{1,99})(?:[ \t]+|:)(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
 # `/p:x` of Windows programs, behind which a word or a port is none.
 _SLASH_OPTION = re.compile(r"(?<!\S)/[pP]:(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
+# `-p x1` of a program that nobody knows.
+_P_OPTION = re.compile(r"(?<=\s)-(?:p|P|pw) (?P<quote>\\{0,8}[\"'])?(?=[^\s\"'\-])")
+_BEFORE_OPTION = 200  # characters of a command line in which its program is looked for
+_COMMAND_ENDS = re.compile(r"[|;&\r\n]")
+# What no port, name, version or pattern looks like: letters with digits or signs among them.
+_LIKE_A_PASSWORD = re.compile(
+    r"(?=[^\s]{0,64}[A-Za-z])(?=[^\s]{0,64}[0-9!@#$%^&*?+])(?!v?[0-9.]+\Z)[^\s/\\:=<>(){}\[\]|;]{6,128}\Z"
+).match
 _CURL_USER = re.compile(
     r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"
 )
@@ -58,9 +66,18 @@ def command_lines(text: str, secret: Secret) -> str:
         if " -" in text and ("--" in text or SHORT_OPTION(text) is not None):
             text = _hide_words(text, _PROGRAM_PASSWORD, lambda found, word: True)
             text = _hide_words(text, _USER_OPTION, lambda found, word: not word.isdigit())
+            text = _hide_words(text, _P_OPTION, _is_a_password)
     if "=" in text:
         text = _hide_words(text, _ENVIRONMENT, lambda found, word: secret(found[1]))
     return text
+
+
+def _is_a_password(found: re.Match[str], word: str) -> bool:
+    """True for a word behind `-p` that looks like a password, of a program whose -p may be one."""
+    if _LIKE_A_PASSWORD(word) is None or PORT_OR_PATH(word) is not None:
+        return False
+    command = _COMMAND_ENDS.split(found.string[max(found.start() - _BEFORE_OPTION, 0) : found.start()])[-1]
+    return takes_a_password(command.split())
 
 
 def _hide_words(text: str, before: re.Pattern[str], hides: Callable[[re.Match[str], str], bool]) -> str:

@@ -18,7 +18,7 @@ _MOST_OPTIONS: Final = 64  # of a command line among which the user is looked fo
 
 _OPTION: Final = re.compile(r"(?:--?|/)[A-Za-z][\w.\-]{1,100}").fullmatch
 _NAME: Final = re.compile(r"[A-Za-z][\w\-]{0,100}").fullmatch
-_PORT_OR_PATH: Final = re.compile(r"[\d:.,\-/]*|[.~/].*|\d+:.*|[A-Za-z]:[\\/].*", re.DOTALL).fullmatch
+PORT_OR_PATH: Final = re.compile(r"[\d:.,\-/]*|[.~/].*|\d+:.*|[A-Za-z]:[\\/].*", re.DOTALL).fullmatch
 # What may stand behind a name in a list of names (`["password", "email"]`): one more word.
 _PLAIN_WORD: Final = re.compile(r"[^A-Za-z0-9]*|[A-Za-z]+(?:[\-_][A-Za-z]+)*").fullmatch
 _IDS: Final = re.compile(r"[\w.\-]*:\d*").fullmatch  # `docker run -u 1000:1000`
@@ -29,9 +29,14 @@ def _set(words: str) -> frozenset[str]:
 
 
 # Programs whose -p is a port, a path or a process, and whose -a is something else.
-_NO_PASSWORD_OPTION: Final = _set("""
+NO_PASSWORD_OPTION: Final = _set("""
     mkdir cp git patch install npm ps unzip python python3 node java ssh scp nc kubectl docker-compose helm pytest tar
     useradd cargo go make rsync curl wget read tail ls uvicorn gunicorn http-server
+    docker podman compose pip pip3 poetry uv cmake tox nox tmux screen xargs lsof nmap netstat ss fuser dig psql pg_dump
+    pg_restore pg_dumpall createdb dropdb redis-cli telnet socat iperf iperf3 ab wrk hey perl sed install chmod jq
+    gradle dotnet msbuild terraform vagrant grep rg find kill cd man cpio du df touch test adb claude ruby php gcc cc ld
+    nginx httpd apachectl haproxy squid ansible ansible-playbook top pkill pgrep apt apt-get dpkg yarn pnpm npx bun
+    deno jest mvn bazel rake vim tee
     """)
 _ATTACHED: Final = _set("mysql mysqldump mysqladmin mysqlimport mariadb mariadb-dump sshpass")
 _PASSWORD_OF: Final = {"redis-cli": "-a", "ldapsearch": "-w", "ldapmodify": "-w", "sqlcmd": "-P", "bcp": "-P"}
@@ -94,7 +99,7 @@ def _behind(before: str, item: str, program: str, verdict_of: Callable[[str], Fo
     if before == _PASSWORD_OF.get(program) and item[0] != "-":
         return Hidden("", "mask")
     if before in ("-p", "-P", "-pw"):
-        ours = item[0] != "-" and program not in _NO_PASSWORD_OPTION and _PORT_OR_PATH(item) is None
+        ours = item[0] != "-" and program not in NO_PASSWORD_OPTION and PORT_OR_PATH(item) is None
         return Hidden("", "mask") if ours else None
     if _OPTION(before) is None or item[:2] == "--":
         return None
@@ -119,6 +124,11 @@ def _of_headers(items: Sequence[object], verdict_of: Callable[[str], Found | Non
         if isinstance(name, str) and (verdict := verdict_of(name)) is not None:
             found[index + 1] = Hidden("", verdict)
     return found
+
+
+def takes_a_password(words: Sequence[str]) -> bool:
+    """False for a command line, up to its option `-p`, of a program whose -p is something else than a password."""
+    return "login" in words or NO_PASSWORD_OPTION.isdisjoint(map(_program, words))
 
 
 def _program(item: object) -> str:

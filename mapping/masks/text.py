@@ -76,7 +76,7 @@ _RAW_HEADERS = re.compile(r"raw_?[hH]eaders\\{0,8}+[\"']?\s*+[:=]\s*+\[")
 _TEXT_LIST = re.compile(r"\[(?=\s*+\\{0,8}+[\"'])")
 _ITEM = re.compile(r"[\s,]*+(\\{0,8}+[\"'])((?:(?!\1)(?:\\.|[^\\]))*+)(?:\1|\\?\Z)", re.DOTALL).match
 # Short options: `mysql -px`, `sshpass -p x`, `redis-cli -a x`, `curl -b name=x`, `-u ann:x`.
-SHORT_OPTION = re.compile(r" -(?:[pauUb] |p\S|u\S|(?:-?pass|passwd|password|passin|passout|token|secret)[ :])").search
+SHORT_OPTION = re.compile(r" -(?:[pPauUb] |p\S|u\S|(?:-?pass|passwd|password|passin|passout|token|secret)[ :])").search
 # `ann:x@tcp(db:3306)/`, `ann:x@db:5432`, `ann:x@db/`; but not `to:ann@example.com`.
 _PLAIN_USERINFO = re.compile(
     r"(?<![\w/:@.\-])([A-Za-z][\w.\-]{0,60}+):([^\s:@/\"'<>=]{3,100}+)@(?=(?:tcp|unix)\(|[A-Za-z0-9][\w.\-]{0,100}+(?::\d{2,5}\b|/))"
@@ -160,7 +160,7 @@ def beyond_keys(text: str) -> bool:
 
 
 # What all texts of which `beyond_keys` is true have in them, as bytes.
-BEYOND_KEYS: Final = rb"--[A-Za-z]|curl|/[pP]:| -[pauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
+BEYOND_KEYS: Final = rb"--[A-Za-z]|curl|/[pP]:| -[pPauUbts]|['\"]-|%(?:25){0,3}3[ADad]|[DTNY]="
 
 
 def hide_behind(text: str, keys: re.Pattern[str], value_of: Callable[[re.Match[str]], tuple[int, str] | None]) -> str:

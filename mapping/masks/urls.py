@@ -14,6 +14,8 @@ from mapping.masks.verdicts import Verdicts
 
 _URL_QUERY: Final = re.compile(r"([?#])([^\s\"'<>#?]+)")
 _PATH_PARAMETER: Final = re.compile(r"([;/])([A-Za-z_][\w.\-]{0,60})=([^\s;/?#&,\"'<>]+)")
+# A header that somebody took for a path, or put into one: `/Set-Cookie: sid=x`.
+_HEADER_IN_PATH: Final = re.compile(r"(?<![\w\-])([A-Za-z][\w\-]{1,60}):(%20| )(?:%20| )*([^\s%/?#][^/?#]*)")
 _MAX_NESTED: Final = 4  # encodings, one in the other: three hops of a login that each pass on where they came from
 _ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
 _NESTS: Final = re.compile(
@@ -141,7 +143,16 @@ class UrlMasks:
         return f"{before}#{self.query(fragment, None, depth + 1)}"
 
     def path(self, text: str) -> str:
-        """The text with parameters of its path masked, `/a;token=x/b` and `/token=x/b`, and passwords before a host."""
+        """The text with parameters of its path masked, `/a;token=x/b` and `/token=x/b`, headers in it, and passwords
+        before a host.
+        """
+        if ": " in text or ":%20" in text:
+            text = _HEADER_IN_PATH.sub(
+                lambda found: (
+                    f"{found[1]}:{found[2]}{QUERY_MASK}" if self._verdicts.of(found[1]) is not None else found[0]
+                ),
+                text,
+            )
         if "@" in text and "//" in text:
             text = passwords_in_urls(text)
         if "=" not in text:

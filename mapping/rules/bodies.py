@@ -45,15 +45,17 @@ _OF_A_SIDE: Final = frozenset(
 _FORMS: Final = frozenset(
     ("content", "text", "raw", "string", "str", "json", "base64", "b64", "value", "data", "parsed")
 )
-# The last two words of attributes of GraphQL, Envelop's among them, and whose body they are.
-_OF_GRAPHQL: Final[dict[tuple[str, ...], str]] = {
+# The last two words of attributes of GraphQL, Envelop's among them, and of models, and whose body they are.
+_OF_TWO_WORDS: Final[dict[tuple[str, ...], str]] = {
     ("graphql", "variables"): "request",
     ("execute", "variables"): "request",
     ("resolver", "args"): "request",
     ("execute", "result"): "response",
+    ("input", "value"): "request",
+    ("output", "value"): "response",
 }
 # One of these is in every name of a body.
-_SIGNS: Final = tuple(sorted(_BODIES | _OF_A_SIDE | {"variables", "result", "args"}))
+_SIGNS: Final = tuple(sorted(_BODIES | _OF_A_SIDE | {"variables", "result", "args", "value"}))
 _MOST_PARTS: Final = 64  # of a dotted key that are looked at: 0.3 ms for the most hostile, a body's have five
 
 _LEVELS_OF_A_TEXT: Final = 20  # for which JSON inside a text counts
@@ -70,8 +72,8 @@ def _body_named(key: str) -> str:
         words.pop()
     if not words:
         return ""
-    if (of_graphql := _OF_GRAPHQL.get((*words[-2:],))) is not None:
-        return of_graphql
+    if (of_two_words := _OF_TWO_WORDS.get((*words[-2:],))) is not None:
+        return of_two_words
     last = len(words) - 1
     while last and words[last] in _FORMS and not (words[last - 1] in _SIDES and words[last] in _OF_A_SIDE):
         last -= 1

@@ -130,7 +130,7 @@ def resolve(
             path, from_route = route or "/", True
     if origin.scheme or origin.authority:
         scheme, named = _public(origin, scheme, named)
-    if mask_path is not None and (";" in path or "=" in path or "@" in path):
+    if mask_path is not None and (";" in path or "=" in path or "@" in path or ": " in path or ":%20" in path):
         path = mask_path(path)
     return _assemble(scheme, named, path, query, mask, guessed, from_route)
 

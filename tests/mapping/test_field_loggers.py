@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from mapping.event import API_CALL, LOG, Event
+from mapping.settings import MappingSettings
 from mapping_requests import log, logs, mapped
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -278,3 +279,33 @@ def test_the_name_of_a_module_is_no_url() -> None:
 )
 def test_levels_are_read_where_loggers_write_them(line: Any, level: int) -> None:
     assert of(line if isinstance(line, str) else orjson.dumps(line).decode()).severity_number == level
+
+
+@pytest.mark.parametrize("key", ["time_ms", "timeMs", "time_in_ms", "total_time_ms", "request_time_ms", "execTimeMs"])
+def test_a_time_in_milliseconds_is_a_duration(key: str) -> None:
+    event = of(orjson.dumps({**CALL, key: 18, "timestamp": "2026-03-02T09:00:00Z"}).decode())
+    assert (event.event_type, event.end_unix_ns) == (API_CALL, AT)
+    assert event.duration_ms == (18.0 if key != "execTimeMs" else -1.0)
+    assert of(orjson.dumps({**CALL, key: AT // 1_000_000}).decode()).duration_ms == -1.0, "a time of day"
+
+
+# What the loggers' own OpenTelemetry handlers send where a line tells of a call.
+HANDLERS: dict[str, dict[str, Any]] = {
+    "Logback's appender": {"method": "GET", "path": "/v1/items/7", "status": 200, "duration_ms": 18, "user_id": "ann"},
+    "Log4j's appender": {"log4j.map_message.method": "GET", "log4j.map_message.path": "/v1/items/7", "user_id": "ann",
+                         "log4j.map_message.status": "200", "log4j.map_message.duration_ms": "18"},
+    "pino-opentelemetry-transport": {"req": {"method": "GET", "url": "/v1/items/7"}, "res": {"statusCode": 200},
+                                     "responseTime": 18, "user_id": "ann"},
+    "opentelemetry-appender-tracing": {"method": "GET", "uri": "/v1/items/7", "status": "200 OK", "latency": "18ms",
+                                       "user_id": "ann"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_attributes_tell_of_a_call_only_where_the_settings_say_so(handler: str) -> None:
+    sent = logs(log("request completed", HANDLERS[handler]), resource={"service.name": "shop"})
+    (line,) = mapped(sent).events
+    assert (line.event_type, line.user_id) == (LOG, "ann")
+    (event,) = mapped(sent, MappingSettings.model_validate({"logs": {"http_from_attributes": True}})).events
+    assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
+    assert (event.duration_ms, event.user_id) == (18.0, "ann")

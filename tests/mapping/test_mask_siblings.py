@@ -153,3 +153,54 @@ def test_values_in_brackets_and_quotes_are_hidden_to_their_end(text: str) -> Non
     ):
         assert SECRET not in shown
     assert DEFAULT.text(f"({text}) took 5 ms").endswith(" took 5 ms")
+
+
+@pytest.mark.parametrize("line", [
+    "run app -p hunter2fake --db x", "exec: foo -P 'Hunter2!fake' -v", "sudo app -pw s3cr3tfake",
+    "a; app -p Tr0ub4dor&fake", "docker login -u ann -p s3cr3tfake reg", "mkdir x && app -p s3cr3tfake",
+])  # fmt: skip
+def test_a_password_behind_an_option_is_hidden_whatever_the_program(line: str) -> None:
+    assert "fake" not in DEFAULT.text(line)
+    assert "fake" not in str(mapped(logs(*(log(line) for _ in range(8)))).events)
+    assert "fake" not in str(mapped(logs(log({"message": line}))).events)
+
+
+@pytest.mark.parametrize("line", [
+    "listen -p 8080", "serve -p 127.0.0.1:80", "app -p /var/lib/x1", "app -p config.d/a1", "app -p 10.2.3",
+    "app -p v1.22.3", "docker run -p 8080:80 shop-2", "docker compose -p shop-2024 up", "ssh -p 2222 host1",
+    "kubectl patch svc a -p spec1234", "cargo test -p crate-2024", "psql -p 54321 -U ann", "grep -P foo123bar file",
+    "mkdir -p build2024", "git log -p a1b2c3d4e5", "pip install -p python312", "tmux new -p window12",
+    "app -p pattern", "app -p a=b123456", "say -p <name123>", "x -p [abc123]", "the option -p is gone", "app -p a1",
+])  # fmt: skip
+def test_what_else_stands_behind_p_is_shown(line: str) -> None:
+    assert DEFAULT.text(line) == line
+
+
+@pytest.mark.parametrize("name", ["Set-Cookie", "cookie", "Authorization", "X-Api-Key", "Proxy-Authorization"])
+@pytest.mark.parametrize("blank", [" ", "%20"])
+def test_a_header_within_a_path_is_hidden(name: str, blank: str) -> None:
+    path = f"/v1/{name}:{blank}sid={SECRET};{blank}Path=/items/7"
+    assert SECRET not in str(one({"http.request.method": "GET", "url.path": path, "http.response.status_code": 404}))
+    assert SECRET not in of_call(url__full=f"https://a.example.com{path}")
+    told = {"method": "GET", "path": path, "status": 404}
+    line = f'203.0.113.7 - - [02/Mar/2026:09:00:00 +0000] "GET {path.replace(" ", "%20")} HTTP/1.1" 404 2'
+    for body in (told, line):
+        (event,) = mapped(logs(log(body), resource={"service.name": "shop"})).events
+        assert (event.event_type, SECRET in str(event)) == ("api_call", False)
+
+
+def test_a_colon_in_a_path_hides_nothing_else() -> None:
+    for path in ("/v1/items:cancel", "/v1/token:exchange", "/v1/secrets/api-key:rotate", "/v1/a: b", "/urn:x:cookie:7"):
+        assert DEFAULT.path(path) == path
+
+
+@pytest.mark.parametrize("key", ["input.value", "output.value", "llm.input.value"])
+def test_a_prompt_alone_goes_with_the_bodies(key: str) -> None:
+    settings = MappingSettings(log_body=False)
+    assert "of the customer" not in str(mapped(logs(log("m", {key: "of the customer"})), settings).events)
+    assert "of the customer" not in str(mapped(logs(log({"message": "m", key: "of the customer"})), settings).events)
+    assert "of the customer" not in str(one({key: "of the customer"}, settings, kind=INTERNAL))
+    for harmless in ("value", "metric.value", "input.values", "max_input_value_chars"):
+        assert "of the customer" in str(mapped(logs(log("m", {harmless: "of the customer"})), settings).events), (
+            harmless
+        )
