@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from mapping.bounds import LONGEST_MS
 from mapping.dialects.reading import Dialects, Header, Reading
 from mapping.dialects.table import Unit
+from mapping.logs.durations import duration_ms, parts_ms
 from mapping.rules import address, taxonomy, uri
 from mapping.rules.headers import join
 from mapping.rules.null_words import is_absent
@@ -24,12 +24,6 @@ _OUTGOING = frozenset(("outgoing", "outbound", "egress", "client"))
 _REQUEST_LINE = re.compile(r"([A-Za-z-]{3,20}) (\S{1,16384})(?: (?:HTTP/)?[0-9.]{1,4})?").fullmatch
 _STATUS_TEXT = re.compile(r"[1-5][0-9]{2}(?: [A-Za-z' -]{1,64})?").fullmatch
 _HOST = re.compile(r"[A-Za-z0-9._~%\-\[\]:]{1,512}").fullmatch
-_DURATION = re.compile(r"(?<!\d)(\d+(?:\.\d+)?)\s?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
-_DURATIONS = re.compile(r"(?:\d{1,19}(?:\.\d{1,19})?\s?(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h)\s?){1,6}", re.ASCII).fullmatch
-_ISO_DURATION = re.compile(r"PT(?:(\d{1,6})H)?(?:(\d{1,9})M)?(?:(\d{1,12}(?:\.\d{1,9})?)S)?", re.ASCII).fullmatch
-_CLOCK = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d{1,9})?)", re.ASCII).fullmatch  # .NET: 00:00:00.0123
-_FEWEST_NS = 10_000  # below, a number that Go may have written may be milliseconds of somebody else
-_MS_PER_UNIT = {"ns": 1e-6, "us": 1e-3, "\u00b5s": 1e-3, "\u03bcs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 
 
 class HttpExchange(NamedTuple):
@@ -207,7 +201,7 @@ def exchange_by(keys: HttpKeys, flat: Mapping[str, object], trust_forwarded: boo
             uri.port_number(next((flat[key] for key in keys.port if flat[key]), None)) if keys.port else 0,
             ip,
             request.get("user-agent", "") or _text(flat, keys.user_agent),
-            _parts_ms(flat, keys.duration_parts) if keys.duration_parts else _duration_ms(flat, keys.durations),
+            parts_ms(flat, keys.duration_parts) if keys.duration_parts else duration_ms(flat, keys.durations),
             outgoing,
             request,
             response,
@@ -358,70 +352,3 @@ def _origin(flat: Mapping[str, object], keys: HttpKeys, request: Mapping[str, st
     if "x-forwarded-proto" not in known and (proto := _text(flat, keys.forwarded_proto)):
         known["x-forwarded-proto"] = proto
     return uri.public_origin(known)
-
-
-def _duration_ms(flat: Mapping[str, object], keys: tuple[tuple[str, Unit], ...]) -> float:
-    """The first duration whose unit is known, -1.0 without one."""
-    for key, unit in keys:
-        value = flat[key]
-        if value is None:
-            continue
-        found = -1.0
-        number = _number(value)
-        if number < 0:
-            found = _told_ms(value) if isinstance(value, str) and len(value) < 64 else -1.0
-        elif unit == "decimals":
-            # Seconds are written with their milliseconds; a whole number could be anything.
-            found = number * 1e3 if isinstance(value, float) or (isinstance(value, str) and "." in value) else -1.0
-        elif unit == "go":
-            found = number * 1e-6 if type(value) is int and number >= _FEWEST_NS else -1.0
-        elif unit == "ns" and type(value) is float and value != value // 1:
-            found = number * 1e3  # nginx's seconds under Datadog's name: nobody counts parts of nanoseconds
-        elif unit != "text":
-            found = number * _MS_PER_UNIT[unit]
-        if 0 <= found <= LONGEST_MS:
-            return found
-    return -1.0
-
-
-def _parts_ms(flat: Mapping[str, object], keys: tuple[str, ...]) -> float:
-    """The sum of seconds or of texts with units, -1.0 where one is missing: load balancers write -1 where nobody
-    answered.
-    """
-    parts = [_seconds(flat[key]) for key in keys]
-    total = round(sum(parts) * 1e3, 6) if min(parts) >= 0 else -1.0  # to the nanosecond
-    return total if total <= LONGEST_MS else -1.0
-
-
-def _seconds(value: object) -> float:
-    number = _number(value)
-    if number < 0 and isinstance(value, str) and len(value) < 64:
-        return max(_told_ms(value), -1e3) / 1e3
-    return number
-
-
-def _told_ms(text: str) -> float:
-    """Milliseconds of a duration that names its units, -1.0 for other texts."""
-    text = text.strip()
-    if _DURATIONS(text):
-        return sum(float(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION.findall(text))
-    if found := _ISO_DURATION(text):
-        hours, minutes, seconds = found.groups()
-        if hours or minutes or seconds:
-            return float(hours or 0) * 3.6e6 + float(minutes or 0) * 6e4 + float(seconds or 0) * 1e3
-    if found := _CLOCK(text):
-        return float(found[1]) * 3.6e6 + float(found[2]) * 6e4 + float(found[3]) * 1e3
-    return -1.0
-
-
-def _number(value: object) -> float:
-    if isinstance(value, str):
-        if len(value) > 32:
-            return -1.0
-        try:
-            value = float(value)
-        except ValueError:
-            return -1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value < 1e18:
-        return -1.0
-    return float(value)
