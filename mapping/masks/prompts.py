@@ -45,6 +45,7 @@ _OF_MODELS: Final = (
         "helicone.",
         "langchain.",
         "posthog.ai.",
+        "mastra.",
     ),
 )
 

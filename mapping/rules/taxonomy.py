@@ -225,7 +225,7 @@ def of_failure(names: Iterable[str], messages: Iterable[str] = (), *, direction:
     for message in messages:
         if message and (found := _by_message(message[:_LONGEST], direction, of_provider)):
             return found
-    return NETWORK if direction == "Outgoing" and not named else SERVER
+    return NETWORK if direction == "Outgoing" and not (named or of_provider) else SERVER
 
 
 @lru_cache(maxsize=4096)

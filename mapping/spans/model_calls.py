@@ -185,7 +185,8 @@ class ModelCalls:
             elif up >= 0 and works[up].plan.event_type == API_CALL:
                 told.setdefault(up, []).append(at)
         for up, calls in told.items():
-            if sum(self._counts[at] for at in calls) > 1:  # what it says is of the last of them
+            tells = bool(works[up].plan.model.counts(works[up].values))  # else it names the model only
+            if not tells or sum(self._counts[at] for at in calls) > 1:  # what it says is of the last of them
                 works[up] = works[up]._replace(plan=plans.without_model(works[up]))
                 continue
             for at in calls:

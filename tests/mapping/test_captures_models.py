@@ -33,13 +33,16 @@ NO_RESPONSES: Final = ("openai-v2",)
 # The SDK asks again by itself, and tells all of its attempts as one call; Strands' last calls came when none listened.
 RETRIES: Final = ("agent-framework",)
 USER_OF_SETTINGS: Final = ("langfuse-js",)
+NO_KIND_OF_ERROR: Final = ("mastra",)
+NAMED_BY_GATEWAY: Final = {("litellm-proxy-v2", 3): "claude", ("litellm-proxy-v2", 4): "emb"}
 # Its span came in an earlier request than the one of the call above it.
 EARLIER: Final = {"llama-index-openai-openinference": 1, "crewai-openinference": 2}
-NOT_TOLD: Final = (("mlflow-langchain", 1),)
+NOT_TOLD: Final = (("mlflow-langchain", 1), ("mastra", 4))
 COUNTED_OTHERWISE: Final = {
     ("sdks-openllmetry-openinference", 11): (171, 22),  # OpenLLMetry adds the one of the first event
     ("litellm-in-process", 2): (0, 0),  # a stream, told when the span of the API call has ended
     ("langfuse-js", 7): (0, 0),
+    ("mastra", 3): (207, 27),  # both calls of an agent on one span
 }
 
 
@@ -54,7 +57,8 @@ def told(event: Event) -> dict[str, Any]:
 
 def calls_of_models(found: list[Event]) -> list[Event]:
     """Also calls of the API that tell of their model themselves, as LiteLLM has it."""
-    return [event for event in found if event.family in ("genai", "http") and is_call(told(event))]
+    asked = [event for event in found if event.family in ("genai", "http") and is_call(told(event))]
+    return [event for event in asked if told(event).get("model") != "none"]  # which the gateway does not know
 
 
 def is_call(says: dict[str, Any]) -> bool:
@@ -98,6 +102,7 @@ def wanted(name: str) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = []
     for call in truth(name):
         error = "" if name in FAILURE_OF_CALL else ERRORS[call["status"]]
+        error = "server" if error and name in NO_KIND_OF_ERROR else error
         if (
             name in NO_CALLS
             or (name, call["n"]) in NOT_TOLD
@@ -111,7 +116,8 @@ def wanted(name: str) -> list[tuple[Any, ...]]:
         if call["api"] == "anthropic":  # which counts what a cache holds apart
             tokens = tokens[0] + 60, tokens[1]
         tokens = COUNTED_OTHERWISE.get((name, call["n"]), tokens)
-        model = "" if error and name in NO_MODEL_OF_FAILURES else call["model"]
+        model = NAMED_BY_GATEWAY.get((name, call["n"]), call["model"])
+        model = "" if error and name in NO_MODEL_OF_FAILURES else model
         found.append((base(model), *tokens, error))
     if name in RETRIES:
         found = [*dict.fromkeys(found)]

@@ -528,6 +528,14 @@ def test_tokens_on_the_span_of_a_call_are_not_counted_again_below_it() -> None:
     assert [event.family for event in found] == ["genai", "http"]
 
 
+def test_a_call_that_only_names_its_model_leaves_the_tokens_to_the_span_below_it() -> None:
+    told_of = {"litellm.call_id": "c", "gen_ai.request.model": "m"}
+    call = span({**FRAMEWORK, **told_of}, number=1, name="POST /v1/chat")
+    inner = span({**CHAT, **COUNTED}, kind=CLIENT, number=2, parent=1)
+    found = [told(event) for event in mapped(traces(inner, call)).events]
+    assert [("model" in says, says.get("tokens.input", 0)) for says in found] == [(True, 3), (False, 0)]
+
+
 @pytest.mark.parametrize("place", [{"url.path": "/v1/chat/completions"}, {}, {"http.route": "/v1/chat/completions"}])
 def test_litellms_own_span_of_a_call_is_the_call_where_nothing_else_tells_it(place: dict[str, Any]) -> None:
     who = {"metadata.user_api_key_hash": "h", "metadata.user_api_key_user_id": "u", "metadata.user_agent": "curl/8"}
