@@ -16,7 +16,14 @@ from mapping.settings import MappingSettings
 
 SETTINGS: Final = MappingSettings.model_validate({"identify_user": {"headers": ["X-User-Id"]}})
 OWN_TRACE: Final = ("0af7651916cd43dd8448eb21",)  # of calls whose caller sent its own traceparent
-ERRORS: Final = {400: "validation", 401: "auth", 403: "authorization", 404: "not_found", 405: "client_error"}
+ERRORS: Final = {
+    503: "upstream",
+    400: "validation",
+    401: "auth",
+    403: "authorization",
+    404: "not_found",
+    405: "client_error",
+}
 
 
 def systems(kind: str) -> list[str]:
@@ -45,22 +52,33 @@ def hop(event: Event) -> str:
 
 # What their spans do not say.
 NO_ADDRESS: Final = ("dd-node", "spring-micrometer", "datadog-mercurius", "hive-gateway")
+MASKS_QUERY: Final = ("traefik",)
+MASKED: Final = "page=REDACTED"
 NO_QUERY: Final = ("grpc-gateway", "spring-micrometer")
 # What the gateway saw of the call that its caller gave up.
-GIVEN_UP: Final = {"grpc-gateway": (499, "cancelled")}
+GIVEN_UP: Final = {"grpc-gateway": (499, "cancelled"), "traefik": (499, "cancelled")}
 PATTERN: Final = {"scg-mvc-agent": "/api/**"}  # the route of all calls
+
+
+WITH_LOG: Final = ("traefik",)  # of each call a line, too: one event in the store
 
 
 @pytest.mark.parametrize("name", systems("gateways"))
 def test_a_call_through_a_gateway_is_one_entry(name: str) -> None:
     events = mapped(f"gateways/{name}")
     calls, truth = incoming(events, "gateway"), truth_of(f"gateways/{name}")
+    lines = [event for event in calls if event.source == "log"]  # of the access log
+    calls = [event for event in calls if event.source == "span"]
     assert len(calls) == len(truth)
+    assert {event.transaction_id for event in lines} == (
+        {event.transaction_id for event in calls} if name in WITH_LOG else set()
+    )
     for event, call in zip(calls, truth, strict=True):
         url, status = urlsplit(call["path"]), call["status"]
         status, error = GIVEN_UP.get(name, (200, "")) if not status else (status, ERRORS.get(status, ""))
         shown = (event.verb, urlsplit(event.uri).path, urlsplit(event.uri).query)
-        assert shown == (call["method"], url.path, "" if name in NO_QUERY else url.query)
+        query = url.query.replace("page=2", MASKED) if name in MASKS_QUERY else url.query
+        assert shown == (call["method"], url.path, "" if name in NO_QUERY else query)
         assert (event.status, event.error_type or "") == (status, error or ("server" if status >= 500 else ""))
         assert (event.user_id, event.hop) == (call["who"], hop(event))
         assert event.route == PATTERN.get(name, template_path(url.path))
