@@ -340,7 +340,7 @@ class ActionPlan:
         error_type = taxonomy.BY_STATUS[status_of(values[self._http_status])]
         if name.plumbing and name.text.startswith(_DOCUMENT):
             error_type = taxonomy.VALIDATION  # a document that no server takes
-        if values[self._outcome] == graphql.BAD_REQUEST:
+        if values[self._outcome] == graphql.BAD_REQUEST or (self.family == "graphql" and graphql.is_refused(record)):
             error_type = taxonomy.VALIDATION
         raw = text_of(values[self._error_type])
         if self.family == "mcp":

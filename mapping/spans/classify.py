@@ -45,8 +45,9 @@ _PLUMBING_NAMES: Final = (
     "GraphQL Resolving",
 )
 
-# Of one field of an operation: Node, Datadog, Spring, Envelop.
+# Of one field of an operation: Node, Datadog, Spring, Envelop; and gqlgen, whose spans of all kinds are SERVER.
 _RESOLVER_KEYS: Final = ("graphql.field.name", "graphql.field.path", "graphql.resolver.fieldName")
+_RESOLVER_KEYS_OF_ANY: Final = ("gql.resolver.field",)
 
 # First match wins. A key that ends in a dot stands for everything below it.
 _FAMILIES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
@@ -99,7 +100,8 @@ def classify(kind: int, shape: Shape, models: Words, *, skip_plumbing: bool = Tr
     if skip_plumbing and kind == INTERNAL and has(*_PLUMBING_KEYS):
         key = next(key for key in _PLUMBING_KEYS if key in shape.at)
         return Kind(SKIP, PLUMBING, key)
-    if skip_plumbing and kind in (INTERNAL, UNSPECIFIED) and has(*_RESOLVER_KEYS):
+    is_resolver = (kind in (INTERNAL, UNSPECIFIED) and has(*_RESOLVER_KEYS)) or has(*_RESOLVER_KEYS_OF_ANY)
+    if skip_plumbing and is_resolver:
         return Kind(SKIP, PLUMBING, "graphql")
     told = kind in (SERVER, CLIENT, PRODUCER, CONSUMER)
     # LiteLLM tells of a model's call that failed on FastAPI's own span.

@@ -6,6 +6,7 @@ the event that async-graphql adds to a span without any attribute.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from mapping.context import Work, last_exception
@@ -19,6 +20,14 @@ OUTCOME: Final = "graphql.outcome"  # of Spring
 BAD_REQUEST: Final = "REQUEST_ERROR"
 _FAILED: Final = frozenset((BAD_REQUEST, "INTERNAL_ERROR", "ERROR"))
 _ERROR: Final = "graphql.error"  # of an event of async-graphql
+
+
+# What the reference implementation, and those that follow it, say of a document that they do not take.
+_REFUSED: Final = re.compile(
+    r"(?:input:(?:\d+:\d+:)? ?)?"
+    r"(?:Syntax Error|Expected \w+, found |Cannot query field |Unknown (?:type|argument|fragment|directive|operation) "
+    r"|Unexpected <EOF>|Validation error|Variable \"\$|(?:Field|Fragment|Argument) \"[^\"]{0,128}\" )"
+).match
 
 
 class LentFailure(SpanEvent):
@@ -50,6 +59,12 @@ def failed(work: Work) -> SpanRecord | None:
     if told or (work.name.plumbing and work.plan.event_type != API_CALL and last_exception(record.events) is not None):
         return record._replace(status=record.status._replace(code=2, message=record.status.message or message or ""))
     return None
+
+
+def is_refused(record: SpanRecord) -> bool:
+    """True for the failure of a document that the server does not take, by its message."""
+    exception = last_exception(record.events) or {}
+    return any(_REFUSED(text) for text in (record.status.message, _text(exception.get("exception.message"))))
 
 
 def is_bare(work: Work) -> bool:

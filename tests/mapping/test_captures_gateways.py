@@ -17,6 +17,7 @@ from mapping.settings import MappingSettings
 SETTINGS: Final = MappingSettings.model_validate({"identify_user": {"headers": ["X-User-Id"]}})
 OWN_TRACE: Final = ("0af7651916cd43dd8448eb21",)  # of calls whose caller sent its own traceparent
 ERRORS: Final = {
+    422: "validation",
     503: "upstream",
     400: "validation",
     401: "auth",
@@ -91,8 +92,9 @@ def test_a_call_through_a_gateway_is_one_entry(name: str) -> None:
 
 
 # The names of operations as their spans tell them, and what these cannot say.
-UNNAMED: Final = {"yoga-envelop": "query anonymous"}
-WITHOUT_TYPE: Final = ("spring-micrometer",)
+UNNAMED: Final = {"yoga-envelop": "query anonymous", "gqlgen": "nameless-operation"}
+WITHOUT_TYPE: Final = ("spring-micrometer", "gqlgen")
+STOPPED: Final = {"gqlgen": "cancelled"}  # whose resolvers see that the caller gave up
 # Operations that no server takes: who has no span of theirs, or one without the name.
 REFUSED: Final = {
     "apollo-gateway": [],
@@ -101,6 +103,7 @@ REFUSED: Final = {
     "datadog-mercurius": ["query Bad"],
     "spring-micrometer": ["Bad", "query"],
     "hive-gateway": ["query Bad", "graphql.operation"],
+    "gqlgen": ["nameless-operation"] * 2,
 }
 # A refusal of the resolver's own has a name (`extensions.code`) that most spans do not tell.
 DENIED: Final = {"hive-gateway": "authorization"}
@@ -118,8 +121,11 @@ def test_a_graphql_call_is_one_entry_with_one_operation(name: str) -> None:
     assert len(calls) == len(truth)
     for event, call in zip(calls, truth, strict=True):
         status = call["status"] or 200  # given up: Node and Tomcat answered all the same
-        error = ERRORS.get(status, "") or (
-            DENIED.get(name, "server") if call["op"] == "query Denied" else call["error"]
+        given_up = STOPPED.get(name, "") if not call["status"] else ""
+        error = (
+            ERRORS.get(status, "")
+            or given_up
+            or (DENIED.get(name, "server") if call["op"] == "query Denied" else call["error"])
         )
         assert (event.status, event.error_type) == (status, error), call
         assert event.route == "/graphql"

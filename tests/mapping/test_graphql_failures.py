@@ -8,13 +8,13 @@ import orjson
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from mapping.event import API_CALL, Event
+from mapping.event import ACTION, API_CALL, Event
 from mapping.mapper import Mapper
 from mapping.otlp.decode import Decoder
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings
-from otlp_requests import CLIENT, INTERNAL, NOW, key_values, span, traces
+from otlp_requests import CLIENT, INTERNAL, NOW, SERVER, key_values, span, traces
 
 POST = {"http.request.method": "POST", "http.route": "/graphql", "url.path": "/graphql"}
 
@@ -202,3 +202,41 @@ def test_where_the_call_came_before_in_another_request_it_cannot_know() -> None:
 def test_senders_cannot_send_the_mark_of_a_failure_below() -> None:
     forged = Span.Event(name="", attributes=key_values({"error_type": "server", "record": "x"}))
     assert the_call(call(events=[forged])).error_type == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ("Syntax Error: Expected Name, found <EOF>.", "validation"),
+        ("input:1:16: Expected Name, found <EOF>", "validation"),
+        ('Cannot query field "nothing" on type "Query".', "validation"),
+        ('Variable "$id" of required type "ID!" was not provided.', "validation"),
+        ("unexpected EOF", "cancelled"),
+        ("the Syntax Error of another", "server"),
+    ],
+)
+def test_what_servers_say_of_documents_that_they_do_not_take_is_known(message: str, error: str) -> None:
+    told = span({"gql.request.query": "{ a }"}, name="nameless-operation", number=2, parent=1, status=failing(message))
+    assert the_call(told, call()).error_type == error
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(INTERNAL, "graphql.field.name"), (0, "graphql.field.name"), (SERVER, "gql.resolver.field")]
+)
+def test_a_resolver_is_no_operation_whatever_its_kind(kind: int, name: str) -> None:
+    operation = span({"graphql.operation.name": "A"}, kind=INTERNAL, name="A", number=2, parent=1)
+    resolver = span({name: "book"}, kind=kind, name="Query/book", number=3, parent=2, status=ERROR)
+    events = mapped(resolver, operation, call())
+    assert [event.action_name for event in events if event.event_type == ACTION] == ["A"]
+    assert the_call(resolver, operation, call()).error_type == "server"
+
+
+@pytest.mark.parametrize("inner", [{"graphql.operation.name": "A"}, {"graphql.operation.type": "query"}, {}])
+def test_an_operation_within_one_of_the_same_name_is_a_step_of_it(inner: dict[str, str]) -> None:
+    told = {"graphql.operation.name": "A", "graphql.operation.type": "query"}
+    step = span({"graphql.document": "{ a }", **inner}, kind=INTERNAL, number=3, parent=2, status=ERROR)
+    around = span(told, kind=INTERNAL, number=2, parent=1)
+    names = [event.action_name for event in mapped(step, around, call()) if event.event_type == ACTION]
+    assert names.count("query A") == 1
+    assert len(names) == (1 if "graphql.operation.name" in inner else 2)
+    assert the_call(step, around, call()).error_type == "server"
