@@ -28,9 +28,10 @@ _SLASH_OPTION = re.compile(r"(?<!\S)/[pP]:(?P<quote>\\{0,8}[\"'])?(?=[^\s\"'])")
 _P_OPTION = re.compile(r"(?<=\s)-(?:p|P|pw) (?P<quote>\\{0,8}[\"'])?(?=[^\s\"'\-])")
 _BEFORE_OPTION = 200  # characters of a command line in which its program is looked for
 _COMMAND_ENDS = re.compile(r"[|;&\r\n]")
-# What no port, name, version or pattern looks like: letters with digits or signs among them.
+# What no port, version, variable, file or pattern looks like: letters with digits or signs among them.
 _LIKE_A_PASSWORD = re.compile(
-    r"(?=[^\s]{0,64}[A-Za-z])(?=[^\s]{0,64}[0-9!@#$%^&*?+])(?!v?[0-9.]+\Z)[^\s/\\:=<>(){}\[\]|;]{6,128}\Z"
+    r"(?=[^\s]{0,64}[A-Za-z])(?=[^\s]{0,64}[0-9!@#$%^&*?+])(?!\$|v?[0-9.]++\Z|[\w\-]++(?:\.[\w\-]++)++\Z)"
+    r"[^\s/\\:=<>(){}\[\]|;]{6,128}\Z"
 ).match
 _CURL_USER = re.compile(
     r"(?<!\S)(?:-[uU]|--(?:proxy-)?user)(?:=|[ \t]{0,4})(?:(?P<quote>\\{0,8}[\"'])[^\s:\"']{0,200}|[^\s:\"']{1,200}):"

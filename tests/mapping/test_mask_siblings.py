@@ -166,8 +166,9 @@ def test_a_password_behind_an_option_is_hidden_whatever_the_program(line: str) -
 
 
 @pytest.mark.parametrize("line", [
-    "listen -p 8080", "serve -p 127.0.0.1:80", "app -p /var/lib/x1", "app -p config.d/a1", "app -p 10.2.3",
-    "app -p v1.22.3", "docker run -p 8080:80 shop-2", "docker compose -p shop-2024 up", "ssh -p 2222 host1",
+    "git commit-tree t -p $BRANCH2", "logger -p local0.notice -t x", "prof -p libdemo.so.1", "listen -p 8080",
+    "serve -p 127.0.0.1:80", "app -p /var/lib/x1", "app -p config.d/a1", "app -p 10.2.3", "app -p v1.22.3",
+    "docker run -p 8080:80 shop-2", "docker compose -p shop-2024 up", "ssh -p 2222 host1",
     "kubectl patch svc a -p spec1234", "cargo test -p crate-2024", "psql -p 54321 -U ann", "grep -P foo123bar file",
     "mkdir -p build2024", "git log -p a1b2c3d4e5", "pip install -p python312", "tmux new -p window12",
     "app -p pattern", "app -p a=b123456", "say -p <name123>", "x -p [abc123]", "the option -p is gone", "app -p a1",
