@@ -155,6 +155,9 @@ FROM (
            toFloat64OrZero(metadata.action.tokens.output::String) AS made
     FROM $events AS e
     WHERE family = 'genai' AND event_type != 'log'
+      -- Steps around calls may name a model, too.
+      AND metadata.action.operation::String NOT IN ('chain', 'create_agent', 'evaluation', 'execute_tool', 'guardrail',
+          'invoke_agent', 'invoke_workflow', 'prompt', 'retrieval', 'task')
       AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where)
 WHERE model != ''
 GROUP BY model ORDER BY calls DESC, model LIMIT {limit:UInt32}

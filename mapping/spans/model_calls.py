@@ -15,18 +15,19 @@ from __future__ import annotations
 import re
 from bisect import insort
 from collections.abc import Generator, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from mapping.context import Work
 from mapping.event import API_CALL
 from mapping.spans.models import GENERATED, ModelPlan
-from mapping.spans.nested_calls import PAUSE, above, named, within
+from mapping.spans.nested_calls import FEW, PAUSE, above, named, within
 from mapping.spans.plans import Plans
 from mapping.spans.tree import Tree
 
-_MOST_AT_ONCE: Final = (
-    64  # calls beside each other with which one is compared: those of two instrumentations begin together
-)
+# Calls beside each other with which one is compared, from each end: those of two instrumentations begin together.
+_MOST_AT_ONCE: Final = 16
+_MOST_SCOPES: Final = 8  # instrumentations that tell a call; in the field two or three
 # What a provider adds to the name by which a model was asked for: a date, a number, `latest`.
 _VERSION: Final = re.compile(r"[-@:](?:v?\d[\w.:-]{0,40}|latest)").fullmatch
 _LONGEST_MODEL: Final = 256  # characters of a name that are compared
@@ -133,8 +134,7 @@ class ModelCalls:
     def settle(self, plans: Plans) -> Generator[None, None, None]:
         """Gives all but one of the spans that tell a call the plan of what is skipped."""
         if self._marks:
-            self._settle_marks(plans)
-            yield
+            yield from self._settle_marks(plans)
         left = yield from self._settle_nested(plans)
         if len(self._tellers) > 1:
             yield from self._settle_answers(left, plans)
@@ -146,12 +146,14 @@ class ModelCalls:
             yield
             yield from self._settle_beside(self._tools, plans)
 
-    def _settle_marks(self, plans: Plans) -> None:
+    def _settle_marks(self, plans: Plans) -> Generator[None, None, None]:
         """A stream's tokens on a span of their own: it has the duration of the request's span, which goes."""
         works = self._works
         waiting: dict[tuple[object, ...], list[int]] = {}
         marks = set(self._marks)
-        for at in sorted(self._outer, key=lambda at: works[at].record.span.start_time_unix_nano):
+        for count, at in enumerate(sorted(self._outer, key=self._outermost_first)):
+            if count % FEW == FEW - 1:
+                yield
             work = works[at]
             key = (work.record.trace_id, work.record.parent_id, work.group.scope, self._classes[at])
             if at not in marks:
@@ -268,34 +270,48 @@ class ModelCalls:
             key = (work.record.trace_id, work.group.resource, self._below[at], self._classes[at])
             groups.setdefault(key, []).append(at)
         for group in groups.values():
-            if len({self._teller(at) for at in group}) < 2:
-                continue
-            group.sort(key=self._outermost_first)
-            kept: list[tuple[_Said, set[tuple[str, str]]]] = []  # each with all that told it
-            for count, at in enumerate(group):
-                if count % PAUSE == PAUSE - 1:
-                    yield
-                said, teller = self._said(at), self._teller(at)
-                near = [
-                    (said.distance(other), place)
-                    for place, (other, tellers) in enumerate(kept[-_MOST_AT_ONCE:], max(0, len(kept) - _MOST_AT_ONCE))
-                    if teller not in tellers and said.agrees(other) and not self._is_above(other.at, at)
-                ]
-                if not near:
-                    kept.append((said, {teller}))
-                    continue
-                _, place = min(near)
-                other, tellers = kept[place]
-                one = self._keep_one(other.at, at, plans)
-                kept[place] = (other if one == other.at else said), {*tellers, teller}
+            if len(group) > 1 and len({self._teller(at) for at in group}) > 1:
+                yield from self._settle_group(group, plans)
 
-    def _teller(self, at: int) -> tuple[str, str]:
-        work = self._works[at]
-        return work.group.scope, work.name.text
+    def _settle_group(self, group: list[int], plans: Plans) -> Generator[None, None, None]:
+        """Each is compared with the nearest that its scope has not told, and with those of its scope before it."""
+        group.sort(key=self._outermost_first)
+        scopes = list(dict.fromkeys(self._works[at].group.scope for at in group))[:_MOST_SCOPES]
+        kept: list[tuple[_Said, list[str]]] = []  # each with the scopes that told it
+        untold: dict[str, dict[int, None]] = {scope: {} for scope in scopes}  # by scope, places in `kept`
+        for count, at in enumerate(group):
+            if count % FEW == FEW - 1:
+                yield
+            said = self._said(at)
+            others = untold.get(said.scope, {})
+            places = {*islice(others, _MOST_AT_ONCE), *islice(reversed(others), _MOST_AT_ONCE)}
+            places.update(range(max(0, len(kept) - _MOST_AT_ONCE), len(kept)))
+            near = [
+                (said.distance(kept[place][0]), place)
+                for place in places
+                if kept[place][1].count(said.scope) < (2 if kept[place][0].scope == said.scope else 1)
+                and said.agrees(kept[place][0])
+                and not self._is_above(kept[place][0].at, at)
+            ]
+            if not near:
+                for scope in scopes:
+                    if scope != said.scope:
+                        untold[scope][len(kept)] = None
+                kept.append((said, [said.scope]))
+                continue
+            _, place = min(near)
+            other, told = kept[place]
+            one = self._keep_one(other.at, at, plans)
+            kept[place] = (other if one == other.at else said), [*told, said.scope]
+            others.pop(place, None)
 
     def _is_above(self, up: int, at: int) -> bool:
         """True for calls of a model that are kept apart by an agent or tool between them."""
         return self._classes[at] == self._classes[up] and up in self._outer and up in above(at, self._parents)
+
+    def _teller(self, at: int) -> tuple[str, str]:
+        work = self._works[at]
+        return work.group.scope, work.name.text
 
     def _said(self, at: int) -> _Said:
         work = self._works[at]

@@ -10,11 +10,12 @@ import pytest
 from test_queries import SINCE, UNTIL, call, sampled
 
 from engine_process import EngineProcess
-from exporter.clickhouse import queries
+from exporter.clickhouse import looks, queries
 from exporter.clickhouse.queries import Statement
 from exporter.clickhouse.reader import StoreReader
 from exporter.sinks.clickhouse import Settings
 from mapping.event import ACTION, Event
+from mapping.spans.models import STEPS
 from stored import store_events
 
 DAY_S = 86_400
@@ -38,6 +39,11 @@ def customers() -> list[Event]:
         of("old", 50 + number, event_type=ACTION, direction="", verb="", route="", family="genai",
            metadata='{"action":{"model":"gpt-x","tokens":{"input":100,"output":7}}}')
         for number in range(3)
+    ]  # fmt: skip
+    rows += [
+        of("old", 60, event_type=ACTION, direction="", verb="", route="", family="genai",
+           metadata=f'{{"action":{{"model":"gpt-x","operation":"{step}"}}}}')
+        for step in STEPS
     ]  # fmt: skip
     return rows
 
@@ -112,6 +118,11 @@ def test_tokens_by_customer_model_and_day(reader: StoreReader) -> None:
     assert (row["company_id"], row["model"], row["calls"], row["input_tokens"], row["output_tokens"]) == (
         "old", "gpt-x", 3, 300, 21,
     )  # fmt: skip
+
+
+def test_the_consoles_models_are_counted_without_the_steps_around_their_calls(reader: StoreReader) -> None:
+    (row,) = reader.run(looks.models(looks.Scope(), looks.Span(SINCE, UNTIL), ())).dicts()
+    assert (row["model"], row["calls"], row["input_tokens"]) == ("gpt-x", 3, 300)
 
 
 def test_months_add_up(reader: StoreReader) -> None:

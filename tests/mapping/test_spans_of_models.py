@@ -412,6 +412,7 @@ def test_a_thousand_calls_at_the_same_time_are_compared_with_few() -> None:
         for offset, scope in enumerate("ab")
     ]
     assert counted(models(*spans)) == 3000
+    assert counted(models(*sorted(spans, key=lambda pair: pair[0]))) == 3000
 
 
 def test_a_call_of_the_api_that_tells_the_last_of_several_calls_leaves_them_their_tokens() -> None:

@@ -81,6 +81,9 @@ FROM (SELECT event_time, company_id, adjusted_count AS a, metadata.action.model:
              toFloat64OrZero(metadata.action.tokens.input::String) AS given, toFloat64OrZero(metadata.action.tokens.output::String) AS made
       FROM api_events
       WHERE family = 'genai' AND event_type != 'log'
+        -- Steps around calls may name a model, too.
+        AND metadata.action.operation::String NOT IN ('chain', 'create_agent', 'evaluation', 'execute_tool', 'guardrail',
+          'invoke_agent', 'invoke_workflow', 'prompt', 'retrieval', 'task')
         AND event_time >= {since:DateTime64(6)} AND event_time < {until:DateTime64(6)} $where)
 WHERE model != ''
 GROUP BY day, company_id, model ORDER BY day, input_tokens DESC, company_id, model LIMIT {limit:UInt32}
