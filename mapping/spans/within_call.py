@@ -82,12 +82,14 @@ def lend_rpc(at: int, parents: Sequence[int], works: list[Work], plans: Plans) -
         if call.plan.incoming:
             who = named(call.who, work.who)
             is_new = who is not call.who
-            error_type, status = plan.rpc_failure(work)
-            if error_type and not call.plan.failed(call.values):
-                lent = graphql.lent_failure(error_type, work.record, status or _RPC_ERROR)
-                call = call._replace(record=call.record._replace(events=(*call.record.events, lent)))
-            path = path_of(call.record)
-            if path.endswith("/" + plan.called(work)):
+            path, called = path_of(call.record), plan.called(work)
+            is_asked = path.endswith(f"/{called}")  # by its own path, not one of several that its handler makes
+            if is_asked or "/" not in called:  # as the methods of JSON-RPC
+                error_type, status = plan.rpc_failure(work)
+                if error_type and not call.plan.failed(call.values) and graphql.find_lent(call.record.events) is None:
+                    lent = graphql.lent_failure(error_type, work.record, status or _RPC_ERROR)
+                    call = call._replace(record=call.record._replace(events=(*call.record.events, lent)))
+            if is_asked:
                 call = with_route(call, path, plans)
             works[up] = call._replace(who=who)
             return up if is_new else None
