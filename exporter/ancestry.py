@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from exporter.twins import Siblings, Told, siblings_of, told_again, told_by
@@ -21,6 +22,8 @@ MOST_TRACES = 20_000
 MOST_SPANS = 1_000
 # Spans between a call and the one above it.
 MOST_STEPS = 256
+# Calls of a trace that are looked at for one that nothing is above: beyond, it is thought to be there.
+MOST_LOOKED_AT = 64
 
 
 class Named(Protocol):
@@ -69,10 +72,11 @@ class Beside:
 class Trace:
     """What is known of one trace."""
 
-    __slots__ = ("above", "beside", "calls", "root", "spans")
+    __slots__ = ("above", "beside", "calls", "first", "root", "spans")
 
     def __init__(self) -> None:
         self.root = ""  # the incoming call that it begins with
+        self.first = (0, "")  # start and span of the incoming call that began first
         self.spans: dict[str, Span] = {}
         self.calls: Counter[str] = Counter()  # incoming ones by service
         self.above: set[str] = set()  # spans right above inner calls, whether they have come or not
@@ -107,6 +111,8 @@ class Ancestry:
             incoming = event.event_type == API_CALL and event.direction == "Incoming"
             trace.spans[event.span_id] = Span(event.parent_id, event.service, event.verb, incoming, event.hop == INNER)
             if incoming:
+                began = event.start_unix_ns, event.span_id
+                trace.first = min(trace.first, began) if trace.calls else began
                 trace.calls[event.service] += 1
                 if not event.parent_id:
                     trace.root = event.span_id
@@ -121,47 +127,52 @@ class Ancestry:
         if trace is not None and siblings in trace.beside:
             trace.beside[siblings].sent(event.span_id)
 
-    def is_inner(self, call: Named) -> bool:
+    def is_inner(self, call: Named, *, is_due: bool = False) -> bool:
         """True when this call is known to be no entry, as the view `api_calls` has it.
 
-        It is none when an incoming call is above it, or when another span tells of it and is the entry.
+        It is none when an incoming call is above it, or when another span tells of it and is the entry. is_due: it has
+        waited for its time; what more of its trace may change is not said before.
 
         It is above when the trace begins with it, when parents lead to it, or when the span above this call belongs to
-        a service that another incoming call of the trace reached. Of a call that a log tells of, the trace's first call
-        is known, and what is above its span.
+        a service that another incoming call of the trace reached; when that leaves no call of the trace, the first is
+        the entry. Of a call that a log tells of, the trace's first call is known, and what is above its span.
         """
         trace = self._traces.get((call.trace_id, call.tenant))
         if trace is None:
             return False
         if trace.root and trace.root != call.span_id:
             return True
-        span = here = trace.spans.get(call.span_id)
-        again = _told_again(trace, span)
-        if call.span_id in again:
+        span = trace.spans.get(call.span_id)
+        if span is None:
+            return False
+        beside = trace.beside.get((span.parent_id, span.service, span.verb))
+        if is_due and beside is not None and call.span_id in beside.told_again():
             return True
-        for _ in range(MOST_STEPS):
-            if here is None:
-                return False
-            if here.inner or here.parent_id in trace.above:
-                return True
-            above = trace.spans.get(here.parent_id)
-            if above is None:
-                return here is not span and span is not None and _reached(trace, span, here, len(again))
-            if above.incoming:
-                return True
-            here = above
-        return False
+        if trace.first[1] != call.span_id:
+            return _is_below(trace, span)
+        if _is_below(trace, span, reached=False):
+            return True
+        if not is_due or not _is_below(trace, span):
+            return False
+        calls = islice((one for one in trace.spans.values() if one.incoming), MOST_LOOKED_AT)
+        return any(one.inner or not _is_below(trace, one) for one in calls)
 
 
-def _told_again(trace: Trace, span: Span | None) -> set[str]:
-    beside = span and trace.beside.get((span.parent_id, span.service, span.verb))
-    return beside.told_again() if beside else set()
+def _is_below(trace: Trace, span: Span, *, reached: bool = True) -> bool:
+    """Whether an incoming call is known to be above this span; reached: or thought to be, for one reached a service."""
+    here = span
+    for _ in range(MOST_STEPS):
+        if here.inner or here.parent_id in trace.above:
+            return True
+        above = trace.spans.get(here.parent_id)
+        if above is None:
+            return reached and here is not span and _reached(trace, span, here)
+        if above.incoming:
+            return True
+        here = above
+    return False
 
 
-def _reached(trace: Trace, call: Span, above: Span, again: int) -> bool:
-    """Whether another incoming call of the trace reached the service that this span above the call is of.
-
-    again: as many of this call's service are no other calls.
-    """
-    own = call.incoming and above.service == call.service
-    return trace.calls[above.service] > (1 + again if own else 0)
+def _reached(trace: Trace, call: Span, above: Span) -> bool:
+    """Whether another incoming call of the trace reached the service that this span above the call is of."""
+    return trace.calls[above.service] > (call.incoming and above.service == call.service)

@@ -184,7 +184,7 @@ class Sorter:
             if self._recent.seen(transaction_id) and is_line:  # of others it is remembered since they came
                 draft.not_needed(ref, tenant)
                 continue
-            if self._ancestry is not None and is_open(event) and self._ancestry.is_inner(call):
+            if self._ancestry is not None and is_open(event) and self._ancestry.is_inner(call, is_due=True):
                 draft.not_needed(ref, tenant, "skipped")
                 continue
             if self._ancestry is not None:

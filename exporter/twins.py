@@ -176,7 +176,10 @@ def _tells_most(told: Sequence[Told], counts: Counter[str]) -> str:
 
 @functools.lru_cache(maxsize=MOST_RESOURCES)
 def _scope_and_place(resource: str) -> tuple[str, Place]:
-    said = orjson.loads(resource) if resource else {}
+    try:
+        said = orjson.loads(resource)
+    except orjson.JSONDecodeError:  # none was sent, or it was cut
+        said = {}
     scope, of = said.get("scope", {}).get("name", ""), said.get("resource", {})
     values = (orjson.dumps(of[name]).decode() if of.get(name, "") != "" else "" for name in _NAMES)
-    return scope if isinstance(scope, str) else "", Place(*values)
+    return scope if isinstance(scope, str) else orjson.dumps(scope).decode(), Place(*values)

@@ -198,6 +198,21 @@ def test_a_job_whose_call_of_its_own_service_is_told_twice_makes_one(tmp_path: P
     assert end(rig) == ["shop"]
 
 
+def test_calls_of_which_each_looks_as_if_below_another_have_an_entry(tmp_path: Path) -> None:
+    """A worker calls its own service twice: the first is sent, as the view has it."""
+    begins, traces = event().start_unix_ns, []
+    for order in itertools.permutations(range(5)):
+        chain = Chain()
+        job = chain.add("shop", THEIRS, "Internal", event_type=ACTION)
+        for n in range(2):
+            chain.add("shop", chain.add("shop", job, "Outgoing"), start_unix_ns=begins + n, user_agent=str(n))
+        traces.append([chain.events[at] for at in order])
+    rig = bench_of(tmp_path, *(list(request) for request in zip(*traces, strict=True)))
+    rig.drain()
+    assert end(rig) == ["shop"] * 120
+    assert {call.user_agent for call in rig.sink.events} == {"0"}
+
+
 def test_what_is_beyond_the_bounds_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(span_wait_module, "MOST_WAITING", 20)
     monkeypatch.setattr(ancestry_module, "MOST_TRACES", 10)

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 import events
 from clickhouse_rig import with_sink
 from engine_process import EngineProcess
+from exporter.ancestry import Ancestry, is_open
 from exporter.clickhouse.sink import ClickHouseSink
 from exporter.sink import Batch
 from exporter.twins import MOST_TWINS, siblings_of, told_again, told_by
@@ -29,6 +30,13 @@ THEIRS, OTHERS = "b7ad6b7169203331", "ffffffffffffffaa"  # spans of callers, whi
 AGENT = {"host.name": "shop-7f", "process.pid": 31, "service.instance.id": "c5a7", "telemetry.distro.name": "agent"}
 BRIDGE = {"telemetry.sdk.name": "opentelemetry"}
 SCOPES = ("io.opentelemetry.tomcat-10.0", "org.springframework.boot", "framework", "router")
+ODD_RESOURCES = (
+    "",
+    "{}",
+    '{"resource":{"host.name":"a"',
+    '{"resource":{"process.pid":[1],"host.name":"h\\u00e4\\n1"},"scope":{"name":"fr\\u00e4mework"}}',
+    '{"resource":{"process.pid":"7","host.name":7},"scope":{"name":7}}',
+)
 _spans = itertools.count(1)
 
 
@@ -199,6 +207,7 @@ def test_the_view_and_the_sinks_of_entries_decide_alike(clean: EngineProcess, cl
                     flags=dice.choice(((),) * 5 + (("uri_from_route",),)),
                     status=dice.choice((200, 200, 200, 0, 503)),
                     environment=dice.choice(("",) * 5 + ("prod", "dev")),
+                    resource=dice.choice((span.resource,) * 9 + ODD_RESOURCES),
                 )
             )
         traces.append(of_trace(spans))
@@ -211,6 +220,63 @@ def test_the_view_and_the_sinks_of_entries_decide_alike(clean: EngineProcess, cl
     assert entries(client) == {span.span_id for span in itertools.chain.from_iterable(traces)} - again
 
 
+def chains(dice: random.Random) -> list[Event]:
+    """A trace of one to three calls of a caller through a few services; spans between them may be missing."""
+    spans: list[Event] = []
+
+    def call(service: str, parent: str, begins_ms: float, takes_ms: float, depth: int) -> None:
+        top = f"{next(_spans):016x}"
+        for n, scope in enumerate(dice.choice((SCOPES[:1], SCOPES[:1], SCOPES[:2], SCOPES[:3]))):
+            if dice.random() < 0.9:
+                at = begins_ms + n / 1000
+                spans.append(told(scope, at, begins_ms + takes_ms - n / 1000, parent_id=parent, service=service))
+                top = spans[-1].span_id
+        for n in range(dice.choice((0, 1, 1, 2)) if depth < 3 else 0):
+            at, above = begins_ms + (n + 1) * dice.random(), top
+            for direction in ("Internal", "Outgoing")[dice.random() < 0.6 :]:
+                kind = {"event_type": ACTION} if direction == "Internal" else {}
+                more: dict[str, Any] = {
+                    "direction": direction,
+                    "hop": "",
+                    "service": service,
+                    "parent_id": above,
+                    **kind,
+                }
+                span = told("between", at, at + takes_ms / 4, **more)
+                spans.extend([span] * (dice.random() < 0.85))
+                above = span.span_id
+            call(dice.choice(("gateway", "shop", "stock")), above, at + 0.001, takes_ms / 5, depth + 1)
+
+    for n in range(dice.choice((1, 1, 2, 3))):
+        call("gateway", THEIRS, n * dice.randrange(50), 40, 0)
+    return of_trace(spans)
+
+
+def sent(trace: Sequence[Event]) -> set[str]:
+    """Span ids of the calls that a sink of entries sends when these come in this order, all before the first is due."""
+    ancestry, waiting, found = Ancestry(), dict[str, Event](), set[str]()
+    for event in trace:
+        ancestry.note([event])
+        if is_open(event):
+            waiting[event.span_id] = event
+        waiting = {span_id: call for span_id, call in waiting.items() if not ancestry.is_inner(call)}
+    for span_id, call in waiting.items():
+        if not ancestry.is_inner(call, is_due=True):
+            ancestry.sent(call)
+            found.add(span_id)
+    return found
+
+
+def test_sinks_of_entries_send_what_are_entries_in_the_view(clean: EngineProcess, client: Client) -> None:
+    dice = random.Random(8)
+    traces = [trace for trace in (chains(dice) for _ in range(500)) if trace]
+    store(clean, [[span] for trace in traces for span in trace])
+    found = entries(client)
+    assert len(found) > 500
+    for trace in traces:
+        assert sent(dice.sample(trace, len(trace))) == found & {span.span_id for span in trace}
+
+
 def test_calls_told_twice_below_a_gateway_are_none(clean: EngineProcess, client: Client) -> None:
     gateway = told("envoy", 0, 200, service="gateway")
     outgoing = told("envoy", 1, 190, service="gateway", direction="Outgoing", hop="", parent_id=gateway.span_id)
@@ -219,6 +285,16 @@ def test_calls_told_twice_below_a_gateway_are_none(clean: EngineProcess, client:
     alone = of_trace([span for span in spans if span is not gateway])  # its call was sampled away: the shop's is left
     store(clean, [*traces, alone])
     assert entries(client) == {gateway.span_id, spans[2].span_id}
+
+
+def test_a_browser_that_reports_here_too_makes_one_call(clean: EngineProcess, client: Client) -> None:
+    click = told("web", -5, 300, service="web", parent_id=THEIRS, event_type=ACTION, direction="Internal", hop="")
+    fetch = told("web", -4, 200, service="web", parent_id=click.span_id, direction="Outgoing", hop="")
+    calls = [span._replace(parent_id=fetch.span_id) for span in nested(3)]
+    line = told("", 101, 101, source="log", span_id="", parent_id="")  # too late to be one with its span
+    traces = [of_trace(random.sample(spans, len(spans))) for spans in ([click, fetch, *calls, line],) * 8]
+    store(clean, traces)
+    assert entries(client) == {calls[0].span_id}
 
 
 def test_what_one_request_tells_holds_for_the_call_in_another(clean: EngineProcess, client: Client) -> None:
@@ -268,9 +344,6 @@ def test_a_trace_of_very_many_spans_is_resolved(clean: EngineProcess, client: Cl
     assert len(entries(client)) == 3000
 
 
-def test_the_rule_is_bounded_and_knows_odd_resources() -> None:
-    odd = ["", "{}", '{"resource":{"process.pid":[1],"host.name":null},"scope":{"name":7}}']
-    spans = [told("agent", 0, 9), *(told("x", 1, 8, resource=text) for text in odd)]
-    assert len(told_again([told_by(span) for span in spans])) == 1
+def test_the_rule_is_bounded() -> None:
     many = [told_by(told(SCOPES[n % 2], n, n + 3)) for n in range(4_000)]
     assert len(told_again(random.sample(many, len(many)))) == 2_000
