@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from mapping.dialects import access_line, logfmt
+from mapping.dialects import access_line, contexts, logfmt
 
 LONGEST_LINE: Final = 32_768  # characters of a line that is read: a request line of 16 Ki, and as much around it
 MOST_FIELDS: Final = 64  # of a format
@@ -177,8 +177,10 @@ class Lines:
         if "/" in text and (found := self._without_quotes(text)) is not None:
             return found
         ids = _ids_by_name(text) if "race" in text or "TRACE" in text else None
-        if "=" in text and (pairs := logfmt.read_end(text)) is not None:
-            return {**ids, **pairs} if ids else pairs
+        if "=" in text:
+            context, pairs = contexts.read(text), logfmt.read_end(text)
+            if context or pairs:
+                return {**(context or {}), **(ids or {}), **(pairs or {})}
         if ids:
             return ids
         if "[" in text and (of_spring := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:

@@ -309,3 +309,47 @@ def test_attributes_tell_of_a_call_only_where_the_settings_say_so(handler: str) 
     (event,) = mapped(sent, MappingSettings.model_validate({"logs": {"http_from_attributes": True}})).events
     assert (event.event_type, event.verb, event.status, event.route) == (API_CALL, "GET", 200, "/v1/items/{id}")
     assert (event.duration_ms, event.user_id) == (18.0, "ann")
+
+
+# Lines with the context that a logger has written before the message; all name ann and a trace.
+CONTEXTS = [
+    f'2026-03-02T09:00:00Z  WARN request{{user_id="ann" company_id="acme" trace_id="{TRACE}"}}: shop: '
+    "card declined order=17",
+    f"2026-03-02T09:00:00Z  INFO outer{{trace_id={TRACE}}}:request{{user_id=ann company_id=acme}}: shop::orders: done",
+    f'{E}2m2026-03-02T09:00:00Z{E}0m {E}32m INFO{E}0m {E}1mrequest{E}0m{E}1m{{{E}0m{E}3muser_id{E}0m{E}2m={E}0m"ann" '
+    f'{E}3mcompany_id{E}0m{E}2m={E}0m"acme" {E}3mtrace_id{E}0m{E}2m={E}0m"{TRACE}"{E}1m}}{E}0m{E}2m:{E}0m shop: done',
+    f"2026-03-02 09:00:00,000 [main] INFO  shop.Orders {{company_id=acme, trace_id={TRACE}, user_id=ann}} - done",
+    f"2026-03-02 09:00:00,000 INFO  [trace_id={TRACE}, company_id=acme, span_id=b7ad6b7169203331, user_id=ann] "
+    "shop - done",
+    f"09:00:00.000 request_id=F1 trace_id={TRACE} user_id=ann company_id=acme [warning] card declined",
+    f"2026-03-02 09:00:00.000 trace_id={TRACE} user_id=ann company_id=acme [info] done",
+]
+
+
+@pytest.mark.parametrize("line", CONTEXTS)
+def test_the_context_before_a_message_names_the_caller(line: str) -> None:
+    event = of(line)
+    assert (event.event_type, event.user_id, event.company_id, event.trace_id) == (LOG, "ann", "acme", TRACE)
+    assert event.severity_number in (9, 13)
+    assert event.body == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO created {user_id=bob, total=3} for him",
+        f"INFO created Order{{user_id=bob, trace_id={TRACE}}}: ok",
+        "INFO shop: got User{user_id=bob}: done",
+        "saved [user_id=bob, plan=gold] again",
+        "09:00:00.000 asked for user_id=bob [info] later",
+        "INFO request{user_id}: shop: done a=b",
+        "2026-03-02 09:00:00 ERROR Order{user_id=bob}: not saved",
+    ],
+)
+def test_what_a_message_prints_names_nobody(line: str) -> None:
+    assert of(line).user_id == ""
+
+
+def test_an_event_within_a_request_that_has_a_status_of_its_own_is_no_call() -> None:
+    line = "2026-03-02T09:00:00Z  INFO request{method=GET uri=/v1/items/7}: shop: the bank answered status=503"
+    assert of(line).event_type == LOG
