@@ -51,21 +51,22 @@ class Beside:
     __slots__ = ("_again", "_told")
 
     def __init__(self) -> None:
-        self._told: list[Told] = []
+        self._told: dict[str, Told] = {}
         self._again: set[str] | None = None
 
     def add(self, told: Told) -> None:
-        self._told.append(told)
+        self._told[told.span_id] = told
         self._again = None
 
     def sent(self, span_id: str) -> None:
-        self._told = [one._replace(sure=one.sure or one.span_id == span_id) for one in self._told]
-        self._again = None
+        """This one was sent. Who is told again stays the same, for it was an entry already."""
+        if span_id in self._told:
+            self._told[span_id] = self._told[span_id]._replace(sure=True)
 
     def told_again(self) -> set[str]:
         """Span ids of those that are no entries."""
         if self._again is None:
-            self._again = told_again(self._told)
+            self._again = told_again(list(self._told.values()))
         return self._again
 
 
