@@ -104,7 +104,7 @@ class ModelCalls:
             plan: ModelPlan = work.plan.model
             told = plan.told(work.values, work.name.text)
             if told.operation == "execute_tool":
-                self._classes[at] = f"tool {plan.tool(work.values)}"
+                self._classes[at] = f"tool {plan.tool(work.values) or work.name.text}"
                 self._tools.append(at)
             if not told.call:
                 continue

@@ -392,6 +392,8 @@ def test_a_tool_that_two_instrumentations_tell_is_called_once() -> None:
     outer, inner = span(tool, kind=INTERNAL, number=1), span(other, kind=INTERNAL, number=2, parent=1)
     assert len(models(("a", outer), ("b", inner))) == 1
     assert len(models(("a", outer), ("a", inner))) == 2
+    inner = span({"langfuse.observation.type": "tool"}, kind=INTERNAL, number=2, parent=1, name="t")
+    assert len(models(("a", outer), ("b", inner))) == 1
     inner = span({**other, "tool.name": "u"}, kind=INTERNAL, number=2, parent=1)
     assert len(models(("a", outer), ("b", inner))) == 2
 
