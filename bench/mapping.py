@@ -27,7 +27,8 @@ from rich.table import Table
 from bench import log_traffic
 from bench.traffic import request
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

@@ -21,7 +21,7 @@ from exporter.threads import in_thread
 from mapping.event import Event
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from weighbridge.lanes import alone, child, process, watch
 
 LANE, ALONE = "LANE", "ALONE"

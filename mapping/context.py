@@ -16,7 +16,7 @@ from mapping.masks.redactor import MASK
 from mapping.masks.shapes import may_show_a_key
 from mapping.masks.text import may_hide_secrets
 from mapping.memory import Memory
-from mapping.otlp.decode import SpanEvent, SpanLink, SpanRecord
+from mapping.otlp.records import SpanEvent, SpanLink, SpanRecord
 from mapping.otlp.wire import read_text
 from mapping.rules import address, bodies, route, route_spelling, taxonomy, uri
 from mapping.rules.codings import Unread

@@ -9,7 +9,7 @@ from mapping.context import Group, Work
 from mapping.event import Decision
 from mapping.facts import log_record_bytes
 from mapping.logs.work import LogWork
-from mapping.otlp.decode import LogGroup
+from mapping.otlp.records import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.sampling.of_calls import CallConditions
 from mapping.sampling.stated import weigh

@@ -8,7 +8,7 @@ from mapping.context import Group, Work, text_of
 from mapping.event import LOG, Event
 from mapping.event_facts import event_fact
 from mapping.logs.work import LogWork
-from mapping.otlp.decode import LogGroup
+from mapping.otlp.records import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.rules.call_status import status_of
 from mapping.sampling.randomness import record_bytes

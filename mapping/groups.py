@@ -11,7 +11,7 @@ import orjson
 from mapping.bounds import CUT, LONGEST_ID
 from mapping.context import Context, Group, text_of
 from mapping.memory import Memory
-from mapping.otlp.decode import LogGroup, SpanGroup
+from mapping.otlp.records import LogGroup, SpanGroup
 from mapping.rules.identity import resource_company
 from mapping.rules.metadata import flat_text
 

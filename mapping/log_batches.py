@@ -17,7 +17,7 @@ from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper
 from mapping.logs.work import LogWork
 from mapping.mapped import Out
-from mapping.otlp.decode import LogGroup
+from mapping.otlp.records import LogGroup
 from mapping.spans.trace_memory import NO_OWNER, TraceMemory
 
 STEP: Final = 256  # most records, spans as well, that go through one stage between two pauses

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from mapping.event import Decision, Event
 from mapping.masks.redactor import RedactionError
-from mapping.otlp.decode import LogItem, SpanRecord
+from mapping.otlp.records import LogItem, SpanRecord
 from mapping.rules.bodies import Room
 from mapping.sampling.dropped import counted_only
 from mapping.together import Lent

@@ -24,7 +24,7 @@ from mapping.logs.events import LogMapper
 from mapping.logs.explain import ExplainingLogMapper, Reason
 from mapping.logs.work import LogWork
 from mapping.mapped import Mapped, Out
-from mapping.otlp.decode import Decoded, LogGroup, SpanGroup
+from mapping.otlp.records import Decoded, LogGroup, SpanGroup
 from mapping.otlp.wire import read_text
 from mapping.rules.bodies import Room
 from mapping.rules.identity import NOBODY

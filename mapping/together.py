@@ -16,7 +16,7 @@ from mapping.context import Group, Work
 from mapping.event import API_CALL, SKIP, Decision, Event
 from mapping.facts import LogFacts, SpanFacts
 from mapping.logs.work import LogWork
-from mapping.otlp.decode import LogGroup
+from mapping.otlp.records import LogGroup
 from mapping.otlp.wire import read_text
 from mapping.sampling.of_calls import CallConditions, KnownCall, OfCall
 from mapping.sampling.recent_calls import RecentCalls, service_key, span_key

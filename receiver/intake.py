@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.errors import Overloaded as Overloaded
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from exporter.source import RawRequest, Unit
 from mapping.mapped import Mapped
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Appended, Entry, Stored
 from weighbridge.in_memory import Held, InMemory, became
 from weighbridge.left_out import LeftOutKeeper, MapSteps

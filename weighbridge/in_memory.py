@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from exporter.source import Unit
 from mapping.mapped import Mapped
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Appended, Entry
 
 # Measured with 16-attribute spans: memory of a request in inflated bytes, decoded (4.1) and mapped (2.3).

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mapping.mapped import Mapped
 from mapping.otlp.cut import cut, encoded, singles
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Stored
 from weighbridge.set_aside import SetAside
 from weighbridge.unmappable import MAX_BYTES, RETURNED, keep

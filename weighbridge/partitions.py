@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from zlib import crc32
 
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Appended, Entry, Spool, SpoolCounts, SpoolFull
 from receiver.spool.settings import SpoolSettings
 from receiver.spool.together import Together

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from exporter.journal import JournalError
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.otlp.validate import Validator
 from receiver import app
 from receiver.counts import ReceiverCounts

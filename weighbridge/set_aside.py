@@ -18,7 +18,7 @@ from typing import NamedTuple
 import orjson
 
 from exporter.durable import replace_file, sync_folder
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Entry, Stored
 from weighbridge.progress import Progress
 

@@ -19,7 +19,7 @@ from exporter.durable import sync_folder
 from exporter.pipeline import Pipeline
 from exporter.request_file import BODY, read_requests, remove_request, write_request
 from exporter.totals import Counts
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from receiver.spool import Entry, SpoolFailed, SpoolFull, Stored
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from mapping.logs.record import Body, LogKeys, LogRecord, flatten, read_body, un
 from mapping.logs.work import LogWork, error_of, flags_of, is_of_a_model, request_id
 from mapping.masks.many import LEAST
 from mapping.masks.redactor import MASK
-from mapping.otlp.decode import LogItem
+from mapping.otlp.records import LogItem
 from mapping.rules import ids
 from mapping.rules.call import flags_in
 from mapping.rules.identity import NOBODY, Identity, Resolver

@@ -9,7 +9,7 @@ from mapping.context import LATE_NS, SKEW_NS, Context
 from mapping.logs.plans import LogPlan
 from mapping.logs.record import ExceptionInfo, LogRecord
 from mapping.masks.redactor import MASK
-from mapping.otlp.decode import LogItem
+from mapping.otlp.records import LogItem
 from mapping.rules.call import REQUEST_ID_HEADERS
 from mapping.rules.identity import Identity
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from typing import Any
 
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from mapping.otlp.wire import Logs, Traces
 
 

@@ -11,11 +11,23 @@ from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
 from itertools import repeat
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from google.protobuf.message import DecodeError as ProtobufError
 
 from mapping.bounds import CUT, LARGE_RECORD, MOST_ATTRIBUTES, MOST_EVENTS
+from mapping.otlp.records import (
+    Decoded,
+    LogGroup,
+    LogItem,
+    ResourceFacts,
+    ScopeFacts,
+    SpanEvent,
+    SpanGroup,
+    SpanLink,
+    SpanRecord,
+    SpanStatus,
+)
 from mapping.otlp.wire import (
     NOTHING,
     OVER,
@@ -43,125 +55,12 @@ _PARENT_SIZES = frozenset((0, 8))
 _MANY = 32  # spans of one scope from which on columns cost less
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
 _STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
-_REASONS_SHOWN = 3  # distinct reasons named in the answer to the sender
-
-
-class DecodeError(ValueError):
-    """The request as a whole is not OTLP. The text is safe and useful to show to the sender."""
-
-
-class SpanEvent(NamedTuple):
-    """An event on a span, such as an exception."""
-
-    name: str
-    time_unix_ns: int
-    attributes: dict[str, Any]
-
-
-class SpanLink(NamedTuple):
-    trace_id: str
-    span_id: str
-    attributes: dict[str, Any]
-
-
-class SpanStatus(NamedTuple):
-    code: int
-    message: str
-
-
-class SpanRecord(NamedTuple):
-    """One valid span. `entries` ends with NOTHING, so that index -1 reads as an absent attribute."""
-
-    span: Any  # wire.Span
-    trace_id: bytes
-    span_id: bytes
-    parent_id: bytes  # b"" for a root
-    entries: list[Entry]
-    status: SpanStatus
-    events: tuple[SpanEvent, ...]
-    links: tuple[SpanLink, ...]
-
 
 _span_record = partial(tuple.__new__, SpanRecord)
 
 
-class LogItem(NamedTuple):
-    """One valid log record. Ids that are not valid are b"", as the specification asks (spec/otlp-http.md §3)."""
-
-    record: Any  # wire.LogRecord
-    trace_id: bytes
-    span_id: bytes
-    entries: list[Entry]
-    body: Any
-    digest: str  # of body, attributes and resource as sent
-
-
-class ResourceFacts(NamedTuple):
-    """A resource as sent, keyed by its bytes so that equal resources are one object."""
-
-    raw: bytes
-    attributes: dict[str, Any]
-
-
-class ScopeFacts(NamedTuple):
-    raw: bytes
-    name: str
-    version: str
-    attributes: dict[str, Any]
-
-
-class SpanGroup(NamedTuple):
-    """The spans of one scope of one resource, in wire order."""
-
-    resource: ResourceFacts
-    scope: ScopeFacts
-    schema_url: str
-    records: list[SpanRecord]
-    large: bool  # some record takes more than LARGE_RECORD bytes on the wire
-
-
-class LogGroup(NamedTuple):
-    resource: ResourceFacts
-    scope: ScopeFacts
-    schema_url: str
-    records: list[LogItem]
-    large: bool
-
-
-class Decoded:
-    """A validated request. `accepted + refused` is what the sender sent; `groups` is private to mapping."""
-
-    __slots__ = ("accepted", "groups", "message", "refused", "signal", "size")
-
-    def __init__(
-        self,
-        signal: Literal["traces", "logs"],
-        groups: list[SpanGroup] | list[LogGroup],
-        accepted: int,
-        refused: dict[str, int],
-        size: int,
-    ) -> None:
-        self.signal = signal
-        self.groups = groups
-        self.accepted = accepted
-        self.refused = sum(refused.values())
-        self.message = _message(refused) if refused else ""  # why some were refused, "" when none were
-        self.size = size  # bytes, inflated
-
-    @property
-    def first_trace_id(self) -> bytes:
-        """Of the first record that was accepted; b"" when it has none."""
-        for group in self.groups:
-            if group.records:
-                return group.records[0].trace_id
-        return b""
-
-
-def _message(refused: dict[str, int]) -> str:
-    shown = sorted(refused.items(), key=lambda item: (-item[1], item[0]))[:_REASONS_SHOWN]
-    more = len(refused) - len(shown)
-    text = "; ".join(f"{count} refused: {reason}" for reason, count in shown)
-    return f"{text}; and {more} more reasons" if more else text
+class DecodeError(ValueError):
+    """The request as a whole is not OTLP. The text is safe and useful to show to the sender."""
 
 
 class Decoder:

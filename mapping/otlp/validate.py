@@ -15,7 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError as ProtobufError
 
 from mapping.bounds import DEEPEST_VALUE
-from mapping.otlp.decode import NO_SPAN, NO_TRACE, Decoded, Decoder
+from mapping.otlp.decode import NO_SPAN, NO_TRACE, Decoder
+from mapping.otlp.records import Decoded
 from mapping.otlp.wire import ANY_VALUE, MESSAGES, add_field
 
 _FIELD = descriptor_pb2.FieldDescriptorProto

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mapping.rules.metadata import plain_scalar
 
 if TYPE_CHECKING:
-    from mapping.otlp.decode import SpanEvent
+    from mapping.otlp.records import SpanEvent
 
 UPSTREAM_MS: Final = ("x-envoy-upstream-service-time", "x-kong-upstream-latency")
 QUEUE_START: Final = ("x-request-start", "x-queue-start")

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mapping.bounds import CUT
 from mapping.context import LATE_NS, SKEW_NS, Context, Job, Work, last_exception, made_whole, text_of
 from mapping.event import ACTION, EMPTY_HEADERS, SKIP, Event
-from mapping.otlp.decode import SpanRecord
+from mapping.otlp.records import SpanRecord
 from mapping.rules import ids, mcp_errors, taxonomy
 from mapping.rules.call import ACTION_NAMES, DIRECTIONS
 from mapping.rules.call_status import SUCCESSES, rpc_status, status_of

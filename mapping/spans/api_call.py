@@ -1,4 +1,4 @@
-"""Spans that are API calls -> Event (spec/mapping.md §3): verb, URI, route, status, headers, bodies, addresses.
+"""Spans that are API calls -> Event (spec/mapping.md §3): verb, URI, route, status, addresses and what they carried.
 
 An ApiCallPlan is made once for a kind and shape of span. It knows at which index each precedence list ends, so
 building an event reads values and looks up what repeats (origins, routes, verbs, addresses), and searches nothing.
@@ -6,59 +6,29 @@ building an event reads values and looks up what repeats (origins, routes, verbs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from mapping.bounds import CUT
-from mapping.context import (
-    LATE_NS,
-    SKEW_NS,
-    Context,
-    Group,
-    Job,
-    Work,
-    last_exception,
-    made_whole,
-    text_of,
-)
+from mapping.context import LATE_NS, SKEW_NS, Context, Group, Job, Work, made_whole, text_of
 from mapping.event import API_CALL, EMPTY_HEADERS, Event
-from mapping.masks.redactor import MASK
-from mapping.otlp.decode import SpanEvent
-from mapping.rules import address, bodies, extras, headers, ids, taxonomy, uri
-from mapping.rules.call import (
-    ACTION_NAMES,
-    ANSWERED_VERSION_HEADERS,
-    DIRECTIONS,
-    REQUEST_ID_HEADERS,
-    VERSION_ATTRIBUTES,
-    VERSION_HEADERS,
-    flags_in,
-    note_uri,
-    path_version,
-    verb_of,
-)
-from mapping.rules.call_status import GRPC_STATUSES, SUCCESSES, rpc_status, status_of
+from mapping.rules import address, headers, ids, taxonomy
+from mapping.rules.call import path_version, verb_of
+from mapping.rules.call_status import status_of
 from mapping.rules.route import OTHER
 from mapping.rules.verbs import STANDARD_VERBS
 from mapping.sampling.stated import WEIGHTS
 from mapping.shape import ABSENT, REMOTE_FLAG, REMOTE_PARENT, MetadataPlan, Shape
-from mapping.spans.captured import HeaderSlots, bring_headers
+from mapping.spans.call_content import ContentPlan
+from mapping.spans.call_outcome import OutcomePlan
+from mapping.spans.captured import HeaderSlots
 from mapping.spans.classify import CLIENT, METHODS, SERVER, STATUSES, direction
 from mapping.spans.columns import Places, PlainCalls
-from mapping.spans.graphql import find_lent
 from mapping.spans.models import ModelPlan
 from mapping.spans.uri_plan import UriPlan
 from mapping.spans.who import WhoPlan
 
-# Micrometer's, OpenTracing's, Envoy's and Cloudflare's for no error
-_NO_ERROR: Final = frozenset(("", "none", "null", "false", "-", "ok"))
-
 VERBS: Final = {verb: verb for verb in STANDARD_VERBS}
 _new: Final = tuple.__new__
-
-
-# What Go's instrumentations say of a connection that was taken over (a WebSocket): nothing failed.
-_NO_STATUS: Final = "Invalid HTTP status code 0"
 
 
 class ApiCallPlan:
@@ -69,42 +39,26 @@ class ApiCallPlan:
 
     # More than 30 attributes of an instance are not found at once any more.
     __slots__ = (
-        "_action_name",
         "_addresses",
         "_agent",
-        "_asked",
-        "_asks",
         "_context",
         "_custom",
         "_direction",
-        "_error_type",
-        "_given_up",
-        "_grpc",
-        "_has_bodies",
         "_incoming",
         "_is_grpc",
+        "_is_unusual",
         "_looks",
         "_metadata",
         "_method",
-        "_moesif_direction",
         "_original",
-        "_readers",
-        "_request_body",
-        "_request_id",
-        "_response_body",
-        "_says",
         "_server",
-        "_status_events",
-        "_tells_id",
-        "_tells_ip",
-        "_tells_version",
         "_template",
-        "_unusual",
-        "_versions",
+        "content",
         "has_headers",
         "incoming",
         "model",
         "names_callers",
+        "outcome",
         "over",
         "plain",
         "route_at",
@@ -119,10 +73,8 @@ class ApiCallPlan:
     )
 
     def __init__(self, kind: int, shape: Shape, context: Context) -> None:
-        first, at = shape.first, shape.at
-        consumed: set[str] = {*METHODS, *STATUSES, *headers.USER_AGENT_ATTRIBUTES, *ACTION_NAMES}
-        consumed |= {"http.request.method_original", "request.id", "moesif.direction"}
-        consumed |= {*bodies.REQUEST_ATTRIBUTES, *bodies.RESPONSE_ATTRIBUTES}
+        first = shape.first
+        consumed: set[str] = {*METHODS, *STATUSES, *headers.USER_AGENT_ATTRIBUTES, "http.request.method_original"}
         self._context = context
         self._custom, self._looks = context.masks.custom, context.masks.looks_inside_text
         self._direction = direction(kind)
@@ -136,7 +88,7 @@ class ApiCallPlan:
         shown = shape.without(context.masks.hides)
         told = shape.has(*context.models.named["told_by_call"])
         self.model = ModelPlan(shown, context.models) if told else None
-        self.second_look = (self._server and not self.stated) or told
+        self.second_look = (self._server and not self.stated) or told or not (self._server or kind == CLIENT)
         self._original = first(("http.request.method_original",))
         # Where both are there: LiteLLM tells its provider's on the span of the API call, by the new name.
         told_old = not shape.has(METHODS[0]) and shape.has(METHODS[1])
@@ -145,40 +97,17 @@ class ApiCallPlan:
         first, at = shown.first, shown.at
         self.uri = UriPlan(kind, shown, context, self.slots, consumed)
         self.route_at = first(("http.route",))
-        self.second_look |= not (self._server or kind == CLIENT)
         self._template = first(("url.template",))
-        self._agent = first(headers.USER_AGENT_ATTRIBUTES)
+        self._agent = agent = first(headers.USER_AGENT_ATTRIBUTES)
         names = address.CLIENT_ATTRIBUTES if self._incoming else address.PEER_ATTRIBUTES
         self._addresses = tuple(at[name] for name in names if name in at and at[name] not in shape.many)
-        self._versions = first(VERSION_ATTRIBUTES)
-        self._request_body = first(bodies.REQUEST_ATTRIBUTES, scalar=False)
-        self._response_body = first(bodies.RESPONSE_ATTRIBUTES, scalar=False)
-        self._action_name = first(ACTION_NAMES)
-        self._request_id = first(("request.id",))
-        self._moesif_direction = first(("moesif.direction",))
-        self._error_type = first(("error.type",))
+        self.content = ContentPlan(
+            shown, context, self.slots, consumed, agent=agent, incoming=self._incoming, model=self.model
+        )
+        self._is_unusual = self.content.is_there
+        self.outcome = OutcomePlan(shape, shown, context, self.status_at, self._direction)
+        self._is_grpc = self.outcome.is_grpc
         self.shares_ids = kind == CLIENT and shape.reading.shares_ids
-        self._status_events = shape.reading.status_events
-        self._given_up = shape.reading.given_up
-        self._grpc = first(GRPC_STATUSES, scalar=False)
-        self._is_grpc = self._grpc != ABSENT
-        self._asked = [(name, index) for name, index in at.items() if name in extras.ATTRIBUTES]
-        asked_of = self.slots.request_names
-        self._readers = extras.parts(self.slots.response_names)
-        answered = self.slots.response_names
-        self._tells_version = self._versions != ABSENT or any(
-            names is None or not names.isdisjoint(VERSION_HEADERS) for names in (asked_of, answered)
-        )
-        self._tells_ip = asked_of is None or not address.CLIENT_HEADER_SET.isdisjoint(asked_of)
-        self._tells_id = asked_of is None or not asked_of.isdisjoint(REQUEST_ID_HEADERS)
-        asks = asked_of is None or not extras.REQUEST_HEADERS.isdisjoint(asked_of)
-        self._asks = asks or bool(self._asked)
-        # Rare things are asked for only where the shape can have them.
-        self._has_bodies = self._request_body != ABSENT or self._response_body != ABSENT
-        self._says = not self._action_name == self._request_id == self._moesif_direction == ABSENT
-        self._unusual = (
-            self._asks or bool(self._readers) or told or self._has_bodies or self._says or self._versions != ABSENT
-        )
         self.weight = shape.first(WEIGHTS, scalar=False)
         self.over = CUT in shape.at  # an attribute was over a bound
         self.has_headers = self.slots.present
@@ -189,7 +118,7 @@ class ApiCallPlan:
 
     def _plain_calls(self) -> PlainCalls | None:
         """What builds the events of plain calls by columns; None when no call of this shape is plain."""
-        odd = self._unusual or self.slots.present or self.over or self.shares_ids or self._is_grpc
+        odd = self._is_unusual or self.slots.present or self.over or self.shares_ids or self._is_grpc
         if odd or not (self.stated and self.route_at != ABSENT and self.uri.is_path_alone and self._metadata.joins):
             return None
         if self._custom or self._context.masks.looks_inside_text:
@@ -216,7 +145,7 @@ class ApiCallPlan:
         )
         status = values[self.status_at]
         if type(status) is not int or not 100 <= status <= 599:
-            status = status_of(status) or (self._status_told(events) if self._status_events else 0)
+            status = status_of(status) or self.outcome.told_status(events)
 
         told = context.masks.open(request, "request") if self._custom else request
         raw_route = values[self.route_at]
@@ -245,9 +174,9 @@ class ApiCallPlan:
         body = encoding = response_body = response_encoding = stated_direction = action_name = version = ""
         extra: dict[str, Any] | None = None
         flags: tuple[str, ...] = ()
-        if self._unusual or request or response or events or found:
-            (agent, transaction, shown_ip, shown_request, shown_response, version, request_id, stated_direction,
-             body, encoding, response_body, response_encoding, action_name, flags, extra) = self._rest(
+        if self._is_unusual or request or response or events or found:
+            (agent, shown_ip, shown_request, shown_response, version, request_id, stated_direction, body, encoding,
+             response_body, response_encoding, action_name, flags, extra) = self.content.read(
                 work, job, transaction, path, found
             )  # fmt: skip
             ip = shown_ip or ip
@@ -262,7 +191,7 @@ class ApiCallPlan:
         if span.flags & REMOTE_FLAG:
             extra = {**extra, **REMOTE_PARENT} if extra else REMOTE_PARENT
         if code == 2 or events or not status or self._is_grpc:
-            error_type, extra = self._failure(work, status, error_type, extra)
+            error_type, extra = self.outcome.failure(work, status, error_type, extra)
 
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         received = job.received_unix_ns
@@ -339,137 +268,3 @@ class ApiCallPlan:
             span_name=name if self._server else "",
             path=path,
         )
-
-    def _failure(
-        self, work: Work, status: int, error_type: str, extra: dict[str, Any] | None
-    ) -> tuple[str, dict[str, Any] | None]:
-        """(error_type, additions to metadata) of a span that failed or may have."""
-        record, context = work.record, self._context
-        extra = dict(extra) if extra else {}
-        raw = work.values[self._error_type]
-        if raw is False or (isinstance(raw, str) and raw.lower() in _NO_ERROR):
-            raw = None
-        failed = (
-            (record.status.code == 2 and not record.status.message.startswith(_NO_STATUS))
-            or raw is not None
-            or last_exception(record.events) is not None
-        )
-        if not status and self._given_up and text_of(work.values[self.status_at]) in self._given_up:
-            error_type = taxonomy.CANCELLED
-        if failed:
-            context.describe_error(record, raw is not None, extra)
-            if not error_type and not status:
-                error_type = context.failure(record, text_of(raw), self._direction)
-        if self._is_grpc and not error_type:
-            value = work.values[self._grpc]
-            name = rpc_status(value[0] if isinstance(value, list) and value else value, grpc=True)
-            if name not in SUCCESSES:  # a failure behind HTTP's 200
-                error_type = taxonomy.of_failure((name,), direction=self._direction)
-                extra["action.status"] = context.shown_names[name]
-        if record.events and (lent := find_lent(record.events)) is not None and not error_type:
-            error_type = lent.attributes["error_type"]
-            context.describe_error(lent.attributes["record"], False, extra)
-            extra["action.status"] = context.shown_names[lent.attributes["status"]]
-        return error_type, extra
-
-    def _status_told(self, events: tuple[SpanEvent, ...]) -> int:
-        """The status that an event of the span tells, 0 for none."""
-        told = dict(self._status_events)
-        return next((status_of(one.attributes.get(told[one.name])) for one in events if one.name in told), 0)
-
-    def _rest(
-        self, work: Work, job: Job, transaction: str, path: str, found: uri.Uri | None
-    ) -> tuple[
-        str, str, str, Mapping[str, str], Mapping[str, str], str, str, str, str, str, str, str, str, tuple[str, ...],
-        dict[str, Any],
-    ]:  # fmt: skip
-        """What only spans with captured headers, bodies or unusual attributes have.
-
-        (user agent, transaction id, address, request headers, response headers, version, request id, stated direction,
-        request body and its encoding, response body and its encoding, action name, flags, members of metadata).
-        """
-        record, values, request, response = work[0], work[3], work[6], work[7]
-        context, events = self._context, record[6]
-        brings = bool(events) and bring_headers(events)  # and bodies
-        extra: dict[str, Any] = {}
-        if found is not None:
-            note_uri(found, extra)
-        if "user-agent" not in request and (agent := text_of(values[self._agent])):
-            request = {**request, "user-agent": agent}
-        asking, answering = request, response
-        if self._custom:
-            asking, answering = context.masks.open(request, "request"), context.masks.open(response, "response")
-        ip = ""
-        if request and self._incoming and (self._tells_ip or brings):
-            ip = context.masks.ip(address.client_ip(asking, (), trust_forwarded=context.trust_forwarded))
-        body = encoding = response_body = response_encoding = action_name = stated_direction = ""
-        if self._has_bodies or brings:
-            body, encoding = context.body(values[self._request_body], events, "request", request, extra, job.room)
-            response_body, response_encoding = context.body(
-                values[self._response_body], events, "response", response, extra, job.room
-            )
-        flags = flags_in(extra) if extra else ()
-        if self._asks or events:
-            asked: Mapping[str, Any] = {}
-            if self._asked:
-                asked = context.masks.attributes({name: values[index] for name, index in self._asked})
-            start = record.span.start_time_unix_nano
-            extra |= extras.read_call(asking, answering, asked, events, start, self._readers)
-        elif self._readers:
-            extras.read_response(answering, self._readers, extra)
-        if self.model is not None:
-            extra |= self.model.facts(values)
-        # What is masked in a header is masked in what is read from it.
-        slots = self.slots
-        if brings:
-            shown = slots.shown_beside_events(request, "request")
-            shown_response = slots.shown_beside_events(response, "response")
-        else:
-            shown = request if slots.keeps_request else slots.shown(request, "request")
-            shown_response = response if slots.keeps_response else slots.shown(response, "response")
-        version = self._version(values, shown, shown_response) if self._tells_version or brings else ""
-        if not version and "/v" in path:
-            version = path_version(path)
-        request_id = _request_id(shown) if self._tells_id or brings else ""
-        if self._says:
-            if not request_id and self._request_id != ABSENT:
-                request_id = context.shown_name(text_of(values[self._request_id]))  # each is another: not remembered
-            if self._moesif_direction != ABSENT:
-                stated_direction = DIRECTIONS.get(text_of(values[self._moesif_direction]).lower(), "")
-            if self._action_name != ABSENT:
-                action_name = context.shown_names[text_of(values[self._action_name])]
-        return (
-            shown.get("user-agent", ""),
-            transaction,
-            ip,
-            shown,
-            shown_response,
-            version,
-            request_id or transaction,
-            stated_direction,
-            body,
-            encoding,
-            response_body,
-            response_encoding,
-            action_name,
-            flags,
-            extra,
-        )
-
-    def _version(self, values: tuple[Any, ...], request: Mapping[str, str], response: Mapping[str, str]) -> str:
-        for name in VERSION_HEADERS:
-            if name in request:
-                return request[name]
-        if found := text_of(values[self._versions]):
-            return self._context.shown_names[found]
-        for name in ANSWERED_VERSION_HEADERS:
-            if name in response:
-                return response[name]
-        return ""
-
-
-def _request_id(request: Mapping[str, str]) -> str:
-    for name in REQUEST_ID_HEADERS:
-        if name in request and request[name] != MASK:
-            return request[name]
-    return ""

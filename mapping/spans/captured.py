@@ -8,7 +8,7 @@ from typing import Any, Final
 from mapping.event import EMPTY_HEADERS
 from mapping.masks.of_shape import Masking, Side
 from mapping.masks.redactor import MASK
-from mapping.otlp.decode import SpanEvent
+from mapping.otlp.records import SpanEvent
 from mapping.rules import bodies, headers
 from mapping.shape import ABSENT, Shape
 

@@ -11,10 +11,9 @@ from typing import Final
 from mapping.context import LATE_NS, SKEW_NS, Job, Work, made_whole, text_of
 from mapping.event import API_CALL, EMPTY_HEADERS, Decision, Event
 from mapping.rules import ids, taxonomy
-from mapping.rules.call import DIRECTIONS, path_version, verb_of
+from mapping.rules.call import path_version, verb_of
 from mapping.rules.call_status import status_of
 from mapping.rules.route import OTHER
-from mapping.shape import ABSENT
 from mapping.spans.api_call import VERBS, ApiCallPlan
 
 _new: Final = tuple.__new__
@@ -34,7 +33,7 @@ def counted(
     verb = VERBS.get(method) or context.shown_names[verb_of(text_of(method), text_of(values[plan._original]), title)]
     status = values[plan.status_at]
     if type(status) is not int or not 100 <= status <= 599:
-        status = status_of(status) or (plan._status_told(events) if plan._status_events else 0)
+        status = status_of(status) or plan.outcome.told_status(events)
 
     told = context.masks.open(request, "request") if plan._custom else request
     raw_route = values[plan.route_at]
@@ -52,17 +51,16 @@ def counted(
     if not route:
         route = plan._other_route(raw_route, values, group, title, "" if found and found.from_route else path)
 
-    stated_direction = version = ""
-    if plan._moesif_direction != ABSENT:
-        stated_direction = DIRECTIONS.get(text_of(values[plan._moesif_direction]).lower(), "")
-    if plan._tells_version or events:
+    content, version = plan.content, ""
+    stated_direction = content.stated_direction(values)
+    if content.tells_version or events:
         show = plan.slots.shown_beside_events if events else plan.slots.shown
-        version = plan._version(values, show(request, "request"), show(response, "response"))
+        version = content.version(values, show(request, "request"), show(response, "response"))
     if not version and "/v" in path:
         version = path_version(path)
     error_type = taxonomy.BY_STATUS[status]
     if code == 2 or events or not status or plan._is_grpc:
-        error_type, _ = plan._failure(work, status, error_type, None)
+        error_type, _ = plan.outcome.failure(work, status, error_type, None)
 
     start, end = span.start_time_unix_nano, span.end_time_unix_nano
     received = job.received_unix_ns

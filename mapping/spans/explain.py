@@ -43,7 +43,7 @@ class ExplainedApiCallPlan(ApiCallPlan):
     def event(self, work: Work, job: Job, user_id: str, company_id: str, hop: str) -> Event:
         event = super().event(work, job, user_id, company_id, hop)
         found = dict(self._of_shape)
-        if not work.values[self.status_at] and self._status_events and event.status:
+        if not work.values[self.status_at] and self.outcome.of_events and event.status:
             found["response.status"] = f"{found['dialects'].partition(',')[0]}: an event of the span"
         for name, value, source in (
             ("user_id", user_id, work.who.user_source),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from mapping.context import Work, last_exception
 from mapping.event import API_CALL
-from mapping.otlp.decode import SpanEvent, SpanRecord
+from mapping.otlp.records import SpanEvent, SpanRecord
 
 TYPES: Final = ("graphql.operation.type", "graphql.execute.operationType")
 NAMES: Final = ("graphql.operation.name", "graphql.execute.operationName", "graphql.operation")  # Spring

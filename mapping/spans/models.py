@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from mapping.dialects.table import Dialect, Models, builtin
 from mapping.masks.prompts import holds_content, shows_content
-from mapping.otlp.decode import SpanStatus
+from mapping.otlp.records import SpanStatus
 from mapping.rules.identity import unquote
 from mapping.shape import ABSENT, Shape
 

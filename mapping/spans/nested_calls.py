@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 from mapping.context import Work
-from mapping.otlp.decode import SpanRecord
+from mapping.otlp.records import SpanRecord
 from mapping.rules.identity import Identity
 from mapping.rules.route import known
 from mapping.rules.route_spelling import MAX_ROUTE_CHARS

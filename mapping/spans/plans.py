@@ -8,7 +8,7 @@ from typing import Final
 from mapping.context import Context, Work
 from mapping.event import ACTION, API_CALL, SKIP
 from mapping.memory import Memory
-from mapping.otlp.decode import SpanRecord
+from mapping.otlp.records import SpanRecord
 from mapping.shape import ABSENT, Shape
 from mapping.spans.actions import ActionPlan
 from mapping.spans.api_call import ApiCallPlan

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from mapping.context import Work
-from mapping.otlp.decode import SpanRecord
+from mapping.otlp.records import SpanRecord
 from mapping.otlp.wire import NOTHING, Entry, entry
 from mapping.rules.address import CLIENT_ATTRIBUTES
 from mapping.rules.route_spelling import MAX_ROUTE_CHARS, has_placeholder, normalise

@@ -8,7 +8,7 @@ from operator import add
 from typing import Final
 
 from mapping.context import Work
-from mapping.otlp.decode import SpanRecord
+from mapping.otlp.records import SpanRecord
 from mapping.spans.classify import SERVER
 
 ROOT: Final = -1  # instead of the index of a parent: the span has none

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mapping.otlp.decode import Decoded, DecodeError, Decoder
+from mapping.otlp.decode import DecodeError, Decoder
+from mapping.otlp.records import Decoded
 from receiver.answers import Media
 from receiver.decode import compression, otlp_json, prescan, wrong_address
 from receiver.errors import BadRequest as BadRequest

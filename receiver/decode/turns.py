@@ -7,7 +7,8 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from receiver.answers import Media
 from receiver.decode import compression, prescan
 from receiver.decode.request import DecodeLimits, decode_plain

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 from google.protobuf.message import DecodeError
 
-from mapping.otlp.decode import Decoded, LogGroup
+from mapping.otlp.records import Decoded, LogGroup
 from receiver.decode.prescan import first_record
 from receiver.errors import BadRequest
 

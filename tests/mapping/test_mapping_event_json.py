@@ -18,7 +18,8 @@ from mapping.log_batches import STEP_S
 from mapping.mapped import Failed, Mapped
 from mapping.mapper import Mapper
 from mapping.masks.redactor import RedactionError
-from mapping.otlp.decode import Decoder, SpanGroup
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import SpanGroup
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

@@ -16,7 +16,8 @@ from mapping.groups import GroupFacts
 from mapping.logs.events import LogMapper
 from mapping.logs.http import exchange_in
 from mapping.logs.location import of_exchange
-from mapping.otlp.decode import Decoder, LogGroup
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import LogGroup
 from mapping.rules.bodies import Room
 from mapping.settings import GenAiSettings, LogSettings, MappingSettings
 from mapping_requests import NOW, TRACE, log, logs, mapped, mapper, one

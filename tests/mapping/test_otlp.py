@@ -12,7 +12,8 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from mapping.otlp.decode import Decoded, DecodeError, Decoder
+from mapping.otlp.decode import DecodeError, Decoder
+from mapping.otlp.records import Decoded
 from mapping.otlp.wire import AttributeCache, Undecodable, entry
 from mapping_requests import any_value, key_values, log, logs, span, traces
 

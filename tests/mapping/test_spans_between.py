@@ -20,7 +20,8 @@ from mapping.context import Work
 from mapping.event import SKIP, Decision, Event
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.stated import weigh
 from mapping.spans import tree as tree_module
 from mapping.spans.inheritance import find_owners

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mapping.bounds import DEEPEST_VALUE
-from mapping.otlp.decode import Decoded, DecodeError, Decoder
+from mapping.otlp.decode import DecodeError, Decoder
+from mapping.otlp.records import Decoded
 from mapping.otlp.validate import Validated, Validator
 from mapping.otlp.wire import Logs, Traces
 from otlp_requests import spans_request

@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
-from mapping.otlp.decode import DecodeError, Decoder, SpanGroup
+from mapping.otlp.decode import DecodeError, Decoder
+from mapping.otlp.records import SpanGroup
 from receiver.decode import prescan
 from receiver.decode.prescan import Limits
 from receiver.errors import BadRequest

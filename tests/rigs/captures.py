@@ -10,7 +10,8 @@ import orjson
 
 from mapping.event import Event
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

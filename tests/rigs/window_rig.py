@@ -13,7 +13,8 @@ from exporter.pipeline import Pipeline
 from exporter.settings import BatchSettings, RetrySettings
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings
 from mapping.settings import MappingSettings

@@ -19,7 +19,8 @@ from events import event
 from mapping.event import Decision, Event
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.counts import CountKey, Sums, sums_of
 from mapping.sampling.ledger import LedgerKey, LedgerRow
 from mapping.sampling.settings import SamplingSettings

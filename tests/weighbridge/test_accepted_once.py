@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bridge import BridgeProcess, eventually, free_port
-from mapping.otlp.decode import Decoded
+from mapping.otlp.records import Decoded
 from otlp_requests import logs_request, spans_request
 from receiver.intake import Received
 from weighbridge.admin.ledger import intake, residue, sinks

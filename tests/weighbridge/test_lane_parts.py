@@ -18,7 +18,8 @@ from exporter.sink import Batch, Sink
 from exporter.threads import in_thread
 from mapping.event import Event
 from mapping.otlp.cut import cut, encoded, singles
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from otlp_requests import spans_request
 from receiver.spool import Entry, SpoolSettings, Stored
 from spool_tools import on_a_loop

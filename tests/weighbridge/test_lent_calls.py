@@ -11,7 +11,8 @@ import pytest
 
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.of_calls import KnownCall
 from mapping.sampling.sampler import Sampler
 from mapping.sampling.settings import SamplingSettings

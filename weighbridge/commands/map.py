@@ -12,7 +12,8 @@ import orjson
 from mapping.event import SKIP, Event
 from mapping.event_json import event_json
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.sampler import CEILING, Sampler
 from mapping.sampling.whole_traces import WholeTraces
 from mapping.sampling.window import cap_of, decided, place_of

@@ -18,7 +18,8 @@ import orjson
 from exporter.clickhouse.engine.supervisor import environment
 from mapping.mapper import Mapper
 from mapping.otlp.cut import cut, singles
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.sampler import CEILING, Sampler
 from receiver.decode.request import decode_request
 from receiver.spool import Entry

@@ -19,7 +19,8 @@ from exporter.delivery import Delivery
 from exporter.settings import SinkSettings
 from mapping.mapped import Mapped
 from mapping.mapper import Mapper
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.epochs import Budget, LedBudget
 from receiver.decode.compression import parse_codings
 from receiver.decode.request import DecodeLimits, parse_media_type

@@ -20,7 +20,8 @@ from typing import Any
 from exporter.clickhouse.settings import Settings as ClickHouseSettings
 from exporter.journal import JournalError
 from exporter.settings import SinkSettings
-from mapping.otlp.decode import Decoded, Decoder
+from mapping.otlp.decode import Decoder
+from mapping.otlp.records import Decoded
 from mapping.sampling.epochs import Budget, LedBudget, Table
 from receiver.spool import Appended, Entry
 from receiver.spool.follower import Follower
