@@ -11,11 +11,12 @@ from mapping.masks.mask import MASK, QUERY_MASK
 from mapping.masks.shapes import may_show_a_key, tokens
 from mapping.masks.text import encoded_pairs, passwords_in_urls
 from mapping.masks.verdicts import Verdicts
+from mapping.masks.words import names_a_secret
 
 _URL_QUERY: Final = re.compile(r"([?#])([^\s\"'<>#?]+)")
 _PATH_PARAMETER: Final = re.compile(r"([;/])([A-Za-z_][\w.\-]{0,60})=([^\s;/?#&,\"'<>]+)")
 # A header that somebody took for a path, or put into one: `/Set-Cookie: sid=x`.
-_HEADER_IN_PATH: Final = re.compile(r"(?<![\w\-])([A-Za-z][\w\-]{1,60}):(%20| )(?:%20| )*([^\s%/?#][^/?#]*)")
+_HEADER_IN_PATH: Final = re.compile(r"(?<=/)([A-Za-z][\w\-]{1,60}):(%20| )(?:%20| )*([^\s%/?#][^/?#]*)")
 _MAX_NESTED: Final = 4  # encodings, one in the other: three hops of a login that each pass on where they came from
 _ESCAPED: Final = re.compile(r"%[0-9A-Fa-f]{2}").search
 _NESTS: Final = re.compile(
@@ -148,9 +149,7 @@ class UrlMasks:
         """
         if ": " in text or ":%20" in text:
             text = _HEADER_IN_PATH.sub(
-                lambda found: (
-                    f"{found[1]}:{found[2]}{QUERY_MASK}" if self._verdicts.of(found[1]) is not None else found[0]
-                ),
+                lambda found: f"{found[1]}:{found[2]}{QUERY_MASK}" if self._hides_header(found[1]) else found[0],
                 text,
             )
         if "@" in text and "//" in text:
@@ -163,6 +162,10 @@ class UrlMasks:
             ),
             text,
         )
+
+    def _hides_header(self, name: str) -> bool:
+        """True for the name of a secret; `code` and its like are secrets in a query only."""
+        return names_a_secret(name) and self._verdicts.of(name) is not None
 
     def _hides_parameter(self, name: str, value: str) -> bool:
         return self._verdicts.of(name) is not None and value not in (QUERY_MASK, MASK)

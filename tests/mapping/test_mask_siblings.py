@@ -193,6 +193,8 @@ def test_a_header_within_a_path_is_hidden(name: str, blank: str) -> None:
 def test_a_colon_in_a_path_hides_nothing_else() -> None:
     for path in ("/v1/items:cancel", "/v1/token:exchange", "/v1/secrets/api-key:rotate", "/v1/a: b", "/urn:x:cookie:7"):
         assert DEFAULT.path(path) == path
+    for text in ("exited with code: <b>a=1; ${code}</b>", "a=1; /code: 7", "x=1; the code: monster/2"):
+        assert DEFAULT.text(text) == text
 
 
 @pytest.mark.parametrize("key", ["input.value", "output.value", "llm.input.value"])
