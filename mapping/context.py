@@ -10,7 +10,7 @@ from mapping.bounds import held
 from mapping.dialects.of_spans import SpanDialects
 from mapping.event import EMPTY_HEADERS, Decision
 from mapping.logs.record import LogRecord
-from mapping.masks.of_shape import Masking
+from mapping.masks.of_shape import Masking, without_values
 from mapping.masks.prompts import without_content
 from mapping.masks.redactor import MASK
 from mapping.masks.shapes import may_show_a_key
@@ -176,7 +176,7 @@ class Context:
 
     def _name(self, raw: bytes) -> Name:
         text = read_text(raw)
-        return Name(self.masks.text(text), is_plumbing_name(text))
+        return Name(self.masks.text(without_values(text)), is_plumbing_name(text))
 
     def _query_part(self, query: str) -> str:
         """`?` and the query as it may be stored, "" when nothing is left of it."""

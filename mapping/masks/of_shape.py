@@ -29,10 +29,25 @@ _DOCUMENTS: Final = frozenset(
 )
 # What is open is a literal to the end of its line: nothing is looked at twice.
 _LITERAL: Final = re.compile(r'"""(?:[^"]++|"(?!""))*+(?:""")?|"(?:\\.|[^"\\\n]++)*+"?|(?<![\w$])-?\d[\w.+\-]*+')
+# Datadog's tracers name spans after the statement that they ran, here and in the span's name.
+_NAME_OF_RESOURCE: Final = "resource.name"
+_STATEMENT: Final = re.compile(
+    r"\s*(?:(?:query|mutation|subscription)\b[^{}]{0,1024}\{|\{"
+    r"|(?:select\b.*?\sfrom|insert\s+into|replace\s+into|merge\s+into|update\b.*?\sset|delete\s+from|with\b.*?\sas)\s)",
+    re.IGNORECASE | re.DOTALL,
+).match
+_QUOTED: Final = re.compile(r"'(?:[^'\\]++|\\.|'')*+'?", re.DOTALL)
 # A text that no pattern hides and that every rule changes in its own way: what becomes of it tells the rule.
 _PROBE: Final = "192.0.2.1"
 _LONGEST_REMEMBERED: Final = 256  # characters of a value; with the next: half a megabyte of them at most
 _MOST_REMEMBERED: Final = 1024
+
+
+def without_values(text: str) -> str:
+    """A statement of SQL or GraphQL with `?` for its values, as a span is named after it; any other text as it is."""
+    if _STATEMENT(text) is None:
+        return text
+    return _LITERAL.sub("?", _QUOTED.sub("?", text) if "'" in text else text)
 
 
 class Masking:
@@ -114,7 +129,11 @@ class Masking:
 
     def verdict(self, key: str) -> Verdict:
         """What becomes of an attribute: kept when no secret shows in its text, looked at, masked or dropped."""
-        if key in _DOCUMENTS or (body_named(key) and not self.redactor.hides_at(f"attr:{key}")):
+        if (
+            key in _DOCUMENTS
+            or key == _NAME_OF_RESOURCE
+            or (body_named(key) and not self.redactor.hides_at(f"attr:{key}"))
+        ):
             return "look"
         found = self.redactor.value(key, _PROBE)
         if found == _PROBE:
@@ -137,7 +156,8 @@ class Masking:
         # Addresses, URLs without parameters and statements repeat: by hand, as a Memory costs more where none does.
         known: Any = self._texts.get((key, value))
         if known is None:
-            known = self.redactor.value(key, _LITERAL.sub("?", value) if key in _DOCUMENTS else value)
+            told = _LITERAL.sub("?", value) if key in _DOCUMENTS else value
+            known = self.redactor.value(key, without_values(told) if key == _NAME_OF_RESOURCE else told)
             if len(value) <= _LONGEST_REMEMBERED and isinstance(known, str):
                 if len(self._texts) >= _MOST_REMEMBERED:
                     self._texts.clear()

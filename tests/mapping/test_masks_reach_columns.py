@@ -306,3 +306,25 @@ def test_no_body_is_kept_anywhere_when_bodies_are_off(name: str) -> None:
             assert_hidden(logs(log(orjson.dumps(line).decode(), time_unix_nano=NOW)), settings)
     (event,) = mapped(traces(span({**CALL, "http.request.body.size": 7})), settings).events
     assert orjson.loads(event.metadata)["http.request.body.size"] == 7
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ('mutation Pay { pay(card: "4111", n: 12) { id } }', "mutation Pay { pay(card: ?, n: ?) { id } }"),
+        ('{ user(id: "x") { name } }', "{ user(id: ?) { name } }"),
+        (
+            "SELECT * FROM users_2 WHERE mail = 'a@b.example' AND n > 5",
+            "SELECT * FROM users_2 WHERE mail = ? AND n > ?",
+        ),
+        ("insert into t values ('it''s', 'x\\'y', 7)", "insert into t values (?, ?, ?)"),
+        ("SELECT shop.orders", "SELECT shop.orders"),
+        ("update order 17", "update order 17"),
+        ("GET /v1/orders/17", "GET /v1/orders/17"),
+    ],
+)
+def test_values_of_a_statement_that_a_span_is_named_after_are_hidden(statement: str, shown: str) -> None:
+    request = traces(span({"span.type": "sql", "resource.name": statement}, kind=INTERNAL, name=statement))
+    (event,) = mapped(request).events
+    assert (event.name, event.action_name) == (shown, shown)
+    assert orjson.loads(event.metadata)["resource.name"] == shown
