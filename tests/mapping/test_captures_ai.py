@@ -121,6 +121,33 @@ def test_calls_of_mcp_tools_are_actions_of_who_called_and_no_tool_is_the_servers
     assert {call.status for call in entries(found)} == {200, 401}
 
 
+METHODS_OF_MCP = {
+    "list_tools": "tools/list",
+    "call_tool": "tools/call",
+    "read_resource": "resources/read",
+    "get_prompt": "prompts/get",
+}
+
+
+def test_calls_of_the_python_sdks_mcp_server_under_fastapi_are_one_each_with_who_is_at_fault() -> None:
+    settings = MappingSettings.model_validate({"identify_user": {"headers": ["X-User-Id"]}})
+    found = [event for request in map_requests(requests_of("mcp-sdk"), settings) for event in request]
+    truth: list[Any] = truth_of("mcp-sdk")
+    made = []
+    for user, method, what, *out in (call if len(call) > 3 else (*call[:2], "", *call[2:]) for call in truth):
+        named = f" {what}" if method in ("call_tool", "get_prompt") else ""
+        # It tells every failure of a tool as `tool_error`, also of one that is not there.
+        bucket = {"ToolError": "client_error", "MCPError": "not_found"}.get(out[0].partition(":")[0], "")
+        made.append((user, f"{METHODS_OF_MCP[method]}{named}", bucket))
+    of_mcp = [(event.user_id, event.action_name, event.error_type) for event in actions(found, "mcp")]
+    assert Counter(call for call in of_mcp if call[1] != "server/discover") == Counter(made)
+    # The client first asks what the server can do, and once in a way that this one refuses.
+    assert Counter((call.user_id, call.status) for call in entries(found)) == {
+        ("alice", 200): 9, ("alice", 400): 1, ("bob", 200): 9, ("bob", 400): 1,
+    }  # fmt: skip
+    assert {event.hop for event in entries(found)} == {"entry"}
+
+
 def test_a_graphql_operation_has_the_error_of_its_resolver_and_no_inline_argument() -> None:
     found = events("node-apollo")
     assert {event.action_name: event.error_type for event in actions(found, "graphql")} == {
