@@ -46,8 +46,9 @@ WITH
                           s -> s.7 = c.7 AND (s.5 = c.5 OR s.4 = c.4 OR s.8 = c.8)
                                AND s.1 <= c.3 + 5000000000 AND s.3 + 5000000000 >= c.1, of_spans), lines).2)) AS below
               FROM (SELECT trace_hash, calls,
-                        arraySlice(arrayFilter(c -> c.9, calls), 1, 10000) AS lines,
-                        arraySlice(arrayFilter(c -> NOT c.9, calls), 1, if(empty(lines), 0, 256)) AS of_spans,
+                        arraySlice(arraySort(arrayFilter(c -> c.9, calls)), 1, 10000) AS lines,
+                        arraySlice(arraySort(arrayFilter(c -> NOT c.9, arraySlice(calls, 1, if(empty(lines), 0, length(calls))))),
+                                   1, 256) AS of_spans,
                         -- By span, itself before those below it: span, is below, how sure it is that calls below it are
                         -- inner (3 all, 2 all by its service, 1 those of other services), service, id of the call below.
                         arraySort(arrayConcat(
