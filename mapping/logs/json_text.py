@@ -29,7 +29,8 @@ WRAPPERS = tuple(
 )
 WRAPPER_KEYS = frozenset(WRAPPERS)
 _WRAPPED_DEPTH = 3  # Vector wraps what Docker wrapped of a logger whose message is JSON
-OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream"))  # about the machine, not about the call
+# About the machine, not about the call; in capitals syslog-ng's.
+OF_SHIPPERS = frozenset(("host", "hostname", "source", "stream", "HOST", "HOST_FROM", "SOURCE", "SOURCEIP"))
 # Of these a text is the line as the application wrote it; the others also hold its message.
 _MESSAGES = (
     "message msg Message @m LogMessage properties jsonPayload.message event short_message full_message @message "

@@ -69,7 +69,10 @@ _KEYS: dict[str, tuple[int, Scale]] = {
             (("severity", "logseverity", "sev"), _SEVERITY),
             (("levelvalue",), _LOG4JS),
             (("levelno",), _PYTHON),
-            (("priority", "syslogpriority", "syslogseverity", "syslogseveritycode", "severitycode"), _SYSLOG),
+            (
+                ("priority", "syslogpriority", "syslogseverity", "syslogseveritycode", "severitycode", "levelnum"),
+                _SYSLOG,
+            ),
         )
     )
     for key in keys

@@ -227,6 +227,17 @@ OBJECTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
          ' 203.0.113.7 - ann [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7 HTTP/1.1" 200 2 "-" "probe/1"'},
         {"ip_address": "203.0.113.7", "user_id": "ann", "severity_number": 13, "uri": "http://shop/v1/items/7"},
     ),
+    "syslog-ng's JSON": (
+        {"TAGS": ".source.s", "SOURCEIP": "10.0.0.1", "SOURCE": "s", "PROGRAM": "app", "PRIORITY": "warning",
+         "HOST": "vm", "HOST_FROM": "vm", "FACILITY": "local6", "MESSAGE":
+         '203.0.113.7 - ann [02/Mar/2026:09:00:00 +0000] "GET /v1/items/7 HTTP/1.1" 200 2 "-" "probe/1"'},
+        {"ip_address": "203.0.113.7", "user_id": "ann", "severity_number": 13, "uri": "http://shop/v1/items/7"},
+    ),
+    "syslog-ng's JSON around an application's": (
+        {"SOURCEIP": "10.0.0.1", "HOST": "vm", "LEVEL_NUM": 4, "time": "2026-03-02T09:00:00+00:00", "MESSAGE":
+         '{"method":"GET","path":"/v1/items/7","status":200,"user_id":"ann"}'},
+        {"ip_address": "", "user_id": "ann", "severity_number": 13, "uri": "http://shop/v1/items/7", "end_unix_ns": AT},
+    ),
 }  # fmt: skip
 
 
