@@ -126,6 +126,10 @@ class ApiCallPlan:
         places = Places(self._method, self.status_at, self.route_at, self._agent, self._addresses)
         return PlainCalls(self._context, places, self.uri, self._metadata, self._direction)
 
+    def tell_no_model(self) -> None:
+        """Leaves what is told of a model's call to the spans below."""
+        self.model = self.content.model = None
+
     def failed(self, values: tuple[Any, ...]) -> bool:
         """True when the answer itself was an error."""
         return status_of(values[self.status_at]) >= 400

@@ -40,7 +40,6 @@ class ContentPlan:
         "_direction",
         "_has_bodies",
         "_incoming",
-        "_model",
         "_readers",
         "_request_body",
         "_request_id",
@@ -51,6 +50,7 @@ class ContentPlan:
         "_tells_ip",
         "_versions",
         "is_there",
+        "model",
         "tells_version",
     )
 
@@ -74,7 +74,7 @@ class ContentPlan:
         self._slots = slots
         self._agent = agent
         self._incoming = incoming
-        self._model = model
+        self.model = model
         self._versions = first(VERSION_ATTRIBUTES)
         self._request_body = first(bodies.REQUEST_ATTRIBUTES, scalar=False)
         self._response_body = first(bodies.RESPONSE_ATTRIBUTES, scalar=False)
@@ -141,8 +141,8 @@ class ContentPlan:
             extra |= extras.read_call(asking, answering, asked, events, start, self._readers)
         elif self._readers:
             extras.read_response(answering, self._readers, extra)
-        if self._model is not None:
-            extra |= self._model.facts(values)
+        if self.model is not None:
+            extra |= self.model.facts(values)
         # What is masked in a header is masked in what is read from it.
         slots = self._slots
         if brings:

@@ -109,7 +109,8 @@ class Plans:
 
     def _silent(self, key: tuple[int, str, Keys]) -> Plan:
         plan = self._plan(*key)
-        plan.model = None
+        if isinstance(plan, ApiCallPlan):
+            plan.tell_no_model()
         return plan
 
     def _same_call(self, keys: Keys) -> Plan:
