@@ -31,8 +31,6 @@ _metadata: Final = re.compile(
 
 def read(text: str) -> Mapping[str, object] | None:
     """The fields of a line's context, below `span` or `mdc`; None for a line without one."""
-    if not ("}:" in text or "]" in text or "}" in text):
-        return None
     head = text[:_WITHIN]
     found: dict[str, object] = {}
     if "}:" in head and (spans := _spans(head)) is not None:

@@ -178,9 +178,11 @@ class Lines:
             return found
         ids = _ids_by_name(text) if "race" in text or "TRACE" in text else None
         if "=" in text:
-            context, pairs = contexts.read(text), logfmt.read_end(text)
-            if context or pairs:
-                return {**(context or {}), **(ids or {}), **(pairs or {})}
+            pairs = logfmt.read_end(text)
+            if ("}" in text or "]" in text) and (context := contexts.read(text)) is not None:
+                return {**context, **(ids or {}), **(pairs or {})}
+            if pairs is not None:
+                return {**ids, **pairs} if ids else pairs
         if ids:
             return ids
         if "[" in text and (of_spring := _ids_in_brackets(text, 0, _IDS_WITHIN)) is not None:
@@ -254,7 +256,19 @@ class Lines:
 
 def _has_request(text: str) -> bool:
     """True when a method and a path or URL stand beside each other, with blanks around the method."""
-    return (" /" in text or "://" in text or "\t/" in text) and _request_within(text) is not None
+    if not (" /" in text or "://" in text or "\t/" in text):
+        return False
+    if not (  # a search for all of them takes four times as long
+        "GET" in text
+        or "POST" in text
+        or "PUT" in text
+        or "PATCH" in text
+        or "HEAD" in text
+        or "DELETE" in text
+        or "OPTIONS" in text
+    ):
+        return False
+    return _request_within(text) is not None
 
 
 def _ids_by_name(text: str) -> dict[str, object] | None:
