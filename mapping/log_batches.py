@@ -20,6 +20,7 @@ from mapping.mapped import Out
 from mapping.otlp.records import LogGroup
 from mapping.spans.trace_memory import NO_OWNER, TraceMemory
 
+_new: Final = tuple.__new__
 STEP: Final = 256  # most records, spans as well, that go through one stage between two pauses
 STEP_S: Final = 0.005  # and about the longest time: a record of 10,000 attributes takes as long as 600 usual ones
 
@@ -59,7 +60,7 @@ def looked_at(
             for item in group.records:
                 out.fail("logs", item, error)
             continue
-        run = LogRun(facts, of_tenant(facts.early_facts, job.tenant), group, [])
+        run: LogRun = _new(LogRun, (facts, of_tenant(facts.early_facts, job.tenant), group, []))
         runs.append(run)
         keep = run.works.append
         for item in group.records:

@@ -56,7 +56,8 @@ _MANY = 32  # spans of one scope from which on columns cost less
 _LONGEST_REMEMBERED = 16384  # bytes of a resource, scope or status that is kept for the next request
 _STATUS_CODES = (0, 1, 2)  # unset, ok, error; the wire has 32 bits for it, the store 8
 
-_span_record = partial(tuple.__new__, SpanRecord)
+_new = tuple.__new__
+_span_record = partial(_new, SpanRecord)
 
 
 class DecodeError(ValueError):
@@ -92,9 +93,8 @@ class Decoder:
                 if records is None:
                     records = self._spans(spans, refused)
                 accepted += len(records)
-                groups.append(
-                    SpanGroup(resource, scope, read_text(scope_spans.schema_url or schema), records, is_large)
-                )
+                url = scope_spans.schema_url or schema
+                groups.append(_new(SpanGroup, (resource, scope, read_text(url) if url else "", records, is_large)))
         return Decoded("traces", groups, accepted, refused, len(data))
 
     def logs(self, data: bytes) -> Decoded:
@@ -115,7 +115,8 @@ class Decoder:
                     continue
                 records = self._logs(logs, resource.raw, refused)
                 accepted += len(records)
-                groups.append(LogGroup(resource, scope, read_text(scope_logs.schema_url or schema), records, is_large))
+                url = scope_logs.schema_url or schema
+                groups.append(_new(LogGroup, (resource, scope, read_text(url) if url else "", records, is_large)))
         return Decoded("logs", groups, accepted, refused, len(data))
 
     def _many_spans(self, sent: Any) -> list[SpanRecord] | None:

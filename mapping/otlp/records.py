@@ -100,7 +100,7 @@ class Decoded:
         self.signal = signal
         self.groups = groups
         self.accepted = accepted
-        self.refused = sum(refused.values())
+        self.refused = sum(refused.values()) if refused else 0
         self.message = _message(refused) if refused else ""  # why some were refused, "" when none were
         self.size = size  # bytes, inflated
 

@@ -70,8 +70,10 @@ def _fill_gaps(
     for part in slices(len(works)):
         of = works[part.start : part.stop]
         asked = traces[part.start : part.stop] if traces is not None else [work[0][1] for work in of]
-        if len(of) == len(works) and not memory.knows(asked, tenant):
-            return owners
+        if len(of) == len(works):  # nearly every request
+            full = owners is not None and not any("" in owner for owner in owners)
+            if full or not memory.knows(asked, tenant):
+                return owners
         own = owners[part.start : part.stop] if owners is not None else [work[5][:2] for work in of]
         filled += memory.fill(asked, own, now, tenant)
         if part.stop < len(works):
@@ -93,9 +95,16 @@ def find_owner(work: Work, memory: TraceMemory | None, now: int, tenant: str) ->
 def _of_request(tree: Tree, lends: tuple[bool, bool]) -> Generator[None, None, Sequence[Owner]]:
     """Returns whom every span belongs to by what those of this request say. lends: users, and companies."""
     works = tree.works
-    parents = yield from _find_parents(tree)
-    own: dict[int, Owner] = {at: works[at][5][:2] for at in tree.naming}
-    if any(_lends_upwards(works[at]) for at in own):
+    parents: Sequence[int] | None = None if tree.astray or not tree.of_one_resource else tree.at_once()
+    if parents is None:
+        parents = yield from _find_parents(tree)
+    own: dict[int, Owner] = {}
+    lends_upwards = False
+    for at in tree.naming:
+        work = works[at]
+        own[at] = work[5][:2]
+        lends_upwards = lends_upwards or _lends_upwards(work)
+    if lends_upwards:
         for of, source in ((0, "user_source"), (1, "company_source")):
             if lends[of]:
                 yield from _lend_to_servers(own, of, source, parents, works)
