@@ -29,9 +29,12 @@ def _set(words: str) -> frozenset[str]:
 
 
 # Programs whose -p is a port, a path or a process, and whose -a is something else.
-NO_PASSWORD_OPTION: Final = _set("""
+_NO_PASSWORD_OPTION: Final = _set("""
     mkdir cp git patch install npm ps unzip python python3 node java ssh scp nc kubectl docker-compose helm pytest tar
     useradd cargo go make rsync curl wget read tail ls uvicorn gunicorn http-server
+    """)
+# The same in the middle of a text, where less is known: names of many programs stand there.
+_NO_PASSWORD_IN_TEXT: Final = _NO_PASSWORD_OPTION | _set("""
     docker podman compose pip pip3 poetry uv cmake tox nox tmux screen xargs lsof nmap netstat ss fuser dig psql pg_dump
     pg_restore pg_dumpall createdb dropdb redis-cli telnet socat iperf iperf3 ab wrk hey perl sed install chmod jq
     gradle dotnet msbuild terraform vagrant grep rg find kill cd man cpio du df touch test adb claude ruby php gcc cc ld
@@ -99,7 +102,7 @@ def _behind(before: str, item: str, program: str, verdict_of: Callable[[str], Fo
     if before == _PASSWORD_OF.get(program) and item[0] != "-":
         return Hidden("", "mask")
     if before in ("-p", "-P", "-pw"):
-        ours = item[0] != "-" and program not in NO_PASSWORD_OPTION and PORT_OR_PATH(item) is None
+        ours = item[0] != "-" and program not in _NO_PASSWORD_OPTION and PORT_OR_PATH(item) is None
         return Hidden("", "mask") if ours else None
     if _OPTION(before) is None or item[:2] == "--":
         return None
@@ -128,7 +131,7 @@ def _of_headers(items: Sequence[object], verdict_of: Callable[[str], Found | Non
 
 def takes_a_password(words: Sequence[str]) -> bool:
     """False for a command line, up to its option `-p`, of a program whose -p is something else than a password."""
-    return "login" in words or NO_PASSWORD_OPTION.isdisjoint(map(_program, words))
+    return "login" in words or _NO_PASSWORD_IN_TEXT.isdisjoint(map(_program, words))
 
 
 def _program(item: object) -> str:
