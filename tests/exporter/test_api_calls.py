@@ -6,7 +6,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,14 +25,6 @@ from stored import store_events
 NOW = time.time_ns() - 3600 * 10**9
 EVER = "since = '2000-01-01 00:00:00', until = '2100-01-01 00:00:00'"
 _spans = itertools.count(1)
-
-
-@pytest.fixture
-def client(clean: EngineProcess) -> Iterator[Client]:
-    clean.client().command("CREATE DATABASE analytics ENGINE = Atomic")
-    client = clean.client(database="analytics")
-    yield client
-    client.close()
 
 
 class Trace:

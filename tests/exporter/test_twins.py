@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -38,14 +38,6 @@ ODD_RESOURCES = (
     '{"resource":{"process.pid":"7","host.name":7},"scope":{"name":7}}',
 )
 _spans = itertools.count(1)
-
-
-@pytest.fixture
-def client(clean: EngineProcess) -> Iterator[Client]:
-    clean.client().command("CREATE DATABASE analytics ENGINE = Atomic")
-    client = clean.client(database="analytics")
-    yield client
-    client.close()
 
 
 def told(scope: str, begins_ms: float, ends_ms: float, place: dict[str, Any] | None = None, **changes: Any) -> Event:
