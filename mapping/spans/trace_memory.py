@@ -55,8 +55,8 @@ class TraceMemory:
 
     def fill(self, traces: Sequence[bytes], owners: Sequence[Owner], now: int, tenant: str) -> Sequence[Owner]:
         """The owners of spans, gaps filled with what their traces are known for among the tenant's own."""
-        if not self.knows(traces, tenant):
-            return owners
+        if self._aside:
+            self._sort()
         keys = _keys(traces, tenant)
         asked = set(keys)  # spans of a trace come together
         found = ((key, self._lends(key, now)) for key in asked if key in self._young or key in self._old)
